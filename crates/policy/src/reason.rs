@@ -1,0 +1,102 @@
+/// Why the edge decided as it did: the closed list behind metric labels, the audit stream and
+/// explanations. A reason names what was seen, never a guess about intent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// Nothing spoke against it.
+    Clean,
+    /// A retransmission; its first copy was judged.
+    Retransmission,
+    /// The bytes are no SIP message.
+    Malformed,
+    /// An inside message that no PBX sent.
+    NotPbx,
+    /// A response that belongs to no transaction of ours.
+    StrayResponse,
+    /// A CANCEL or ACK that belongs to nothing.
+    NoTransaction,
+    /// Request-URI scheme is neither sip nor sips (RFC 3261 §16.3 step 2).
+    UnsupportedScheme,
+    /// SIP version is not 2.0.
+    UnsupportedVersion,
+    /// Max-Forwards is spent (RFC 3261 §16.3 step 3).
+    TooManyHops,
+    /// The request has been here before, unchanged (RFC 3261 §16.3 step 4).
+    Loop,
+    /// Proxy-Require names what we do not have (RFC 3261 §16.3 step 5).
+    BadExtension,
+    /// A token or Route of ours that we did not make.
+    BadToken,
+    /// A dead flow: the phone's connection is gone (RFC 5626 §5.3).
+    FlowFailed,
+    /// Nothing says where this goes.
+    NoRoute,
+    /// A table is full.
+    Overload,
+    /// The PBX does not answer.
+    PbxUnreachable,
+    /// The other side did not answer in time.
+    Timeout,
+    /// The edge is draining and takes no new call.
+    Draining,
+    /// Credentials with a nonce that was never relayed to this source: stripped.
+    ForeignNonce,
+    /// A stream took longer than its budget.
+    Slow,
+    /// A keep-alive.
+    KeepAlive,
+}
+
+impl Reason {
+    /// Every reason, for catalogues.
+    pub const ALL: [Reason; 21] = [
+        Reason::Clean,
+        Reason::Retransmission,
+        Reason::Malformed,
+        Reason::NotPbx,
+        Reason::StrayResponse,
+        Reason::NoTransaction,
+        Reason::UnsupportedScheme,
+        Reason::UnsupportedVersion,
+        Reason::TooManyHops,
+        Reason::Loop,
+        Reason::BadExtension,
+        Reason::BadToken,
+        Reason::FlowFailed,
+        Reason::NoRoute,
+        Reason::Overload,
+        Reason::PbxUnreachable,
+        Reason::Timeout,
+        Reason::Draining,
+        Reason::ForeignNonce,
+        Reason::Slow,
+        Reason::KeepAlive,
+    ];
+
+    /// The word that metrics, audit lines and docs use.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Clean => "clean",
+            Reason::Retransmission => "retransmission",
+            Reason::Malformed => "malformed",
+            Reason::NotPbx => "not_pbx",
+            Reason::StrayResponse => "stray_response",
+            Reason::NoTransaction => "no_transaction",
+            Reason::UnsupportedScheme => "unsupported_scheme",
+            Reason::UnsupportedVersion => "unsupported_version",
+            Reason::TooManyHops => "too_many_hops",
+            Reason::Loop => "loop",
+            Reason::BadExtension => "bad_extension",
+            Reason::BadToken => "bad_token",
+            Reason::FlowFailed => "flow_failed",
+            Reason::NoRoute => "no_route",
+            Reason::Overload => "overload",
+            Reason::PbxUnreachable => "pbx_unreachable",
+            Reason::Timeout => "timeout",
+            Reason::Draining => "draining",
+            Reason::ForeignNonce => "foreign_nonce",
+            Reason::Slow => "slow",
+            Reason::KeepAlive => "keep_alive",
+        }
+    }
+}

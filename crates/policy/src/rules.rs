@@ -1,0 +1,195 @@
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+use wire::{Limits, Transport};
+
+/// Everything the engine is told. Replaced whole on a reload.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Counted up by each successful reload; stands in each decision's event.
+    pub version: u64,
+    /// Where we are reached from outside.
+    pub listeners: Vec<Listener>,
+    /// Inside address of shard 0; shard n uses the port n higher.
+    pub inside: SocketAddr,
+    /// PBXs; the first is used (several: a later issue).
+    pub pbx: Vec<Pbx>,
+    /// Names we answer for, lower case. Used to know our own Routes and Request-URIs.
+    pub domains: Vec<String>,
+    /// RFC 3261 timer bases.
+    pub timers: TimerBase,
+    /// Bounds of one message.
+    pub limits: Limits,
+    /// Bounds of tables.
+    pub capacities: Capacities,
+    /// Time budgets of streams.
+    pub budgets: Budgets,
+    /// Timer C (RFC 3261 §16.6 step 11, more than 3 minutes).
+    pub timer_c: Duration,
+    /// How long to wait before the edge sends its own 100 (RFC 3261 §17.2.1: 200 ms).
+    pub trying_after: Duration,
+    /// Retry-After of a 503, the least; up to as much again is added at random.
+    pub retry_after: Duration,
+    /// How long a nonce relayed to a source is remembered to be good for it.
+    pub nonce_memory: Duration,
+    /// How long a UDP flow or stream may be silent before a keep-alive is expected (metrics only).
+    pub source_header: Option<String>,
+}
+
+/// One outside listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Transport.
+    pub transport: Transport,
+    /// Bound address; may be a wildcard.
+    pub address: SocketAddr,
+    /// Host and port that Via and Record-Route name instead of the address a request came to,
+    /// e.g. behind a 1:1 NAT: `pbx.example.com:5061`.
+    pub advertise: Option<String>,
+}
+
+/// A PBX.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pbx {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// How a registration's way back is kept.
+    pub registration: Registration,
+}
+
+/// How a registered phone is found again (RFC 3327, or a Contact of ours).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Registration {
+    /// The Contact towards the PBX is `sip:<token>@inside-address`; needs no PBX setting.
+    #[default]
+    ContactToken,
+    /// A Path header with a flow token, and `Supported: path`; the PBX needs `support_path=yes`.
+    Path,
+}
+
+/// T1, T2, T4 (RFC 3261 §17.1.1.1); everything else is derived from them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimerBase {
+    /// Round-trip estimate, 500 ms.
+    pub t1: Duration,
+    /// Longest retransmission interval for non-INVITE requests and INVITE responses, 4 s.
+    pub t2: Duration,
+    /// Longest time a message stays in the network, 5 s.
+    pub t4: Duration,
+}
+
+impl Default for TimerBase {
+    fn default() -> Self {
+        TimerBase {
+            t1: Duration::from_millis(500),
+            t2: Duration::from_secs(4),
+            t4: Duration::from_secs(5),
+        }
+    }
+}
+
+/// Entries that tables may hold, per shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capacities {
+    /// Requests in passage (a server and a client transaction each).
+    pub exchanges: usize,
+    /// Registered bindings known.
+    pub bindings: usize,
+    /// Nonces remembered with the source they were relayed to.
+    pub nonces: usize,
+    /// Stream connections.
+    pub connections: usize,
+    /// Bytes kept for retransmissions and responses.
+    pub retained_bytes: usize,
+}
+
+impl Default for Capacities {
+    fn default() -> Self {
+        Capacities {
+            exchanges: 1 << 20,
+            bindings: 200_000,
+            nonces: 1 << 18,
+            connections: 20_000,
+            retained_bytes: 1 << 30,
+        }
+    }
+}
+
+/// How long a peer on a stream may take. A connection that exceeds one is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Budgets {
+    /// TLS handshake (spent in `transport`).
+    pub handshake: Duration,
+    /// From the open connection to its first byte.
+    pub first_byte: Duration,
+    /// From a message's first byte to the end of its start line.
+    pub start_line: Duration,
+    /// From there to the empty line.
+    pub headers: Duration,
+    /// From there to the last byte of the body.
+    pub body: Duration,
+    /// Silence on a connection that carries no registered binding.
+    pub idle: Duration,
+}
+
+impl Default for Budgets {
+    fn default() -> Self {
+        Budgets {
+            handshake: Duration::from_secs(5),
+            first_byte: Duration::from_secs(10),
+            start_line: Duration::from_secs(5),
+            headers: Duration::from_secs(10),
+            body: Duration::from_secs(10),
+            idle: Duration::from_secs(3_700),
+        }
+    }
+}
+
+impl Policy {
+    /// A policy with all defaults, for one PBX. `config` starts from it.
+    #[must_use]
+    pub fn new(listeners: Vec<Listener>, inside: SocketAddr, pbx: Vec<Pbx>) -> Self {
+        Policy {
+            version: 1,
+            listeners,
+            inside,
+            pbx,
+            domains: Vec::new(),
+            timers: TimerBase::default(),
+            limits: Limits::default(),
+            capacities: Capacities::default(),
+            budgets: Budgets::default(),
+            timer_c: Duration::from_secs(181),
+            trying_after: Duration::from_millis(200),
+            retry_after: Duration::from_secs(5),
+            nonce_memory: Duration::from_secs(600),
+            source_header: Some("X-Ringfence-Source".into()),
+        }
+    }
+
+    /// Whether an inside message from `address` is a PBX speaking.
+    #[must_use]
+    pub fn is_pbx(&self, address: SocketAddr) -> bool {
+        self.pbx.iter().any(|pbx| pbx.address == address)
+    }
+
+    /// The inside address of a shard.
+    #[must_use]
+    pub fn inside_of(&self, shard: wire::ShardId) -> SocketAddr {
+        SocketAddr::new(self.inside.ip(), self.inside.port().wrapping_add(u16::from(shard.0)))
+    }
+
+    /// Whether `host` is one of our domain names, letter case ignored.
+    #[must_use]
+    pub fn is_domain(&self, host: &[u8]) -> bool {
+        self.domains.iter().any(|domain| domain.as_bytes().eq_ignore_ascii_case(host))
+    }
+
+    /// Whether `address` is one we listen on outside (wildcards match any).
+    #[must_use]
+    pub fn is_listener(&self, address: IpAddr, port: u16) -> bool {
+        self.listeners.iter().any(|listener| {
+            listener.address.port() == port
+                && (listener.address.ip() == address || listener.address.ip().is_unspecified())
+        })
+    }
+}

@@ -1,0 +1,184 @@
+use crate::Event;
+use policy::{Policy, Time};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::{ConnectionId, Flow, ShardId, Side};
+
+/// A stimulus for the engine.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// A datagram came in on `local`.
+    Datagram {
+        /// Which side's socket.
+        side: Side,
+        /// The address it was sent to (not a wildcard).
+        local: SocketAddr,
+        /// Its source.
+        remote: SocketAddr,
+        /// Its bytes.
+        bytes: &'a [u8],
+    },
+    /// An outside stream connection is ready: TCP accepted, TLS handshake completed. `flow` has
+    /// its `connection`.
+    Opened {
+        /// Its flow.
+        flow: Flow,
+    },
+    /// Bytes of a stream, cut anywhere.
+    Stream {
+        /// Which.
+        connection: ConnectionId,
+        /// What came.
+        bytes: &'a [u8],
+    },
+    /// A connection is gone, whoever ended it; also sent after [`Output::Close`].
+    Closed {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// ICMP said that datagrams to `remote` do not arrive (port unreachable and its kin).
+    Unreachable {
+        /// Which side's socket learned it.
+        side: Side,
+        /// The address that is not reached.
+        remote: SocketAddr,
+    },
+    /// Another shard's [`Output::HandOver`].
+    HandedOver {
+        /// The side it came in on.
+        side: Side,
+        /// The flow it came by.
+        flow: Flow,
+        /// One whole message.
+        bytes: &'a [u8],
+    },
+    /// What another shard learned.
+    Learned(Learned),
+    /// New rules; state, dialogs, bindings and connections stay.
+    Configure(Arc<Policy>),
+    /// From now on new calls and registrations get 503 with Retry-After; running transactions end.
+    Drain,
+}
+
+/// Work for the driver.
+#[derive(Debug)]
+pub enum Output<'a> {
+    /// Send a datagram from `local` (port and address; for [`Side::Inside`] the shard's own).
+    Datagram {
+        /// Which side's socket.
+        side: Side,
+        /// The address it leaves from.
+        local: SocketAddr,
+        /// Where to.
+        remote: SocketAddr,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// Send on a connection.
+    Stream {
+        /// Which.
+        connection: ConnectionId,
+        /// What.
+        bytes: &'a [u8],
+    },
+    /// Close a connection after what was sent; answer with [`Input::Closed`].
+    Close {
+        /// Which.
+        connection: ConnectionId,
+        /// Why.
+        reason: CloseReason,
+    },
+    /// Give a message to the shard that owns its flow or transaction.
+    HandOver {
+        /// To whom.
+        shard: ShardId,
+        /// The side it came in on.
+        side: Side,
+        /// The flow it came by.
+        flow: Flow,
+        /// One whole message.
+        bytes: &'a [u8],
+    },
+    /// Tell all other shards.
+    Learned(Learned),
+    /// A decision, for counters, the audit stream and explanations.
+    Event(Event),
+}
+
+/// What all shards must know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Learned {
+    /// A phone's registration, new or moved or refreshed.
+    Binding(Binding),
+    /// A registration that ended.
+    Unbound {
+        /// Its key.
+        key: u64,
+    },
+}
+
+/// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Binding {
+    /// Keyed hash of what makes the binding the same at its next REGISTER.
+    pub key: u64,
+    /// The Contact's user towards the PBX: stable as long as the binding lives.
+    pub token: Box<[u8]>,
+    /// The phone's own Contact URI.
+    pub contact: Box<[u8]>,
+    /// The AOR (To of the REGISTER), `user@host`, for explanations.
+    pub aor: Box<[u8]>,
+    /// How it is reached now.
+    pub flow: Flow,
+    /// When the registration ends, by the 200.
+    pub expires: Time,
+}
+
+/// Why a connection is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloseReason {
+    /// Its bytes cannot be framed any more.
+    Malformed,
+    /// A time budget ran out.
+    Slow,
+    /// Silence.
+    Idle,
+    /// Table of connections full.
+    Overload,
+    /// Drain is done.
+    Draining,
+}
+
+/// Entries and bound of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Table {
+    /// Entries now.
+    pub entries: usize,
+    /// Bound.
+    pub capacity: usize,
+    /// Entries pushed out because the table was full, ever.
+    pub evictions: u64,
+}
+
+/// A look at the engine for metrics and tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Requests in passage.
+    pub exchanges: Table,
+    /// INVITE server transactions among them that have no final response yet.
+    pub calls_setting_up: usize,
+    /// Bindings known.
+    pub bindings: Table,
+    /// Nonces remembered.
+    pub nonces: Table,
+    /// Stream connections.
+    pub connections: Table,
+    /// Bytes retained for retransmissions.
+    pub retained_bytes: Table,
+    /// Timer entries.
+    pub timers: usize,
+    /// Outputs not fetched (0 after a drain).
+    pub outputs: usize,
+    /// Whether the PBX answered last.
+    pub pbx_up: bool,
+}

@@ -1,0 +1,2 @@
+//! The binary `ringfence`: assembly only.
+fn main() {}

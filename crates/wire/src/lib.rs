@@ -1,0 +1,25 @@
+//! SIP as bytes: a bounded, zero-copy scanner, views on what it found, splice edits, and framing
+//! of streams. Pure: no clock, no socket, no allocation per message while parsing.
+//!
+//! What it does *not* do: it keeps no state between messages, it never rebuilds a message from
+//! parts (a forwarded message is the original bytes with edits spliced in), and it does not
+//! interpret bodies.
+
+pub mod digest;
+pub mod flow;
+pub mod limits;
+pub mod message;
+pub mod name_addr;
+pub mod reply;
+pub mod splice;
+pub mod stream;
+pub mod uri;
+pub mod via;
+
+pub use flow::{ConnectionId, Flow, ShardId, Side, Transport};
+pub use limits::Limits;
+pub use message::{CSeq, Header, HeaderName, Malformed, Message, Method, Span, StartLine, Value};
+pub use name_addr::NameAddr;
+pub use splice::Splice;
+pub use uri::{Host, Uri};
+pub use via::Via;
