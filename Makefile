@@ -1,0 +1,69 @@
+# The one entrance. `make` alone explains itself.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim fuzz mutate \
+        integration bench docker config-check clean
+
+CARGO ?= cargo
+
+help: ## this text
+	@printf 'Ringfence: a SIP edge in front of Asterisk.\n\nNew here?  make run   then register a softphone; make test proves it all.\n\n'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@printf '\nVariables: OUTSIDE=addr:port PBX=addr:port (run)   TEST=substring (test, integration)\n'
+	@printf '           SIM_SEED=n SIM_SEEDS=n (sim)   TARGET=name TIME=n (fuzz)   BENCH_QUICK=1 BENCH_PROF=1 (bench)\n'
+
+run: ## build, start the edge and, unless PBX=addr:port is given, a real Asterisk with two phones' accounts
+	@scripts/run-demo.sh
+
+test: ## everything: units, ladders, simulator, documentation, real calls through a real Asterisk
+	@scripts/test.sh
+
+unit: ## the tests that need nothing but Rust; TEST=substring picks
+	@scripts/test.sh unit
+
+check: fmt clippy doc purity tidy deny ## all that is not a test: fmt, clippy, docs, purity, tidy, licences
+
+fmt:
+	$(CARGO) fmt --all --check
+clippy:
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+doc:
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+
+purity: ## floors 1-3 have no runtime, sockets, files, clock or OS randomness
+	@scripts/purity.sh
+
+tidy: ## small rules on the tree: file sizes, stubs, paths of somebody's machine
+	@scripts/tidy.sh
+
+deny: ## licences, bans and advisories of the dependencies (needs cargo-deny)
+	@scripts/deny.sh
+
+ladders: ## call flows against their transcripts; BLESS=1 rewrites the transcripts
+	$(CARGO) test --workspace --locked -- ladder
+
+sim: ## the simulator over many seeds; SIM_SEED=n repeats one run exactly
+	$(CARGO) test -p sim --locked -- --nocapture
+
+fuzz: ## fuzz TARGET=name for TIME=n seconds (default 60); without TARGET lists them (needs cargo-fuzz, nightly)
+	@scripts/fuzz.sh
+
+mutate: ## how many deliberate faults the tests find (needs cargo-mutants); CRATE=wire by default
+	$(CARGO) mutants -p $${CRATE:-wire} --in-place=false
+
+integration: ## real Asterisk, real phones; TEST=substring picks
+	@scripts/test.sh integration
+
+bench: ## ringfence beside a null relay and, where installed, Kamailio; BENCH_QUICK=1 takes a minute
+	@bench/run
+
+docker: ## the container image
+	docker build -f docker/Dockerfile -t ringfence .
+
+config-check: ## every sample configuration passes `ringfence check`
+	@scripts/config-check.sh
+
+clean: ## remove what was built (keeps the downloaded Asterisk)
+	$(CARGO) clean
+	rm -rf bench/load/target fuzz/target

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Small rules on the tracked files that no compiler checks.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+failed=0
+fail() { echo "tidy: $1" >&2; shift; [ $# = 0 ] || printf '%s\n' "$@" >&2; failed=1; }
+limit=700
+
+long=$(git ls-files 'crates/*/src/*.rs' 'crates/*/src/**/*.rs' | sort -u | xargs -r wc -l | awk -v n=$limit '$2 != "total" && $1 > n')
+[ -z "$long" ] || fail "more than $limit lines (do two ideas live in one file?):" "$long"
+
+stubs=$(git grep -nE '\b(todo|unimplemented|dbg)!\(' -- 'crates/*.rs' 'bench/*.rs' 'fuzz/*.rs' || true)
+[ -z "$stubs" ] || fail "stubs and debug prints:" "$stubs"
+
+ignored=$(git grep -nE '#\[ignore\]' -- '*.rs' || true)
+[ -z "$ignored" ] || fail "an ignored test says why: #[ignore = \"...\"]:" "$ignored"
+
+# Home directories and the directory this clone lies in are somebody's machine.
+here=$(dirname "$PWD")
+paths=$(git grep -nIE "/home/[a-z]+/|/root/|/Users/[A-Za-z]+/" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
+if [ "${#here}" -gt 4 ]; then
+    paths+=$(git grep -nIF "$here/" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
+fi
+[ -z "$paths" ] || fail "paths of somebody's machine:" "$paths"
+
+# Links in documents lead somewhere.
+while IFS=: read -r file link; do
+    target=${link%%#*}
+    [ -z "$target" ] || [ -e "$(dirname "$file")/$target" ] || fail "$file: dead link: $link"
+done < <(git ls-files '*.md' | xargs -r grep -oHE '\]\([^)#: ]+(#[^)]*)?\)' | sed -E 's/\]\((.*)\)$/\1/')
+
+[ $failed = 0 ] && echo "tidy: $(git ls-files | wc -l) files looked at"
+exit $failed
