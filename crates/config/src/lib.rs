@@ -1,1 +1,38 @@
-//! config
+//! What the operator writes, turned into what the edge runs: YAML in, a [`Config`] (with its
+//! [`policy::Policy`]) or a list of [`Problem`]s out.
+//!
+//! # Contract
+//!
+//! - A [`Config`] that exists is valid: the conversion is total, or it says why not. Nothing is
+//!   checked again later, and nothing is looked up by a string.
+//! - All problems of a file are reported, not just the first, each with file, line, column, YAML
+//!   path and a hint. (Only broken YAML ends the reading at once.)
+//! - Unknown keys are errors that name the nearest known key; duplicate keys are refused; a file
+//!   has at most [`MAX_NODES`] nodes and [`MAX_BYTES`] bytes, aliases expanded.
+//! - A key that is understood but has no effect in this version is a warning, never silence.
+//! - [`Config::to_yaml`] prints every setting with its value; reading that gives the same
+//!   [`Config`] again.
+//!
+//! It does not watch files, open sockets or keep state between loads.
+
+mod check;
+mod effective;
+mod model;
+mod problem;
+mod read;
+mod secret;
+mod table;
+mod tls;
+mod tree;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use model::{
+    Admin, Config, Listen, Log, LogFormat, Network, TlsFiles, TransportSettings, Trunk,
+};
+pub use problem::{Invalid, Problem, Severity};
+pub use read::{Loaded, Overrides, load, load_str};
+pub use secret::{Secret, SecretOrigin};
+pub use tree::{MAX_BYTES, MAX_NODES};

@@ -1,0 +1,206 @@
+//! Every setting with its value, as YAML that reads back to the same configuration.
+
+use crate::model::{Config, Listen, TransportSettings, Trunk};
+use crate::read::VERSION;
+use crate::value::{print_duration, print_size};
+use policy::{Pbx, Policy, Registration};
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A tree whose keys keep their order.
+enum Out {
+    Text(String),
+    Number(u64),
+    List(Vec<Out>),
+    Table(Vec<(&'static str, Out)>),
+}
+
+impl Serialize for Out {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Out::Text(text) => serializer.serialize_str(text),
+            Out::Number(number) => serializer.serialize_u64(*number),
+            Out::List(list) => {
+                let mut sequence = serializer.serialize_seq(Some(list.len()))?;
+                for element in list {
+                    sequence.serialize_element(element)?;
+                }
+                sequence.end()
+            }
+            Out::Table(entries) => {
+                let mut map = serializer.serialize_map(Some(entries.len()))?;
+                for (key, value) in entries {
+                    map.serialize_entry(key, value)?;
+                }
+                map.end()
+            }
+        }
+    }
+}
+
+fn text(value: impl Display) -> Out {
+    Out::Text(value.to_string())
+}
+
+fn path(value: &Path) -> Out {
+    text(value.display())
+}
+
+fn count(value: usize) -> Out {
+    Out::Number(value as u64)
+}
+
+fn size(value: usize) -> Out {
+    Out::Text(print_size(value as u64))
+}
+
+fn time(value: Duration) -> Out {
+    Out::Text(print_duration(value))
+}
+
+fn texts<T: Display>(values: &[T]) -> Out {
+    Out::List(values.iter().map(text).collect())
+}
+
+impl Config {
+    /// The whole configuration, defaults included, as YAML.
+    #[must_use]
+    pub fn to_yaml(&self) -> String {
+        let admin = match &self.admin {
+            None => text("off"),
+            Some(admin) => Out::Table(vec![
+                ("listen", text(admin.listen)),
+                ("networks", texts(&admin.networks)),
+            ]),
+        };
+        let log = Out::Table(vec![
+            ("format", text(self.log.format.as_str())),
+            ("level", text(&self.log.level)),
+        ]);
+        let root = Out::Table(vec![
+            ("version", Out::Number(VERSION)),
+            ("listen", Out::List(self.listen.iter().map(listen).collect())),
+            ("inside", inside(&self.policy)),
+            ("domains", texts(&self.policy.domains)),
+            ("trunks", Out::List(self.trunks.iter().map(trunk).collect())),
+            ("admin", admin),
+            ("shards", Out::Number(self.shards.into())),
+            ("log", log),
+            ("state_dir", path(&self.state_dir)),
+            ("secret_file", path(&self.secret_file)),
+            ("drain_timeout", time(self.drain_timeout)),
+            ("transport", transport(&self.transport)),
+            ("policy", rules(&self.policy)),
+        ]);
+        // Writing into a string cannot fail, and the tree holds nothing that YAML cannot.
+        serde_saphyr::to_string(&root).unwrap_or_default()
+    }
+}
+
+fn listen(listen: &Listen) -> Out {
+    let mut entries = vec![
+        ("transport", text(listen.listener.transport.as_param())),
+        ("address", text(listen.listener.address)),
+    ];
+    if let Some(advertise) = &listen.listener.advertise {
+        entries.push(("advertise", text(advertise)));
+    }
+    if let Some(tls) = &listen.tls {
+        let pair = |(certificate, key): &(PathBuf, PathBuf)| {
+            Out::Table(vec![("certificate", path(certificate)), ("key", path(key))])
+        };
+        entries.push(("certificates", Out::List(tls.certificates.iter().map(pair).collect())));
+        if let Some(authorities) = &tls.client_certificates {
+            entries.push(("client_certificates", path(authorities)));
+        }
+    }
+    Out::Table(entries)
+}
+
+fn inside(policy: &Policy) -> Out {
+    let pbx = |pbx: &Pbx| {
+        let registration = match pbx.registration {
+            Registration::ContactToken => "contact-token",
+            Registration::Path => "path",
+        };
+        Out::Table(vec![("address", text(pbx.address)), ("registration", text(registration))])
+    };
+    Out::Table(vec![
+        ("address", text(policy.inside)),
+        ("pbx", Out::List(policy.pbx.iter().map(pbx).collect())),
+    ])
+}
+
+fn trunk(trunk: &Trunk) -> Out {
+    Out::Table(vec![
+        ("name", text(&trunk.name)),
+        ("hosts", texts(&trunk.hosts)),
+        ("dids", texts(&trunk.dids)),
+    ])
+}
+
+fn transport(settings: &TransportSettings) -> Out {
+    let TransportSettings {
+        connections_per_source,
+        handshakes,
+        send_queue,
+        datagrams_per_wakeup,
+        receive_buffer,
+        send_buffer,
+        hand_over_queue,
+    } = *settings;
+    Out::Table(vec![
+        ("connections_per_source", count(connections_per_source)),
+        ("handshakes", count(handshakes)),
+        ("send_queue", size(send_queue)),
+        ("datagrams_per_wakeup", count(datagrams_per_wakeup)),
+        ("receive_buffer", size(receive_buffer)),
+        ("send_buffer", size(send_buffer)),
+        ("hand_over_queue", count(hand_over_queue)),
+    ])
+}
+
+fn rules(policy: &Policy) -> Out {
+    let timers = Out::Table(vec![
+        ("t1", time(policy.timers.t1)),
+        ("t2", time(policy.timers.t2)),
+        ("t4", time(policy.timers.t4)),
+        ("timer_c", time(policy.timer_c)),
+        ("trying_after", time(policy.trying_after)),
+        ("retry_after", time(policy.retry_after)),
+        ("nonce_memory", time(policy.nonce_memory)),
+    ]);
+    let limits = Out::Table(vec![
+        ("message_bytes", size(policy.limits.message_bytes)),
+        ("start_line_bytes", size(policy.limits.start_line_bytes)),
+        ("header_bytes", size(policy.limits.header_bytes)),
+        ("header_lines", count(policy.limits.header_lines)),
+        ("header_line_bytes", size(policy.limits.header_line_bytes)),
+        ("via_values", count(policy.limits.via_values)),
+        ("body_bytes", size(policy.limits.body_bytes)),
+    ]);
+    let capacities = Out::Table(vec![
+        ("exchanges", count(policy.capacities.exchanges)),
+        ("bindings", count(policy.capacities.bindings)),
+        ("nonces", count(policy.capacities.nonces)),
+        ("connections", count(policy.capacities.connections)),
+        ("retained_bytes", size(policy.capacities.retained_bytes)),
+    ]);
+    let budgets = Out::Table(vec![
+        ("handshake", time(policy.budgets.handshake)),
+        ("first_byte", time(policy.budgets.first_byte)),
+        ("start_line", time(policy.budgets.start_line)),
+        ("headers", time(policy.budgets.headers)),
+        ("body", time(policy.budgets.body)),
+        ("idle", time(policy.budgets.idle)),
+    ]);
+    Out::Table(vec![
+        ("timers", timers),
+        ("limits", limits),
+        ("capacities", capacities),
+        ("budgets", budgets),
+        ("source_header", text(policy.source_header.as_deref().unwrap_or("off"))),
+    ])
+}

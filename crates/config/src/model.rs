@@ -1,0 +1,204 @@
+//! What a valid configuration is.
+
+use policy::Policy;
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Everything the edge runs by. A value that exists is valid.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// What the engine is told, the addresses included.
+    pub policy: Policy,
+    /// The outside listeners with their files, in the order of [`Policy::listeners`].
+    pub listen: Vec<Listen>,
+    /// Shards, 1 to [`Config::SHARDS_MAX`]; default: one a core.
+    pub shards: u8,
+    /// Trunks by name. Read and kept; they have no effect in this version.
+    pub trunks: Vec<Trunk>,
+    /// The admin HTTP listener; `None` switches it off.
+    pub admin: Option<Admin>,
+    /// Logging.
+    pub log: Log,
+    /// Where the edge keeps what must survive a restart.
+    pub state_dir: PathBuf,
+    /// The file of the 32-byte secret behind tokens and branches.
+    pub secret_file: PathBuf,
+    /// How long a drain may take before what is still in passage is cut off.
+    pub drain_timeout: Duration,
+    /// Bounds of sockets and connections.
+    pub transport: TransportSettings,
+}
+
+impl Config {
+    /// Most shards: the owner's number must fit into tokens, and each takes an inside port.
+    pub const SHARDS_MAX: u8 = 16;
+
+    /// The default number of shards on this machine: its cores, at most
+    /// [`Config::SHARDS_MAX`].
+    #[must_use]
+    pub fn default_shards() -> u8 {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        u8::try_from(cores).unwrap_or(u8::MAX).clamp(1, Config::SHARDS_MAX)
+    }
+}
+
+/// One outside listener with what its transport needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Transport, address and advertised name.
+    pub listener: policy::Listener,
+    /// For TLS; `None` for the others.
+    pub tls: Option<TlsFiles>,
+}
+
+/// The files of a TLS listener. They existed and belonged together when the configuration was
+/// read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate chain and key, PEM. The first serves clients that send no known SNI.
+    pub certificates: Vec<(PathBuf, PathBuf)>,
+    /// CA certificates, PEM, one of which must have signed a client's certificate. `None`: no
+    /// client certificate is asked for.
+    pub client_certificates: Option<PathBuf>,
+}
+
+/// A trunk: a carrier's name, hosts and numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// What logs and `X-Ringfence-Trunk` call it.
+    pub name: String,
+    /// Its hosts.
+    pub hosts: Vec<String>,
+    /// Numbers it may call; `x` stands for a digit.
+    pub dids: Vec<String>,
+}
+
+/// The admin HTTP listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Networks of the operators. Read and kept; they have no effect in this version.
+    pub networks: Vec<Network>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Admin { listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9060), networks: Vec::new() }
+    }
+}
+
+/// An IP network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The network of `address` with the first `prefix` bits; the rest is cleared.
+    #[must_use]
+    pub(crate) fn new(address: IpAddr, prefix: u8) -> Self {
+        let address = match address {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+                IpAddr::V4((u32::from(v4) & mask).into())
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+                IpAddr::V6((u128::from(v6) & mask).into())
+            }
+        };
+        Network { address, prefix }
+    }
+
+    /// Its first address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Whether `ip` lies in it; an IPv4-mapped IPv6 address counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        ip.is_ipv4() == self.address.is_ipv4() && Network::new(ip, self.prefix) == *self
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+/// Logging.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Lines or JSON.
+    pub format: LogFormat,
+    /// A level (`info`), or a `tracing` filter (`info,transport=debug`).
+    pub level: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log { format: LogFormat::Text, level: "info".into() }
+    }
+}
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people; with colours on a terminal.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogFormat {
+    /// As the YAML has it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
+/// Bounds of sockets and connections, per shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TransportSettings {
+    /// Stream connections that one source address may have open.
+    pub connections_per_source: usize,
+    /// TLS handshakes at a time.
+    pub handshakes: usize,
+    /// Bytes that may wait on a connection for a peer that does not read; more closes it.
+    pub send_queue: usize,
+    /// Datagrams read per wake-up and socket before timers and the other sockets have their turn.
+    pub datagrams_per_wakeup: usize,
+    /// Receive buffer asked from the kernel for each UDP socket, in bytes.
+    pub receive_buffer: usize,
+    /// Send buffer asked from the kernel for each UDP socket, in bytes.
+    pub send_buffer: usize,
+    /// Messages that may wait for another shard; more are dropped and counted.
+    pub hand_over_queue: usize,
+}
+
+impl Default for TransportSettings {
+    fn default() -> Self {
+        TransportSettings {
+            connections_per_source: 256,
+            handshakes: 256,
+            send_queue: 256 << 10,
+            datagrams_per_wakeup: 64,
+            receive_buffer: 4 << 20,
+            send_buffer: 4 << 20,
+            hand_over_queue: 4_096,
+        }
+    }
+}
