@@ -1,9 +1,13 @@
 //! Challenges and credentials (RFC 3261 §22, RFC 7616, RFC 8760): parameters of
 //! `WWW-Authenticate`, `Proxy-Authenticate`, `Authorization`, `Proxy-Authorization`.
+
+use crate::chars::{cut, is_lws, offset_at, skip_lws};
+use crate::params::Params;
 use crate::{Header, Message, Span};
 
 /// The parameters of one header line (these headers are never comma-joined lists of values; a
-/// comma parts parameters, RFC 3261 §7.3.1). Quotes are taken off.
+/// comma parts parameters, RFC 3261 §7.3.1). Quotes are taken off, escapes stay; of a parameter
+/// that stands twice the first counts; an absent one is empty.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Digest<'a> {
@@ -20,10 +24,105 @@ pub struct Digest<'a> {
     pub stale: Option<(bool, Span)>,
     pub uri: &'a [u8],
     pub username: &'a [u8],
+    /// Where a parameter can be appended (with a comma): one past the value's last byte.
+    pub end: u16,
 }
-#[allow(clippy::todo, missing_docs, unused_variables, dead_code, unreachable_code)]
+
 impl<'a> Digest<'a> {
+    /// Reads a line of `message`. What can't be read is left empty; nothing is refused.
+    #[must_use]
     pub fn parse(message: &Message<'a>, header: &Header) -> Self {
-        todo!()
+        let bytes = message.slice(header.value);
+        let scheme_end = bytes.iter().position(|b| is_lws(*b)).unwrap_or(bytes.len());
+        let is_digest = cut(bytes, 0, scheme_end).eq_ignore_ascii_case(b"digest");
+        let mut digest = Digest { is_digest, end: header.value.end, ..Digest::default() };
+        if !is_digest {
+            return digest;
+        }
+        let start = skip_lws(bytes, scheme_end);
+        let offset = offset_at(header.value.start, start);
+        let mut seen = 0u16;
+        for param in Params::new(cut(bytes, start, bytes.len()), b',') {
+            let (value_start, value_end) = param.value_range();
+            let span =
+                Span { start: offset_at(offset, value_start), end: offset_at(offset, value_end) };
+            let (bit, field) = match param.name {
+                name if name.eq_ignore_ascii_case(b"algorithm") => (1, &mut digest.algorithm),
+                name if name.eq_ignore_ascii_case(b"nonce") => (2, &mut digest.nonce),
+                name if name.eq_ignore_ascii_case(b"opaque") => {
+                    digest.opaque_span = digest.opaque_span.or(Some(span));
+                    (4, &mut digest.opaque)
+                }
+                name if name.eq_ignore_ascii_case(b"realm") => (8, &mut digest.realm),
+                name if name.eq_ignore_ascii_case(b"response") => (16, &mut digest.response),
+                name if name.eq_ignore_ascii_case(b"uri") => (32, &mut digest.uri),
+                name if name.eq_ignore_ascii_case(b"username") => (64, &mut digest.username),
+                name if name.eq_ignore_ascii_case(b"stale") => {
+                    let stale = param.value().eq_ignore_ascii_case(b"true");
+                    digest.stale = digest.stale.or(Some((stale, span)));
+                    continue;
+                }
+                _ => continue,
+            };
+            if seen & bit == 0 {
+                seen |= bit;
+                *field = param.value();
+            }
+        }
+        digest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HeaderName, Limits};
+
+    fn message(line: &str) -> String {
+        format!(
+            "REGISTER sip:h SIP/2.0\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a@b>;tag=1\r\n\
+             To: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 REGISTER\r\n{line}\r\n\r\n"
+        )
+    }
+
+    #[test]
+    fn credentials() {
+        let text = message(
+            "Authorization: digest username=\"a, \\\"b\\\"\",\r\n realm = \"r\", nonce=\"n/1\", \
+             uri=\"sip:h;x=1,2\", response=\"00\", algorithm=MD5, opaque=\"op\",qop=auth, nonce=\"m\"",
+        );
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let (_, header) = message.lines(HeaderName::Authorization).next().unwrap();
+        let digest = Digest::parse(&message, header);
+        assert!(digest.is_digest);
+        assert_eq!(digest.username, br#"a, \"b\""#);
+        assert_eq!(digest.realm, b"r");
+        assert_eq!(digest.nonce, b"n/1");
+        assert_eq!(digest.uri, b"sip:h;x=1,2");
+        assert_eq!(digest.response, b"00");
+        assert_eq!(digest.algorithm, b"MD5");
+        assert_eq!(digest.opaque, b"op");
+        assert_eq!(message.slice(digest.opaque_span.unwrap()), b"op");
+        assert_eq!(digest.stale, None);
+    }
+
+    #[test]
+    fn challenges() {
+        for (written, stale) in [("stale=true", true), ("stale=\"FALSE\"", false)] {
+            let text =
+                message(&format!("WWW-Authenticate: Digest realm=\"r\",{written}, opaque=\"\""));
+            let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+            let (_, header) = message.lines(HeaderName::WwwAuthenticate).next().unwrap();
+            let digest = Digest::parse(&message, header);
+            let (value, span) = digest.stale.unwrap();
+            assert_eq!(value, stale);
+            assert!(message.slice(span).eq_ignore_ascii_case(stale.to_string().as_bytes()));
+            assert_eq!(message.slice(digest.opaque_span.unwrap()), b"");
+        }
+        let text = message("WWW-Authenticate: Basic realm=\"r\"");
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let (_, header) = message.lines(HeaderName::WwwAuthenticate).next().unwrap();
+        let digest = Digest::parse(&message, header);
+        assert!(!digest.is_digest && digest.realm.is_empty());
     }
 }

@@ -5,21 +5,28 @@
 //! parts (a forwarded message is the original bytes with edits spliced in), and it does not
 //! interpret bodies.
 
+mod chars;
 pub mod digest;
 pub mod flow;
 pub mod limits;
+mod malformed;
 pub mod message;
 pub mod name_addr;
+mod names;
+mod params;
 pub mod reply;
 pub mod splice;
 pub mod stream;
 pub mod uri;
 pub mod via;
 
+pub use digest::Digest;
 pub use flow::{ConnectionId, Flow, ShardId, Side, Transport};
 pub use limits::Limits;
 pub use message::{CSeq, Header, HeaderName, Malformed, Message, Method, Span, StartLine, Value};
 pub use name_addr::NameAddr;
-pub use splice::Splice;
+pub use reply::Reply;
+pub use splice::{Splice, TooManyEdits};
+pub use stream::{Frame, Framer, Progress};
 pub use uri::{Host, Uri};
 pub use via::Via;

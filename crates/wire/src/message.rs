@@ -1,7 +1,48 @@
-//! The scanner: one pass over the bytes, offsets out.
+//! A message as the scanner saw it, and what is refused and what is forgiven.
+//!
+//! Strict where leniency is an attack (two parsers that read the same bytes differently), tolerant
+//! where real phones and carriers need it:
+//!
+//! | refused | why |
+//! |---|---|
+//! | Content-Length twice, negative, not a number, or more than is there | two parsers would disagree where the message ends |
+//! | NUL in the head, but as a quoted pair | ends the text for C programs |
+//! | CR or LF alone in the head, on datagrams and streams | a line end for some, a character for others; none of the clean captures we have needs it |
+//! | white space before the start line or the first header line, a header name that is no token, VT or FF before the colon | headers smuggled past one of two parsers |
+//! | a second From, To, Call-ID, CSeq, Max-Forwards; a second, different Content-Type, Event, Expires, Min-Expires, Refer-To, Retry-After, Session-Expires | first or last? |
+//! | more than one SP between the parts of the start line, white space at its end | RFC 3261 §7.1 |
+//! | white space, `<`, `>`, `"` or control characters in the Request-URI; no scheme; a SIP URI whose host or port can't be read, an IPv6 address without brackets | RFC 4475 §3.1.2.7, §3.1.2.8, RFC 5118 §4.2 |
+//! | From or To with quotes or brackets not closed, anything but parameters behind the bracket, or several tags | which address, which dialog? |
+//! | CSeq of 2³¹ or more, or with another method than the Request-Line | RFC 3261 §8.1.1.5 |
+//! | Max-Forwards above 255 or not a number | RFC 3261 §20.22 |
+//! | a status code but 100 to 699, a version but SIP/2.0 | RFC 3261 §7.2, §21.5.6 |
+//! | a top Via that can't be read, or with several branch, rport or received | no way to answer |
+//! | no Via, From, To, Call-ID or CSeq; a Call-ID that is empty or has white space in it | RFC 3261 §8.1.1 |
+//!
+//! | forgiven | seen in |
+//! |---|---|
+//! | folded lines, compact names, joined and repeated headers, white space before the colon | RFC 3261 §7.3 |
+//! | unknown methods, headers and schemes; bytes that are not UTF-8 | extensions, old phones |
+//! | IPv6 with three colons; `received` with brackets | RFC 5118 §4.5, §4.10 |
+//! | no Max-Forwards, no From tag, no branch | RFC 2543 clients, PBXs |
+//! | empty or unquoted display names, commas in them; `#` and `;` in user parts | phones |
+//! | up to four CRLF before a datagram's start line; bytes behind Content-Length in a datagram | RFC 3261 §7.5, §18.3 |
+//! | no Content-Length in a datagram | RFC 3261 §18.3 |
+//! | a status line without a reason and its space | old gateways |
+//! | one `;` at the end of a Via | phones |
+//! | a line of Content-Type and its like repeated with the same value | load generators, gateways |
 
+mod elements;
+mod scan;
+
+use crate::names::long_form;
 use crate::{Limits, NameAddr, Via};
 use arrayvec::ArrayVec;
+
+pub use crate::malformed::Malformed;
+pub use crate::names::{HeaderName, Method};
+pub(crate) use elements::Elements;
+pub(crate) use scan::{content_length, start_line_is_hopeless};
 
 /// A half-open range of byte offsets into the message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -10,64 +51,6 @@ pub struct Span {
     pub start: u16,
     /// One past the last byte.
     pub end: u16,
-}
-
-/// A request method (RFC 3261 §7.1), case-sensitive. An unknown one keeps its bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Method<'a> {
-    Ack,
-    Bye,
-    Cancel,
-    Info,
-    Invite,
-    Message,
-    Notify,
-    Options,
-    Prack,
-    Publish,
-    Refer,
-    Register,
-    Subscribe,
-    Update,
-    Other(&'a [u8]),
-}
-
-/// A header's name, compact forms folded into the long one, letter case ignored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum HeaderName {
-    Accept,
-    Allow,
-    Authorization,
-    CallId,
-    Contact,
-    ContentLength,
-    ContentType,
-    CSeq,
-    Event,
-    Expires,
-    From,
-    MaxForwards,
-    MinExpires,
-    Path,
-    ProxyAuthenticate,
-    ProxyAuthorization,
-    ProxyRequire,
-    RecordRoute,
-    ReferTo,
-    Require,
-    RetryAfter,
-    Route,
-    Server,
-    SessionExpires,
-    Supported,
-    To,
-    Unsupported,
-    UserAgent,
-    Via,
-    WwwAuthenticate,
-    Other,
 }
 
 /// One logical header line, folds included.
@@ -130,112 +113,207 @@ pub enum StartLine<'a> {
 #[derive(Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
+    start_line: StartLine<'a>,
+    from: NameAddr<'a>,
+    from_tag: &'a [u8],
+    to: NameAddr<'a>,
+    to_tag: &'a [u8],
+    call_id: &'a [u8],
+    cseq: CSeq<'a>,
+    via: Via<'a>,
+    via_value: Value<'a>,
+    max_forwards: Option<u8>,
+    content_length: Option<u16>,
+    /// Offset of the empty line.
+    headers_end: u16,
     headers: ArrayVec<Header, { Limits::HEADER_LINES_MAX }>,
 }
 
-/// Why bytes are no SIP message. Each is the sender's fault; the name is the metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[allow(missing_docs)]
-pub enum Malformed {
-    #[error("start_line")]
-    StartLine,
-}
-
-#[allow(clippy::todo, missing_docs, unused_variables, dead_code, unreachable_code)]
 impl<'a> Message<'a> {
     /// Scans one whole message: a datagram (trailing bytes after Content-Length are cut off,
     /// RFC 3261 §18.3), or what [`crate::stream::Framer`] delivered.
     pub fn parse(bytes: &'a [u8], limits: &Limits) -> Result<Self, Malformed> {
-        todo!()
+        scan::scan(bytes, limits, scan::Mode::Strict)
     }
+
+    /// Scans a request that [`Message::parse`] refused, only in order to answer it with 400 or
+    /// 505: what a response copies (Via, From, To, Call-ID, CSeq) must be well-formed, the rest
+    /// may be wrong: version, Request-URI, spaces in the Request-Line, Max-Forwards,
+    /// Content-Length, the CSeq's method, other headers twice. Never forward what this returns;
+    /// its body is empty. A response is never answered, so it is refused here.
+    pub fn parse_answerable(bytes: &'a [u8], limits: &Limits) -> Result<Self, Malformed> {
+        scan::scan(bytes, limits, scan::Mode::Answerable)
+    }
+
     /// The message's bytes, without what stood behind the body.
+    #[must_use]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// The bytes of a span of this message; empty for a span that is not of it.
+    #[must_use]
     pub fn slice(&self, span: Span) -> &'a [u8] {
-        &self.bytes[span.start as usize..span.end as usize]
+        self.bytes.get(usize::from(span.start)..usize::from(span.end)).unwrap_or_default()
     }
+
+    /// Request-Line or Status-Line.
+    #[must_use]
     pub fn start_line(&self) -> StartLine<'a> {
-        todo!()
+        self.start_line
     }
+
+    /// Whether it is a request.
+    #[must_use]
     pub fn is_request(&self) -> bool {
-        todo!()
+        matches!(self.start_line, StartLine::Request { .. })
     }
+
     /// Of the Request-Line, or of the CSeq of a response.
+    #[must_use]
     pub fn method(&self) -> Method<'a> {
-        todo!()
+        match self.start_line {
+            StartLine::Request { method, .. } => method,
+            StartLine::Response { .. } => self.cseq.method,
+        }
     }
+
     /// The Request-URI as written, empty for a response.
+    #[must_use]
     pub fn request_uri(&self) -> &'a [u8] {
-        todo!()
+        self.slice(self.request_uri_span())
     }
+
+    /// Where the Request-URI stands; empty for a response.
+    #[must_use]
     pub fn request_uri_span(&self) -> Span {
-        todo!()
+        match self.start_line {
+            StartLine::Request { uri, .. } => uri,
+            StartLine::Response { .. } => Span::default(),
+        }
     }
+
     /// Status code, 0 for a request.
+    #[must_use]
     pub fn status(&self) -> u16 {
-        todo!()
+        match self.start_line {
+            StartLine::Request { .. } => 0,
+            StartLine::Response { status, .. } => status,
+        }
     }
+
+    /// All header lines in order.
+    #[must_use]
     pub fn headers(&self) -> &[Header] {
         &self.headers
     }
+
     /// Lines of that name, in order, with their index.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = (usize, &Header)> {
         self.headers.iter().enumerate().filter(move |(_, h)| h.name == name)
     }
-    /// First line of a header that is not in [`HeaderName`], by its name, letter case ignored.
+
+    /// First line of a header that is not in [`HeaderName`], by its long name, letter case
+    /// ignored; a compact form counts as the long one.
+    #[must_use]
     pub fn other(&self, name: &[u8]) -> Option<(usize, &Header)> {
-        todo!()
+        self.lines(HeaderName::Other)
+            .find(|(_, header)| long_form(self.slice(header.name_span)).eq_ignore_ascii_case(name))
     }
-    /// Comma-separated elements over all lines of that name, in order; commas in quoted strings,
-    /// angle brackets and comments do not part.
+
+    /// Comma-separated elements over all lines of that name, in order, empty ones left out;
+    /// commas in quoted strings, angle brackets and comments do not part. (In headers that are
+    /// lists of addresses or Vias a parenthesis opens no comment: it may stand in a user part.)
     pub fn values(&self, name: HeaderName) -> impl Iterator<Item = Value<'a>> {
-        todo!() as std::iter::Empty<Value<'a>>
+        self.lines(name).flat_map(move |(index, header)| self.elements(index, header))
     }
+
+    /// The elements of one line.
+    pub(crate) fn elements(&self, index: usize, header: &Header) -> Elements<'a> {
+        Elements::new(self.slice(header.value), header, index)
+    }
+
     /// The trimmed value of the first line of that name.
+    #[must_use]
     pub fn value(&self, name: HeaderName) -> Option<&'a [u8]> {
-        todo!()
+        self.lines(name).next().map(|(_, header)| self.slice(header.value))
     }
+
+    /// Call-ID, compared byte by byte (RFC 3261 §20.8).
+    #[must_use]
     pub fn call_id(&self) -> &'a [u8] {
-        todo!()
+        self.call_id
     }
+
+    /// CSeq.
+    #[must_use]
     pub fn cseq(&self) -> CSeq<'a> {
-        todo!()
+        self.cseq
     }
+
+    /// From.
+    #[must_use]
     pub fn from(&self) -> NameAddr<'a> {
-        todo!()
+        self.from
     }
+
+    /// To.
+    #[must_use]
     pub fn to(&self) -> NameAddr<'a> {
-        todo!()
+        self.to
     }
+
     /// Empty when there is none (RFC 2543 clients).
+    #[must_use]
     pub fn from_tag(&self) -> &'a [u8] {
-        todo!()
+        self.from_tag
     }
+
     /// Empty when there is none.
+    #[must_use]
     pub fn to_tag(&self) -> &'a [u8] {
-        todo!()
+        self.to_tag
     }
+
     /// The top Via.
+    #[must_use]
     pub fn via(&self) -> &Via<'a> {
-        todo!()
+        &self.via
     }
+
     /// The top Via as a value, for splicing.
+    #[must_use]
     pub fn via_value(&self) -> Value<'a> {
-        todo!()
+        self.via_value
     }
+
     /// Max-Forwards, `None` when there is no such line.
+    #[must_use]
     pub fn max_forwards(&self) -> Option<u8> {
-        todo!()
+        self.max_forwards
     }
+
+    /// Expires in seconds; `None` when there is none or it is no number, at most `u32::MAX`.
+    #[must_use]
     pub fn expires(&self) -> Option<u32> {
-        todo!()
+        self.value(HeaderName::Expires).and_then(crate::chars::number)
     }
+
+    /// Content-Length as written; `None` when there is none (datagrams only).
+    #[must_use]
+    pub fn content_length(&self) -> Option<u16> {
+        self.content_length
+    }
+
     /// Offset of the empty line's first byte: where a header line is appended.
+    #[must_use]
     pub fn headers_end(&self) -> u16 {
-        todo!()
+        self.headers_end
     }
+
+    /// What follows the empty line.
+    #[must_use]
     pub fn body(&self) -> &'a [u8] {
-        todo!()
+        self.bytes.get(usize::from(self.headers_end) + 2..).unwrap_or_default()
     }
 }

@@ -1,18 +1,30 @@
 //! Edits on the original bytes. Everything that is not edited leaves bit for bit.
+
 use crate::{Message, Span, Value};
 use arrayvec::ArrayVec;
 
 /// Edits that one message may need at most (Vias, Routes, Contacts, challenges…).
 pub const EDITS_MAX: usize = 96;
 
+/// Bytes to take away, and the text (a range of the scratch buffer) to put in their place.
+#[derive(Clone, Copy, Debug)]
+struct Edit {
+    span: Span,
+    text: (u32, u32),
+}
+
 /// A list of edits on one message. Texts are collected in a scratch buffer lent by the caller, so
 /// nothing is allocated in the steady state. Edits may be made in any order; several inserts at
-/// one place keep their order; overlapping replacements are a caller's mistake (`debug_assert`),
-/// the first wins.
+/// one place keep their order and stand before what replaces the bytes there; an insert inside
+/// replaced bytes comes out behind the replacement; overlapping replacements are a caller's
+/// mistake (`debug_assert`), the first in the message wins.
 pub struct Splice<'m, 'a> {
     message: &'m Message<'a>,
     text: &'m mut Vec<u8>,
-    edits: ArrayVec<(Span, (u32, u32)), EDITS_MAX>,
+    edits: ArrayVec<Edit, EDITS_MAX>,
+    /// Elements to take away: what that means for their commas is known only at the end.
+    deleted: ArrayVec<(u8, Span), EDITS_MAX>,
+    full: bool,
 }
 
 /// More than [`EDITS_MAX`] edits: the message has too many values to be ours to forward.
@@ -20,36 +32,134 @@ pub struct Splice<'m, 'a> {
 #[error("too_many_edits")]
 pub struct TooManyEdits;
 
-#[allow(clippy::todo, missing_docs, unused_variables, dead_code, unreachable_code)]
 impl<'m, 'a> Splice<'m, 'a> {
     /// Clears `text` and starts with no edits.
     pub fn new(message: &'m Message<'a>, text: &'m mut Vec<u8>) -> Self {
-        todo!()
+        text.clear();
+        Splice { message, text, edits: ArrayVec::new(), deleted: ArrayVec::new(), full: false }
     }
+
+    /// The message as it came.
+    #[must_use]
     pub fn message(&self) -> &'m Message<'a> {
         self.message
     }
+
+    /// Puts `with` in the place of a span.
     pub fn replace(&mut self, span: Span, with: &[u8]) {
-        todo!()
+        self.edit(span, |text| text.extend_from_slice(with));
     }
+
+    /// Puts what `write` appends to the buffer in the place of a span.
+    pub fn replace_with(&mut self, span: Span, write: impl FnOnce(&mut Vec<u8>)) {
+        self.edit(span, write);
+    }
+
     /// Inserts at an offset what `write` appends to the buffer.
     pub fn insert(&mut self, at: u16, write: impl FnOnce(&mut Vec<u8>)) {
-        todo!()
+        self.edit(Span { start: at, end: at }, write);
     }
+
+    /// Takes a span away.
     pub fn delete(&mut self, span: Span) {
-        todo!()
+        self.edit(span, |_| {});
     }
+
     /// Takes away a whole header line.
     pub fn delete_line(&mut self, header: usize) {
-        todo!()
+        match self.message.headers().get(header) {
+            Some(header) => self.delete(header.line),
+            None => debug_assert!(false, "no header line {header}"),
+        }
     }
+
     /// Takes away one element of a comma-joined header, with the comma that parted it, or the
-    /// whole line when it is (or becomes) the last one left in it.
+    /// whole line when it is (or becomes) the last one left in it. A new line in its place is
+    /// inserted at the line's start, not at the element's.
     pub fn delete_value(&mut self, value: &Value<'a>) {
-        todo!()
+        let Ok(header) = u8::try_from(value.header) else { return };
+        if !self.deleted.contains(&(header, value.span)) {
+            self.full |= self.deleted.try_push((header, value.span)).is_err();
+        }
     }
+
     /// Appends the edited message to `out`. When the edit list was full, nothing is written.
-    pub fn write(self, out: &mut Vec<u8>) -> Result<(), TooManyEdits> {
-        todo!()
+    pub fn write(mut self, out: &mut Vec<u8>) -> Result<(), TooManyEdits> {
+        self.cut_deleted_values();
+        if self.full {
+            return Err(TooManyEdits);
+        }
+        // Texts are appended, so their start tells the order in which inserts were made.
+        self.edits.sort_unstable_by_key(|edit| (edit.span.start, edit.span.end, edit.text.0));
+        let bytes = self.message.bytes();
+        out.reserve(bytes.len() + self.text.len());
+        let mut done = 0usize;
+        for edit in &self.edits {
+            let (start, end) = (usize::from(edit.span.start), usize::from(edit.span.end));
+            let overlaps = start < done && start < end;
+            debug_assert!(!overlaps, "overlapping edits: {:?}", self.edits);
+            if overlaps {
+                continue;
+            }
+            out.extend_from_slice(bytes.get(done..start).unwrap_or_default());
+            let text = edit.text.0 as usize..edit.text.1 as usize;
+            out.extend_from_slice(self.text.get(text).unwrap_or_default());
+            done = done.max(end);
+        }
+        out.extend_from_slice(bytes.get(done..).unwrap_or_default());
+        Ok(())
+    }
+
+    fn edit(&mut self, span: Span, write: impl FnOnce(&mut Vec<u8>)) {
+        let in_message =
+            span.start <= span.end && usize::from(span.end) <= self.message.bytes().len();
+        debug_assert!(in_message, "{span:?} is not of this message");
+        if !in_message {
+            return;
+        }
+        let start = self.text.len();
+        write(self.text);
+        let text = (start as u32, self.text.len() as u32);
+        self.full |= self.edits.try_push(Edit { span, text }).is_err();
+    }
+
+    /// Turns deleted elements into deleted spans, a line at a time.
+    fn cut_deleted_values(&mut self) {
+        let deleted = std::mem::take(&mut self.deleted);
+        for (index, (line, _)) in deleted.iter().enumerate() {
+            let is_first = !deleted.iter().take(index).any(|(earlier, _)| earlier == line);
+            if is_first {
+                self.cut_values_of(usize::from(*line), &deleted);
+            }
+        }
+    }
+
+    fn cut_values_of(&mut self, line: usize, deleted: &[(u8, Span)]) {
+        let message = self.message;
+        let Some(header) = message.headers().get(line) else { return };
+        let is_deleted =
+            |span: Span| deleted.iter().any(|(l, s)| usize::from(*l) == line && *s == span);
+        let elements = message.elements(line, header);
+        if elements.clone().all(|element| is_deleted(element.span)) {
+            return self.delete(header.line);
+        }
+        // Before a survivor an element goes with the comma behind it; those behind the last
+        // survivor go with the comma before them.
+        let survivors_end = elements
+            .clone()
+            .filter(|element| !is_deleted(element.span))
+            .last()
+            .map_or(header.value.start, |element| element.span.end);
+        let mut from: Option<u16> = None;
+        for element in elements {
+            if element.span.start >= survivors_end {
+                return self.delete(Span { start: survivors_end, end: header.value.end });
+            }
+            if is_deleted(element.span) {
+                from = from.or(Some(element.span.start));
+            } else if let Some(start) = from.take() {
+                self.delete(Span { start, end: element.span.start });
+            }
+        }
     }
 }

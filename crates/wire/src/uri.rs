@@ -1,5 +1,8 @@
 //! URIs (RFC 3261 §19.1, RFC 3986 for the rest), read, never rebuilt.
-use std::net::IpAddr;
+
+use crate::chars::{cut, is_host, port};
+use crate::params;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// A host as written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,35 +13,326 @@ pub enum Host<'a> {
     Name(&'a [u8]),
 }
 
+impl<'a> Host<'a> {
+    /// Reads a host with nothing around it: a name, an IPv4 address, or an IPv6 address in
+    /// brackets. Three colons in place of two are taken for two (RFC 5118 §4.10).
+    #[must_use]
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        match bytes {
+            [b'[', inner @ .., b']'] => ipv6(inner).map(|ip| Host::Address(ip.into())),
+            [first, ..] => {
+                if let Some(ip) = first.is_ascii_digit().then(|| ipv4(bytes)).flatten() {
+                    return Some(Host::Address(ip.into()));
+                }
+                bytes.iter().all(|b| is_host(*b)).then_some(Host::Name(bytes))
+            }
+            [] => None,
+        }
+    }
+
+    /// Same host: addresses by value, names without letter case.
+    #[must_use]
+    pub fn matches(&self, other: &Host<'_>) -> bool {
+        match (self, other) {
+            (Host::Address(a), Host::Address(b)) => a == b,
+            (Host::Name(a), Host::Name(b)) => a.eq_ignore_ascii_case(b),
+            _ => false,
+        }
+    }
+}
+
+fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
+    std::str::from_utf8(bytes).ok()?.parse().ok()
+}
+
+/// An IPv6 address without brackets; `:::` counts as `::`.
+fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {
+    if let Ok(address) = std::str::from_utf8(bytes).ok()?.parse() {
+        return Some(address);
+    }
+    let at = bytes.windows(3).position(|w| w == b":::")?;
+    let mut text = [0u8; 48];
+    let (head, tail) = (cut(bytes, 0, at), cut(bytes, at + 1, bytes.len()));
+    let text = text.get_mut(..head.len() + tail.len())?;
+    text[..at].copy_from_slice(head);
+    text[at..].copy_from_slice(tail);
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// An address as `received` has it: IPv4, IPv6, or IPv6 in brackets (RFC 5118 §4.5).
+pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
+    match bytes {
+        [b'[', inner @ .., b']'] => ipv6(inner).map(IpAddr::from),
+        _ => ipv4(bytes).map(IpAddr::from).or_else(|| ipv6(bytes).map(IpAddr::from)),
+    }
+}
+
 /// A `sip:` or `sips:` URI; any other scheme has only [`Uri::scheme`] and the rest in `host`.
 #[derive(Clone, Copy, Debug)]
-#[allow(missing_docs)]
 pub struct Uri<'a> {
+    /// As written, without its colon.
     pub scheme: &'a [u8],
     /// Still escaped; empty when there is none.
     pub user: &'a [u8],
+    /// What stands between the first colon of the userinfo and the `@`; empty when there is none.
+    pub password: &'a [u8],
+    /// Host; for another scheme than sip and sips all that follows the scheme, as a name.
     pub host: Host<'a>,
+    /// Port if written.
     pub port: Option<u16>,
     /// From the first `;` (without it) to the `?`, empty when there are none.
     pub params: &'a [u8],
     /// Behind the `?`, empty when there are none.
     pub headers: &'a [u8],
 }
-#[allow(clippy::todo, missing_docs, unused_variables, dead_code, unreachable_code)]
+
 impl<'a> Uri<'a> {
+    /// Reads a URI with nothing around it. `None` when it has no scheme, or is a SIP URI without
+    /// a readable host and port (an IPv6 address must stand in brackets).
+    #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        todo!()
+        let colon = memchr::memchr(b':', bytes)?;
+        let scheme = cut(bytes, 0, colon);
+        let rest = cut(bytes, colon + 1, bytes.len());
+        if !is_scheme(scheme) {
+            return None;
+        }
+        let mut uri = Uri {
+            scheme,
+            user: b"",
+            password: b"",
+            host: Host::Name(rest),
+            port: None,
+            params: b"",
+            headers: b"",
+        };
+        if uri.is_sip() { uri.read_sip(rest).then_some(uri) } else { Some(uri) }
     }
+
     /// `sip` or `sips`, letter case ignored.
+    #[must_use]
     pub fn is_sip(&self) -> bool {
-        todo!()
+        self.scheme.eq_ignore_ascii_case(b"sip") || self.is_sips()
     }
+
+    /// `sips`, letter case ignored.
+    #[must_use]
+    pub fn is_sips(&self) -> bool {
+        self.scheme.eq_ignore_ascii_case(b"sips")
+    }
+
     /// A parameter's value: `Some(b"")` for a flag like `lr`; names without letter case.
+    #[must_use]
     pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
-        todo!()
+        params::find(self.params, b';', name).map(|param| param.raw.unwrap_or_default())
     }
-    /// RFC 3261 §19.1.4 equivalence.
+
+    /// RFC 3261 §19.1.4 equivalence. URIs of other schemes are compared byte by byte.
+    #[must_use]
     pub fn equivalent(&self, other: &Uri<'_>) -> bool {
-        todo!()
+        if !self.scheme.eq_ignore_ascii_case(other.scheme) {
+            return false;
+        }
+        if !self.is_sip() {
+            return self.host == other.host;
+        }
+        same_escaped(self.user, other.user)
+            && same_escaped(self.password, other.password)
+            && self.host.matches(&other.host)
+            && self.port == other.port
+            && params_agree(self, other)
+            && params_agree(other, self)
+            && headers_within(self.headers, other.headers)
+            && headers_within(other.headers, self.headers)
+    }
+
+    /// Everything behind `sip:`. The user may hold `;`, `?` and `/`, so the `@` is looked for
+    /// first; a second one can't stand in a host, so it is refused there.
+    fn read_sip(&mut self, rest: &'a [u8]) -> bool {
+        let mut at = 0;
+        if let Some(sign) = memchr::memchr(b'@', rest) {
+            let userinfo = cut(rest, 0, sign);
+            let colon = memchr::memchr(b':', userinfo);
+            self.user = cut(userinfo, 0, colon.unwrap_or(sign));
+            self.password = colon.map_or(b"", |colon| cut(userinfo, colon + 1, sign));
+            at = sign + 1;
+        }
+        let host_end = match rest.get(at) {
+            Some(b'[') => match memchr::memchr(b']', cut(rest, at, rest.len())) {
+                Some(close) => at + close + 1,
+                None => return false,
+            },
+            _ => span_of(rest, at, is_host),
+        };
+        let Some(host) = Host::parse(cut(rest, at, host_end)) else { return false };
+        self.host = host;
+        at = host_end;
+        if rest.get(at) == Some(&b':') {
+            let end = span_of(rest, at + 1, |byte| byte.is_ascii_digit());
+            self.port = port(cut(rest, at + 1, end));
+            if self.port.is_none() {
+                return false;
+            }
+            at = end;
+        }
+        let end = memchr::memchr(b'?', cut(rest, at, rest.len())).map_or(rest.len(), |q| at + q);
+        match rest.get(at) {
+            Some(b';') => self.params = cut(rest, at + 1, end),
+            Some(b'?') | None => {}
+            Some(_) => return false,
+        }
+        self.headers = cut(rest, end + 1, rest.len());
+        true
+    }
+}
+
+fn span_of(bytes: &[u8], mut at: usize, is: impl Fn(u8) -> bool) -> usize {
+    while bytes.get(at).copied().is_some_and(&is) {
+        at += 1;
+    }
+    at
+}
+
+fn is_scheme(scheme: &[u8]) -> bool {
+    scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+}
+
+/// Each parameter of `a` is either the same in `b`, or absent there and one that may be absent
+/// (RFC 3261 §19.1.4: user, ttl, method, maddr and transport may not).
+fn params_agree(a: &Uri<'_>, b: &Uri<'_>) -> bool {
+    const NEVER_IGNORED: [&[u8]; 5] = [b"user", b"ttl", b"method", b"maddr", b"transport"];
+    params::Params::new(a.params, b';').filter(|param| !param.is_empty()).all(|param| {
+        match b.param(param.name) {
+            Some(value) => same_escaped_ignoring_case(param.raw.unwrap_or_default(), value),
+            None => !NEVER_IGNORED.iter().any(|name| param.is(name)),
+        }
+    })
+}
+
+/// Each header of `a` is in `b` with the same value.
+fn headers_within(a: &[u8], b: &[u8]) -> bool {
+    params::Params::new(a, b'&').filter(|header| !header.is_empty()).all(|header| {
+        params::Params::new(b, b'&').any(|other| {
+            other.is(header.name)
+                && same_escaped(header.raw.unwrap_or_default(), other.raw.unwrap_or_default())
+        })
+    })
+}
+
+/// Bytes with `%41` read as `A`.
+fn unescaped(bytes: &[u8]) -> impl Iterator<Item = u8> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let byte = *bytes.get(at)?;
+        let digit = |index: usize| bytes.get(index).and_then(|b| char::from(*b).to_digit(16));
+        if byte == b'%'
+            && let (Some(high), Some(low)) = (digit(at + 1), digit(at + 2))
+        {
+            at += 3;
+            return Some((high << 4 | low) as u8);
+        }
+        at += 1;
+        Some(byte)
+    })
+}
+
+fn same_escaped(a: &[u8], b: &[u8]) -> bool {
+    unescaped(a).eq(unescaped(b))
+}
+
+fn same_escaped_ignoring_case(a: &[u8], b: &[u8]) -> bool {
+    unescaped(a).map(|b| b.to_ascii_lowercase()).eq(unescaped(b).map(|b| b.to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn uri(text: &str) -> Uri<'_> {
+        Uri::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text}"))
+    }
+
+    #[test]
+    fn parts_of_a_sip_uri() {
+        let uri = uri("sips:al;x=1#?y:p:q@Example.COM:5071;transport=TCP;lr?Subject=a&b=c");
+        assert_eq!(uri.scheme, b"sips");
+        assert!(uri.is_sips());
+        assert_eq!(uri.user, b"al;x=1#?y");
+        assert_eq!(uri.password, b"p:q");
+        assert_eq!(uri.host, Host::Name(b"Example.COM"));
+        assert_eq!(uri.port, Some(5071));
+        assert_eq!(uri.param(b"Transport"), Some(&b"TCP"[..]));
+        assert_eq!(uri.param(b"lr"), Some(&b""[..]));
+        assert_eq!(uri.param(b"maddr"), None);
+        assert_eq!(uri.headers, b"Subject=a&b=c");
+    }
+
+    #[test]
+    fn hosts() {
+        assert_eq!(uri("sip:192.0.2.1").host, Host::Address([192, 0, 2, 1].into()));
+        assert_eq!(uri("sip:[2001:db8::1]:5060").port, Some(5060));
+        let two = uri("sip:u@[2001:db8::192.0.2.1]");
+        assert_eq!(uri("sip:u@[2001:db8:::192.0.2.1]").host, two.host);
+        assert_eq!(uri("sip:[2001:db8::10:5070]").port, None);
+        assert_eq!(uri("sip:host_1.example?x").headers, b"x");
+        assert_eq!(uri("tel:+1555;phone-context=x").host, Host::Name(b"+1555;phone-context=x"));
+    }
+
+    #[test]
+    fn refused() {
+        for text in [
+            "",
+            "sip",
+            "sip:",
+            ":x",
+            "sip:u@",
+            "sip:a@b@c",
+            "sip:2001:db8::10",
+            "sip:[2001:db8::10",
+            "sip:[::g]",
+            "sip:h:",
+            "sip:h:65536",
+            "sip:h:5060x",
+            "sip:ho st",
+            "1sip:x",
+            "sip:h/x",
+        ] {
+            assert!(Uri::parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    /// The examples of RFC 3261 §19.1.4.
+    #[test]
+    fn equivalence() {
+        for (a, b) in [
+            ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com;security=on"),
+            (
+                "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",
+                "sip:biloxi.com;method=REGISTER;transport=tcp?to=sip:bob%40biloxi.com",
+            ),
+            (
+                "sip:alice@atlanta.com?subject=project%20x&priority=urgent",
+                "sip:alice@atlanta.com?priority=urgent&subject=project%20x",
+            ),
+        ] {
+            assert!(uri(a).equivalent(&uri(b)), "{a} {b}");
+            assert!(uri(b).equivalent(&uri(a)), "{b} {a}");
+        }
+        for (a, b) in [
+            ("SIP:ALICE@AtLanTa.CoM;Transport=udp", "sip:alice@AtLanTa.CoM;Transport=UDP"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:5060"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com;transport=udp"),
+            ("sip:bob@biloxi.com", "sip:bob@biloxi.com:6000;transport=tcp"),
+            ("sip:carol@chicago.com", "sip:carol@chicago.com?Subject=next%20meeting"),
+            ("sip:bob@phone21.boxesbybob.com", "sip:bob@192.0.2.4"),
+            ("sip:carol@chicago.com;security=on", "sip:carol@chicago.com;security=off"),
+            ("sip:a@b", "sips:a@b"),
+        ] {
+            assert!(!uri(a).equivalent(&uri(b)), "{a} {b}");
+            assert!(!uri(b).equivalent(&uri(a)), "{b} {a}");
+        }
     }
 }
