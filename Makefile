@@ -26,6 +26,7 @@ check: fmt clippy doc purity tidy deny ## all that is not a test: fmt, clippy, d
 
 fmt:
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path bench/load/Cargo.toml --check
 clippy:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 doc:

@@ -15,13 +15,13 @@ command -v cc >/dev/null || die "no C compiler, which Rust needs to link: apt-ge
 unit() {
     local log=$logs/unit
     if command -v cargo-nextest >/dev/null; then
-        cargo nextest run --workspace --locked --no-fail-fast ${TEST:+"$TEST"} 2>&1 | tee "$log"
+        cargo nextest run --workspace --exclude integration-tests --locked --no-fail-fast ${TEST:+"$TEST"} 2>&1 | tee "$log"
         summary+=("units, ladders, simulator: $(sed -n 's/^ *Summary *\[[^]]*\] *//p' "$log" | tail -1)")
         log=$logs/doc
         cargo test --workspace --locked --doc ${TEST:+"$TEST"} 2>&1 | tee "$log"
         summary+=("documentation: $(counted "$log")")
     else
-        cargo test --workspace --locked --no-fail-fast ${TEST:+"$TEST"} 2>&1 | tee "$log"
+        cargo test --workspace --exclude integration-tests --locked --no-fail-fast ${TEST:+"$TEST"} 2>&1 | tee "$log"
         summary+=("units, ladders, simulator, documentation: $(counted "$log")")
     fi
 }

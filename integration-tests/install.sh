@@ -1,0 +1,28 @@
+#!/bin/bash
+# install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
+# target directory (about 20 s, no root), and sipp and baresip from the machine's packages.
+# Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
+#                          RINGFENCE_NO_PACKAGES=1  leave sipp and baresip alone
+set -euo pipefail
+here=$(dirname "$(readlink -f "$0")")
+target=${CARGO_TARGET_DIR:-$here/../target}
+mkdir -p "$target"
+bash "$here/asterisk/install-asterisk.sh" "${RINGFENCE_ASTERISK:-$target/asterisk}"
+[ -z "${RINGFENCE_NO_PACKAGES:-}" ] || exit 0
+missing=
+command -v sipp >/dev/null || missing+=" sip-tester"
+command -v baresip >/dev/null || missing+=" baresip"
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+    echo "install.sh: the tests also need: apt-get install --no-install-recommends$missing" >&2
+    exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+log=$(mktemp)
+# shellcheck disable=SC2086
+if { apt-get install -y -qq --no-install-recommends $missing ||
+     { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; }; } >"$log" 2>&1; then
+    rm -f "$log"
+else
+    cat "$log" >&2; rm -f "$log"; exit 1
+fi

@@ -1,0 +1,161 @@
+//! A real Asterisk in the foreground, every file it writes in the stage's directory.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::child::{Child, wait_until};
+use crate::stage::{self, Family, Stage, Way};
+use crate::{PATIENCE, Transport};
+
+/// A running Asterisk.
+pub struct Asterisk {
+    home: PathBuf,
+    run: PathBuf,
+    child: Option<Child>,
+}
+
+impl Asterisk {
+    /// Writes the configuration for `stage` and starts it; it is ready when this returns.
+    #[must_use]
+    pub fn start(stage: &Stage) -> Self {
+        let home = installed();
+        let run = stage.directory.join("asterisk");
+        for directory in ["etc", "lib", "spool", "run", "log"] {
+            fs::create_dir_all(run.join(directory)).unwrap();
+        }
+        write_configuration(&home, &run, stage);
+        let mut asterisk = Asterisk { home, run, child: None };
+        asterisk.resume();
+        asterisk
+    }
+
+    /// Ends it; what it keeps in its database stays.
+    pub fn stop(&mut self) {
+        self.child = None;
+    }
+
+    /// Starts it again (or for the first time).
+    pub fn resume(&mut self) {
+        let mut command = Command::new(self.home.join("bin/asterisk"));
+        command.arg("-C").arg(self.run.join("etc/asterisk.conf")).arg("-f");
+        let mut child = Child::start("asterisk", &command, &self.run.join("log/console"));
+        child.wait_for("'Asterisk Ready.'", |output| output.contains("Asterisk Ready."));
+        self.child = Some(child);
+    }
+
+    /// A command for its CLI; what it prints.
+    #[must_use]
+    pub fn cli(&self, command: &str) -> String {
+        let output = Command::new(self.home.join("bin/asterisk"))
+            .arg("-C")
+            .arg(self.run.join("etc/asterisk.conf"))
+            .args(["-rx", command])
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
+    /// Starts a call to an account's phone; whoever answers hears an echo.
+    pub fn call(&self, user: &str) {
+        let _ = self.cli(&format!("channel originate PJSIP/{user} extension 100@phones"));
+    }
+
+    /// URIs of an account's Contacts.
+    #[must_use]
+    pub fn contacts(&self, user: &str) -> Vec<String> {
+        let prefix = format!("{user}/");
+        (self.cli("pjsip show contacts").split_whitespace())
+            .filter_map(|word| word.strip_prefix(&prefix).map(str::to_owned))
+            .collect()
+    }
+
+    /// The channels it has.
+    #[must_use]
+    pub fn channels(&self) -> Vec<String> {
+        let all = self.cli("core show channels concise");
+        all.lines().filter(|line| line.starts_with("PJSIP/")).map(str::to_owned).collect()
+    }
+
+    /// Waits until no call is left.
+    pub fn wait_idle(&self) {
+        wait_until("no channel is left in Asterisk", PATIENCE, || self.channels().is_empty());
+    }
+
+    /// Waits until its full log says `text`.
+    pub fn wait_logged(&self, text: &str) {
+        wait_until(&format!("Asterisk logs {text:?}"), PATIENCE, || self.log().contains(text));
+    }
+
+    /// Its full log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.run.join("log/full")).unwrap_or_default())
+            .into_owned()
+    }
+}
+
+/// `RINGFENCE_ASTERISK`, or `asterisk` in the target directory; installed if it is not there yet.
+fn installed() -> PathBuf {
+    let home = std::env::var_os("RINGFENCE_ASTERISK")
+        .map_or(stage::target().join("asterisk"), PathBuf::from);
+    if !home.join("version").exists() {
+        let script = stage::home().join("asterisk/install-asterisk.sh");
+        let output = Command::new(script).arg(&home).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "Asterisk cannot be installed:\n{said}");
+    }
+    home
+}
+
+fn write_configuration(home: &Path, run: &Path, stage: &Stage) {
+    let templates = stage::home().join("asterisk/conf");
+    let etc = run.join("etc");
+    let marks = marks(home, run, stage);
+    let fill = |from: &str, to: &str| {
+        let mut text = fs::read_to_string(templates.join(from)).unwrap();
+        for (mark, value) in &marks {
+            text = text.replace(&format!("@{mark}@"), value);
+        }
+        fs::write(etc.join(to), text).unwrap();
+    };
+    for file in ["asterisk.conf", "rtp.conf", "accounts.conf"] {
+        fill(&format!("{file}.in"), file);
+    }
+    for file in ["modules.conf", "logger.conf", "extensions.conf", "pjsip_notify.conf"] {
+        fill(file, file);
+    }
+    fill(if stage.is_edge() { "pjsip-edge.conf.in" } else { "pjsip-direct.conf.in" }, "pjsip.conf");
+    for line in fs::read_to_string(templates.join("quiet.conf")).unwrap().lines() {
+        let mut words = line.split_whitespace();
+        if let Some(file) = words.next().filter(|file| *file != ";") {
+            fs::write(etc.join(file), words.collect::<Vec<_>>().join("\n") + "\n").unwrap();
+        }
+    }
+}
+
+fn marks(home: &Path, run: &Path, stage: &Stage) -> Vec<(&'static str, String)> {
+    let v6 = |transport| stage.server(Way { transport, family: Family::V6 }).port().to_string();
+    let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
+    let inside: SocketAddr = stage.pbx_address();
+    let path = |path: PathBuf| path.display().to_string();
+    vec![
+        ("RUN", path(run.to_owned())),
+        ("NAME", "test".into()),
+        ("MODDIR", fs::read_to_string(home.join("moddir")).unwrap().trim().to_owned()),
+        ("DATADIR", path(home.join("root/usr/share/asterisk"))),
+        ("ADDR", inside.ip().to_string()),
+        ("PORT", inside.port().to_string()),
+        ("PUBLIC", stage.public().to_string()),
+        ("PORT6", v6(Transport::Tcp)),
+        ("PORT6TLS", v6(Transport::Tls)),
+        ("CERT", path(stage.directory.join("cert.pem"))),
+        ("KEY", path(stage.directory.join("key.pem"))),
+        ("QUALIFY", stage.plan.qualify.to_string()),
+        ("PATH", yes(stage.plan.path && stage.is_edge())),
+        ("REWRITE", yes(stage.plan.rewrite)),
+        ("RTPLO", "30500".into()),
+        ("RTPHI", "32699".into()),
+    ]
+}

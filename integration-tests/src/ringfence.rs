@@ -1,0 +1,120 @@
+//! The edge under test: the binary, as a user starts it.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+
+use rustix::process::Signal;
+
+use crate::PATIENCE;
+use crate::child::{Child, wait_until};
+use crate::stage::{DOMAIN, Mode, Stage, Way};
+
+/// A running `ringfence run`.
+pub struct Ringfence {
+    child: Child,
+    /// Its configuration file.
+    pub configuration: PathBuf,
+    admin: SocketAddr,
+}
+
+impl Ringfence {
+    /// Writes the configuration for `stage` and starts it; it listens when this returns.
+    #[must_use]
+    pub fn start(stage: &Stage) -> Self {
+        let configuration = stage.directory.join("ringfence.yaml");
+        let admin = SocketAddr::from((stage.network.host(3), 9060));
+        fs::write(&configuration, yaml(stage, admin)).unwrap();
+        let mut command = Command::new(binary());
+        command.arg("run").arg("--config").arg(&configuration).current_dir(&stage.directory);
+        let mut child = Child::start("ringfence", &command, &stage.directory.join("ringfence.log"));
+        child.wait_for("listening socket for the admin interface", |_| {
+            TcpStream::connect(admin).is_ok()
+        });
+        let edge = Ringfence { child, configuration, admin };
+        wait_until("ringfence is ready", PATIENCE, || edge.is_ready());
+        edge
+    }
+
+    /// What `GET /readyz` says.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.fetch("/readyz").starts_with("HTTP/1.1 200")
+    }
+
+    /// A page of the admin interface with its head.
+    #[must_use]
+    pub fn fetch(&self, path: &str) -> String {
+        use std::io::{Read, Write};
+        let Ok(mut stream) = TcpStream::connect(self.admin) else { return String::new() };
+        let _ = stream.set_read_timeout(Some(PATIENCE));
+        let _ = write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n",
+            self.admin
+        );
+        let mut page = Vec::new();
+        let _ = stream.read_to_end(&mut page);
+        String::from_utf8_lossy(&page).into_owned()
+    }
+
+    /// Asks it to read its configuration again.
+    pub fn reload(&self) {
+        self.child.signal(Signal::HUP);
+    }
+
+    /// Asks it to drain.
+    pub fn drain(&self) {
+        self.child.signal(Signal::TERM);
+    }
+
+    /// Waits for it to end by itself; its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait()
+    }
+
+    /// Whether it runs.
+    pub fn is_running(&mut self) -> bool {
+        self.child.is_running()
+    }
+
+    /// Its log.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.child.output()
+    }
+}
+
+/// `RINGFENCE`, or the binary this build made.
+fn binary() -> PathBuf {
+    let built = || {
+        let exe = std::env::current_exe().unwrap();
+        exe.ancestors().nth(2).unwrap().join("ringfence")
+    };
+    let binary = std::env::var_os("RINGFENCE").map_or_else(built, PathBuf::from);
+    assert!(binary.exists(), "{} is not built: cargo build -p ringfence", binary.display());
+    binary
+}
+
+fn yaml(stage: &Stage, admin: SocketAddr) -> String {
+    let tls = format!("certificate: {0}/cert.pem, key: {0}/key.pem", stage.directory.display());
+    let mut text = "version: 1\nlisten:\n".to_owned();
+    for (udp, secure) in [(Way::UDP, Way::TLS), (Way::UDP6, Way::TLS6)] {
+        let (plain, secure) = (stage.server(udp), stage.server(secure));
+        text += &format!("  - {{ transport: udp, address: \"{plain}\" }}\n");
+        text += &format!("  - {{ transport: tcp, address: \"{plain}\" }}\n");
+        text += &format!("  - {{ transport: tls, address: \"{secure}\", {tls} }}\n");
+    }
+    text += &format!(
+        "inside:\n  address: \"{}\"\n  pbx: [\"{}\"]\n",
+        stage.inside(),
+        stage.pbx_address()
+    );
+    if stage.plan.path {
+        text += "  registration: path\n";
+    }
+    let shards = if stage.plan.mode == Mode::EdgeOfFour { 4 } else { 1 };
+    text += &format!("shards: {shards}\ndomains: [{DOMAIN}]\nadmin: {{ listen: \"{admin}\" }}\n");
+    text + &stage.plan.extra
+}
