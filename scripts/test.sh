@@ -3,27 +3,33 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 what=${1:-all}
-target=${CARGO_TARGET_DIR:-target}
 logs=$(mktemp -d)
-trap 'rm -rf "$logs"' EXIT
 summary=()
 
 die() { echo "test: $*" >&2; exit 1; }
 command -v cargo >/dev/null || die "no cargo: install Rust first (https://rustup.rs)"
+# kept over `make clean`; installed by the first who needs it
+export RINGFENCE_ASTERISK=${RINGFENCE_ASTERISK:-$PWD/.cache/asterisk}
 command -v cc >/dev/null || die "no C compiler, which Rust needs to link: apt-get install gcc libc6-dev"
 
-unit() {
-    local log=$logs/unit
+# run NAME CARGO-ARGUMENTS…: the tests of a selection, and a line for the summary.
+run() {
+    local name=$1 log=$logs/$RANDOM failed=0
+    shift
     if command -v cargo-nextest >/dev/null; then
-        cargo nextest run --workspace --exclude integration-tests --locked --no-fail-fast ${TEST:+"$TEST"} 2>&1 | tee "$log"
-        summary+=("units, ladders, simulator: $(sed -n 's/^ *Summary *\[[^]]*\] *//p' "$log" | tail -1)")
-        log=$logs/doc
-        cargo test --workspace --locked --doc ${TEST:+"$TEST"} 2>&1 | tee "$log"
-        summary+=("documentation: $(counted "$log")")
+        cargo nextest run --locked --no-fail-fast --no-tests=pass "$@" ${TEST:+"$TEST"} 2>&1 | tee "$log" || failed=1
+        summary+=("$name: $(sed -n 's/^ *Summary *\[[^]]*\] *//p' "$log" | tail -1)")
     else
-        cargo test --workspace --exclude integration-tests --locked --no-fail-fast ${TEST:+"$TEST"} 2>&1 | tee "$log"
-        summary+=("units, ladders, simulator, documentation: $(counted "$log")")
+        cargo test --locked --no-fail-fast --lib --bins --tests "$@" ${TEST:+"$TEST"} 2>&1 | tee "$log" || failed=1
+        summary+=("$name: $(counted "$log")")
     fi
+    return $failed
+}
+
+unit() {
+    run "units, ladders, simulator" --workspace --exclude integration-tests
+    cargo test --workspace --locked --doc ${TEST:+"$TEST"} 2>&1 | tee "$logs/doc"
+    summary+=("documentation: $(counted "$logs/doc")")
 }
 
 # The sum of cargo test's result lines.
@@ -33,21 +39,26 @@ counted() {
 }
 
 integration() {
-    local log=$logs/integration
-    [ -x integration-tests/run ] || { summary+=("integration: none yet"); return; }
+    local log=$logs/integration failed=0
     cargo build --locked -p ringfence
-    RINGFENCE="$target/debug/ringfence" integration-tests/run ${TEST:+"$TEST"} 2>&1 | tee "$log"
+    integration-tests/run ${TEST:+"$TEST"} 2>&1 | tee "$log" || failed=1
     summary+=("real Asterisk: $(tail -1 "$log")")
+    return $failed
 }
 
-status=0
+finish() {
+    local status=$?
+    rm -rf "$logs"
+    printf '\n'
+    [ ${#summary[@]} = 0 ] || printf '%s\n' "${summary[@]}"
+    if [ $status = 0 ]; then echo "test: all green ($SECONDS s)"; else echo "test: FAILED ($SECONDS s)"; fi
+    exit $status
+}
+trap finish EXIT
+
 case $what in
-    all) unit && integration || status=$? ;;
-    unit) unit || status=$? ;;
-    integration) integration || status=$? ;;
+    all) unit; integration ;;
+    unit) unit ;;
+    integration) integration ;;
     *) die "all, unit or integration, not: $what" ;;
 esac
-printf '\n'
-printf '%s\n' "${summary[@]}"
-[ $status = 0 ] && echo "test: all green (${SECONDS} s)" || echo "test: FAILED (${SECONDS} s)"
-exit $status
