@@ -1,0 +1,167 @@
+//! Makes the sockets, all before the first shard runs: the order in which sockets join a
+//! `SO_REUSEPORT` group is the number by which [`crate::steering`] finds them.
+
+use crate::{Settings, steering, system};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use wire::Transport;
+
+/// A socket that could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {step} {} {address}: {source}", .transport.as_param())]
+pub struct BindError {
+    /// What was asked for.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+    /// What failed: `bind`, `steer`, …
+    pub step: &'static str,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Kernel buffers as granted, bytes, in the kernel's own counting (twice what it lets in).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Buffers {
+    /// Of receiving.
+    pub receive: usize,
+    /// Of sending.
+    pub send: usize,
+}
+
+/// An address to bind, and what to say when it fails.
+#[derive(Clone, Copy)]
+struct Place {
+    transport: Transport,
+    address: SocketAddr,
+}
+
+impl Place {
+    fn failed(self, step: &'static str) -> impl FnOnce(io::Error) -> BindError {
+        move |source| BindError { transport: self.transport, address: self.address, step, source }
+    }
+}
+
+/// Refuses an address that another socket has. A group made with `SO_REUSEPORT` would not notice
+/// a second edge of the same user: the two would share the traffic at random.
+pub(crate) fn probe(transport: Transport, address: SocketAddr) -> Result<(), BindError> {
+    let place = Place { transport, address };
+    let socket = bare(place)?;
+    socket.bind(&address.into()).map_err(place.failed("bind"))
+}
+
+/// Binds one UDP socket for each shard to an outside address, in shard order. Port 0 stands for
+/// one free port for all.
+pub(crate) fn bind_datagram_group(
+    settings: &Settings,
+    address: SocketAddr,
+    shards: u8,
+) -> Result<Vec<Socket>, BindError> {
+    bind_group(Place { transport: Transport::Udp, address }, shards, |place| {
+        let socket = bare(place)?;
+        prepare_datagram(&socket, settings, place.address).map_err(place.failed("prepare"))?;
+        Ok(socket)
+    })
+}
+
+/// Binds a shard's own socket towards the PBX.
+pub(crate) fn bind_inside(settings: &Settings, address: SocketAddr) -> Result<Socket, BindError> {
+    let place = Place { transport: Transport::Udp, address };
+    let socket = bare(place)?;
+    prepare_datagram(&socket, settings, address)
+        .and_then(|()| report_errors(&socket, address))
+        .map_err(place.failed("prepare"))?;
+    socket.bind(&address.into()).map_err(place.failed("bind"))?;
+    Ok(socket)
+}
+
+fn bind_group(
+    mut place: Place,
+    shards: u8,
+    make: impl Fn(Place) -> Result<Socket, BindError>,
+) -> Result<Vec<Socket>, BindError> {
+    let mut group = Vec::with_capacity(shards.into());
+    for shard in 0..shards.max(1) {
+        let socket = make(place)?;
+        socket.set_reuse_port(true).map_err(place.failed("share"))?;
+        if shard == 0 {
+            steering::attach(socket.as_fd(), place.address.is_ipv6(), shards)
+                .map_err(place.failed("steer"))?;
+        }
+        socket.bind(&place.address.into()).map_err(place.failed("bind"))?;
+        if let Ok(Some(bound)) = socket.local_addr().map(|address| address.as_socket()) {
+            place.address.set_port(bound.port());
+        }
+        group.push(socket);
+    }
+    Ok(group)
+}
+
+fn bare(place: Place) -> Result<Socket, BindError> {
+    let (kind, protocol) = match place.transport {
+        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+        Transport::Tcp | Transport::Tls => (Type::STREAM, Protocol::TCP),
+    };
+    let domain = Domain::for_address(place.address);
+    let make = || {
+        let socket = Socket::new(domain, kind.nonblocking().cloexec(), Some(protocol))?;
+        if place.address.is_ipv6() {
+            // Without it `[::]` takes IPv4 too, under addresses that no rule is written for.
+            socket.set_only_v6(true)?;
+        }
+        if kind == Type::STREAM {
+            // Connections of the last run that linger in TIME_WAIT do not stop a restart.
+            socket.set_reuse_address(true)?;
+        }
+        Ok(socket)
+    };
+    make().map_err(place.failed("open"))
+}
+
+fn prepare_datagram(socket: &Socket, settings: &Settings, address: SocketAddr) -> io::Result<()> {
+    let on = |level, name| system::set_option(socket.as_fd(), level, name, 1);
+    if address.ip().is_unspecified() {
+        // A socket with one address knows where its datagrams were sent to.
+        match address {
+            SocketAddr::V4(_) => on(libc::IPPROTO_IP, libc::IP_PKTINFO)?,
+            SocketAddr::V6(_) => on(libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO)?,
+        }
+    }
+    on(libc::SOL_SOCKET, libc::SO_RXQ_OVFL)?;
+    // A large message is fragmented by the interface's MTU; what a forged "fragmentation needed"
+    // says is not believed, and no path drops it for a don't-fragment bit.
+    let (level, name, omit) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_OMIT),
+        SocketAddr::V6(_) => {
+            (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_OMIT)
+        }
+    };
+    system::set_option(socket.as_fd(), level, name, omit)?;
+    let receive = libc::c_int::try_from(settings.udp_receive_buffer).unwrap_or(libc::c_int::MAX);
+    let send = libc::c_int::try_from(settings.udp_send_buffer).unwrap_or(libc::c_int::MAX);
+    // The forced kind is not held to `net.core.*mem_max`, but is for the privileged.
+    let force = |name, size| system::set_option(socket.as_fd(), libc::SOL_SOCKET, name, size);
+    if force(libc::SO_RCVBUFFORCE, receive).is_err() {
+        socket.set_recv_buffer_size(settings.udp_receive_buffer)?;
+    }
+    if force(libc::SO_SNDBUFFORCE, send).is_err() {
+        socket.set_send_buffer_size(settings.udp_send_buffer)?;
+    }
+    Ok(())
+}
+
+/// Has ICMP errors kept in the error queue with the address they are about (`ip(7)`, IP_RECVERR).
+/// For the inside only: outside, anybody may forge one.
+fn report_errors(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    let (level, name) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_RECVERR),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
+    };
+    system::set_option(socket.as_fd(), level, name, 1)
+}
+
+pub(crate) fn buffers(socket: &Socket) -> io::Result<Buffers> {
+    Ok(Buffers { receive: socket.recv_buffer_size()?, send: socket.send_buffer_size()? })
+}

@@ -1,0 +1,63 @@
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A count with one writer, the shard's thread, and any number of readers.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// The value now.
+    #[must_use]
+    pub fn value(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    /// A plain load and store: with one writer nothing is lost, and a locked instruction is
+    /// spared.
+    pub(crate) fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What one shard's sockets have seen; shared with whoever publishes it.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: Counter,)* }
+
+        impl Counters {
+            /// Every counter with its name.
+            pub fn each(&self, mut visit: impl FnMut(&'static str, u64)) {
+                $(visit(stringify!($name), self.$name.value());)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// Datagrams received.
+    udp_received,
+    /// Bytes of them.
+    udp_received_bytes,
+    /// Receiving system calls that brought something.
+    udp_receive_calls,
+    /// Datagrams longer than `datagram_bytes`, dropped.
+    udp_truncated,
+    /// Datagrams the kernel dropped because the receive buffer was full.
+    udp_receive_overflowed,
+    /// Receiving system calls that failed, beside reports of unreachable peers.
+    udp_receive_failed,
+    /// Datagrams given to the kernel.
+    udp_sent,
+    /// Bytes of them.
+    udp_sent_bytes,
+    /// Sending system calls that took something.
+    udp_send_calls,
+    /// Datagrams dropped because the socket took no more and `send_batch_*` was full.
+    udp_send_dropped,
+    /// Datagrams the kernel refused (too long, no route, forbidden).
+    udp_send_failed,
+    /// Datagrams from a local address that no socket has.
+    udp_send_unbound,
+    /// Reports that an address is not reached.
+    udp_unreachable,
+}

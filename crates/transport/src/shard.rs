@@ -1,0 +1,367 @@
+//! What a shard's driver sees.
+
+use crate::batch::ReceiveBatch;
+use crate::bind::{self, Buffers};
+use crate::udp::UdpSocket;
+use crate::{BindError, Counters, Settings};
+use proxy::{Input, Output};
+use socket2::Socket;
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+use wire::{ShardId, Side, Transport};
+
+/// The inside socket's place in [`Shard::udp`].
+const INSIDE: usize = 0;
+
+/// An outside address to serve.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// UDP; streams are not served yet.
+    pub transport: Transport,
+    /// Where. Port 0 stands for a free port, the same for all shards.
+    pub address: SocketAddr,
+}
+
+/// The bound sockets of one shard, on their way to its thread.
+#[derive(Debug)]
+pub struct Sockets {
+    shard: ShardId,
+    inside: Socket,
+    outside: Vec<Socket>,
+}
+
+/// Binds everything for all shards: each listener once a shard, and `inside[n]` for shard `n`,
+/// whose length is the number of shards (at most 255).
+///
+/// # Errors
+/// The first address that cannot be had, with what failed and why.
+pub fn bind(
+    settings: &Settings,
+    listeners: &[Listener],
+    inside: &[SocketAddr],
+) -> Result<Vec<Sockets>, BindError> {
+    for listener in listeners {
+        bind::probe(listener.transport, listener.address)?;
+    }
+    let shards = u8::try_from(inside.len()).unwrap_or(u8::MAX);
+    let mut all = Vec::with_capacity(inside.len());
+    for (shard, address) in (0..shards).zip(inside) {
+        let inside = bind::bind_inside(settings, *address)?;
+        all.push(Sockets { shard: ShardId(shard), inside, outside: Vec::new() });
+    }
+    for listener in listeners {
+        let group = bind::bind_datagram_group(settings, listener.address, shards)?;
+        for (sockets, socket) in all.iter_mut().zip(group) {
+            sockets.outside.push(socket);
+        }
+    }
+    Ok(all)
+}
+
+impl Sockets {
+    /// Whose they are.
+    #[must_use]
+    pub fn shard(&self) -> ShardId {
+        self.shard
+    }
+
+    /// The inside address, its port settled.
+    ///
+    /// # Errors
+    /// What `getsockname` says.
+    pub fn inside(&self) -> io::Result<SocketAddr> {
+        local(&self.inside)
+    }
+
+    /// The outside UDP addresses in the order of the listeners, ports settled.
+    ///
+    /// # Errors
+    /// What `getsockname` says.
+    pub fn outside(&self) -> io::Result<Vec<SocketAddr>> {
+        self.outside.iter().map(local).collect()
+    }
+
+    /// Kernel buffers as granted to the inside socket and the outside UDP sockets; less than
+    /// asked for when the system's limit is lower.
+    ///
+    /// # Errors
+    /// What `getsockopt` says.
+    pub fn buffers(&self) -> io::Result<Vec<Buffers>> {
+        std::iter::once(&self.inside).chain(&self.outside).map(bind::buffers).collect()
+    }
+}
+
+fn local(socket: &Socket) -> io::Result<SocketAddr> {
+    socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// One shard's sockets under its runtime. Not to be moved to another thread's runtime.
+pub struct Shard {
+    /// The inside socket, then the outside ones.
+    udp: Vec<UdpSocket>,
+    receive: ReceiveBatch,
+    unreachable: Reports,
+    round: Round,
+    counters: Arc<Counters>,
+    datagrams_per_wake: usize,
+}
+
+/// How far this wake-up's reading has come.
+#[derive(Default)]
+struct Round {
+    stage: Stage,
+    /// The socket whose turn it is.
+    socket: usize,
+    /// Datagrams taken from it.
+    taken: usize,
+    /// The next datagram of the batch.
+    next: usize,
+    /// Sockets that may have datagrams, by their place.
+    readable: Vec<bool>,
+    /// Whether the inside socket's error queue may have entries.
+    failed: bool,
+    /// Whether a budget ended before the work did.
+    unfinished: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Stage {
+    /// The inside socket's error queue.
+    Errors,
+    /// What it and failed sends have reported.
+    Reports,
+    /// Socket after socket.
+    Datagrams,
+    #[default]
+    Done,
+}
+
+/// Unreachable addresses for the driver, bounded: one that is lost will be reported again.
+struct Reports {
+    queue: VecDeque<(Side, SocketAddr)>,
+    bound: usize,
+}
+
+impl Reports {
+    fn push(&mut self, side: Side, remote: SocketAddr) {
+        if self.queue.len() < self.bound && self.queue.back() != Some(&(side, remote)) {
+            self.queue.push_back((side, remote));
+        }
+    }
+}
+
+/// What [`Shard::next_input`] found, before it borrows the bytes.
+enum Step {
+    Unreachable { side: Side, remote: SocketAddr },
+    Datagram { side: Side, local: SocketAddr, remote: SocketAddr, index: usize },
+}
+
+impl Shard {
+    /// Puts a shard's sockets under the runtime of the calling thread.
+    ///
+    /// # Errors
+    /// When a socket cannot be registered: no descriptors, no reactor.
+    pub fn new(settings: &Settings, sockets: Sockets) -> io::Result<Self> {
+        let counters = Arc::new(Counters::default());
+        let udp = |socket, side| UdpSocket::new(socket, side, settings, counters.clone());
+        let mut all = vec![udp(sockets.inside, Side::Inside)?];
+        for socket in sockets.outside {
+            all.push(udp(socket, Side::Outside)?);
+        }
+        let round = Round { readable: vec![false; all.len()], ..Round::default() };
+        let bound = settings.unreachable_reports;
+        Ok(Shard {
+            udp: all,
+            receive: ReceiveBatch::new(settings),
+            unreachable: Reports { queue: VecDeque::with_capacity(bound), bound },
+            round,
+            counters,
+            datagrams_per_wake: settings.datagrams_per_wake.max(1),
+        })
+    }
+
+    /// What the sockets have seen.
+    #[must_use]
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.counters
+    }
+
+    /// Waits until there is something for [`Shard::next_input`], and opens a round of it.
+    ///
+    /// When the last round was ended by its budget, gives way to the runtime once and returns:
+    /// that is where timers, handshakes and news of other sockets come in. Dropping the future
+    /// loses nothing.
+    pub async fn ready(&mut self) {
+        let unfinished = self.round.unfinished;
+        if unfinished {
+            tokio::task::yield_now().await;
+        }
+        let mut unblocked = None;
+        {
+            let Shard { udp, round, unreachable, .. } = &mut *self;
+            let mut failed = pin!(udp[INSIDE].failed());
+            poll_fn(|cx| {
+                let mut any = unfinished || !unreachable.queue.is_empty();
+                if failed.as_mut().poll(cx).is_ready() {
+                    round.failed = true;
+                    any = true;
+                }
+                for (place, socket) in udp.iter().enumerate() {
+                    if socket.poll_readable(cx).is_ready() {
+                        round.readable[place] = true;
+                        any = true;
+                    }
+                    if socket.poll_writable(cx).is_ready() {
+                        unblocked = Some(place);
+                        any = true;
+                    }
+                }
+                if any { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+        }
+        if let Some(socket) = unblocked.and_then(|place| self.udp.get_mut(place)) {
+            socket.unblock();
+        }
+        self.round.open();
+    }
+
+    /// The next stimulus of this round; `None` when the round is over. Give it to the engine,
+    /// fetch all the engine's outputs, then ask again.
+    pub fn next_input(&mut self) -> Option<Input<'_>> {
+        Some(match self.step()? {
+            Step::Unreachable { side, remote } => Input::Unreachable { side, remote },
+            Step::Datagram { side, local, remote, index } => {
+                let bytes = self.receive.bytes(index);
+                Input::Datagram { side, local, remote, bytes }
+            }
+        })
+    }
+
+    /// Takes an output of the engine; gives back what is not for a socket.
+    pub fn send<'a>(&mut self, output: Output<'a>) -> Option<Output<'a>> {
+        match output {
+            Output::Datagram { side, local, remote, bytes } => {
+                self.send_datagram(side, local, remote, bytes);
+                None
+            }
+            other => Some(other),
+        }
+    }
+
+    /// Ends a round: all that was sent goes to the kernel, as far as it takes it.
+    pub fn flush(&mut self) {
+        for socket in &mut self.udp {
+            let side = socket.side();
+            socket.flush(&mut |remote| self.unreachable.push(side, remote));
+        }
+    }
+
+    fn send_datagram(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        let outside = self.udp.iter_mut().skip(1);
+        let socket = match side {
+            Side::Inside => self.udp.first_mut(),
+            // An exact address before a wildcard: the list is short and most often of one.
+            Side::Outside => outside
+                .filter(|socket| socket.serves(local))
+                .min_by_key(|socket| socket.bound() != local),
+        };
+        match socket {
+            Some(socket) => {
+                let reports = &mut self.unreachable;
+                socket.push(local, remote, bytes, &mut |remote| reports.push(side, remote));
+            }
+            None => self.counters.udp_send_unbound.add(1),
+        }
+    }
+
+    fn step(&mut self) -> Option<Step> {
+        loop {
+            match self.round.stage {
+                Stage::Errors => {
+                    self.drain_errors();
+                    self.round.stage = Stage::Reports;
+                }
+                Stage::Reports => match self.unreachable.queue.pop_front() {
+                    Some((side, remote)) => return Some(Step::Unreachable { side, remote }),
+                    None => self.round.stage = Stage::Datagrams,
+                },
+                Stage::Datagrams => {
+                    if let Some(step) = self.next_datagram() {
+                        return Some(step);
+                    }
+                    if !self.fetch_datagrams() {
+                        self.round.stage = Stage::Done;
+                    }
+                }
+                Stage::Done => return None,
+            }
+        }
+    }
+
+    fn drain_errors(&mut self) {
+        let Some(inside) = self.udp.get_mut(INSIDE).filter(|_| self.round.failed) else { return };
+        let reports = &mut self.unreachable;
+        let more = inside.drain_errors(&mut |remote| reports.push(Side::Inside, remote));
+        self.round.failed = more;
+        self.round.unfinished |= more;
+    }
+
+    /// The next whole datagram of the batch.
+    fn next_datagram(&mut self) -> Option<Step> {
+        while self.round.next < self.receive.len() {
+            let index = self.round.next;
+            self.round.next += 1;
+            let socket = self.udp.get_mut(self.round.socket)?;
+            let Some(received) = self.receive.datagram(index) else { continue };
+            self.counters.udp_received.add(1);
+            self.counters.udp_received_bytes.add(received.bytes.len() as u64);
+            if let Some(count) = received.overflowed {
+                socket.on_overflow_count(count);
+            }
+            if received.truncated {
+                self.counters.udp_truncated.add(1);
+                continue;
+            }
+            let bound = socket.bound();
+            let ip = received.local.unwrap_or(bound.ip());
+            let local = SocketAddr::new(ip, bound.port());
+            let remote = received.remote;
+            return Some(Step::Datagram { side: socket.side(), local, remote, index });
+        }
+        None
+    }
+
+    /// Fills the batch from the socket whose turn it is; `false` when all had theirs.
+    fn fetch_datagrams(&mut self) -> bool {
+        let round = &mut self.round;
+        while let Some(readable) = round.readable.get_mut(round.socket) {
+            if *readable && round.taken < self.datagrams_per_wake {
+                let Some(socket) = self.udp.get_mut(round.socket) else { break };
+                *readable = socket.receive(&mut self.receive);
+                round.next = 0;
+                // A call that fails counts as well: errors alone must not hold the round.
+                round.taken += self.receive.len().max(1);
+                return true;
+            }
+            round.unfinished |= *readable;
+            round.socket += 1;
+            round.taken = 0;
+        }
+        false
+    }
+}
+
+impl Round {
+    fn open(&mut self) {
+        self.stage = Stage::Errors;
+        self.socket = 0;
+        self.taken = 0;
+        self.unfinished = false;
+    }
+}

@@ -1,0 +1,200 @@
+//! The system calls that `socket2` does not have, each behind a safe function. Nothing here
+//! allocates, nothing keeps a pointer after the call.
+#![allow(unsafe_code)]
+
+use crate::address::{Control, Name};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+/// Most datagrams of one system call.
+pub(crate) const MAX_BATCH: usize = 32;
+
+/// Where the kernel puts one datagram.
+pub(crate) struct ReceiveSlot<'a> {
+    pub bytes: &'a mut [u8],
+    pub name: &'a mut Name,
+    pub control: &'a mut Control,
+}
+
+/// What the kernel put there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Filled {
+    pub length: usize,
+    pub name_length: usize,
+    pub control_length: usize,
+    pub truncated: bool,
+}
+
+/// Fetches up to [`MAX_BATCH`] datagrams that are there, without waiting, into as many `slots`;
+/// `filled` tells of each. Returns how many there were and how many slots were offered.
+pub(crate) fn receive_many<'a>(
+    socket: BorrowedFd<'_>,
+    slots: impl Iterator<Item = ReceiveSlot<'a>>,
+    filled: &mut [Filled; MAX_BATCH],
+) -> io::Result<(usize, usize)> {
+    // SAFETY: both are plain C structures for which all bytes zero is a value.
+    let mut heads: [libc::mmsghdr; MAX_BATCH] = unsafe { std::mem::zeroed() };
+    let mut vectors: [libc::iovec; MAX_BATCH] = unsafe { std::mem::zeroed() };
+    let mut offered = 0;
+    for ((slot, head), vector) in slots.zip(&mut heads).zip(&mut vectors) {
+        vector.iov_base = slot.bytes.as_mut_ptr().cast();
+        vector.iov_len = slot.bytes.len();
+        head.msg_hdr.msg_iov = vector;
+        head.msg_hdr.msg_iovlen = 1;
+        head.msg_hdr.msg_name = slot.name.as_mut_ptr();
+        head.msg_hdr.msg_namelen = Name::SIZE as _;
+        head.msg_hdr.msg_control = slot.control.as_mut_ptr();
+        head.msg_hdr.msg_controllen = Control::SIZE as _;
+        offered += 1;
+    }
+    // SAFETY: the first `offered` heads point to buffers borrowed mutably for 'a, with their true
+    // lengths, and to `vectors`, which outlives the call.
+    let count = unsafe {
+        libc::recvmmsg(
+            socket.as_raw_fd(),
+            heads.as_mut_ptr(),
+            offered as _,
+            libc::MSG_DONTWAIT as _,
+            std::ptr::null_mut(),
+        )
+    };
+    let count = usize::try_from(count).map_err(|_| io::Error::last_os_error())?;
+    // The C libraries do not agree on the type of `msg_controllen`.
+    #[allow(clippy::unnecessary_cast)]
+    for (head, filled) in heads.iter().zip(filled.iter_mut()).take(count) {
+        *filled = Filled {
+            length: head.msg_len as usize,
+            name_length: head.msg_hdr.msg_namelen as usize,
+            control_length: head.msg_hdr.msg_controllen as usize,
+            truncated: head.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
+        };
+    }
+    Ok((count, offered))
+}
+
+/// One datagram to send.
+pub(crate) struct SendSlot<'a> {
+    pub bytes: &'a [u8],
+    pub remote: SocketAddr,
+    /// The address it leaves from, where the socket's own does not say it.
+    pub local: Option<IpAddr>,
+}
+
+/// Gives up to [`MAX_BATCH`] datagrams to the kernel, in order, without waiting. Returns how many
+/// it took; an error is about the first.
+pub(crate) fn send_many<'a>(
+    socket: BorrowedFd<'_>,
+    slots: impl Iterator<Item = SendSlot<'a>>,
+) -> io::Result<usize> {
+    let mut names = [Name::default(); MAX_BATCH];
+    let mut controls = [Control::default(); MAX_BATCH];
+    // SAFETY: both are plain C structures for which all bytes zero is a value.
+    let mut heads: [libc::mmsghdr; MAX_BATCH] = unsafe { std::mem::zeroed() };
+    let mut vectors: [libc::iovec; MAX_BATCH] = unsafe { std::mem::zeroed() };
+    let rooms = names.iter_mut().zip(&mut controls).zip(&mut heads).zip(&mut vectors);
+    let mut offered = 0;
+    for (slot, (((name, control), head), vector)) in slots.zip(rooms) {
+        let name_length;
+        (*name, name_length) = Name::encode(slot.remote);
+        // The kernel only reads from it; the field is mutable for `recvmsg`.
+        vector.iov_base = slot.bytes.as_ptr().cast_mut().cast();
+        vector.iov_len = slot.bytes.len();
+        head.msg_hdr.msg_iov = vector;
+        head.msg_hdr.msg_iovlen = 1;
+        head.msg_hdr.msg_name = name.as_mut_ptr();
+        head.msg_hdr.msg_namelen = name_length as _;
+        if let Some(local) = slot.local {
+            let length;
+            (*control, length) = Control::leave_from(local);
+            head.msg_hdr.msg_control = control.as_mut_ptr();
+            head.msg_hdr.msg_controllen = length as _;
+        }
+        offered += 1;
+    }
+    // SAFETY: the first `offered` heads point to the arrays above and to bytes borrowed for 'a,
+    // with their true lengths; all outlive the call.
+    let count = unsafe {
+        libc::sendmmsg(
+            socket.as_raw_fd(),
+            heads.as_mut_ptr(),
+            offered as _,
+            libc::MSG_DONTWAIT as _,
+        )
+    };
+    usize::try_from(count).map_err(|_| io::Error::last_os_error())
+}
+
+/// Takes one entry from the socket's error queue (`IP_RECVERR`); the name is the address that the
+/// failed datagram was sent to.
+pub(crate) fn receive_error(
+    socket: BorrowedFd<'_>,
+    name: &mut Name,
+    control: &mut Control,
+) -> io::Result<Filled> {
+    // The start of the failed datagram would come here; nobody asks for it.
+    let mut byte = 0_u8;
+    let mut vector = libc::iovec { iov_base: (&raw mut byte).cast(), iov_len: 1 };
+    // SAFETY: a plain C structure for which all bytes zero is a value.
+    let mut head: libc::msghdr = unsafe { std::mem::zeroed() };
+    head.msg_iov = &raw mut vector;
+    head.msg_iovlen = 1;
+    head.msg_name = name.as_mut_ptr();
+    head.msg_namelen = Name::SIZE as _;
+    head.msg_control = control.as_mut_ptr();
+    head.msg_controllen = Control::SIZE as _;
+    // SAFETY: `head` points to buffers that outlive the call, with their true lengths.
+    let length = unsafe {
+        libc::recvmsg(socket.as_raw_fd(), &raw mut head, libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT)
+    };
+    let length = usize::try_from(length).map_err(|_| io::Error::last_os_error())?;
+    Ok(Filled {
+        length,
+        name_length: head.msg_namelen as usize,
+        control_length: head.msg_controllen as usize,
+        truncated: false,
+    })
+}
+
+/// Puts a descriptor under the runtime of the calling thread.
+pub(crate) fn register(fd: OwnedFd, interest: Interest) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an `OwnedFd` is one open descriptor for as long as it lives, and nobody takes it
+    // out of the `AsyncFd`.
+    let registered = unsafe { AsyncFd::register_with_interest(fd, interest) };
+    Ok(registered?)
+}
+
+/// Sets a socket option that is one `int`.
+pub(crate) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: libc::c_int,
+    name: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the kernel reads `length` bytes of `value`, which outlives the call.
+    let result = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Lifts the soft limit of open files to the hard one and returns it. Each connection needs one.
+///
+/// # Errors
+/// What `getrlimit` or `setrlimit` says.
+pub fn raise_file_limit() -> io::Result<u64> {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the kernel writes to `limit` alone.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    limit.rlim_cur = limit.rlim_max;
+    // SAFETY: the kernel reads `limit` alone.
+    if unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(limit.rlim_cur)
+}

@@ -1,0 +1,152 @@
+//! UDP on loopback.
+#![allow(clippy::unwrap_used)]
+
+mod rig;
+
+use rig::{Rig, Seen, phone, receive};
+use std::net::{IpAddr, SocketAddr};
+use transport::{Listener, Settings};
+use wire::{ShardId, Side, Transport};
+
+fn udp(address: &str) -> Listener {
+    Listener { transport: Transport::Udp, address: address.parse().unwrap() }
+}
+
+#[test]
+fn a_reply_leaves_from_the_address_that_was_asked() {
+    let rig = Rig::start(&Settings::default(), &[udp("0.0.0.0:0")], 1);
+    let port = rig.outside[0].port();
+    for asked in ["127.0.0.1", "127.0.0.2", "127.77.1.9"] {
+        let asked = SocketAddr::new(asked.parse().unwrap(), port);
+        let phone = phone("127.0.0.1:0");
+        phone.send_to(b"echo", asked).unwrap();
+        assert_eq!(receive(&phone), ("0 echo".into(), asked));
+        let local = rig.until(|seen| match seen {
+            Seen::Datagram { local, .. } => Some(local),
+            _ => None,
+        });
+        assert_eq!(local, asked);
+    }
+}
+
+#[test]
+fn ipv6_answers_on_a_wildcard_and_leaves_ipv4_alone() {
+    let rig = Rig::start(&Settings::default(), &[udp("[::]:0")], 2);
+    let port = rig.outside[0].port();
+    let asked: SocketAddr = format!("[::1]:{port}").parse().unwrap();
+    let phone = phone("[::1]:0");
+    phone.send_to(b"echo", asked).unwrap();
+    let (text, from) = receive(&phone);
+    assert!(text.ends_with(" echo"), "{text}");
+    assert_eq!(from, asked);
+    // IPV6_V6ONLY: the IPv4 port of the same number is free.
+    std::net::UdpSocket::bind(("0.0.0.0", port)).unwrap();
+}
+
+#[test]
+fn the_kernel_steers_like_shard_of() {
+    let shards = 4;
+    let listeners = [udp("127.0.0.1:0"), udp("[::1]:0"), udp("0.0.0.0:0")];
+    let rig = Rig::start(&Settings::default(), &listeners, shards);
+    let mut met = [0; 4];
+    for n in 0..=255_u8 {
+        let source = IpAddr::from([127, n, n.wrapping_mul(7), n.wrapping_mul(31) | 1]);
+        let phone = phone(&format!("{source}:0"));
+        let owner = proxy::Engine::shard_of(source, shards);
+        for to in [rig.outside[0], SocketAddr::new([127, 0, 0, 9].into(), rig.outside[2].port())] {
+            phone.send_to(b"echo", to).unwrap();
+            assert_eq!(receive(&phone).0, format!("{} echo", owner.0), "{source}");
+        }
+        met[usize::from(owner.0)] += 1;
+    }
+    assert!(met.iter().all(|count| *count > 16), "{met:?}");
+    let phone = phone("[::1]:0");
+    phone.send_to(b"echo", rig.outside[1]).unwrap();
+    let ShardId(owner) = proxy::Engine::shard_of([0; 16].into(), shards);
+    assert_eq!(receive(&phone).0, format!("{owner} echo"));
+}
+
+#[test]
+fn a_dead_pbx_is_reported_at_once() {
+    for inside in ["127.0.0.1:0", "[::1]:0"] {
+        let inside: SocketAddr = inside.parse().unwrap();
+        let rig = Rig::with_inside(&Settings::default(), &[udp("127.0.0.1:0")], &[inside]);
+        // A port that was free a moment ago and that nobody listens on.
+        let dead = std::net::UdpSocket::bind(inside).unwrap().local_addr().unwrap();
+        let phone = phone("127.0.0.1:0");
+        for _ in 0..3 {
+            phone.send_to(format!("to {dead}").as_bytes(), rig.outside[0]).unwrap();
+            let remote = rig.until(|seen| match seen {
+                Seen::Unreachable { side: Side::Inside, remote } => Some(remote),
+                _ => None,
+            });
+            assert_eq!(remote, dead);
+        }
+        // A neighbour that lives hears all it is sent, whatever the dead one left on the socket.
+        let pbx = std::net::UdpSocket::bind(inside).unwrap();
+        pbx.set_read_timeout(Some(rig::PATIENCE)).unwrap();
+        let alive = format!("to {}", pbx.local_addr().unwrap());
+        for _ in 0..50 {
+            phone.send_to(format!("to {dead}").as_bytes(), rig.outside[0]).unwrap();
+            phone.send_to(alive.as_bytes(), rig.outside[0]).unwrap();
+            assert_eq!(receive(&pbx), (alive.clone(), rig.inside[0]));
+        }
+    }
+}
+
+#[test]
+fn the_largest_datagram_passes_and_a_longer_one_than_allowed_does_not() {
+    let settings = Settings { datagram_bytes: 20_000, ..Settings::default() };
+    for (settings, passes) in [(Settings::default(), true), (settings, false)] {
+        let rig = Rig::start(&settings, &[udp("127.0.0.1:0")], 1);
+        let phone = phone("127.0.0.1:0");
+        let mut large = vec![b'x'; 65_000];
+        large[..4].copy_from_slice(b"echo");
+        phone.send_to(&large, rig.outside[0]).unwrap();
+        if passes {
+            assert_eq!(receive(&phone).0.len(), 65_002);
+        } else {
+            rig.until_count(|c| c.udp_truncated.value(), |n| n == 1);
+        }
+        phone.send_to(b"echo", rig.outside[0]).unwrap();
+        assert_eq!(receive(&phone).0, "0 echo");
+    }
+}
+
+#[test]
+fn batches_carry_many_datagrams_whole_and_in_order() {
+    let rig = Rig::start(&Settings::default(), &[udp("127.0.0.1:0")], 1);
+    let phone = phone("127.0.0.1:0");
+    for round in 0..20 {
+        for n in 0..100 {
+            phone.send_to(format!("echo {round} {n}").as_bytes(), rig.outside[0]).unwrap();
+        }
+        for n in 0..100 {
+            assert_eq!(receive(&phone).0, format!("0 echo {round} {n}"));
+        }
+    }
+    let calls = rig.counters[0].udp_receive_calls.value();
+    assert_eq!(rig.counters[0].udp_received.value(), 2000);
+    assert!(calls <= 2000, "{calls}");
+}
+
+#[test]
+fn an_address_in_use_is_refused_by_name() {
+    let rig = Rig::start(&Settings::default(), &[udp("127.0.0.1:0")], 2);
+    let taken = Listener { transport: Transport::Udp, address: rig.outside[0] };
+    let inside = ["127.0.0.1:0".parse().unwrap()];
+    let error = transport::bind(&Settings::default(), &[taken], &inside).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("cannot bind udp {}: Address already in use (os error 98)", rig.outside[0])
+    );
+}
+
+#[test]
+fn granted_buffers_are_told() {
+    let inside = ["127.0.0.1:0".parse().unwrap()];
+    let all = transport::bind(&Settings::default(), &[udp("127.0.0.1:0")], &inside).unwrap();
+    let buffers = all[0].buffers().unwrap();
+    assert_eq!(buffers.len(), 2);
+    assert!(buffers.iter().all(|granted| granted.receive > 0 && granted.send > 0), "{buffers:?}");
+}

@@ -1,0 +1,258 @@
+//! Shards with their drivers on threads of their own, around an engine that answers what it gets.
+//! The driver here has the shape of the real one.
+#![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
+
+use proxy::{Input, Output};
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use transport::{Counters, Listener, Settings, Shard, Sockets};
+use wire::{ConnectionId, Flow, ShardId, Side};
+
+/// How long a test waits for a fact before it fails.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+pub enum Command {
+    Stop,
+}
+
+/// What an engine was told, for tests to look at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    Datagram { shard: ShardId, side: Side, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Opened { flow: Flow },
+    Stream { connection: ConnectionId, bytes: Vec<u8> },
+    Closed { connection: ConnectionId },
+    Unreachable { side: Side, remote: SocketAddr },
+}
+
+enum Work {
+    Datagram { side: Side, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Stream { connection: ConnectionId, bytes: Vec<u8> },
+    Close { connection: ConnectionId },
+}
+
+/// Answers `echo …` with the shard's number and the same; sends `to ADDRESS` to that address on
+/// the inside; `flood N` brings N bytes down a stream; `close` closes it.
+struct Engine {
+    shard: ShardId,
+    inside: SocketAddr,
+    seen: SyncSender<Seen>,
+    work: VecDeque<Work>,
+    current: Option<Work>,
+}
+
+impl Engine {
+    fn handle_input(&mut self, _now: Instant, input: Input<'_>) {
+        let shard = self.shard;
+        let seen = match input {
+            Input::Datagram { side, local, remote, bytes } => {
+                self.on_datagram(side, local, remote, bytes);
+                Seen::Datagram { shard, side, local, remote, bytes: bytes.to_vec() }
+            }
+            Input::Opened { flow } => Seen::Opened { flow },
+            Input::Stream { connection, bytes } => {
+                self.on_stream(connection, bytes);
+                Seen::Stream { connection, bytes: bytes.to_vec() }
+            }
+            Input::Closed { connection } => Seen::Closed { connection },
+            Input::Unreachable { side, remote } => Seen::Unreachable { side, remote },
+            other => panic!("not for sockets: {other:?}"),
+        };
+        // Tests that only count leave the channel full; that must not stop the shard.
+        let _ = self.seen.try_send(seen);
+    }
+
+    fn on_datagram(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        if let Some(to) = text.strip_prefix("to ") {
+            let (side, local, remote) = (Side::Inside, self.inside, to.parse().unwrap());
+            self.work.push_back(Work::Datagram { side, local, remote, bytes: bytes.to_vec() });
+        } else if text.starts_with("echo") {
+            let bytes = self.answer(bytes);
+            self.work.push_back(Work::Datagram { side, local, remote, bytes });
+        }
+    }
+
+    fn on_stream(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes).into_owned();
+        if let Some(count) = text.strip_prefix("flood ") {
+            let bytes = vec![b'x'; count.trim().parse().unwrap()];
+            self.work.push_back(Work::Stream { connection, bytes });
+        } else if text.starts_with("close") {
+            let bytes = self.answer(b"bye");
+            self.work.push_back(Work::Stream { connection, bytes });
+            self.work.push_back(Work::Close { connection });
+        } else if text.starts_with("echo") {
+            let bytes = self.answer(bytes);
+            self.work.push_back(Work::Stream { connection, bytes });
+        }
+    }
+
+    fn answer(&self, bytes: &[u8]) -> Vec<u8> {
+        [format!("{} ", self.shard.0).as_bytes(), bytes].concat()
+    }
+
+    fn poll_output(&mut self) -> Option<Output<'_>> {
+        self.current = self.work.pop_front();
+        Some(match self.current.as_ref()? {
+            Work::Datagram { side, local, remote, bytes } => {
+                Output::Datagram { side: *side, local: *local, remote: *remote, bytes }
+            }
+            Work::Stream { connection, bytes } => Output::Stream { connection: *connection, bytes },
+            Work::Close { connection } => {
+                let reason = proxy::CloseReason::Malformed;
+                Output::Close { connection: *connection, reason }
+            }
+        })
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+
+    fn handle_timeout(&mut self, _now: Instant) {}
+}
+
+/// The driver: one clock reading a wake-up, one input at a time, all its outputs, one flush.
+async fn drive(mut shard: Shard, mut engine: Engine, mut commands: mpsc::Receiver<Command>) {
+    let mut alarm = std::pin::pin!(tokio::time::sleep(Duration::ZERO));
+    loop {
+        if let Some(deadline) = engine.poll_timeout() {
+            alarm.as_mut().reset(deadline.into());
+        }
+        tokio::select! {
+            () = shard.ready() => {}
+            () = &mut alarm, if engine.poll_timeout().is_some() => {}
+            command = commands.recv() => match command {
+                Some(Command::Stop) | None => return,
+            }
+        }
+        let now = Instant::now();
+        while let Some(input) = shard.next_input() {
+            engine.handle_input(now, input);
+            drain(&mut engine, &mut shard);
+        }
+        if engine.poll_timeout().is_some_and(|deadline| deadline <= now) {
+            engine.handle_timeout(now);
+            drain(&mut engine, &mut shard);
+        }
+        shard.flush();
+    }
+}
+
+fn drain(engine: &mut Engine, shard: &mut Shard) {
+    while let Some(output) = engine.poll_output() {
+        if let Some(other) = shard.send(output) {
+            panic!("hand-over, news and events go elsewhere: {other:?}");
+        }
+    }
+}
+
+/// A running edge without a proxy in it.
+pub struct Rig {
+    pub inside: Vec<SocketAddr>,
+    pub outside: Vec<SocketAddr>,
+    pub counters: Vec<Arc<Counters>>,
+    pub seen: Receiver<Seen>,
+    commands: Vec<mpsc::Sender<Command>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Rig {
+    pub fn start(settings: &Settings, listeners: &[Listener], shards: u8) -> Rig {
+        let inside = vec!["127.0.0.1:0".parse().unwrap(); shards.into()];
+        Rig::with_inside(settings, listeners, &inside)
+    }
+
+    pub fn with_inside(settings: &Settings, listeners: &[Listener], at: &[SocketAddr]) -> Rig {
+        let all = transport::bind(settings, listeners, at).unwrap();
+        let (seen_to, seen) = sync_channel(10_000);
+        let mut rig = Rig {
+            inside: all.iter().map(|sockets| sockets.inside().unwrap()).collect(),
+            outside: all[0].outside().unwrap(),
+            counters: Vec::new(),
+            seen,
+            commands: Vec::new(),
+            threads: Vec::new(),
+        };
+        for sockets in all {
+            rig.start_shard(settings, sockets, seen_to.clone());
+        }
+        rig
+    }
+
+    fn start_shard(&mut self, settings: &Settings, sockets: Sockets, seen: SyncSender<Seen>) {
+        let (commands, receiver) = mpsc::channel(4);
+        let (counters_to, counters) = sync_channel(1);
+        let settings = settings.clone();
+        self.threads.push(std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(async {
+                let (shard, inside) = (sockets.shard(), sockets.inside().unwrap());
+                let work = VecDeque::new();
+                let engine = Engine { shard, inside, seen, work, current: None };
+                let shard = Shard::new(&settings, sockets).unwrap();
+                counters_to.send(shard.counters().clone()).unwrap();
+                drive(shard, engine, receiver).await;
+            });
+        }));
+        self.commands.push(commands);
+        self.counters.push(counters.recv_timeout(PATIENCE).unwrap());
+    }
+
+    /// Waits until the engines were told something that `wanted` accepts.
+    pub fn until<T>(&self, mut wanted: impl FnMut(Seen) -> Option<T>) -> T {
+        loop {
+            let seen = self.seen.recv_timeout(PATIENCE).expect("the fact did not come");
+            if let Some(found) = wanted(seen) {
+                return found;
+            }
+        }
+    }
+
+    /// Waits until a count over all shards satisfies `wanted`.
+    pub fn until_count(&self, of: impl Fn(&Counters) -> u64, wanted: impl Fn(u64) -> bool) -> u64 {
+        let start = Instant::now();
+        loop {
+            let sum = self.counters.iter().map(|counters| of(counters)).sum();
+            if wanted(sum) {
+                return sum;
+            }
+            assert!(start.elapsed() < PATIENCE, "the count stays {sum}");
+            std::thread::yield_now();
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        for commands in &self.commands {
+            let _ = commands.blocking_send(Command::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            let ended = thread.join();
+            if !std::thread::panicking() {
+                ended.expect("a driver panicked");
+            }
+        }
+    }
+}
+
+/// A phone's UDP socket.
+pub fn phone(bind: &str) -> std::net::UdpSocket {
+    let socket = std::net::UdpSocket::bind(bind).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+/// What came, as text, and from where.
+pub fn receive(socket: &std::net::UdpSocket) -> (String, SocketAddr) {
+    let mut bytes = vec![0; 65_535];
+    let (length, from) = socket.recv_from(&mut bytes).expect("no datagram came");
+    (String::from_utf8_lossy(&bytes[..length]).into_owned(), from)
+}
