@@ -17,7 +17,7 @@ ignored=$(git grep -nE '#\[ignore\]' -- '*.rs' || true)
 
 # Home directories and the directory this clone lies in are somebody's machine.
 here=$(dirname "$PWD")
-paths=$(git grep -nIE "/home/[a-z]+/|/root/|/Users/[A-Za-z]+/" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
+paths=$(git grep -nIE "(^|[ =:(])(/home/[a-z]+|/root)/|/Users/[A-Za-z]+/" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
 if [ "${#here}" -gt 4 ]; then
     paths+=$(git grep -nIF "$here/" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
 fi
