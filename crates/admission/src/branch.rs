@@ -194,7 +194,10 @@ mod tests {
             let text = branch.text();
             assert_eq!(Branch::parse(&text), Some(branch));
             assert_eq!(Branch::parse(&text.to_ascii_uppercase()), None, "the cookie has its case");
-            assert_eq!((branch.slot(), branch.shard(), branch.loop_hash()), (slot, ShardId(3), 0xdead_beef));
+            assert_eq!(
+                (branch.slot(), branch.shard(), branch.loop_hash()),
+                (slot, ShardId(3), 0xdead_beef)
+            );
         }
         assert_eq!(Branch::parse(b"z9hG4bK776asdhds"), None);
         assert_eq!(Branch::parse(b""), None);

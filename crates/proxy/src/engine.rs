@@ -1,15 +1,72 @@
-use crate::{Input, Output, Snapshot};
-use policy::{Policy, Time};
+//! The engine's surface, and the first steps of a message: what it is, and whom it is for.
+
+use crate::bindings::Bindings;
+use crate::buffers::Buffers;
+use crate::connections::Connections;
+use crate::exchange::{ExchangeId, Exchanges};
+use crate::health::Health;
+use crate::io::{Input, Learned, Output, Snapshot, Table};
+use crate::names::Names;
+use crate::outbox::Outbox;
+use crate::token::Tokens;
+use crate::{Event, Verdict};
+use admission::{BranchKey, Key, RelayedNonces};
+use policy::{Policy, Reason, Time};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{RngCore, SeedableRng};
+use std::net::IpAddr;
 use std::sync::Arc;
-use wire::ShardId;
+use transaction::Timers;
+use wire::{ConnectionId, Flow, Message, Method, ShardId, Side};
+
+/// Deadlines that one [`Engine::handle_timeout`] lets fire; the rest stays due.
+const TIMEOUTS_PER_CALL: usize = 4_096;
+/// Bindings looked at for expiry with each timeout call.
+const SWEEP_STEPS: usize = 8;
 
 /// One shard's engine.
 #[derive(Debug)]
 pub struct Engine {
-    policy: Arc<Policy>,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) shard: ShardId,
+    pub(crate) shards: u8,
+    secret: [u8; 32],
+    pub(crate) names: Names,
+    /// Keys of tables, and tags of stateless answers.
+    pub(crate) hash: Key,
+    pub(crate) branches: BranchKey,
+    pub(crate) tokens: Tokens,
+    pub(crate) nonces: RelayedNonces,
+    pub(crate) exchanges: Exchanges,
+    pub(crate) bindings: Bindings,
+    pub(crate) connections: Connections,
+    pub(crate) buffers: Buffers,
+    pub(crate) timers: Timers<Timer>,
+    pub(crate) health: Health,
+    pub(crate) out: Outbox,
+    pub(crate) draining: bool,
+    rng: ChaCha8Rng,
+    /// Lent to splices.
+    pub(crate) text: Vec<u8>,
 }
 
-#[allow(clippy::todo, unused_variables)]
+/// What a deadline belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    Exchange(ExchangeId),
+    Connection(ConnectionId),
+}
+
+/// A message and how it came.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'m, 'a> {
+    pub(crate) side: Side,
+    pub(crate) flow: Flow,
+    pub(crate) message: &'m Message<'a>,
+    /// Another shard handed it over: it is not handed on.
+    pub(crate) handed: bool,
+}
+
 impl Engine {
     /// A shard's engine among `shards`. `secret` is the key of tokens, branches and hashes, the
     /// same in all shards and over restarts; `seed` seeds the random generator.
@@ -22,52 +79,258 @@ impl Engine {
         seed: [u8; 32],
         now: Time,
     ) -> Self {
-        Engine { policy }
+        let capacities = policy.capacities;
+        Engine {
+            shard,
+            shards,
+            names: Names::new(&policy, &secret, shard, shards),
+            hash: Key::derive(&secret, "tables"),
+            branches: BranchKey::new(&secret),
+            tokens: Tokens::new(&secret),
+            nonces: RelayedNonces::new(&secret, capacities.nonces, policy.nonce_memory),
+            exchanges: Exchanges::new(capacities.exchanges),
+            bindings: Bindings::new(&secret, capacities.bindings),
+            connections: Connections::new(capacities.connections),
+            buffers: Buffers::new(capacities.retained_bytes),
+            timers: Timers::new(),
+            health: Health::new(now),
+            out: Outbox::default(),
+            draining: false,
+            rng: ChaCha8Rng::from_seed(seed),
+            text: Vec::new(),
+            secret,
+            policy,
+        }
     }
 
     /// Takes one stimulus.
     pub fn handle_input(&mut self, now: Time, input: Input<'_>) {
-        todo!()
+        match input {
+            Input::Datagram { side, local, remote, bytes } => {
+                self.on_datagram(now, side, Flow::udp(local, remote), bytes);
+            }
+            Input::Opened { flow } => self.on_opened(now, flow),
+            Input::Stream { connection, bytes } => self.on_stream(now, connection, bytes),
+            Input::Closed { connection } => self.on_closed(now, connection),
+            Input::Unreachable { side: Side::Inside, remote } => {
+                if self.policy.is_pbx(remote) {
+                    self.health.on_refused(now);
+                }
+            }
+            // a phone that is gone is found by Timer B: ICMP from outside is easily forged
+            Input::Unreachable { side: Side::Outside, .. } => {}
+            Input::HandedOver { side, flow, bytes } => {
+                self.on_bytes(now, side, flow, bytes, true);
+            }
+            Input::Learned(Learned::Binding(binding)) => self.bindings.learned(now, binding),
+            Input::Learned(Learned::Unbound { key }) => {
+                self.bindings.remove(key);
+            }
+            Input::Configure(policy) => self.configure(policy),
+            Input::Drain => self.draining = true,
+        }
     }
 
-    /// Lets every deadline up to `now` fire.
+    /// Lets every deadline up to `now` fire, in portions: when many are due,
+    /// [`Engine::poll_timeout`] is due again at once.
     pub fn handle_timeout(&mut self, now: Time) {
-        todo!()
+        self.bindings.sweep(now, SWEEP_STEPS);
+        for _ in 0..TIMEOUTS_PER_CALL {
+            match self.timers.pop_due(now) {
+                Some((_, Timer::Exchange(id))) => self.on_exchange_due(now, id),
+                Some((_, Timer::Connection(id))) => self.on_connection_due(now, id),
+                None => return,
+            }
+        }
     }
 
     /// The next piece of work; `None` when all is fetched.
     pub fn poll_output(&mut self) -> Option<Output<'_>> {
-        todo!()
+        self.out.poll()
     }
 
     /// When [`Engine::handle_timeout`] is due; `None` when there is no deadline. May change after
     /// each `handle_*`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        todo!()
+        self.timers.next_deadline()
     }
 
     /// Sizes of everything.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::default()
+        Snapshot {
+            exchanges: self.exchanges.table(),
+            unanswered: self.exchanges.unanswered(),
+            bindings: self.bindings.table(),
+            nonces: Table {
+                entries: self.nonces.len(),
+                capacity: self.policy.capacities.nonces,
+                evictions: self.nonces.evictions(),
+            },
+            connections: self.connections.table(),
+            retained_bytes: self.buffers.table(),
+            timers: self.timers.len(),
+            outputs: self.out.len(),
+            pbx_up: self.health.is_up(),
+        }
     }
 
     /// The shard that owns a source address: the same function as the kernel's steering program
-    /// (`transport`): the sum of the address's 32-bit words, modulo the number of shards.
+    /// in `transport`. IPv4 counts whole, IPv6 by its /64.
     #[must_use]
-    pub fn shard_of(address: std::net::IpAddr, shards: u8) -> ShardId {
+    pub fn shard_of(address: IpAddr, shards: u8) -> ShardId {
         let sum = match address.to_canonical() {
-            std::net::IpAddr::V4(v4) => u32::from(v4),
-            std::net::IpAddr::V6(v6) => {
-                let o = v6.octets();
-                (0..2).fold(0u32, |sum, i| {
-                    sum.wrapping_add(u32::from_be_bytes([
-                        o[4 * i], o[4 * i + 1], o[4 * i + 2], o[4 * i + 3],
-                    ]))
-                })
+            IpAddr::V4(v4) => u32::from(v4),
+            IpAddr::V6(v6) => {
+                let [a, b, c, d, ..] = v6.segments();
+                let word = |high: u16, low: u16| (u32::from(high) << 16) | u32::from(low);
+                word(a, b).wrapping_add(word(c, d))
             }
         };
         ShardId((sum.wrapping_mul(0x9e37_79b1) >> 16) as u8 % shards.max(1))
+    }
+
+    fn configure(&mut self, policy: Arc<Policy>) {
+        let capacities = policy.capacities;
+        self.names = Names::new(&policy, &self.secret, self.shard, self.shards);
+        self.nonces.configure(capacities.nonces, policy.nonce_memory);
+        self.exchanges.configure(capacities.exchanges);
+        self.bindings.configure(capacities.bindings);
+        self.connections.configure(capacities.connections);
+        self.buffers.configure(capacities.retained_bytes);
+        self.policy = policy;
+    }
+
+    fn on_datagram(&mut self, now: Time, side: Side, flow: Flow, bytes: &[u8]) {
+        // RFC 5626 §4.4.1 keeps CRLF for streams, but phones send it over UDP too, or a lone NUL
+        if bytes.len() <= 4 && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+            self.event(side, flow, NO_METHOD, 0, Verdict::Absorb, Reason::KeepAlive);
+            return;
+        }
+        self.on_bytes(now, side, flow, bytes, false);
+    }
+
+    /// One whole message, as far as its transport can tell. Whether it is one.
+    pub(crate) fn on_bytes(
+        &mut self,
+        now: Time,
+        side: Side,
+        flow: Flow,
+        bytes: &[u8],
+        handed: bool,
+    ) -> bool {
+        if side == Side::Inside && !self.policy.is_pbx(flow.remote) {
+            self.event(side, flow, NO_METHOD, 0, Verdict::Drop, Reason::NotPbx);
+            return true;
+        }
+        let limits = self.policy.limits;
+        match Message::parse(bytes, &limits) {
+            Ok(message) => {
+                let arrival = Arrival { side, flow, message: &message, handed };
+                if side == Side::Inside {
+                    self.health.on_heard(now);
+                }
+                if message.is_request() {
+                    self.on_request(now, arrival);
+                } else {
+                    self.on_response(now, arrival);
+                }
+                true
+            }
+            Err(malformed) => {
+                let reason = match malformed {
+                    wire::Malformed::UnsupportedVersion => Reason::UnsupportedVersion,
+                    _ => Reason::Malformed,
+                };
+                self.out.event(Event {
+                    side,
+                    flow,
+                    method: NO_METHOD,
+                    status: 0,
+                    verdict: Verdict::Drop,
+                    reason,
+                    detail: malformed.as_str(),
+                });
+                false
+            }
+        }
+    }
+
+    /// The decision on one message.
+    pub(crate) fn note(&mut self, arrival: Arrival<'_, '_>, verdict: Verdict, reason: Reason) {
+        let method = method_index(arrival.message.method());
+        let status = arrival.message.status();
+        self.event(arrival.side, arrival.flow, method, status, verdict, reason);
+    }
+
+    pub(crate) fn event(
+        &mut self,
+        side: Side,
+        flow: Flow,
+        method: u8,
+        status: u16,
+        verdict: Verdict,
+        reason: Reason,
+    ) {
+        self.out.event(Event { side, flow, method, status, verdict, reason, detail: "" });
+    }
+
+    /// Retry-After in seconds, spread over its length again so that clients do not all come back
+    /// at once.
+    pub(crate) fn retry_after(&mut self) -> u64 {
+        let least = self.policy.retry_after.as_secs().max(1);
+        least + self.rng.next_u64() % (least + 1)
+    }
+
+    /// Puts the exchange into the timing wheel for its next deadline, unless an entry there comes
+    /// no later.
+    pub(crate) fn arm(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.at(id) {
+            let deadline = exchange.deadline();
+            if deadline < exchange.armed {
+                exchange.armed = deadline;
+                self.timers.insert(deadline, Timer::Exchange(id));
+            }
+        }
+    }
+
+    /// Forgets an exchange of which nothing more can come, else arms it.
+    pub(crate) fn settle(&mut self, id: ExchangeId) {
+        match self.exchanges.at(id) {
+            Some(exchange) if exchange.is_over() => {}
+            Some(_) => return self.arm(id),
+            None => return,
+        }
+        if let Some(mut exchange) = self.exchanges.remove(id) {
+            self.buffers.give_back(std::mem::take(&mut exchange.request));
+            self.buffers.give_back(std::mem::take(&mut exchange.response));
+            self.buffers.give_back(std::mem::take(&mut exchange.cancel_request));
+            self.exchanges.recycle(exchange);
+        }
+    }
+}
+
+/// Index of "none" in [`Event::METHODS`].
+pub(crate) const NO_METHOD: u8 = 15;
+
+/// Index of a method in [`Event::METHODS`].
+pub(crate) fn method_index(method: Method<'_>) -> u8 {
+    match method {
+        Method::Ack => 0,
+        Method::Bye => 1,
+        Method::Cancel => 2,
+        Method::Info => 3,
+        Method::Invite => 4,
+        Method::Message => 5,
+        Method::Notify => 6,
+        Method::Options => 7,
+        Method::Prack => 8,
+        Method::Publish => 9,
+        Method::Refer => 10,
+        Method::Register => 11,
+        Method::Subscribe => 12,
+        Method::Update => 13,
+        Method::Other(_) => 14,
     }
 }

@@ -124,6 +124,8 @@ pub struct Binding {
     pub key: u64,
     /// The Contact's user towards the PBX: stable as long as the binding lives.
     pub token: Box<[u8]>,
+    /// Hash of the Call-ID of its last REGISTER: the same phone keeps it.
+    pub call_id: u64,
     /// The phone's own Contact URI.
     pub contact: Box<[u8]>,
     /// The AOR (To of the REGISTER), `user@host`, for explanations.
@@ -165,8 +167,8 @@ pub struct Table {
 pub struct Snapshot {
     /// Requests in passage.
     pub exchanges: Table,
-    /// INVITE server transactions among them that have no final response yet.
-    pub calls_setting_up: usize,
+    /// Those among them that have no final response yet: what a drain waits for.
+    pub unanswered: usize,
     /// Bindings known.
     pub bindings: Table,
     /// Nonces remembered.

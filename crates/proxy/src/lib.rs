@@ -6,6 +6,8 @@
 //! - Five calls: [`Engine::handle_input`], [`Engine::handle_timeout`], [`Engine::poll_output`],
 //!   [`Engine::poll_timeout`], [`Engine::snapshot`].
 //! - After each `handle_*`, call `poll_output` until it gives `None`; then ask `poll_timeout`.
+//! - Each message that comes in makes exactly one [`Event`], in the shard that deals with it: a
+//!   message that is handed over makes its event there.
 //! - No clock, no socket, no OS randomness, no task: the same seed and the same inputs give the
 //!   same outputs, live, in the simulator, under a fuzzer and over a capture.
 //! - Anything slow is an output now and an input later.
@@ -14,9 +16,24 @@
 //! It does not open connections, resolve names, read files, or judge sources (that is
 //! `admission`, which it asks).
 
+mod bindings;
+mod buffers;
+mod cancel;
+mod connections;
 mod engine;
 mod event;
+mod exchange;
+mod hashed;
+mod health;
 mod io;
+mod names;
+mod outbox;
+mod register;
+mod request;
+mod response;
+mod routing;
+mod timeouts;
+mod token;
 
 pub use engine::Engine;
 pub use event::{Event, Verdict};

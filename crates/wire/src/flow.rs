@@ -97,6 +97,17 @@ pub enum Side {
     Inside,
 }
 
+impl Side {
+    /// The other side.
+    #[must_use]
+    pub fn other(self) -> Side {
+        match self {
+            Side::Outside => Side::Inside,
+            Side::Inside => Side::Outside,
+        }
+    }
+}
+
 /// A path between two transport addresses (RFC 5626 §3.1): what is needed to send a message back
 /// the way another came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

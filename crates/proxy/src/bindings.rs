@@ -1,0 +1,345 @@
+//! Registered bindings (RFC 3261 §10.3, RFC 5626): which flow reaches a phone's Contact now.
+
+use crate::io::{Binding, Table};
+use crate::token::Tokens;
+use admission::Key;
+use policy::Time;
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::net::IpAddr;
+use wire::Flow;
+
+/// Entries looked at for one to push out when the table is full.
+const EVICTION_PROBES: usize = 16;
+
+/// What a REGISTER says of one Contact.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registering<'a> {
+    /// `user@host` of To.
+    pub(crate) aor: &'a [u8],
+    /// The Contact URI.
+    pub(crate) contact: &'a [u8],
+    /// `+sip.instance`, empty when there is none.
+    pub(crate) instance: &'a [u8],
+    /// Call-ID: a phone keeps it between registrations.
+    pub(crate) call_id: &'a [u8],
+    /// Where it came from.
+    pub(crate) flow: Flow,
+}
+
+#[derive(Debug)]
+struct Entry {
+    binding: Binding,
+    /// Whether a 200 confirmed it. A pending entry only tells the way for the request that the
+    /// PBX sends to a new contact before its 200.
+    confirmed: bool,
+}
+
+/// The table, the same in all shards but for pending entries.
+#[derive(Debug)]
+pub(crate) struct Bindings {
+    key: Key,
+    entries: Vec<Option<Entry>>,
+    index: HashMap<u64, u32, BuildHasherDefault<crate::hashed::Hashed>>,
+    free: Vec<u32>,
+    hand: usize,
+    capacity: usize,
+    evictions: u64,
+}
+
+impl Bindings {
+    pub(crate) fn new(secret: &[u8; 32], capacity: usize) -> Self {
+        Bindings {
+            key: Key::derive(secret, "bindings"),
+            entries: Vec::new(),
+            index: HashMap::default(),
+            free: Vec::new(),
+            hand: 0,
+            capacity,
+            evictions: 0,
+        }
+    }
+
+    pub(crate) fn configure(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
+    /// The key of the binding that this Contact is or will be.
+    ///
+    /// The same AOR, Contact and instance is the same binding. Without an instance two phones may
+    /// share AOR and Contact text behind different NATs (`6001@192.168.1.5` in two offices): then
+    /// the Call-ID or the address decides, and the second gets a key with its address in it.
+    pub(crate) fn key_of(&self, registering: &Registering<'_>) -> u64 {
+        let Registering { aor, contact, instance, call_id, flow } = registering;
+        let key = self.key.hash(&[aor, contact, instance]).max(1);
+        match self.entry(key) {
+            Some(entry)
+                if instance.is_empty()
+                    && entry.binding.call_id != self.key.hash(&[call_id])
+                    && entry.binding.flow.remote.ip() != flow.remote.ip() =>
+            {
+                self.key.hash(&[aor, contact, &octets(flow.remote.ip())]).max(1)
+            }
+            _ => key,
+        }
+    }
+
+    /// The token of the binding: the one it has, or a new one.
+    pub(crate) fn token(
+        &self,
+        key: u64,
+        registering: &Registering<'_>,
+        tokens: &Tokens,
+    ) -> crate::token::Text {
+        match self.entry(key) {
+            Some(entry) => entry.binding.token.iter().copied().collect(),
+            None => tokens.contact(key, &registering.flow, registering.contact),
+        }
+    }
+
+    /// A REGISTER with credentials is on its way: remembers the flow of a binding that is not
+    /// there yet. One that is there keeps its flow until the 200: whoever merely claims the same
+    /// Contact does not move it.
+    pub(crate) fn pending(
+        &mut self,
+        now: Time,
+        key: u64,
+        token: &[u8],
+        registering: &Registering<'_>,
+        until: Time,
+    ) {
+        if self.entry(key).is_some_and(|entry| entry.confirmed && entry.binding.expires > now) {
+            return;
+        }
+        let binding = self.binding(key, token, registering, until);
+        self.insert(now, Entry { binding, confirmed: false });
+    }
+
+    /// The 200 lists the Contact: the binding is at this flow until `expires`.
+    pub(crate) fn confirmed(
+        &mut self,
+        now: Time,
+        key: u64,
+        token: &[u8],
+        registering: &Registering<'_>,
+        expires: Time,
+    ) -> Binding {
+        let binding = self.binding(key, token, registering, expires);
+        self.insert(now, Entry { binding: binding.clone(), confirmed: true });
+        binding
+    }
+
+    /// Another shard confirmed it.
+    pub(crate) fn learned(&mut self, now: Time, binding: Binding) {
+        self.insert(now, Entry { binding, confirmed: true });
+    }
+
+    /// The binding ended.
+    pub(crate) fn remove(&mut self, key: u64) -> bool {
+        let Some(slot) = self.index.remove(&key) else { return false };
+        self.entries[slot as usize] = None;
+        self.free.push(slot);
+        true
+    }
+
+    /// A binding that has not expired.
+    pub(crate) fn find(&self, now: Time, key: u64) -> Option<&Binding> {
+        self.entry(key).map(|entry| &entry.binding).filter(|binding| binding.expires > now)
+    }
+
+    /// The key of a live confirmed binding for this AOR and Contact at this flow, 0 for none.
+    pub(crate) fn key_at(&self, now: Time, registering: &Registering<'_>) -> u64 {
+        let key = self.key_of(registering);
+        match self.entry(key) {
+            Some(entry)
+                if entry.confirmed
+                    && entry.binding.expires > now
+                    && entry.binding.flow == registering.flow =>
+            {
+                key
+            }
+            _ => 0,
+        }
+    }
+
+    /// Drops a few entries that have expired; called as time goes by, so that the table shrinks
+    /// without a timer an entry.
+    pub(crate) fn sweep(&mut self, now: Time, steps: usize) {
+        for _ in 0..steps.min(self.entries.len()) {
+            self.hand = (self.hand + 1) % self.entries.len();
+            if let Some(entry) = &self.entries[self.hand]
+                && entry.binding.expires <= now
+            {
+                self.remove(entry.binding.key);
+            }
+        }
+    }
+
+    pub(crate) fn table(&self) -> Table {
+        Table { entries: self.index.len(), capacity: self.capacity, evictions: self.evictions }
+    }
+
+    fn entry(&self, key: u64) -> Option<&Entry> {
+        self.entries[*self.index.get(&key)? as usize].as_ref()
+    }
+
+    fn binding(
+        &self,
+        key: u64,
+        token: &[u8],
+        registering: &Registering<'_>,
+        expires: Time,
+    ) -> Binding {
+        Binding {
+            key,
+            token: token.into(),
+            call_id: self.key.hash(&[registering.call_id]),
+            contact: registering.contact.into(),
+            aor: registering.aor.into(),
+            flow: registering.flow,
+            expires,
+        }
+    }
+
+    fn insert(&mut self, now: Time, entry: Entry) {
+        let key = entry.binding.key;
+        if let Some(&slot) = self.index.get(&key) {
+            self.entries[slot as usize] = Some(entry);
+            return;
+        }
+        if self.index.len() >= self.capacity && !self.make_room(now, entry.confirmed) {
+            self.evictions += 1;
+            return;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.entries.push(None);
+            (self.entries.len() - 1) as u32
+        });
+        self.entries[slot as usize] = Some(entry);
+        self.index.insert(key, slot);
+    }
+
+    /// Pushes out an expired or pending entry near the hand, or, for a confirmed newcomer, the one
+    /// there that ends first.
+    fn make_room(&mut self, now: Time, confirmed: bool) -> bool {
+        let mut first: Option<(Time, u64)> = None;
+        for _ in 0..EVICTION_PROBES.min(self.entries.len()) {
+            self.hand = (self.hand + 1) % self.entries.len();
+            let Some(entry) = &self.entries[self.hand] else { continue };
+            let key = entry.binding.key;
+            if entry.binding.expires <= now || !entry.confirmed {
+                self.evictions += u64::from(entry.binding.expires > now);
+                return self.remove(key);
+            }
+            if first.is_none_or(|(expires, _)| entry.binding.expires < expires) {
+                first = Some((entry.binding.expires, key));
+            }
+        }
+        match first {
+            Some((_, key)) if confirmed => {
+                self.evictions += 1;
+                self.remove(key)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn octets(ip: IpAddr) -> [u8; 16] {
+    match ip {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn registering<'a>(call_id: &'a [u8], remote: &str) -> Registering<'a> {
+        Registering {
+            aor: b"6001@pbx",
+            contact: b"sip:6001@192.168.1.5",
+            instance: b"",
+            call_id,
+            flow: Flow::udp(
+                "203.0.113.1:5060".parse().expect("local"),
+                remote.parse().expect("remote"),
+            ),
+        }
+    }
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn confirm(bindings: &mut Bindings, registering: &Registering<'_>, until: u64) -> u64 {
+        let key = bindings.key_of(registering);
+        bindings.confirmed(at(0), key, b"token", registering, at(until));
+        key
+    }
+
+    #[test]
+    fn a_phone_that_moves_keeps_its_binding() {
+        let mut bindings = Bindings::new(&[1; 32], 10);
+        let key = confirm(&mut bindings, &registering(b"c1", "198.51.100.1:1024"), 60);
+        let new_port = registering(b"c1", "198.51.100.1:2048");
+        let rebooted = registering(b"c2", "198.51.100.1:4096");
+        let new_address = registering(b"c1", "198.51.100.9:1024");
+        for moved in [new_port, rebooted, new_address] {
+            assert_eq!(bindings.key_of(&moved), key);
+        }
+        let twin = registering(b"c3", "198.51.100.77:1024");
+        assert_ne!(bindings.key_of(&twin), key, "the same private address in another office");
+        let with_instance = Registering { instance: b"urn:uuid:1", ..twin };
+        let instance_key = confirm(&mut bindings, &with_instance, 60);
+        let elsewhere =
+            Registering { instance: b"urn:uuid:1", ..registering(b"c9", "192.0.2.1:1") };
+        assert_eq!(bindings.key_of(&elsewhere), instance_key);
+    }
+
+    #[test]
+    fn a_claim_does_not_move_a_confirmed_binding() {
+        let mut bindings = Bindings::new(&[1; 32], 10);
+        let phone = registering(b"c1", "198.51.100.1:1024");
+        let key = confirm(&mut bindings, &phone, 60);
+        let thief = registering(b"c1", "192.0.2.66:1024");
+        bindings.pending(at(1), bindings.key_of(&thief), b"token", &thief, at(32));
+        assert_eq!(bindings.find(at(1), key).map(|binding| binding.flow), Some(phone.flow));
+        assert_eq!(bindings.key_at(at(1), &phone), key);
+        assert_eq!(bindings.key_at(at(1), &thief), 0);
+    }
+
+    #[test]
+    fn bindings_expire() {
+        let mut bindings = Bindings::new(&[1; 32], 10);
+        let key = confirm(&mut bindings, &registering(b"c1", "198.51.100.1:1024"), 60);
+        assert!(bindings.find(at(59), key).is_some());
+        assert!(bindings.find(at(60), key).is_none());
+        bindings.sweep(at(61), 10);
+        assert_eq!(bindings.table().entries, 0);
+    }
+
+    #[test]
+    fn a_full_table_lets_pending_go_first() {
+        let mut bindings = Bindings::new(&[1; 32], 4);
+        let names: Vec<Vec<u8>> = (0..20u8).map(|n| vec![b'a' + n]).collect();
+        let nth = |n: usize| Registering { aor: &names[n], ..registering(b"c", "198.51.100.1:1") };
+        for n in 0..3 {
+            confirm(&mut bindings, &nth(n), 100 + n as u64);
+        }
+        for n in 3..10 {
+            let key = bindings.key_of(&nth(n));
+            bindings.pending(at(0), key, b"t", &nth(n), at(32));
+        }
+        assert_eq!(bindings.table().entries, 4);
+        assert!((0..3).all(|n| bindings.find(at(0), bindings.key_of(&nth(n))).is_some()));
+        for n in 10..14 {
+            confirm(&mut bindings, &nth(n), 500);
+        }
+        assert_eq!(bindings.table().entries, 4);
+        assert!(bindings.find(at(0), bindings.key_of(&nth(13))).is_some());
+        assert!(bindings.table().evictions >= 9);
+    }
+}

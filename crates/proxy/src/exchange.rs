@@ -1,0 +1,352 @@
+//! One request in passage: a server transaction towards its sender, a client transaction towards
+//! its target, and the response context (RFC 3261 §16) that joins them. The edge has one target
+//! for each request, so the context is this pair.
+
+use crate::buffers::Buffer;
+use crate::hashed::Hashed;
+use crate::io::Table;
+use admission::Branch;
+use policy::{Time, TimerBase};
+use std::collections::HashMap;
+use std::hash::BuildHasherDefault;
+use std::net::SocketAddr;
+use transaction::{Action, InviteClient, InviteServer, OtherClient, OtherServer, Reliability};
+use wire::{Flow, Side};
+
+/// A server transaction of either kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Server {
+    Invite(InviteServer),
+    Other(OtherServer),
+}
+
+/// A client transaction of either kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Client {
+    Invite(InviteClient),
+    Other(OtherClient),
+}
+
+/// Names an exchange; a stale one names nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ExchangeId {
+    pub(crate) slot: u32,
+    pub(crate) generation: u16,
+}
+
+/// The pair and what it needs.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    pub(crate) server: Server,
+    pub(crate) client: Client,
+    /// The client transaction of a CANCEL that was sent on.
+    pub(crate) cancel: Option<OtherClient>,
+    /// Where the request came from.
+    pub(crate) origin_side: Side,
+    pub(crate) origin: Flow,
+    /// Where responses go: `origin`, but for a UDP client that did not ask for symmetric
+    /// responses (RFC 3581) the port of its Via.
+    pub(crate) answer_to: SocketAddr,
+    /// Where the request went.
+    pub(crate) target: Flow,
+    /// Key of its server transaction.
+    pub(crate) key: u64,
+    /// Hash of its credentials, 0 for none.
+    pub(crate) credentials: u64,
+    /// The branch of our Via.
+    pub(crate) branch: Branch,
+    /// Index of the method in [`crate::Event::METHODS`].
+    pub(crate) method: u8,
+    /// The request as it was sent on; after a non-2xx final response to an INVITE, the ACK.
+    pub(crate) request: Buffer,
+    /// The last response as it was sent back.
+    pub(crate) response: Buffer,
+    /// The CANCEL, waiting for a provisional response or sent (RFC 3261 §9.1).
+    pub(crate) cancel_request: Buffer,
+    /// Timer C (RFC 3261 §16.6 step 11), or the end of patience after a CANCEL.
+    pub(crate) timer_c: Time,
+    /// When the edge sends a 100 of its own.
+    pub(crate) trying_at: Time,
+    /// When the request went out first.
+    pub(crate) sent_at: Time,
+    /// Earliest entry in the timing wheel.
+    pub(crate) armed: Time,
+    /// A provisional response came back.
+    pub(crate) provisional: bool,
+    /// A final response went back, or none will.
+    pub(crate) answered: bool,
+    /// No final response will ever go back (RFC 4320 §4.2): the server transaction is dropped.
+    pub(crate) abandoned: bool,
+    /// Foreign credentials were taken out: a challenge goes back with `stale=true`.
+    pub(crate) stripped: bool,
+    /// The final response is not repeated on a timer: it is a challenge to a source that nothing
+    /// proves (RFC 3261 §26.3.2.4). A repeated request fetches it again.
+    pub(crate) quiet: bool,
+}
+
+impl Server {
+    pub(crate) fn new(invite: bool, now: Time, flow: &Flow, base: &TimerBase) -> Self {
+        let reliability = Reliability::from_reliable(flow.transport.is_reliable());
+        if invite {
+            Server::Invite(InviteServer::new(now, reliability, base))
+        } else {
+            Server::Other(OtherServer::new(now, reliability, base))
+        }
+    }
+
+    pub(crate) fn on_request(&mut self, now: Time) -> Action {
+        match self {
+            Server::Invite(server) => server.on_request(now),
+            Server::Other(server) => server.on_request(now),
+        }
+    }
+
+    pub(crate) fn on_ack(&mut self, now: Time, base: &TimerBase) -> Action {
+        match self {
+            Server::Invite(server) => server.on_ack(now, base),
+            Server::Other(_) => Action::None,
+        }
+    }
+
+    pub(crate) fn on_sent(&mut self, now: Time, status: u16, base: &TimerBase) -> bool {
+        match self {
+            Server::Invite(server) => server.on_sent(now, status, base),
+            Server::Other(server) => server.on_sent(now, status, base),
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Time, base: &TimerBase) -> Action {
+        match self {
+            Server::Invite(server) => server.on_timeout(now, base),
+            Server::Other(server) => server.on_timeout(now, base),
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self {
+            Server::Invite(server) => server.deadline(),
+            Server::Other(server) => server.deadline(),
+        }
+    }
+
+    pub(crate) fn is_terminated(&self) -> bool {
+        match self {
+            Server::Invite(server) => server.is_terminated(),
+            Server::Other(server) => server.is_terminated(),
+        }
+    }
+}
+
+impl Client {
+    pub(crate) fn new(invite: bool, now: Time, flow: &Flow, base: &TimerBase) -> Self {
+        let reliability = Reliability::from_reliable(flow.transport.is_reliable());
+        if invite {
+            Client::Invite(InviteClient::new(now, reliability, base))
+        } else {
+            Client::Other(OtherClient::new(now, reliability, base))
+        }
+    }
+
+    pub(crate) fn on_response(&mut self, now: Time, status: u16, base: &TimerBase) -> Action {
+        match self {
+            Client::Invite(client) => client.on_response(now, status, base),
+            Client::Other(client) => client.on_response(now, status, base),
+        }
+    }
+
+    pub(crate) fn on_timeout(&mut self, now: Time, base: &TimerBase) -> Action {
+        match self {
+            Client::Invite(client) => client.on_timeout(now, base),
+            Client::Other(client) => client.on_timeout(now, base),
+        }
+    }
+
+    pub(crate) fn on_transport_error(&mut self, now: Time) -> Action {
+        match self {
+            Client::Invite(client) => client.on_transport_error(now),
+            Client::Other(client) => client.on_transport_error(now),
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        match self {
+            Client::Invite(client) => client.deadline(),
+            Client::Other(client) => client.deadline(),
+        }
+    }
+
+    pub(crate) fn is_terminated(&self) -> bool {
+        match self {
+            Client::Invite(client) => client.is_terminated(),
+            Client::Other(client) => client.is_terminated(),
+        }
+    }
+}
+
+impl Exchange {
+    /// When something of it is due.
+    pub(crate) fn deadline(&self) -> Time {
+        let cancel = self.cancel.as_ref().and_then(OtherClient::deadline);
+        [self.server.deadline(), self.client.deadline(), cancel]
+            .into_iter()
+            .flatten()
+            .chain([self.timer_c, self.trying_at])
+            .min()
+            .unwrap_or(Time::FOREVER)
+    }
+
+    /// Whether nothing more can come of it.
+    pub(crate) fn is_over(&self) -> bool {
+        self.client.is_terminated()
+            && self.cancel.as_ref().is_none_or(OtherClient::is_terminated)
+            && (self.server.is_terminated() || self.abandoned)
+    }
+
+    pub(crate) fn is_invite(&self) -> bool {
+        matches!(self.server, Server::Invite(_))
+    }
+
+    /// The flow that responses take.
+    pub(crate) fn answer_flow(&self) -> Flow {
+        Flow { remote: self.answer_to, ..self.origin }
+    }
+}
+
+/// All exchanges of a shard: a slab, and an index by server transaction.
+#[derive(Debug)]
+pub(crate) struct Exchanges {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    index: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    /// Boxes to use again.
+    #[allow(clippy::vec_box, reason = "the boxes themselves are what is kept")]
+    spare: Vec<Box<Exchange>>,
+    capacity: usize,
+    refused: u64,
+    unanswered: usize,
+}
+
+/// Boxes kept for use again at most.
+const SPARE_MAX: usize = 4_096;
+
+#[derive(Debug)]
+struct Slot {
+    generation: u16,
+    exchange: Option<Box<Exchange>>,
+}
+
+impl Exchanges {
+    pub(crate) fn new(capacity: usize) -> Self {
+        Exchanges {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashMap::default(),
+            spare: Vec::new(),
+            capacity,
+            refused: 0,
+            unanswered: 0,
+        }
+    }
+
+    pub(crate) fn configure(&mut self, capacity: usize) {
+        self.capacity = capacity;
+    }
+
+    /// A place for a new exchange; `None` when the table is full.
+    pub(crate) fn try_reserve(&mut self) -> Option<ExchangeId> {
+        if self.slots.len() - self.free.len() >= self.capacity {
+            self.refused += 1;
+            return None;
+        }
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot { generation: 0, exchange: None });
+            (self.slots.len() - 1) as u32
+        });
+        Some(ExchangeId { slot, generation: self.slots[slot as usize].generation })
+    }
+
+    /// Gives a reserved place back.
+    pub(crate) fn release(&mut self, id: ExchangeId) {
+        self.free.push(id.slot);
+    }
+
+    /// Fills a reserved place. A server transaction with the same key is not found any more: a
+    /// request with other credentials took its name.
+    pub(crate) fn insert(&mut self, id: ExchangeId, exchange: Exchange) {
+        self.index.insert(exchange.key, id.slot);
+        let boxed = match self.spare.pop() {
+            Some(mut boxed) => {
+                *boxed = exchange;
+                boxed
+            }
+            None => Box::new(exchange),
+        };
+        self.slots[id.slot as usize].exchange = Some(boxed);
+        self.unanswered += 1;
+    }
+
+    pub(crate) fn find(&self, key: u64) -> Option<ExchangeId> {
+        let slot = *self.index.get(&key)?;
+        Some(ExchangeId { slot, generation: self.slots[slot as usize].generation })
+    }
+
+    /// The exchange whose Via has this branch.
+    pub(crate) fn with_branch(&self, branch: &Branch) -> Option<ExchangeId> {
+        let slot = branch.slot();
+        let entry = self.slots.get(slot as usize)?;
+        let exchange = entry.exchange.as_ref()?;
+        (exchange.branch == *branch).then_some(ExchangeId { slot, generation: entry.generation })
+    }
+
+    pub(crate) fn at(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        slot.exchange.as_deref_mut()
+    }
+
+    /// Notes that a final response went back, or that none ever will.
+    pub(crate) fn answered(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.at(id)
+            && !exchange.answered
+        {
+            exchange.answered = true;
+            self.unanswered -= 1;
+        }
+    }
+
+    /// Takes an exchange out; give its box back with [`Exchanges::recycle`].
+    pub(crate) fn remove(&mut self, id: ExchangeId) -> Option<Box<Exchange>> {
+        self.answered(id);
+        let slot = self.slots.get_mut(id.slot as usize)?;
+        if slot.generation != id.generation {
+            return None;
+        }
+        let exchange = slot.exchange.take()?;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(id.slot);
+        if self.index.get(&exchange.key) == Some(&id.slot) {
+            self.index.remove(&exchange.key);
+        }
+        Some(exchange)
+    }
+
+    pub(crate) fn recycle(&mut self, exchange: Box<Exchange>) {
+        if self.spare.len() < SPARE_MAX {
+            self.spare.push(exchange);
+        }
+    }
+
+    pub(crate) fn unanswered(&self) -> usize {
+        self.unanswered
+    }
+
+    pub(crate) fn table(&self) -> Table {
+        Table {
+            entries: self.slots.len() - self.free.len(),
+            capacity: self.capacity,
+            evictions: self.refused,
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! REGISTER (RFC 3261 §10, RFC 3327): the PBX is told a way back that it can use, and the phone
+//! never notices.
+
+use crate::bindings::Registering;
+use crate::engine::{Arrival, Engine};
+use crate::exchange::ExchangeId;
+use crate::io::Learned;
+use crate::request::aor;
+use crate::routing::is_star;
+use crate::token::{Raw, Token};
+use policy::{Registration, Time};
+use std::time::Duration;
+use wire::{Flow, HeaderName, Message, NameAddr, ShardId, Splice, Uri};
+
+/// Expiry of a Contact when the 200 does not say (RFC 3261 §10.2.1.1).
+const EXPIRES: u32 = 3_600;
+/// Longest expiry believed.
+const EXPIRES_MAX: u32 = 7 * 24 * 3_600;
+
+impl Engine {
+    /// The request: `Contact` becomes a token, or `Path` is added.
+    pub(crate) fn edit_register<'a>(
+        &mut self,
+        now: Time,
+        splice: &mut Splice<'_, 'a>,
+        arrival: Arrival<'_, 'a>,
+    ) {
+        let mode = self.policy.pbx.first().map(|pbx| pbx.registration).unwrap_or_default();
+        match mode {
+            Registration::ContactToken => self.edit_contacts(now, splice, arrival),
+            Registration::Path => self.insert_path(splice, arrival),
+        }
+    }
+
+    fn edit_contacts<'a>(
+        &mut self,
+        now: Time,
+        splice: &mut Splice<'_, 'a>,
+        arrival: Arrival<'_, 'a>,
+    ) {
+        let message = arrival.message;
+        // only a REGISTER that may succeed leaves a trace
+        let pending = message.value(HeaderName::Authorization).is_some();
+        let until = now + self.policy.timers.t1.saturating_mul(64);
+        for value in message.values(HeaderName::Contact) {
+            let Some(contact) = NameAddr::parse(value.bytes, value.span.start) else { continue };
+            if is_star(&value) || Uri::parse(contact.uri).is_none_or(|uri| !uri.is_sip()) {
+                continue;
+            }
+            let registering = registering(message, &contact, arrival.flow);
+            let key = self.bindings.key_of(&registering);
+            let token = self.bindings.token(key, &registering, &self.tokens);
+            if pending {
+                self.bindings.pending(now, key, &token, &registering, until);
+            }
+            let home = self.home_of(&token);
+            let mut uri = Vec::with_capacity(token.len() + 64);
+            if !contact.bracketed {
+                uri.push(b'<');
+            }
+            self.names.write_contact(&token, home, &mut uri);
+            if !contact.bracketed {
+                uri.push(b'>');
+            }
+            splice.replace(contact.uri_span, &uri);
+        }
+    }
+
+    fn insert_path(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+        let message = arrival.message;
+        let token = self.tokens.flow(0, &arrival.flow);
+        let at = message
+            .lines(HeaderName::Path)
+            .next()
+            .map_or(message.headers_end(), |(_, header)| header.line.start);
+        splice.insert(at, |out| self.names.write_inside_route("Path", &token, out));
+        // Asterisk answers 420 to a Path that the client does not say it supports
+        let supported = message
+            .values(HeaderName::Supported)
+            .any(|value| value.bytes.eq_ignore_ascii_case(b"path"));
+        if !supported {
+            splice.insert(message.headers_end(), |out| {
+                out.extend_from_slice(b"Supported: path\r\n");
+            });
+        }
+    }
+
+    /// A 2xx: what this REGISTER asked for and the 200 lists is bound, and what it does not list
+    /// is not. Whether the response needs [`Engine::edit_registered`].
+    pub(crate) fn on_registered(
+        &mut self,
+        now: Time,
+        id: ExchangeId,
+        arrival: Arrival<'_, '_>,
+    ) -> bool {
+        let response = arrival.message;
+        let limits = self.policy.limits;
+        let Some(exchange) = self.exchanges.at(id) else { return false };
+        let flow = exchange.origin;
+        let Ok(request) = Message::parse(exchange.request.bytes(), &limits) else { return false };
+        let asked = request.expires();
+        for value in request.values(HeaderName::Contact) {
+            let Some((_, token)) = own_token(&value) else { continue };
+            let mut raw = Raw::default();
+            let Some(Token::Contact { key, contact, .. }) = self.tokens.open(token, &mut raw)
+            else {
+                continue;
+            };
+            let listed = response.values(HeaderName::Contact).find_map(|value| {
+                let (address, listed) = own_token(&value)?;
+                (listed == token).then_some(address)
+            });
+            match listed {
+                Some(address) => {
+                    let seconds = address
+                        .param(b"expires")
+                        .and_then(number)
+                        .or(response.expires())
+                        .or(asked)
+                        .unwrap_or(EXPIRES)
+                        .min(EXPIRES_MAX);
+                    let known = self.bindings.find(now, key);
+                    let contact = match known {
+                        Some(binding) if contact.is_empty() => binding.contact.clone(),
+                        _ => contact.into(),
+                    };
+                    let registering = Registering {
+                        aor: aor(request.to().uri),
+                        contact: &contact,
+                        instance: b"",
+                        call_id: request.call_id(),
+                        flow,
+                    };
+                    let expires = now + Duration::from_secs(u64::from(seconds));
+                    let binding = self.bindings.confirmed(now, key, token, &registering, expires);
+                    if self.shards > 1 {
+                        self.out.learned(Learned::Binding(binding));
+                    }
+                }
+                None => {
+                    if self.bindings.remove(key) && self.shards > 1 {
+                        self.out.learned(Learned::Unbound { key });
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// The response: each phone sees its own Contacts, and no Path of ours (RFC 3327 §5.3 shows
+    /// it to the UA; ours names an inside address).
+    pub(crate) fn edit_registered<'a>(
+        &self,
+        now: Time,
+        splice: &mut Splice<'_, 'a>,
+        response: &Message<'a>,
+    ) {
+        for value in response.values(HeaderName::Contact) {
+            let Some((address, token)) = own_token(&value) else { continue };
+            let mut raw = Raw::default();
+            let Some(Token::Contact { key, contact, .. }) = self.tokens.open(token, &mut raw)
+            else {
+                continue;
+            };
+            match self.bindings.find(now, key) {
+                Some(binding) => splice.replace(address.uri_span, &binding.contact),
+                None if !contact.is_empty() => splice.replace(address.uri_span, contact),
+                None => {}
+            }
+        }
+        for value in response.values(HeaderName::Path) {
+            let ours = NameAddr::parse(value.bytes, value.span.start)
+                .and_then(|address| Uri::parse(address.uri))
+                .is_some_and(|uri| self.names.is_inside(&uri));
+            if ours {
+                splice.delete_value(&value);
+            }
+        }
+    }
+
+    /// The shard whose inside port stands in the Contact of a token: it must stay the same as
+    /// long as the binding, so it follows from what stays the same.
+    fn home_of(&self, token: &[u8]) -> ShardId {
+        let mut raw = Raw::default();
+        match self.tokens.open(token, &mut raw) {
+            Some(Token::Contact { flow: Some(flow), .. }) => {
+                Engine::shard_of(flow.remote.ip(), self.shards)
+            }
+            Some(Token::Contact { key, .. }) => ShardId((key % u64::from(self.shards)) as u8),
+            _ => self.shard,
+        }
+    }
+}
+
+fn registering<'a>(message: &Message<'a>, contact: &NameAddr<'a>, flow: Flow) -> Registering<'a> {
+    Registering {
+        aor: aor(message.to().uri),
+        contact: contact.uri,
+        instance: contact.param(b"+sip.instance").unwrap_or_default(),
+        call_id: message.call_id(),
+        flow,
+    }
+}
+
+/// The address of a Contact value and its user part, where a token of ours would be.
+fn own_token<'a>(value: &wire::Value<'a>) -> Option<(NameAddr<'a>, &'a [u8])> {
+    let address = NameAddr::parse(value.bytes, value.span.start)?;
+    let uri = Uri::parse(address.uri)?;
+    Some((address, uri.user))
+}
+
+/// delta-seconds (RFC 3261 §25.1); a larger one than fits is as long as can be.
+fn number(text: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(text).ok()?;
+    if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some(digits.parse().unwrap_or(u32::MAX))
+}

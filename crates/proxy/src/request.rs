@@ -1,0 +1,580 @@
+//! Requests: validation (RFC 3261 §16.3), the decision where they go, forwarding (§16.6).
+
+use crate::Verdict;
+use crate::engine::{Arrival, Engine, method_index};
+use crate::exchange::{Client, Exchange, Server};
+use crate::routing::Route;
+use admission::branch::{Binds, NO_SLOT};
+use policy::{Reason, Time};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use transaction::Action;
+use wire::digest::Digest;
+use wire::reply::Reply;
+use wire::{Flow, HeaderName, Message, Method, Side, Splice, Transport, Uri};
+
+/// Max-Forwards for a request that has none (RFC 3261 §16.6 step 3).
+const MAX_FORWARDS: u8 = 70;
+
+/// An answer of the edge's own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) status: u16,
+    pub(crate) reason: Reason,
+}
+
+impl Engine {
+    pub(crate) fn on_request(&mut self, now: Time, arrival: Arrival<'_, '_>) {
+        match arrival.message.method() {
+            Method::Ack => return self.on_ack(now, arrival),
+            Method::Cancel => return self.on_cancel(now, arrival),
+            _ => {}
+        }
+        let key = self.server_key(arrival);
+        let credentials = self.credentials_hash(arrival.message);
+        if self.absorbed(now, arrival, key, credentials) {
+            return;
+        }
+        if let Err(refusal) = self.validate(now, arrival) {
+            return self.refuse(arrival, refusal);
+        }
+        let route = match self.route(now, arrival) {
+            Ok(Route::Local) => return self.refuse(arrival, Refusal::OK),
+            Ok(Route::Shard(shard)) => {
+                let bytes = arrival.message.bytes();
+                return self.out.hand_over(shard, arrival.side, arrival.flow, bytes);
+            }
+            Ok(route) => route,
+            Err(Reason::FlowFailed) if *b"OPTIONS" == *method_bytes(arrival.message) => {
+                // Asterisk takes any answer to its qualify OPTIONS, a refusal too, for a sign of
+                // life of the phone; silence is the truth
+                return self.note(arrival, Verdict::Drop, Reason::FlowFailed);
+            }
+            Err(reason) => return self.refuse(arrival, Refusal::new(reason)),
+        };
+        self.forward(now, arrival, &route, key, credentials);
+    }
+
+    /// The key of the server transaction that a request belongs to (RFC 3261 §17.2.3), with the
+    /// source address, so that nobody reaches into another's transaction, and the CSeq number: a
+    /// client that answers a challenge under the same branch starts anew.
+    pub(crate) fn server_key(&self, arrival: Arrival<'_, '_>) -> u64 {
+        let message = arrival.message;
+        let via = message.via();
+        let number = message.cseq().number.to_be_bytes();
+        let source = match arrival.flow.remote.ip().to_canonical() {
+            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            std::net::IpAddr::V6(v6) => v6.octets(),
+        };
+        let method = match message.method() {
+            Method::Ack | Method::Cancel | Method::Invite => b"INVITE",
+            _ => method_bytes(message),
+        };
+        if via.branch.starts_with(b"z9hG4bK") && via.branch.len() > 7 {
+            self.hash.hash(&[&source, via.sent_by(), via.branch, method, &number])
+        } else {
+            // RFC 2543: no branch that could be relied upon
+            let (uri, call_id) = (message.request_uri(), message.call_id());
+            let (tag, sent_by) = (message.from_tag(), via.sent_by());
+            self.hash.hash(&[&source, sent_by, call_id, tag, uri, method, &number])
+        }
+    }
+
+    /// A retransmission is answered with what was answered before, and never judged twice.
+    fn absorbed(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        key: u64,
+        credentials: u64,
+    ) -> bool {
+        let Some(id) = self.exchanges.find(key) else { return false };
+        let Some(exchange) = self.exchanges.at(id) else { return false };
+        if exchange.credentials != credentials {
+            return false;
+        }
+        if exchange.server.on_request(now) == Action::Send && !exchange.response.is_empty() {
+            let flow = exchange.answer_flow();
+            let range = self.out.copy(exchange.response.bytes());
+            self.out.send(arrival.side, &flow, range);
+        }
+        self.note(arrival, Verdict::Absorb, Reason::Retransmission);
+        true
+    }
+
+    /// RFC 3261 §16.3.
+    fn validate(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Result<(), Refusal> {
+        let message = arrival.message;
+        // 2. "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy
+        // SHOULD reject the request with a 416". A tel URI is the PBX's to understand.
+        let scheme = message.request_uri().split(|&byte| byte == b':').next().unwrap_or_default();
+        if ![&b"sip"[..], b"sips", b"tel"].iter().any(|known| scheme.eq_ignore_ascii_case(known)) {
+            return Err(Refusal::new(Reason::UnsupportedScheme));
+        }
+        // 3. "If the request contains a Max-Forwards header field with a field value of zero (0),
+        // the element MUST NOT forward the request."
+        if message.max_forwards() == Some(0) {
+            return Err(Refusal::new(Reason::TooManyHops));
+        }
+        // 4. "An element MAY check for forwarding loops"
+        if self.is_loop(arrival) {
+            return Err(Refusal::new(Reason::Loop));
+        }
+        // 5. Proxy-Require: the edge has no extension that a client may require of it.
+        if message.values(HeaderName::ProxyRequire).next().is_some() {
+            return Err(Refusal::new(Reason::BadExtension));
+        }
+        let starts = message.to_tag().is_empty();
+        if self.draining && starts {
+            return Err(Refusal::new(Reason::Draining));
+        }
+        if arrival.side == Side::Outside && !self.health.admits(now) {
+            return Err(Refusal::new(Reason::PbxUnreachable));
+        }
+        Ok(())
+    }
+
+    /// Whether the request passed here before with the same Request-URI: a Via of ours whose
+    /// branch holds the same loop hash. With another one it is a spiral and goes on.
+    fn is_loop(&self, arrival: Arrival<'_, '_>) -> bool {
+        let message = arrival.message;
+        let hash = self.loop_hash(message);
+        message.values(HeaderName::Via).any(|value| {
+            wire::Via::parse(value.bytes, value.span.start).is_some_and(|via| {
+                admission::Branch::parse(via.branch).is_some_and(|branch| {
+                    branch.loop_hash() == hash
+                        && self.names.is_sent_by(&via.host, via.port, arrival.flow.local)
+                })
+            })
+        })
+    }
+
+    /// RFC 3261 §16.6 step 8: over what a loop leaves unchanged and a spiral does not.
+    fn loop_hash(&self, message: &Message<'_>) -> u32 {
+        let number = message.cseq().number.to_be_bytes();
+        self.hash.hash(&[
+            message.request_uri(),
+            message.from_tag(),
+            message.to_tag(),
+            message.call_id(),
+            &number,
+            method_bytes(message),
+        ]) as u32
+    }
+
+    /// RFC 3261 §16.6, with one target.
+    fn forward(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        route: &Route,
+        key: u64,
+        credentials: u64,
+    ) {
+        let message = arrival.message;
+        let Route::To { side, flow: target, .. } = route else { return };
+        let Some(id) = self.exchanges.try_reserve() else {
+            return self.refuse(arrival, Refusal::new(Reason::Overload));
+        };
+        let binds = binds(arrival);
+        let loop_hash = self.loop_hash(message);
+        let branch = self.branches.make(now, self.shard, id.slot, id.generation, loop_hash, &binds);
+        let stripped = arrival.side == Side::Outside && self.has_foreign_nonce(now, arrival);
+        let written = self.write_request(now, arrival, route, &branch, stripped);
+        let kept = written.and_then(|range| {
+            self.buffers.try_keep(self.out.bytes(&range)).map(|kept| (range, kept))
+        });
+        let Some((range, request)) = kept else {
+            self.exchanges.release(id);
+            return self.refuse(arrival, Refusal::new(Reason::Overload));
+        };
+        let invite = message.method() == Method::Invite;
+        let base = &self.policy.timers;
+        let exchange = Exchange {
+            server: Server::new(invite, now, &arrival.flow, base),
+            client: Client::new(invite, now, target, base),
+            cancel: None,
+            origin_side: arrival.side,
+            origin: arrival.flow,
+            answer_to: answer_to(arrival),
+            target: *target,
+            key,
+            credentials,
+            branch,
+            method: method_index(message.method()),
+            request,
+            response: Default::default(),
+            cancel_request: Default::default(),
+            timer_c: if invite { now + self.policy.timer_c } else { Time::FOREVER },
+            trying_at: if invite && may_try(arrival, credentials) {
+                now + self.policy.trying_after
+            } else {
+                Time::FOREVER
+            },
+            sent_at: now,
+            armed: Time::FOREVER,
+            provisional: false,
+            answered: false,
+            abandoned: false,
+            stripped,
+            quiet: false,
+        };
+        self.exchanges.insert(id, exchange);
+        if let Some(connection) = target.connection {
+            self.watch(connection, id);
+        }
+        self.out.send(*side, target, range);
+        self.arm(id);
+        let reason = if stripped { Reason::ForeignNonce } else { Reason::Clean };
+        self.note(arrival, Verdict::Forward, reason);
+    }
+
+    /// An ACK for a 2xx is no transaction of ours: it is passed on by itself (RFC 3261 §16.6,
+    /// last paragraph of §17.1.1).
+    pub(crate) fn forward_ack(&mut self, now: Time, arrival: Arrival<'_, '_>, route: &Route) {
+        let Route::To { side, flow, .. } = route else { return };
+        let loop_hash = self.loop_hash(arrival.message);
+        let binds = binds(arrival);
+        let branch = self.branches.make(now, self.shard, NO_SLOT, 0, loop_hash, &binds);
+        match self.write_request(now, arrival, route, &branch, false) {
+            Some(range) => {
+                self.out.send(*side, flow, range);
+                self.note(arrival, Verdict::Forward, Reason::Clean);
+            }
+            None => self.note(arrival, Verdict::Drop, Reason::Overload),
+        }
+    }
+
+    /// The request as it goes on: edits spliced into the original bytes. `None` when it would
+    /// need too many.
+    fn write_request(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        route: &Route,
+        branch: &admission::Branch,
+        strip: bool,
+    ) -> Option<std::ops::Range<usize>> {
+        let message = arrival.message;
+        let mut text = std::mem::take(&mut self.text);
+        let mut splice = Splice::new(message, &mut text);
+        edit_top_via(&mut splice, arrival);
+        self.edit_route(&mut splice, arrival, route);
+        self.insert_vias(now, &mut splice, arrival, route, branch);
+        edit_max_forwards(&mut splice);
+        if let Route::To { flow, .. } = route {
+            edit_content_length(&mut splice, flow.transport);
+        }
+        if arrival.side == Side::Outside {
+            self.edit_source_header(&mut splice, arrival);
+            if strip {
+                self.strip_foreign(now, &mut splice, arrival);
+            }
+            if message.method() == Method::Register {
+                self.edit_register(now, &mut splice, arrival);
+            }
+        }
+        let written = self.out.write(|out| splice.write(out));
+        self.text = text;
+        written.ok()
+    }
+
+    /// Our Via on top, and Record-Routes where a dialog may start: two, because the sides differ,
+    /// the one that faces the next hop above (RFC 5658).
+    fn insert_vias(
+        &self,
+        now: Time,
+        splice: &mut Splice<'_, '_>,
+        arrival: Arrival<'_, '_>,
+        route: &Route,
+        branch: &admission::Branch,
+    ) {
+        let Route::To { side, flow, key, .. } = route else { return };
+        let message = arrival.message;
+        let line = |name| message.lines(name).next().map(|(_, header)| header.line.start);
+        let via_at = line(HeaderName::Via).unwrap_or(message.headers_end());
+        if starts_dialog(message) {
+            let at = line(HeaderName::RecordRoute).map_or(via_at, |at| at.min(via_at));
+            let (outside, key) = match side {
+                Side::Outside => (flow, *key),
+                Side::Inside => (&arrival.flow, self.binding_of(now, arrival)),
+            };
+            let token = self.tokens.flow(key, outside);
+            splice.insert(at, |out| {
+                let inside = |out: &mut Vec<u8>| {
+                    self.names.write_inside_route("Record-Route", &token, out);
+                };
+                if *side == Side::Inside {
+                    inside(out);
+                    self.names.write_outside_record_route(outside, out);
+                } else {
+                    self.names.write_outside_record_route(outside, out);
+                    inside(out);
+                }
+            });
+        }
+        splice.insert(via_at, |out| {
+            out.extend_from_slice(b"Via: SIP/2.0/");
+            out.extend_from_slice(flow.transport.as_via().as_bytes());
+            out.push(b' ');
+            self.names.write_sent_by(*side, flow, out);
+            out.extend_from_slice(b";branch=");
+            out.extend_from_slice(&branch.text());
+            out.extend_from_slice(b"\r\n");
+        });
+    }
+
+    /// What only the edge may say is taken away from outside messages, and said.
+    fn edit_source_header(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+        let Some(name) = &self.policy.source_header else { return };
+        let message = arrival.message;
+        for (index, header) in message.headers().iter().enumerate() {
+            if header.name == HeaderName::Other {
+                let written = message.slice(header.name_span);
+                let ours =
+                    written.len() >= 12 && written[..12].eq_ignore_ascii_case(b"X-Ringfence-");
+                if ours || written.eq_ignore_ascii_case(name.as_bytes()) {
+                    splice.delete_line(index);
+                }
+            }
+        }
+        splice.insert(message.headers_end(), |out| {
+            // writing to a Vec does not fail
+            drop(write!(
+                out,
+                "{name}: {};transport={}\r\n",
+                arrival.flow.remote,
+                arrival.flow.transport.as_param()
+            ));
+        });
+    }
+
+    /// Whether any credentials use a nonce that was not relayed to this source.
+    fn has_foreign_nonce(&mut self, now: Time, arrival: Arrival<'_, '_>) -> bool {
+        let source = arrival.flow.remote.ip();
+        let mut foreign = false;
+        for (_, digest) in credentials(arrival.message) {
+            foreign |= digest.is_digest && !self.nonces.was_relayed(now, digest.nonce, source);
+        }
+        foreign
+    }
+
+    fn strip_foreign(&mut self, now: Time, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+        let source = arrival.flow.remote.ip();
+        for (index, digest) in credentials(arrival.message) {
+            if digest.is_digest && !self.nonces.was_relayed(now, digest.nonce, source) {
+                splice.delete_line(index);
+            }
+        }
+    }
+
+    fn credentials_hash(&self, message: &Message<'_>) -> u64 {
+        [HeaderName::Authorization, HeaderName::ProxyAuthorization]
+            .into_iter()
+            .flat_map(|name| message.lines(name))
+            .fold(0u64, |hash, (_, header)| {
+                hash ^ self.hash.hash(&[&hash.to_be_bytes(), message.slice(header.value)]).max(1)
+            })
+    }
+
+    /// Answers a request here and forgets it (RFC 3261 §8.2.7): a repeated one gets the same
+    /// answer with the same tag.
+    pub(crate) fn refuse(&mut self, arrival: Arrival<'_, '_>, refusal: Refusal) {
+        let message = arrival.message;
+        let mut headers = std::mem::take(&mut self.text);
+        headers.clear();
+        // writing to a Vec does not fail
+        match refusal.reason {
+            Reason::Overload | Reason::PbxUnreachable | Reason::Draining => {
+                drop(write!(headers, "Retry-After: {}\r\n", self.retry_after()));
+            }
+            Reason::BadExtension => {
+                for value in message.values(HeaderName::ProxyRequire) {
+                    headers.extend_from_slice(b"Unsupported: ");
+                    headers.extend_from_slice(value.bytes);
+                    headers.extend_from_slice(b"\r\n");
+                }
+            }
+            _ => {}
+        }
+        let tag = self.stateless_tag(message);
+        let reply = Reply {
+            status: refusal.status,
+            reason: phrase(refusal.status),
+            to_tag: &tag,
+            headers: &headers,
+            source: arrival.flow.remote,
+        };
+        let range = self.out.write(|out| {
+            reply.write(message, out);
+            Ok::<(), std::convert::Infallible>(())
+        });
+        self.text = headers;
+        let Ok(range) = range;
+        let flow = Flow { remote: answer_to(arrival), ..arrival.flow };
+        self.out.send(arrival.side, &flow, range);
+        self.note(arrival, Verdict::Reject(refusal.status), refusal.reason);
+    }
+
+    /// The To-tag of stateless answers: a hash of what a retransmission and its ACK repeat.
+    pub(crate) fn stateless_tag(&self, message: &Message<'_>) -> [u8; 16] {
+        let hash = self.hash.hash(&[b"tag", message.call_id(), message.from_tag()]);
+        let mut tag = [0; 16];
+        for (at, digit) in tag.iter_mut().enumerate() {
+            *digit = b"0123456789abcdef"[(hash >> (4 * at)) as usize & 15];
+        }
+        tag
+    }
+}
+
+impl Refusal {
+    pub(crate) const OK: Refusal = Refusal { status: 200, reason: Reason::Clean };
+
+    /// The one place that turns reasons into status codes.
+    pub(crate) fn new(reason: Reason) -> Self {
+        let status = match reason {
+            Reason::UnsupportedScheme => 416,
+            Reason::UnsupportedVersion => 505,
+            Reason::TooManyHops => 483,
+            Reason::Loop => 482,
+            Reason::BadExtension => 420,
+            Reason::BadToken | Reason::NoRoute => 404,
+            Reason::NoTransaction => 481,
+            Reason::FlowFailed => 480,
+            Reason::Timeout => 408,
+            Reason::Overload | Reason::PbxUnreachable | Reason::Draining => 503,
+            _ => 400,
+        };
+        Refusal { status, reason }
+    }
+}
+
+/// Reason phrases (RFC 3261 §21).
+pub(crate) fn phrase(status: u16) -> &'static str {
+    match status {
+        100 => "Trying",
+        200 => "OK",
+        404 => "Not Found",
+        408 => "Request Timeout",
+        416 => "Unsupported URI Scheme",
+        420 => "Bad Extension",
+        480 => "Temporarily Unavailable",
+        481 => "Call/Transaction Does Not Exist",
+        482 => "Loop Detected",
+        483 => "Too Many Hops",
+        487 => "Request Terminated",
+        503 => "Service Unavailable",
+        505 => "Version Not Supported",
+        _ => "Bad Request",
+    }
+}
+
+/// Where a response to this request goes (RFC 3261 §18.2.2, RFC 3581 §4): to the source; but a
+/// client that did not ask for that and is not behind a NAT listens at its Via's port.
+pub(crate) fn answer_to(arrival: Arrival<'_, '_>) -> SocketAddr {
+    let (via, remote) = (arrival.message.via(), arrival.flow.remote);
+    let natted = via.host != wire::Host::Address(remote.ip());
+    if arrival.flow.transport.is_reliable() || via.rport.is_some() || natted {
+        return remote;
+    }
+    SocketAddr::new(remote.ip(), via.port.unwrap_or(5060))
+}
+
+fn binds<'a>(arrival: Arrival<'_, 'a>) -> Binds<'a> {
+    Binds {
+        call_id: arrival.message.call_id(),
+        from_tag: arrival.message.from_tag(),
+        source: arrival.flow.remote.ip(),
+    }
+}
+
+pub(crate) fn method_bytes<'a>(message: &Message<'a>) -> &'a [u8] {
+    match message.method() {
+        Method::Other(name) => name,
+        known => crate::Event::METHODS[usize::from(method_index(known))].as_bytes(),
+    }
+}
+
+/// Whether the edge may say 100 by itself (RFC 3261 §16.2). Not before a challenge: old clients
+/// do not answer a 401 that a 100 went before, and a request without credentials from outside is
+/// challenged at once.
+fn may_try(arrival: Arrival<'_, '_>, credentials: u64) -> bool {
+    arrival.side == Side::Inside || credentials != 0 || !arrival.message.to_tag().is_empty()
+}
+
+/// Methods that start a dialog (RFC 3261 §12, RFC 6665, RFC 3515), outside of one.
+fn starts_dialog(message: &Message<'_>) -> bool {
+    message.to_tag().is_empty()
+        && matches!(
+            message.method(),
+            Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
+        )
+}
+
+/// Credentials for digest, with the index of their line.
+fn credentials<'a>(message: &Message<'a>) -> impl Iterator<Item = (usize, Digest<'a>)> {
+    [HeaderName::Authorization, HeaderName::ProxyAuthorization]
+        .into_iter()
+        .flat_map(move |name| message.lines(name))
+        .map(move |(index, header)| (index, Digest::parse(message, header)))
+}
+
+/// RFC 3261 §18.2.1 and RFC 3581 §4: what the next hops and the way back need to know of the
+/// source. A `received` that the client wrote itself is taken out.
+fn edit_top_via(splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+    let (via, remote) = (arrival.message.via(), arrival.flow.remote);
+    if let Some((_, span)) = via.received {
+        let before = &arrival.message.bytes()[..usize::from(span.start)];
+        let from = before.iter().rposition(|&byte| byte == b';').unwrap_or(before.len());
+        splice.delete(wire::Span { start: from as u16, end: span.end });
+    }
+    if let Some((_, span)) = via.rport {
+        let mut port = arrayvec::ArrayVec::<u8, 12>::new();
+        // "rport=65535" fits
+        drop(write!(port, "rport={}", remote.port()));
+        splice.replace(span, &port);
+    }
+    if via.rport.is_some() || via.host != wire::Host::Address(remote.ip()) {
+        splice.insert(via.end, |out| drop(write!(out, ";received={}", remote.ip())));
+    }
+}
+
+fn edit_max_forwards(splice: &mut Splice<'_, '_>) {
+    let message = splice.message();
+    match message.max_forwards() {
+        Some(hops) => {
+            if let Some((_, header)) = message.lines(HeaderName::MaxForwards).next() {
+                let mut text = arrayvec::ArrayVec::<u8, 4>::new();
+                // three digits fit
+                drop(write!(text, "{}", hops.saturating_sub(1)));
+                splice.replace(header.value, &text);
+            }
+        }
+        None => splice.insert(message.headers_end(), |out| {
+            drop(write!(out, "Max-Forwards: {MAX_FORWARDS}\r\n"));
+        }),
+    }
+}
+
+/// Streams need Content-Length (RFC 3261 §18.3); a datagram may have come without.
+pub(crate) fn edit_content_length(splice: &mut Splice<'_, '_>, transport: Transport) {
+    let message = splice.message();
+    if transport.is_reliable() && message.value(HeaderName::ContentLength).is_none() {
+        splice.insert(message.headers_end(), |out| {
+            drop(write!(out, "Content-Length: {}\r\n", message.body().len()));
+        });
+    }
+}
+
+/// `user@host` of a URI, without escapes undone: how bindings and events name an AOR.
+pub(crate) fn aor(uri: &[u8]) -> &[u8] {
+    let Some(parsed) = Uri::parse(uri) else { return uri };
+    let start = parsed.scheme.len() + 1;
+    let rest = uri.get(start..).unwrap_or_default();
+    let host_from = parsed.user.len() + parsed.password.len();
+    let end = rest
+        .get(host_from..)
+        .and_then(|rest| rest.iter().position(|byte| matches!(byte, b';' | b'?')))
+        .map_or(rest.len(), |at| host_from + at);
+    rest.get(..end).unwrap_or(rest)
+}

@@ -1,0 +1,220 @@
+//! Responses on their way back (RFC 3261 §16.7), and those that the edge gives in place of a
+//! side that does not answer.
+
+use crate::Verdict;
+use crate::engine::{Arrival, Engine};
+use crate::exchange::ExchangeId;
+use crate::request::{edit_content_length, phrase};
+use admission::Branch;
+use policy::{Reason, Time};
+use std::io::Write as _;
+use transaction::Action;
+use wire::digest::Digest;
+use wire::reply::Reply;
+use wire::{HeaderName, Message, Method, Side, Splice};
+
+impl Engine {
+    pub(crate) fn on_response(&mut self, now: Time, arrival: Arrival<'_, '_>) {
+        let message = arrival.message;
+        // §16.7 step 1: "The proxy locates a client transaction". Our branch names it.
+        let Some(branch) = Branch::parse(message.via().branch) else {
+            return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
+        };
+        if branch.shard() != self.shard && branch.shard().0 < self.shards && !arrival.handed {
+            let bytes = message.bytes();
+            return self.out.hand_over(branch.shard(), arrival.side, arrival.flow, bytes);
+        }
+        let id = self.exchanges.with_branch(&branch);
+        let Some((id, exchange)) =
+            id.and_then(|id| self.exchanges.at(id).map(|exchange| (id, exchange)))
+        else {
+            return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
+        };
+        if exchange.origin_side.other() != arrival.side {
+            return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
+        }
+        let base = self.policy.timers;
+        let status = message.status();
+        let method = message.cseq().method;
+        if method == Method::Cancel && exchange.is_invite() {
+            if let Some(cancel) = &mut exchange.cancel {
+                cancel.on_response(now, status, &base);
+            }
+            self.note(arrival, Verdict::Absorb, Reason::Clean);
+            return self.settle(id);
+        }
+        if crate::engine::method_index(method) != exchange.method {
+            return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
+        }
+        match exchange.client.on_response(now, status, &base) {
+            Action::PassUp => self.relay(now, id, arrival),
+            Action::PassUpAndAck => {
+                self.send_ack_after(now, id, arrival);
+            }
+            Action::Ack => {
+                self.resend_ack(id);
+                self.note(arrival, Verdict::Absorb, Reason::Retransmission);
+            }
+            _ => self.note(arrival, Verdict::Absorb, Reason::Retransmission),
+        }
+        self.settle(id);
+    }
+
+    fn send_ack_after(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
+        self.relay(now, id, arrival);
+        self.send_ack(id, arrival.message);
+    }
+
+    /// §16.7 steps 2 to 9, with one target: nothing better can come, so each response goes on.
+    fn relay(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
+        let message = arrival.message;
+        let status = message.status();
+        let timer_c = now + self.policy.timer_c;
+        let base = self.policy.timers;
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        if status < 200 {
+            exchange.provisional = true;
+            // step 2: "In this case the proxy MUST reset the timer" C
+            if exchange.is_invite() && status > 100 && exchange.cancel.is_none() {
+                exchange.timer_c = timer_c;
+            }
+            if status == 100 && !exchange.is_invite() {
+                return self.note(arrival, Verdict::Absorb, Reason::Clean);
+            }
+            // step 5: a 100 is not forwarded; but the 100 that the next hop wrote, less our Via,
+            // is the one that this hop owes, once
+            if status == 100 && !exchange.response.is_empty() {
+                self.note(arrival, Verdict::Absorb, Reason::Clean);
+                return self.send_cancel(now, id);
+            }
+        } else {
+            exchange.timer_c = Time::FOREVER;
+        }
+        exchange.trying_at = Time::FOREVER;
+        if !exchange.server.on_sent(now, status, &base) {
+            return self.note(arrival, Verdict::Absorb, Reason::Retransmission);
+        }
+        let flow = exchange.answer_flow();
+        let side = exchange.origin_side;
+        let lingers = !flow.transport.is_reliable() || (status < 200 && exchange.is_invite());
+        let keep = lingers && !(exchange.is_invite() && (200..300).contains(&status));
+        let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
+        exchange.quiet |= outside_challenge && !flow.transport.is_reliable();
+        let stale = outside_challenge && exchange.stripped;
+        if outside_challenge {
+            self.remember_nonces(now, message, flow.remote.ip());
+        }
+        let registered = side == Side::Outside
+            && (200..300).contains(&status)
+            && message.cseq().method == Method::Register;
+        let confirmed = registered && self.on_registered(now, id, arrival);
+        let mut text = std::mem::take(&mut self.text);
+        let mut splice = Splice::new(message, &mut text);
+        splice.delete_value(&message.via_value());
+        edit_content_length(&mut splice, flow.transport);
+        if stale {
+            edit_stale(&mut splice);
+        }
+        if confirmed {
+            self.edit_registered(now, &mut splice, message);
+        }
+        let written = self.out.write(|out| splice.write(out));
+        self.text = text;
+        let Ok(range) = written else {
+            return self.note(arrival, Verdict::Drop, Reason::Overload);
+        };
+        if let Some(exchange) = self.exchanges.at(id) {
+            let kept: &[u8] = if keep { self.out.bytes(&range) } else { b"" };
+            self.buffers.replace(&mut exchange.response, kept);
+            // after a 2xx, or any final response to another method, nothing is built from the
+            // request any more
+            if status >= 200 && (!exchange.is_invite() || status < 300) {
+                self.buffers.replace(&mut exchange.request, b"");
+                self.buffers.replace(&mut exchange.cancel_request, b"");
+            }
+        }
+        self.out.send(side, &flow, range);
+        self.note(arrival, Verdict::Forward, Reason::Clean);
+        if status >= 200 {
+            self.exchanges.answered(id);
+        } else {
+            self.send_cancel(now, id);
+        }
+    }
+
+    fn remember_nonces(&mut self, now: Time, message: &Message<'_>, source: std::net::IpAddr) {
+        for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+            for (_, header) in message.lines(name) {
+                let digest = Digest::parse(message, header);
+                if digest.is_digest {
+                    self.nonces.relayed(now, digest.nonce, source);
+                }
+            }
+        }
+    }
+
+    /// A response of the edge's own in an exchange: the request is at hand as it went out, with
+    /// our Via on top, which is taken off again.
+    pub(crate) fn answer(&mut self, now: Time, id: ExchangeId, status: u16) {
+        let retry_after = (status == 503).then(|| self.retry_after());
+        let base = self.policy.timers;
+        let limits = self.policy.limits;
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        let Ok(request) = Message::parse(exchange.request.bytes(), &limits) else { return };
+        if !exchange.server.on_sent(now, status, &base) {
+            return;
+        }
+        let mut headers = arrayvec::ArrayVec::<u8, 40>::new();
+        if let Some(seconds) = retry_after {
+            // "Retry-After: " and twenty digits fit
+            drop(write!(headers, "Retry-After: {seconds}\r\n"));
+        }
+        let tag = exchange.branch.text();
+        let reply = Reply {
+            status,
+            reason: phrase(status),
+            to_tag: if status == 100 { b"" } else { &tag },
+            headers: &headers,
+            source: exchange.target.remote,
+        };
+        let mut text = std::mem::take(&mut self.text);
+        text.clear();
+        reply.write(&request, &mut text);
+        let mut edits = Vec::new();
+        let written = match Message::parse(&text, &limits) {
+            Ok(message) => {
+                let mut splice = Splice::new(&message, &mut edits);
+                splice.delete_value(&message.via_value());
+                self.out.write(|out| splice.write(out)).ok()
+            }
+            Err(_) => None,
+        };
+        self.text = text;
+        let Some(range) = written else { return };
+        exchange.trying_at = Time::FOREVER;
+        let (side, flow) = (exchange.origin_side, exchange.answer_flow());
+        self.buffers.replace(&mut exchange.response, self.out.bytes(&range));
+        self.out.send(side, &flow, range);
+        if status >= 200 {
+            self.exchanges.answered(id);
+        }
+    }
+}
+
+/// The client's credentials never reached the PBX: it is to try again, not to ask its user.
+fn edit_stale(splice: &mut Splice<'_, '_>) {
+    let message = splice.message();
+    for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
+        for (_, header) in message.lines(name) {
+            let digest = Digest::parse(message, header);
+            match digest.stale {
+                _ if !digest.is_digest => {}
+                Some((true, _)) => {}
+                Some((false, span)) => splice.replace(span, b"true"),
+                None => {
+                    splice.insert(header.value.end, |out| out.extend_from_slice(b", stale=true"));
+                }
+            }
+        }
+    }
+}

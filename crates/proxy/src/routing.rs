@@ -1,0 +1,168 @@
+//! Where a request goes (RFC 3261 §16.4, §16.5). From outside: to the PBX, whatever the request
+//! says, so the edge relays for nobody. From the PBX: to the flow that a token names.
+
+use crate::bindings::Registering;
+use crate::engine::{Arrival, Engine};
+use crate::request::aor;
+use crate::token::{Raw, Token};
+use policy::{Reason, Time};
+use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Side, Splice, Uri, Value};
+
+/// A request's way.
+#[derive(Clone, Debug)]
+pub(crate) enum Route {
+    /// To one next hop.
+    To {
+        /// Its side.
+        side: Side,
+        /// Its flow.
+        flow: Flow,
+        /// Key of the binding that is called, 0 for none.
+        key: u64,
+        /// The Request-URI to write, when it was a token of ours: the phone's own Contact.
+        uri: Option<Box<[u8]>>,
+    },
+    /// The edge itself is asked (OPTIONS by the PBX).
+    Local,
+    /// Another shard owns the flow.
+    Shard(ShardId),
+}
+
+impl Engine {
+    pub(crate) fn route(&self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
+        match arrival.side {
+            Side::Outside => self.route_inwards(),
+            Side::Inside => self.route_outwards(now, arrival),
+        }
+    }
+
+    fn route_inwards(&self) -> Result<Route, Reason> {
+        let pbx = self.policy.pbx.first().ok_or(Reason::NoRoute)?;
+        let flow = Flow::udp(self.names.inside(), pbx.address);
+        Ok(Route::To { side: Side::Inside, flow, key: 0, uri: None })
+    }
+
+    fn route_outwards(&self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
+        let message = arrival.message;
+        let uri = Uri::parse(message.request_uri());
+        let mut raw = Raw::default();
+        let inside = uri.as_ref().filter(|uri| self.names.is_inside(uri));
+        let token = match inside.and_then(|uri| self.tokens.open(uri.user, &mut raw)) {
+            Some(token) => token,
+            None => match self.own_route_token(message, &mut raw) {
+                Some(token) => token,
+                None if inside.is_none() => return Err(Reason::NoRoute),
+                None if message.method() == Method::Options => return Ok(Route::Local),
+                None => return Err(Reason::BadToken),
+            },
+        };
+        let (flow, key, uri) = match token {
+            Token::Contact { key, flow, contact } => match self.bindings.find(now, key) {
+                Some(binding) => (binding.flow, key, Some(binding.contact.clone())),
+                None if contact.is_empty() => return Err(Reason::FlowFailed),
+                None => (flow.ok_or(Reason::FlowFailed)?, key, Some(contact.into())),
+            },
+            Token::Flow { key, flow } => {
+                let flow = self.bindings.find(now, key).map_or(flow, |binding| binding.flow);
+                (flow, key, None)
+            }
+        };
+        let owner = match flow.connection {
+            Some(connection) => connection.shard(),
+            None => Engine::shard_of(flow.remote.ip(), self.shards),
+        };
+        if owner != self.shard && owner.0 < self.shards && !arrival.handed {
+            return Ok(Route::Shard(owner));
+        }
+        if flow.connection.is_some_and(|connection| !self.connections.is_open(connection)) {
+            return Err(Reason::FlowFailed);
+        }
+        Ok(Route::To { side: Side::Outside, flow, key, uri })
+    }
+
+    /// The token in the first Route that we wrote.
+    fn own_route_token<'r>(&self, message: &Message<'_>, raw: &'r mut Raw) -> Option<Token<'r>> {
+        let user = message.values(HeaderName::Route).find_map(|value| {
+            let address = NameAddr::parse(value.bytes, value.span.start)?;
+            let uri = Uri::parse(address.uri)?;
+            self.names.is_inside(&uri).then_some(uri.user)
+        })?;
+        self.tokens.open(user, raw)
+    }
+
+    /// Takes our own Routes away, all of them: Asterisk sends ours twice in some set-ups, and
+    /// whoever leaves one there calls himself. Undoes strict routing, and writes the
+    /// Request-URI that the route asks for (RFC 3261 §16.4, §16.6 step 2).
+    pub(crate) fn edit_route<'a>(
+        &self,
+        splice: &mut Splice<'_, 'a>,
+        arrival: Arrival<'_, 'a>,
+        route: &Route,
+    ) {
+        let message = arrival.message;
+        for value in message.values(HeaderName::Route) {
+            if !self.is_own_route(&value, arrival) {
+                break;
+            }
+            splice.delete_value(&value);
+        }
+        if let Route::To { uri: Some(uri), .. } = route {
+            splice.replace(message.request_uri_span(), uri);
+            return;
+        }
+        // "The proxy MUST inspect the Request-URI of the request. If the Request-URI of the
+        // request contains a value this proxy previously placed into a Record-Route header field,
+        // the proxy MUST replace the Request-URI in the request with the last value from the
+        // Route header field, and remove that value from the Route header field."
+        if self.is_record_route(message, arrival)
+            && let Some(last) = message.values(HeaderName::Route).last()
+            && !self.is_own_route(&last, arrival)
+            && let Some(address) = NameAddr::parse(last.bytes, last.span.start)
+        {
+            splice.replace(message.request_uri_span(), address.uri);
+            splice.delete_value(&last);
+        }
+    }
+
+    fn is_record_route(&self, message: &Message<'_>, arrival: Arrival<'_, '_>) -> bool {
+        !message.to_tag().is_empty()
+            && Uri::parse(message.request_uri()).is_some_and(|uri| {
+                uri.param(b"lr").is_some()
+                    && !uri.user.is_empty()
+                    && self.names.is_ours(&uri, arrival.flow.local)
+            })
+    }
+
+    fn is_own_route(&self, value: &Value<'_>, arrival: Arrival<'_, '_>) -> bool {
+        NameAddr::parse(value.bytes, value.span.start)
+            .and_then(|address| Uri::parse(address.uri))
+            .is_some_and(|uri| self.names.is_ours(&uri, arrival.flow.local))
+    }
+
+    /// Key of the binding that an outside request comes from, 0 when it is not known: its From
+    /// and Contact as registered, over the flow that is registered.
+    pub(crate) fn binding_of(&self, now: Time, arrival: Arrival<'_, '_>) -> u64 {
+        let message = arrival.message;
+        let Some(contact) = message
+            .values(HeaderName::Contact)
+            .next()
+            .and_then(|value| NameAddr::parse(value.bytes, value.span.start))
+        else {
+            return 0;
+        };
+        let instance = contact.param(b"+sip.instance").unwrap_or_default();
+        let registering = Registering {
+            aor: aor(message.from().uri),
+            contact: contact.uri,
+            instance,
+            call_id: message.call_id(),
+            flow: arrival.flow,
+        };
+        self.bindings.key_at(now, &registering)
+    }
+}
+
+/// Whether a Contact of a REGISTER is `*`.
+pub(crate) fn is_star(value: &Value<'_>) -> bool {
+    value.bytes == b"*"
+}

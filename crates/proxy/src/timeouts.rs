@@ -1,0 +1,154 @@
+//! What happens when nothing happens: retransmissions, timers B, C, F, the 100 of the edge.
+
+use crate::engine::Engine;
+use crate::exchange::ExchangeId;
+use policy::Time;
+use transaction::Action;
+use wire::Side;
+
+/// How many T1 a PBX that refuses datagrams is waited for before its clients are told: a restart
+/// takes about a second, and is bridged by retransmissions.
+const REFUSED_T1: u32 = 8;
+
+impl Engine {
+    pub(crate) fn on_exchange_due(&mut self, now: Time, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        exchange.armed = Time::FOREVER;
+        if exchange.trying_at <= now {
+            exchange.trying_at = Time::FOREVER;
+            if exchange.response.is_empty() && !exchange.answered {
+                self.answer(now, id, 100);
+            }
+        }
+        self.on_client_due(now, id);
+        self.on_cancel_due(now, id);
+        self.on_timer_c(now, id);
+        self.on_server_due(now, id);
+        self.settle(id);
+    }
+
+    fn on_client_due(&mut self, now: Time, id: ExchangeId) {
+        let base = self.policy.timers;
+        while let Some(exchange) = self.exchanges.at(id) {
+            match exchange.client.on_timeout(now, &base) {
+                Action::Send => {
+                    let inwards = exchange.origin_side == Side::Outside;
+                    let waited = now.since(exchange.sent_at) >= base.t1.saturating_mul(REFUSED_T1);
+                    if inwards && waited && self.health.is_refusing(exchange.sent_at) {
+                        self.health.on_silence(exchange.sent_at);
+                        exchange.client.on_transport_error(now);
+                        return self.give_up(now, id, 503);
+                    }
+                    let (side, flow) = (exchange.origin_side.other(), exchange.target);
+                    let range = self.out.copy(exchange.request.bytes());
+                    self.out.send(side, &flow, range);
+                }
+                Action::TimedOut => {
+                    let inwards = exchange.origin_side == Side::Outside;
+                    let down = inwards && self.health.on_silence(exchange.sent_at);
+                    return self.give_up(now, id, if down { 503 } else { 408 });
+                }
+                Action::None => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// Nobody answered. For an INVITE that is a 408 (§16.8), or a 503 when the whole PBX is
+    /// silent; for anything else "a transaction-stateful SIP proxy MUST NOT send a response with
+    /// Status-Code of 408" (RFC 4320 §4.2), and its client has given up by now.
+    fn give_up(&mut self, now: Time, id: ExchangeId, status: u16) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        if exchange.answered {
+            return;
+        }
+        if exchange.is_invite() || status == 503 {
+            self.answer(now, id, status);
+        }
+        self.abandon(id);
+    }
+
+    /// The connection that the request went to is gone: its sender learns it at once. A qualify
+    /// OPTIONS stays unanswered, as any answer would count as a sign of life.
+    pub(crate) fn on_flow_failed(&mut self, now: Time, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        let options = crate::Event::METHODS[usize::from(exchange.method)] == "OPTIONS";
+        exchange.client.on_transport_error(now);
+        if let Some(cancel) = &mut exchange.cancel {
+            cancel.on_transport_error(now);
+        }
+        exchange.timer_c = Time::FOREVER;
+        if !exchange.answered {
+            if !options {
+                self.answer(now, id, 480);
+            }
+            self.abandon(id);
+        }
+        self.settle(id);
+    }
+
+    fn on_cancel_due(&mut self, now: Time, id: ExchangeId) {
+        let base = self.policy.timers;
+        while let Some(exchange) = self.exchanges.at(id) {
+            let Some(cancel) = &mut exchange.cancel else { return };
+            match cancel.on_timeout(now, &base) {
+                Action::Send => {
+                    let (side, flow) = (exchange.origin_side.other(), exchange.target);
+                    let range = self.out.copy(exchange.cancel_request.bytes());
+                    self.out.send(side, &flow, range);
+                }
+                Action::None => return,
+                _ => {}
+            }
+        }
+    }
+
+    /// §16.8: "If the client transaction has received a provisional response, the proxy MUST
+    /// generate a CANCEL request matching that transaction. If the client transaction has not
+    /// received a provisional response, the proxy MUST behave as if the transaction received a
+    /// 408 (Request Timeout) response."
+    fn on_timer_c(&mut self, now: Time, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        if exchange.timer_c > now {
+            return;
+        }
+        exchange.timer_c = Time::FOREVER;
+        if exchange.answered {
+            return;
+        }
+        if exchange.provisional && exchange.cancel.is_none() {
+            self.cancel(now, id, None);
+            self.send_cancel(now, id);
+            return;
+        }
+        let status = if exchange.cancel.is_some() { 487 } else { 408 };
+        exchange.client.on_transport_error(now);
+        self.answer(now, id, status);
+        self.abandon(id);
+    }
+
+    fn on_server_due(&mut self, now: Time, id: ExchangeId) {
+        let base = self.policy.timers;
+        while let Some(exchange) = self.exchanges.at(id) {
+            match exchange.server.on_timeout(now, &base) {
+                Action::Send if exchange.quiet || exchange.response.is_empty() => {}
+                Action::Send => {
+                    let (side, flow) = (exchange.origin_side, exchange.answer_flow());
+                    let range = self.out.copy(exchange.response.bytes());
+                    self.out.send(side, &flow, range);
+                }
+                Action::None => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn abandon(&mut self, id: ExchangeId) {
+        self.exchanges.answered(id);
+        if let Some(exchange) = self.exchanges.at(id)
+            && exchange.response.is_empty()
+        {
+            exchange.abandoned = true;
+        }
+    }
+}

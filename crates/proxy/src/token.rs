@@ -1,0 +1,302 @@
+//! Tokens: what the edge writes into the user part of a Contact, a Path or a Record-Route towards
+//! the PBX, so that the PBX's requests find the phone again.
+//!
+//! A token says everything that is needed, and a message authentication code over it: no table
+//! has to survive a restart for a UDP phone to be called, and nobody else can make one.
+//!
+//! ```text
+//! base64url( kind and transport 1 | binding key 8 | local | remote or connection | contact | mac 10 )
+//! ```
+//!
+//! - A **contact** token stands for a registered binding and is the same as long as the binding
+//!   lives, so it holds the UDP flow of the first registration only as a fallback; where the phone
+//!   is now, the table of bindings knows. On a stream the flow is left out: after a reconnect the
+//!   token must not change.
+//! - A **flow** token (RFC 5626 §5.2) stands for a flow; with a binding key in it, a phone that
+//!   moved is still found.
+
+use admission::Key;
+use admission::key::{MAC_BYTES, equal};
+use arrayvec::ArrayVec;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use wire::{ConnectionId, Flow, Transport};
+
+/// Longest Contact URI that is written into a token; a longer one is found by the table only.
+/// With it a token stays below the 256 bytes that PJSIP allows a URI.
+const CONTACT_BYTES_MAX: usize = 110;
+const RAW_BYTES_MAX: usize = 1 + 8 + 18 + 18 + CONTACT_BYTES_MAX + MAC_BYTES;
+/// Longest text of a token.
+pub(crate) const TEXT_BYTES_MAX: usize = RAW_BYTES_MAX.div_ceil(3) * 4;
+
+const CONTACT: u8 = 0x40;
+const FLOW: u8 = 0x80;
+const V6: u8 = 0x08;
+
+/// A token's bytes, before and after base64url.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Raw(ArrayVec<u8, RAW_BYTES_MAX>);
+
+/// A token's text.
+pub(crate) type Text = ArrayVec<u8, TEXT_BYTES_MAX>;
+
+/// What a token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token<'r> {
+    /// A registered binding.
+    Contact {
+        /// Key in the table of bindings.
+        key: u64,
+        /// UDP: the flow of the first registration.
+        flow: Option<Flow>,
+        /// The phone's Contact URI; empty when it was too long.
+        contact: &'r [u8],
+    },
+    /// A flow.
+    Flow {
+        /// Key of the binding it belongs to, 0 for none.
+        key: u64,
+        /// The flow.
+        flow: Flow,
+    },
+}
+
+/// The key that makes tokens.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tokens(Key);
+
+impl Tokens {
+    pub(crate) fn new(secret: &[u8; 32]) -> Self {
+        Tokens(Key::derive(secret, "tokens"))
+    }
+
+    /// A contact token.
+    pub(crate) fn contact(&self, key: u64, flow: &Flow, contact: &[u8]) -> Text {
+        let mut raw = Raw::default();
+        raw.head(CONTACT, key, flow);
+        if flow.connection.is_none() {
+            raw.address(flow.local);
+            raw.address(flow.remote);
+        }
+        if contact.len() <= CONTACT_BYTES_MAX {
+            raw.extend(contact);
+        }
+        self.seal(raw)
+    }
+
+    /// A flow token.
+    pub(crate) fn flow(&self, key: u64, flow: &Flow) -> Text {
+        let mut raw = Raw::default();
+        raw.head(FLOW, key, flow);
+        raw.address(flow.local);
+        raw.address(flow.remote);
+        if let Some(connection) = flow.connection {
+            raw.extend(&connection.to_bits().to_be_bytes());
+        }
+        self.seal(raw)
+    }
+
+    /// Reads a token into `raw`; `None` when we did not make it.
+    pub(crate) fn open<'r>(&self, text: &[u8], raw: &'r mut Raw) -> Option<Token<'r>> {
+        raw.decode(text)?;
+        let (body, mac) = raw.0.split_at_checked(raw.0.len().checked_sub(MAC_BYTES)?)?;
+        if !equal(&self.0.mac(&[body]), mac) {
+            return None;
+        }
+        let mut reader = Reader(body);
+        let head = reader.take::<1>()?[0];
+        let key = u64::from_be_bytes(reader.take()?);
+        let transport = match head & 0x03 {
+            0 => Transport::Udp,
+            1 => Transport::Tcp,
+            2 => Transport::Tls,
+            _ => return None,
+        };
+        match head & (CONTACT | FLOW) {
+            CONTACT if transport.is_reliable() => {
+                Some(Token::Contact { key, flow: None, contact: reader.0 })
+            }
+            CONTACT => {
+                let (local, remote) = (reader.address(head)?, reader.address(head)?);
+                let flow = Some(Flow::udp(local, remote));
+                Some(Token::Contact { key, flow, contact: reader.0 })
+            }
+            FLOW => {
+                let (local, remote) = (reader.address(head)?, reader.address(head)?);
+                let connection = if transport.is_reliable() {
+                    Some(ConnectionId::from_bits(u64::from_be_bytes(reader.take()?)))
+                } else {
+                    None
+                };
+                Some(Token::Flow { key, flow: Flow { transport, local, remote, connection } })
+            }
+            _ => None,
+        }
+    }
+
+    fn seal(&self, mut raw: Raw) -> Text {
+        let mac = self.0.mac(&[&raw.0]);
+        raw.extend(&mac);
+        raw.encode()
+    }
+}
+
+impl Raw {
+    fn head(&mut self, kind: u8, key: u64, flow: &Flow) {
+        let transport = match flow.transport {
+            Transport::Udp => 0,
+            Transport::Tcp => 1,
+            Transport::Tls => 2,
+        };
+        let family = if flow.remote.is_ipv6() { V6 } else { 0 };
+        self.extend(&[kind | family | transport]);
+        self.extend(&key.to_be_bytes());
+    }
+
+    fn address(&mut self, address: SocketAddr) {
+        match address.ip() {
+            IpAddr::V4(v4) => self.extend(&v4.octets()),
+            IpAddr::V6(v6) => self.extend(&v6.octets()),
+        }
+        self.extend(&address.port().to_be_bytes());
+    }
+
+    /// The capacity fits the longest token by construction.
+    fn extend(&mut self, bytes: &[u8]) {
+        let fits = self.0.try_extend_from_slice(bytes);
+        debug_assert!(fits.is_ok(), "RAW_BYTES_MAX fits every token");
+    }
+
+    fn encode(&self) -> Text {
+        const DIGITS: &[u8; 64] =
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+        let mut text = Text::new();
+        for chunk in self.0.chunks(3) {
+            let word = chunk.iter().fold(0u32, |word, &byte| (word << 8) | u32::from(byte))
+                << (8 * (3 - chunk.len()));
+            for digit in 0..=chunk.len() {
+                text.push(DIGITS[(word >> (18 - 6 * digit)) as usize & 63]);
+            }
+        }
+        text
+    }
+
+    fn decode(&mut self, text: &[u8]) -> Option<()> {
+        self.0.clear();
+        for chunk in text.chunks(4) {
+            let mut word = 0u32;
+            for &digit in chunk {
+                let value = match digit {
+                    b'A'..=b'Z' => digit - b'A',
+                    b'a'..=b'z' => digit - b'a' + 26,
+                    b'0'..=b'9' => digit - b'0' + 52,
+                    b'-' => 62,
+                    b'_' => 63,
+                    _ => return None,
+                };
+                word = (word << 6) | u32::from(value);
+            }
+            word <<= 6 * (4 - chunk.len());
+            let bytes = word.to_be_bytes();
+            self.0.try_extend_from_slice(&bytes[1..chunk.len()]).ok()?;
+        }
+        Some(())
+    }
+}
+
+struct Reader<'r>(&'r [u8]);
+
+impl<'r> Reader<'r> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (taken, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*taken)
+    }
+
+    fn address(&mut self, head: u8) -> Option<SocketAddr> {
+        let ip = if head & V6 == 0 {
+            IpAddr::V4(Ipv4Addr::from(self.take::<4>()?))
+        } else {
+            IpAddr::V6(Ipv6Addr::from(self.take::<16>()?))
+        };
+        Some(SocketAddr::new(ip, u16::from_be_bytes(self.take()?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::ShardId;
+
+    fn tokens() -> Tokens {
+        Tokens::new(&[9; 32])
+    }
+
+    fn udp(remote: &str) -> Flow {
+        let local = if remote.starts_with('[') { "[2001:db8::1]:5060" } else { "203.0.113.1:5060" };
+        Flow::udp(local.parse().expect("local"), remote.parse().expect("remote"))
+    }
+
+    fn tls() -> Flow {
+        Flow {
+            transport: Transport::Tls,
+            connection: Some(ConnectionId::new(ShardId(2), 77)),
+            ..udp("198.51.100.7:49152")
+        }
+    }
+
+    #[test]
+    fn contact_tokens_carry_the_contact_and_the_first_udp_flow() {
+        let mut raw = Raw::default();
+        for flow in [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062")] {
+            let text = tokens().contact(5, &flow, b"sip:6001@192.168.1.5:5062;ob");
+            let token = tokens().open(&text, &mut raw);
+            let contact = &b"sip:6001@192.168.1.5:5062;ob"[..];
+            assert_eq!(token, Some(Token::Contact { key: 5, flow: Some(flow), contact }));
+        }
+    }
+
+    #[test]
+    fn on_streams_the_contact_token_outlives_the_connection() {
+        let again = Flow { connection: Some(ConnectionId::new(ShardId(0), 1)), ..tls() };
+        let moved = Flow { remote: "192.0.2.9:1025".parse().expect("remote"), ..again };
+        let text = tokens().contact(5, &tls(), b"sip:a@b");
+        assert_eq!(text, tokens().contact(5, &moved, b"sip:a@b"));
+    }
+
+    #[test]
+    fn flow_tokens_round_trip() {
+        let mut raw = Raw::default();
+        for flow in [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062"), tls()] {
+            let text = tokens().flow(3, &flow);
+            assert_eq!(tokens().open(&text, &mut raw), Some(Token::Flow { key: 3, flow }));
+        }
+    }
+
+    #[test]
+    fn a_long_contact_is_left_to_the_table() {
+        let mut raw = Raw::default();
+        let text = tokens().contact(5, &udp("[2001:db8::7]:5062"), &[b'x'; CONTACT_BYTES_MAX + 1]);
+        assert!(text.len() < 250);
+        let Some(Token::Contact { contact, .. }) = tokens().open(&text, &mut raw) else {
+            panic!("ours");
+        };
+        assert_eq!(contact, b"");
+        let text = tokens().contact(5, &udp("[2001:db8::7]:5062"), &[b'x'; CONTACT_BYTES_MAX]);
+        assert!(text.len() + "sip:@127.0.0.1:65535".len() < 256, "{}", text.len());
+    }
+
+    #[test]
+    fn nobody_else_makes_one() {
+        let mut raw = Raw::default();
+        let text = tokens().flow(0, &udp("198.51.100.7:5062"));
+        assert_eq!(Tokens::new(&[8; 32]).open(&text, &mut raw), None);
+        for at in 0..text.len() - 1 {
+            let mut changed = text.clone();
+            changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
+            assert_eq!(tokens().open(&changed, &mut raw), None, "digit {at}");
+        }
+        for garbage in [&b""[..], b"x", b"6001", &[b'A'; 400], b"%00"] {
+            assert_eq!(tokens().open(garbage, &mut raw), None);
+        }
+    }
+}
