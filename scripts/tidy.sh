@@ -27,7 +27,7 @@ fi
 while IFS=: read -r file link; do
     target=${link%%#*}
     [ -z "$target" ] || [ -e "$(dirname "$file")/$target" ] || fail "$file: dead link: $link"
-done < <(git ls-files '*.md' | xargs -r grep -oHE '\]\([^)#: ]+(#[^)]*)?\)' | sed -E 's/\]\((.*)\)$/\1/')
+done < <(git ls-files '*.md' | xargs -r grep -oHE '\]\([A-Za-z0-9._/-]+(#[^)]*)?\)' | sed -E 's/\]\((.*)\)$/\1/')
 
 [ $failed = 0 ] && echo "tidy: $(git ls-files | wc -l) files looked at"
 exit $failed
