@@ -51,7 +51,7 @@ fuzz: ## fuzz TARGET=name for TIME=n seconds (default 60); without TARGET lists 
 	@scripts/fuzz.sh
 
 mutate: ## how many deliberate faults the tests find (needs cargo-mutants); CRATE=wire by default
-	$(CARGO) mutants -p $${CRATE:-wire} --in-place=false
+	$(CARGO) mutants -p $${CRATE:-wire}
 
 integration: ## real Asterisk, real phones; TEST=substring picks
 	@scripts/test.sh integration
