@@ -79,8 +79,8 @@ pub(crate) struct Exchange {
     pub(crate) abandoned: bool,
     /// Foreign credentials were taken out: a challenge goes back with `stale=true`.
     pub(crate) stripped: bool,
-    /// The final response is not repeated on a timer: it is a challenge to a source that nothing
-    /// proves (RFC 3261 §26.3.2.4). A repeated request fetches it again.
+    /// A final response is not repeated on a timer: nothing shows that the source receives what
+    /// is sent to it (RFC 3261 §26.3.2.4). A repeated request fetches it again.
     pub(crate) quiet: bool,
 }
 

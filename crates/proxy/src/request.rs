@@ -4,6 +4,7 @@ use crate::Verdict;
 use crate::engine::{Arrival, Engine, method_index};
 use crate::exchange::{Client, Exchange, Server};
 use crate::routing::Route;
+use crate::token::{Raw, Token};
 use admission::branch::{Binds, NO_SLOT};
 use policy::{Reason, Time};
 use std::io::Write as _;
@@ -217,7 +218,7 @@ impl Engine {
             answered: false,
             abandoned: false,
             stripped,
-            quiet: false,
+            quiet: !(credentials != 0 && !stripped || self.has_way_back(arrival)),
         };
         self.exchanges.insert(id, exchange);
         if let Some(connection) = target.connection {
@@ -227,6 +228,19 @@ impl Engine {
         self.arm(id);
         let reason = if stripped { Reason::ForeignNonce } else { Reason::Clean };
         self.note(arrival, Verdict::Forward, reason);
+    }
+
+    /// Whether the source is known to receive what is sent to it: a stream, the PBX, or a request
+    /// inside a dialog whose Route is ours and names that very address. Credentials whose nonce
+    /// was relayed to the source count the same.
+    fn has_way_back(&self, arrival: Arrival<'_, '_>) -> bool {
+        if arrival.side == Side::Inside || arrival.flow.transport.is_reliable() {
+            return true;
+        }
+        let mut raw = Raw::default();
+        let token = self.own_route_token(arrival.message, &mut raw);
+        let source = arrival.flow.remote.ip();
+        matches!(token, Some(Token::Flow { flow, .. }) if flow.remote.ip() == source)
     }
 
     /// An ACK for a 2xx is no transaction of ours: it is passed on by itself (RFC 3261 §16.6,

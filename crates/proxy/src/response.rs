@@ -99,7 +99,6 @@ impl Engine {
         let lingers = !flow.transport.is_reliable() || (status < 200 && exchange.is_invite());
         let keep = lingers && !(exchange.is_invite() && (200..300).contains(&status));
         let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
-        exchange.quiet |= outside_challenge && !flow.transport.is_reliable();
         let stale = outside_challenge && exchange.stripped;
         if outside_challenge {
             self.remember_nonces(now, message, flow.remote.ip());

@@ -81,7 +81,11 @@ impl Engine {
     }
 
     /// The token in the first Route that we wrote.
-    fn own_route_token<'r>(&self, message: &Message<'_>, raw: &'r mut Raw) -> Option<Token<'r>> {
+    pub(crate) fn own_route_token<'r>(
+        &self,
+        message: &Message<'_>,
+        raw: &'r mut Raw,
+    ) -> Option<Token<'r>> {
         let user = message.values(HeaderName::Route).find_map(|value| {
             let address = NameAddr::parse(value.bytes, value.span.start)?;
             let uri = Uri::parse(address.uri)?;
