@@ -77,7 +77,6 @@ impl Engine {
         shards: u8,
         secret: [u8; 32],
         seed: [u8; 32],
-        now: Time,
     ) -> Self {
         let capacities = policy.capacities;
         Engine {
@@ -93,7 +92,7 @@ impl Engine {
             connections: Connections::new(capacities.connections),
             buffers: Buffers::new(capacities.retained_bytes),
             timers: Timers::new(),
-            health: Health::new(now),
+            health: Health::new(),
             out: Outbox::default(),
             draining: false,
             rng: ChaCha8Rng::from_seed(seed),

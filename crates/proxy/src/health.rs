@@ -17,8 +17,8 @@ pub(crate) struct Health {
 }
 
 impl Health {
-    pub(crate) fn new(now: Time) -> Self {
-        Health { heard: now, refused: Time::ZERO, probed: Time::ZERO, down: false }
+    pub(crate) fn new() -> Self {
+        Health { heard: Time::ZERO, refused: Time::ZERO, probed: Time::ZERO, down: false }
     }
 
     /// It said something.
@@ -72,7 +72,7 @@ mod tests {
 
     #[test]
     fn one_unanswered_request_does_not_make_a_talking_pbx_dead() {
-        let mut health = Health::new(at(0));
+        let mut health = Health::new();
         health.on_heard(at(20));
         assert!(!health.on_silence(at(10)));
         assert!(health.is_up() && health.admits(at(40)));
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_silent_pbx_is_probed_once_a_second_until_it_speaks() {
-        let mut health = Health::new(at(0));
+        let mut health = Health::new();
         assert!(health.on_silence(at(5)));
         assert!(health.admits(at(40)) && !health.admits(at(40)));
         assert!(health.admits(at(41)));
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_refusal_counts_until_the_pbx_speaks() {
-        let mut health = Health::new(at(0));
+        let mut health = Health::new();
         health.on_refused(at(10));
         assert!(health.is_refusing(at(10)));
         assert!(!health.is_refusing(at(11)), "older than the request");

@@ -42,7 +42,7 @@ impl Edge {
         let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
         change(&mut policy);
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);
-        let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32], now);
+        let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
         Edge { engine, now }
     }
 
@@ -61,15 +61,15 @@ impl Edge {
         (sent, events)
     }
 
-    fn from_phone(&mut self, text: &str) -> (Vec<Sent>, Event) {
-        self.from_source(PHONE, text)
+    fn phone_sends(&mut self, text: &str) -> (Vec<Sent>, Event) {
+        self.source_sends(PHONE, text)
     }
 
-    fn from_source(&mut self, source: &str, text: &str) -> (Vec<Sent>, Event) {
+    fn source_sends(&mut self, source: &str, text: &str) -> (Vec<Sent>, Event) {
         self.input(Side::Outside, OUTSIDE, source, text)
     }
 
-    fn from_pbx(&mut self, text: &str) -> (Vec<Sent>, Event) {
+    fn pbx_sends(&mut self, text: &str) -> (Vec<Sent>, Event) {
         self.input(Side::Inside, INSIDE, PBX, text)
     }
 
@@ -135,7 +135,7 @@ fn branch_of(text: &str) -> String {
 #[test]
 fn a_request_is_spliced_towards_the_pbx() {
     let mut edge = Edge::new();
-    let (sent, event) = edge.from_phone(&request("INVITE", "sip:100@pbx", "z9hG4bKa", "X-y: é\n"));
+    let (sent, event) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", "X-y: é\n"));
     assert_eq!((event.verdict, sent.len()), (Verdict::Forward, 1));
     assert_eq!((sent[0].side, sent[0].remote), (Side::Inside, addr(PBX)));
     let text = &sent[0].text;
@@ -160,11 +160,11 @@ fn a_request_is_spliced_towards_the_pbx() {
 fn a_challenge_goes_back_once_and_its_ack_ends_here() {
     let mut edge = Edge::new();
     let invite = request("INVITE", "sip:100@pbx", "z9hG4bKa", "");
-    let (sent, _) = edge.from_phone(&invite);
+    let (sent, _) = edge.phone_sends(&invite);
     let branch = branch_of(&sent[0].text);
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n1\"\n";
     let (sent, event) =
-        edge.from_pbx(&respond(&sent[0].text, "401 Unauthorized", &branch, challenge));
+        edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", &branch, challenge));
     assert_eq!(event.verdict, Verdict::Forward);
     assert_eq!(sent.len(), 2, "the 401 outside and the ACK inside");
     let unauthorized = sent.iter().find(|s| s.side == Side::Outside).expect("401");
@@ -174,13 +174,13 @@ fn a_challenge_goes_back_once_and_its_ack_ends_here() {
     assert!(ack.text.starts_with("ACK sip:100@pbx SIP/2.0\r\nVia: SIP/2.0/UDP 127.0.0.1:5080;"));
     assert!(ack.text.contains(&format!("To: <sip:100@pbx>;tag={branch}")));
     assert!(edge.pass(Duration::from_secs(3)).is_empty(), "a challenge is not repeated by itself");
-    let (sent, event) = edge.from_phone(&invite);
+    let (sent, event) = edge.phone_sends(&invite);
     assert_eq!((event.verdict, sent.len()), (Verdict::Absorb, 1), "a repeated INVITE fetches it");
     // an honest client's ACK with a wrong branch and CSeq
     let ack = request("ACK", "sip:100@pbx", "z9hG4bKother", "")
         .replace("To: <sip:100@pbx>", &format!("To: <sip:100@pbx>;tag={branch}"))
         .replace("CSeq: 1", "CSeq: 7");
-    let (sent, event) = edge.from_phone(&ack);
+    let (sent, event) = edge.phone_sends(&ack);
     assert_eq!((event.verdict, sent.len()), (Verdict::Absorb, 0));
     edge.pass(Duration::from_secs(60));
     assert_eq!(edge.engine.snapshot().exchanges.entries, 0);
@@ -189,11 +189,11 @@ fn a_challenge_goes_back_once_and_its_ack_ends_here() {
 #[test]
 fn a_retry_under_the_same_branch_is_no_retransmission() {
     let mut edge = Edge::new();
-    let (sent, _) = edge.from_phone(&request("REGISTER", "sip:pbx", "z9hG4bKa", ""));
+    let (sent, _) = edge.phone_sends(&request("REGISTER", "sip:pbx", "z9hG4bKa", ""));
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n1\"\n";
-    edge.from_pbx(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
+    edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
     let credentials = "Authorization: Digest username=\"6001\",nonce=\"n1\"\n";
-    let (sent, event) = edge.from_phone(&request("REGISTER", "sip:pbx", "z9hG4bKa", credentials));
+    let (sent, event) = edge.phone_sends(&request("REGISTER", "sip:pbx", "z9hG4bKa", credentials));
     assert_eq!((event.verdict, sent.len()), (Verdict::Forward, 1));
     assert!(sent[0].text.contains("nonce=\"n1\""), "its own nonce passes");
 }
@@ -201,16 +201,16 @@ fn a_retry_under_the_same_branch_is_no_retransmission() {
 #[test]
 fn a_foreign_nonce_is_taken_out_and_challenged_as_stale() {
     let mut edge = Edge::new();
-    let (sent, _) = edge.from_phone(&request("REGISTER", "sip:pbx", "z9hG4bKa", ""));
+    let (sent, _) = edge.phone_sends(&request("REGISTER", "sip:pbx", "z9hG4bKa", ""));
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n1\"\n";
-    edge.from_pbx(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
+    edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
     let credentials = "Authorization: Digest username=\"6001\",nonce=\"n1\"\n";
     let theft = request("REGISTER", "sip:pbx", "z9hG4bKb", credentials);
-    let (sent, event) = edge.from_source("192.0.2.66:5060", &theft);
+    let (sent, event) = edge.source_sends("192.0.2.66:5060", &theft);
     assert_eq!(event.reason.as_str(), "foreign_nonce");
     assert!(!sent[0].text.contains("Authorization"));
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n2\"\n";
-    let (sent, _) = edge.from_pbx(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
+    let (sent, _) = edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
     assert!(sent[0].text.contains("nonce=\"n2\", stale=true"), "{}", sent[0].text);
 }
 
@@ -227,7 +227,7 @@ fn refusals_of_section_16_3() {
     ];
     for (text, status, expected) in cases {
         let mut edge = Edge::new();
-        let (sent, event) = edge.from_phone(&text);
+        let (sent, event) = edge.phone_sends(&text);
         assert_eq!(event.verdict, Verdict::Reject(status));
         assert_eq!((sent.len(), sent[0].remote), (1, addr(PHONE)));
         assert!(
@@ -241,12 +241,12 @@ fn refusals_of_section_16_3() {
 #[test]
 fn a_loop_is_refused_and_a_spiral_is_not() {
     let mut edge = Edge::new();
-    let (sent, _) = edge.from_phone(&request("OPTIONS", "sip:100@pbx", "z9hG4bKa", ""));
+    let (sent, _) = edge.phone_sends(&request("OPTIONS", "sip:100@pbx", "z9hG4bKa", ""));
     let around = sent[0].text.replace("\r\n", "\n");
-    let (_, event) = edge.from_phone(&around);
+    let (_, event) = edge.phone_sends(&around);
     assert_eq!(event.verdict, Verdict::Reject(482));
     let spiral = around.replace("OPTIONS sip:100@pbx", "OPTIONS sip:200@pbx");
-    let (_, event) = edge.from_phone(&spiral);
+    let (_, event) = edge.phone_sends(&spiral);
     assert_eq!(event.verdict, Verdict::Forward);
 }
 
@@ -256,7 +256,7 @@ fn only_the_pbx_speaks_inside() {
     let text = request("INVITE", "sip:x@127.0.0.1:5080", "z9hG4bKa", "");
     let (sent, event) = edge.input(Side::Inside, INSIDE, "127.0.0.1:9999", &text);
     assert_eq!((sent.len(), event.reason.as_str()), (0, "not_pbx"));
-    let (sent, event) = edge.from_pbx(
+    let (sent, event) = edge.pbx_sends(
         "SIP/2.0 200 OK\nVia: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bKx\n\
         From: <sip:a@b>;tag=1\nTo: <sip:a@b>;tag=2\nCall-ID: c\nCSeq: 1 INVITE\n\n",
     );
@@ -274,11 +274,11 @@ fn a_registered_phone_is_called_and_sees_its_own_contact() {
             &format!("Contact: <sip:6001@192.168.1.5:5062;ob>\n{more}"),
         )
     };
-    let (sent, _) = edge.from_phone(&register("z9hG4bKa", ""));
+    let (sent, _) = edge.phone_sends(&register("z9hG4bKa", ""));
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n1\"\n";
-    edge.from_pbx(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
+    edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
     let credentials = "Authorization: Digest username=\"6001\",nonce=\"n1\"\n";
-    let (sent, _) = edge.from_phone(&register("z9hG4bKb", credentials));
+    let (sent, _) = edge.phone_sends(&register("z9hG4bKb", credentials));
     let contact =
         sent[0].text.lines().find(|l| l.starts_with("Contact:")).expect("contact").to_string();
     assert!(contact.ends_with("@127.0.0.1:5080>"), "{contact}");
@@ -288,22 +288,22 @@ fn a_registered_phone_is_called_and_sees_its_own_contact() {
     let options = |branch: &str| {
         request("OPTIONS", &token, branch, "").replace("192.168.1.5:5062", "127.0.0.1:5070")
     };
-    let (sent, _) = edge.from_pbx(&options("z9hG4bKq"));
+    let (sent, _) = edge.pbx_sends(&options("z9hG4bKq"));
     assert_eq!((sent[0].side, sent[0].remote), (Side::Outside, addr(PHONE)));
     assert!(sent[0].text.starts_with("OPTIONS sip:6001@192.168.1.5:5062;ob SIP/2.0"));
     let ok = respond(&forwarded, "200 OK", "t", &format!("{contact};expires=59\n"));
-    let (sent, _) = edge.from_pbx(&ok);
+    let (sent, _) = edge.pbx_sends(&ok);
     assert!(sent[0].text.contains("Contact: <sip:6001@192.168.1.5:5062;ob>;expires=59"));
     assert_eq!(edge.engine.snapshot().bindings.entries, 1);
     // the phone's NAT gives it another port
-    let (sent, _) = edge.from_source("198.51.100.7:9999", &register("z9hG4bKc", credentials));
+    let (sent, _) = edge.source_sends("198.51.100.7:9999", &register("z9hG4bKc", credentials));
     assert!(sent[0].text.contains(&contact), "the same token");
-    edge.from_pbx(&respond(&sent[0].text, "200 OK", "t", &format!("{contact};expires=59\n")));
-    let (sent, _) = edge.from_pbx(&options("z9hG4bKr"));
+    edge.pbx_sends(&respond(&sent[0].text, "200 OK", "t", &format!("{contact};expires=59\n")));
+    let (sent, _) = edge.pbx_sends(&options("z9hG4bKr"));
     assert_eq!(sent[0].remote, addr("198.51.100.7:9999"));
     // a restarted edge still knows the first way
     let mut restarted = Edge::new();
-    let (sent, _) = restarted.from_pbx(&options("z9hG4bKs"));
+    let (sent, _) = restarted.pbx_sends(&options("z9hG4bKs"));
     assert_eq!(sent[0].remote, addr(PHONE));
 }
 
@@ -311,20 +311,20 @@ fn a_registered_phone_is_called_and_sees_its_own_contact() {
 fn cancel_waits_for_a_provisional_response() {
     let mut edge = Edge::new();
     let credentials = "Authorization: Digest username=\"6001\",nonce=\"n0\"\n";
-    edge.from_phone(&request("REGISTER", "sip:pbx", "z9hG4bKz", ""));
-    let (invite, _) = edge.from_phone(&request("INVITE", "sip:100@pbx", "z9hG4bKa", credentials));
+    edge.phone_sends(&request("REGISTER", "sip:pbx", "z9hG4bKz", ""));
+    let (invite, _) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", credentials));
     let cancel = request("CANCEL", "sip:100@pbx", "z9hG4bKa", "Reason: SIP;cause=200\n");
-    let (sent, _) = edge.from_phone(&cancel);
+    let (sent, _) = edge.phone_sends(&cancel);
     assert!(sent.len() == 1 && sent[0].text.starts_with("SIP/2.0 200 OK"));
-    let (sent, _) = edge.from_pbx(&respond(&invite[0].text, "100 Trying", "", ""));
+    let (sent, _) = edge.pbx_sends(&respond(&invite[0].text, "100 Trying", "", ""));
     let passed: Vec<_> = sent.iter().map(|s| s.text.lines().next().unwrap_or_default()).collect();
     assert_eq!(passed, ["SIP/2.0 100 Trying", "CANCEL sip:100@pbx SIP/2.0"]);
     assert!(
         sent[1].text.contains("Reason: SIP;cause=200") && sent[1].text.contains("CSeq: 1 CANCEL")
     );
     assert_eq!(branch_of(&sent[1].text), branch_of(&invite[0].text));
-    edge.from_pbx(&respond(&sent[1].text, "200 OK", "t", ""));
-    let (sent, _) = edge.from_pbx(&respond(&invite[0].text, "487 Request Terminated", "t", ""));
+    edge.pbx_sends(&respond(&sent[1].text, "200 OK", "t", ""));
+    let (sent, _) = edge.pbx_sends(&respond(&invite[0].text, "487 Request Terminated", "t", ""));
     assert_eq!(sent.len(), 2);
     edge.pass(Duration::from_secs(200));
     let snapshot = edge.engine.snapshot();
@@ -337,25 +337,25 @@ fn cancel_waits_for_a_provisional_response() {
 #[test]
 fn a_silent_pbx_is_told_to_the_caller_and_nobody_is_blamed() {
     let mut edge = Edge::new();
-    edge.from_phone(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
+    edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
     let sent = edge.pass(Duration::from_secs(33));
     let outside: Vec<_> = sent.iter().filter(|s| s.side == Side::Outside).collect();
     assert_eq!(outside.len(), 1);
     assert!(outside[0].text.starts_with("SIP/2.0 503") && outside[0].text.contains("Retry-After:"));
     assert!(!edge.engine.snapshot().pbx_up);
-    edge.from_phone(&request("REGISTER", "sip:pbx", "z9hG4bKb", ""));
-    let (sent, event) = edge.from_phone(&request("REGISTER", "sip:pbx", "z9hG4bKc", ""));
+    edge.phone_sends(&request("REGISTER", "sip:pbx", "z9hG4bKb", ""));
+    let (sent, event) = edge.phone_sends(&request("REGISTER", "sip:pbx", "z9hG4bKc", ""));
     assert_eq!((event.verdict, sent[0].side), (Verdict::Reject(503), Side::Outside));
 }
 
 #[test]
 fn an_edge_says_100_by_itself_only_to_who_cannot_be_challenged() {
     let mut edge = Edge::new();
-    edge.from_phone(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
+    edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
     let sent = edge.pass(Duration::from_millis(400));
     assert!(sent.iter().all(|s| s.side == Side::Inside), "{sent:?}");
     let credentials = "Authorization: Digest username=\"6001\",nonce=\"n0\"\n";
-    edge.from_phone(&request("INVITE", "sip:100@pbx", "z9hG4bKb", credentials));
+    edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKb", credentials));
     let sent = edge.pass(Duration::from_millis(300));
     let trying: Vec<_> = sent.iter().filter(|s| s.side == Side::Outside).collect();
     assert_eq!(trying.len(), 1);
