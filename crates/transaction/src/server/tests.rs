@@ -143,7 +143,8 @@ proptest! {
                 }
                 2 => {
                     let sent = (invite.on_sent(now, status, &BASE), other.on_sent(now, status, &BASE));
-                    prop_assert!(!(over.0 && sent.0) && !(over.1 && sent.1));
+                    prop_assert!(!(over.0 && sent.0), "INVITE");
+                    prop_assert!(!(over.1 && sent.1), "other");
                     if sent.0 && status >= 200 { finals.0.push(status); }
                     if sent.1 && status >= 200 { finals.1.push(status); }
                 }

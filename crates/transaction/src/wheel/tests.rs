@@ -117,7 +117,7 @@ proptest! {
 
 /// Every so often follows the wheel's own advice on when to wake; it must then give something.
 fn timers_at(timers: &mut Timers<u32>, next: u64) -> Option<(u64, u32)> {
-    if timers.len() % 3 != 0 {
+    if !timers.len().is_multiple_of(3) {
         return None;
     }
     let popped = timers.pop_due(at(next));
