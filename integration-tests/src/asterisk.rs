@@ -78,6 +78,23 @@ impl Asterisk {
         all.lines().filter(|line| line.starts_with("PJSIP/")).map(str::to_owned).collect()
     }
 
+    /// Ends all its calls.
+    pub fn hang_up_all(&self) {
+        let _ = self.cli("channel request hangup all");
+    }
+
+    /// Whether an account's only Contact answered its last qualify OPTIONS.
+    #[must_use]
+    pub fn is_reachable(&self, user: &str) -> Option<bool> {
+        let contacts = self.cli("pjsip show contacts");
+        let line = contacts.lines().find(|line| line.contains(&format!(" {user}/")))?;
+        match line {
+            line if line.contains(" Avail ") => Some(true),
+            line if line.contains(" Unavail ") => Some(false),
+            _ => None,
+        }
+    }
+
     /// Waits until no call is left.
     pub fn wait_idle(&self) {
         wait_until("no channel is left in Asterisk", PATIENCE, || self.channels().is_empty());
@@ -154,6 +171,7 @@ fn marks(home: &Path, run: &Path, stage: &Stage) -> Vec<(&'static str, String)> 
         ("KEY", path(stage.directory.join("key.pem"))),
         ("QUALIFY", stage.plan.qualify.to_string()),
         ("PATH", yes(stage.plan.path && stage.is_edge())),
+        ("NONCE", stage.plan.nonce_life.to_string()),
         ("REWRITE", yes(stage.plan.rewrite)),
         ("RTPLO", "30500".into()),
         ("RTPHI", "32699".into()),

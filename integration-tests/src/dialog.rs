@@ -34,7 +34,7 @@ impl Dialog {
             remote: response.value("To").to_owned(),
             target,
             route_set: response.all("Record-Route").into_iter().rev().map(str::to_owned).collect(),
-            cseq: request.cseq().0.into(),
+            cseq: response.cseq().0.into(),
         }
     }
 

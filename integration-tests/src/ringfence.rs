@@ -106,15 +106,12 @@ fn yaml(stage: &Stage, admin: SocketAddr) -> String {
         text += &format!("  - {{ transport: tcp, address: \"{plain}\" }}\n");
         text += &format!("  - {{ transport: tls, address: \"{secure}\", {tls} }}\n");
     }
-    text += &format!(
-        "inside:\n  address: \"{}\"\n  pbx: [\"{}\"]\n",
-        stage.inside(),
-        stage.pbx_address()
-    );
-    if stage.plan.path {
-        text += "  registration: path\n";
-    }
+    let registration = if stage.plan.path { "path" } else { "contact-token" };
+    let (inside, pbx) = (stage.inside(), stage.pbx_address());
+    text += &format!("inside:\n  address: \"{inside}\"\n");
+    text += &format!("  pbx: [{{ address: \"{pbx}\", registration: {registration} }}]\n");
     let shards = if stage.plan.mode == Mode::EdgeOfFour { 4 } else { 1 };
     text += &format!("shards: {shards}\ndomains: [{DOMAIN}]\nadmin: {{ listen: \"{admin}\" }}\n");
+    text += "state_dir: state\nlog: { format: text, level: info }\n";
     text + &stage.plan.extra
 }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::link::Transport;
 use crate::{Asterisk, Ringfence, Ua, tls};
@@ -78,7 +79,10 @@ impl Network {
     /// When all are taken.
     #[must_use]
     pub fn claim() -> Self {
-        let start = std::process::id().wrapping_mul(7) as u16;
+        // one after the other: what was just left may still have a socket closing
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let own = NEXT.fetch_add(1, Ordering::Relaxed);
+        let start = (std::process::id().wrapping_mul(7) as u16).wrapping_add(own);
         (0..Self::COUNT)
             .map(|i| start.wrapping_add(i) % Self::COUNT)
             .find_map(|index| {
@@ -114,6 +118,8 @@ pub struct Plan {
     pub asterisk: bool,
     /// Asterisk's `qualify_frequency`, seconds; 0 is off.
     pub qualify: u32,
+    /// Asterisk's `nonce_lifetime`, seconds.
+    pub nonce_life: u32,
     /// Registration mode `path`: AORs with `support_path`, Ringfence adds Path.
     pub path: bool,
     /// `rewrite_contact` of a direct Asterisk.
@@ -126,13 +132,27 @@ impl Plan {
     /// The common case in this mode.
     #[must_use]
     pub fn new(mode: Mode) -> Self {
-        Plan { mode, asterisk: true, qualify: 0, path: false, rewrite: true, extra: String::new() }
+        Plan {
+            mode,
+            asterisk: true,
+            qualify: 0,
+            nonce_life: 32,
+            path: false,
+            rewrite: true,
+            extra: String::new(),
+        }
     }
 
     /// With this `qualify_frequency`.
     #[must_use]
     pub fn qualify(self, qualify: u32) -> Self {
         Plan { qualify, ..self }
+    }
+
+    /// With this `nonce_lifetime`.
+    #[must_use]
+    pub fn nonce_life(self, nonce_life: u32) -> Self {
+        Plan { nonce_life, ..self }
     }
 
     /// With registration mode `path`.
@@ -293,6 +313,13 @@ impl Stage {
     #[must_use]
     pub fn pbx_mut(&mut self) -> &mut Asterisk {
         self.asterisk.as_mut().expect("this stage has no Asterisk")
+    }
+
+    /// Ends the edge, if there is one, and starts it again.
+    pub fn restart_edge(&mut self) {
+        if self.edge.take().is_some() {
+            self.edge = Some(Ringfence::start(self));
+        }
     }
 
     /// The edge.

@@ -449,12 +449,22 @@ impl Ua {
     /// The same, with an INVITE changed by `change` before it is sent.
     #[track_caller]
     pub fn call_with(&self, number: &str, change: impl Fn(Message) -> Message) -> Call<'_> {
+        let (invite, rtp) = self.invitation(number);
+        Call::place(self, change(invite), rtp)
+    }
+
+    /// Sends an INVITE and waits for nothing.
+    #[must_use]
+    pub fn invite(&self, number: &str) -> Call<'_> {
+        let (invite, rtp) = self.invitation(number);
+        Call::send(self, invite, rtp)
+    }
+
+    fn invitation(&self, number: &str) -> (Message, Rtp) {
         let rtp = self.rtp();
-        let invite = self
-            .request("INVITE", &self.uri(number))
-            .with("Allow", "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REFER, NOTIFY, PRACK");
-        let invite = change(invite).with_body("application/sdp", offer(&rtp));
-        Call::place(self, invite, rtp)
+        let methods = "INVITE, ACK, BYE, CANCEL, OPTIONS, UPDATE, INFO, REFER, NOTIFY, PRACK";
+        let invite = self.request("INVITE", &self.uri(number)).with("Allow", methods);
+        (invite.with_body("application/sdp", offer(&rtp)), rtp)
     }
 
     /// Waits for a call.

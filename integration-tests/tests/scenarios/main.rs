@@ -1,4 +1,5 @@
-//! Every scenario, straight at Asterisk and through the edge.
+//! Every scenario, straight at Asterisk and through the edge. Names that begin with `slow_` take
+//! the half minute that RFC 3261's timers take.
 
 #![allow(
     clippy::disallowed_methods,
@@ -8,4 +9,21 @@
 )]
 
 mod call;
+mod cancel;
+mod dialog;
+mod events;
+mod forked;
+mod message;
+mod nat;
+mod nonce;
+mod operations;
+mod path;
+mod reach;
+mod refusal;
 mod register;
+mod reliable;
+mod software;
+mod streams;
+mod torture;
+mod transfer;
+mod trouble;

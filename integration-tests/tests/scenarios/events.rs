@@ -1,0 +1,85 @@
+//! SUBSCRIBE, NOTIFY, PUBLISH, OPTIONS (RFC 6665, RFC 3903).
+
+use integration_tests::*;
+
+everywhere!(watches_a_phone);
+
+/// A busy lamp: the subscription, its NOTIFYs, its refresh and its end.
+fn watches_a_phone(mode: Mode, way: Way) {
+    let stage = Stage::new(mode);
+    let (alice, bob) = (stage.phone_over("6001", way), stage.phone("6002"));
+    bob.register();
+    let subscribe = (alice.request("SUBSCRIBE", &alice.uri("6002")))
+        .with("Event", "dialog")
+        .with("Accept", "application/dialog-info+xml")
+        .with("Expires", "600");
+    let accepted = alice.authenticated(&subscribe).expect_code(200);
+    let dialog = Dialog::of_response(&subscribe, &accepted);
+    let leg = Leg::new(&alice, dialog, alice.rtp(), &accepted, "");
+    let notify = notified(&leg);
+    assert!(notify.text().contains("terminated"), "nothing happens at bob's:\n{notify}");
+
+    stage.pbx().call("6002");
+    let incoming = bob.incoming();
+    incoming.ring();
+    let notify = notified(&leg);
+    assert!(notify.text().contains("early"), "bob's phone rings:\n{notify}");
+    incoming.refuse(486, "Busy Here");
+    notified(&leg);
+
+    let with_event = |expires: &str| {
+        leg.request("SUBSCRIBE")
+            .with("Event", "dialog")
+            .with("Accept", "application/dialog-info+xml")
+            .with("Expires", expires)
+    };
+    leg.transact(&with_event("600")).expect_code(200);
+    notified(&leg);
+    leg.transact(&with_event("0")).expect_code(200);
+    let last = notified(&leg);
+    assert!(last.value("Subscription-State").starts_with("terminated"), "{last}");
+}
+
+fn notified(leg: &Leg<'_>) -> Message {
+    let notify = leg.wait_request("NOTIFY");
+    leg.ua.answer(&notify, 200, "OK");
+    notify
+}
+
+both!(unsolicited_notify, publish, options_is_answered_by_the_pbx, unknown_method);
+
+/// `check-sync` and its kin: a NOTIFY outside any dialog.
+fn unsolicited_notify(mode: Mode) {
+    let stage = Stage::new(mode);
+    for way in [Way::UDP, Way::TLS] {
+        let alice = stage.phone_over("6001", way);
+        alice.register();
+        let _ = stage.pbx().cli("pjsip send notify check-sync endpoint 6001");
+        let notify = alice.wait_request("NOTIFY");
+        assert_eq!(notify.value("Event"), "check-sync");
+        alice.answer(&notify, 200, "OK");
+        alice.deregister();
+    }
+}
+
+/// Asterisk knows no event package to publish for.
+fn publish(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    let publish =
+        (alice.request("PUBLISH", &alice.aor())).with("Event", "presence").with("Expires", "600");
+    alice.authenticated(&publish.with_body("application/pidf+xml", "<presence/>")).expect_code(489);
+}
+
+fn options_is_answered_by_the_pbx(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    alice.authenticated(&alice.request("OPTIONS", &alice.uri("100"))).expect_code(200);
+    alice.authenticated(&alice.request("OPTIONS", &alice.uri("999"))).expect_code(404);
+}
+
+fn unknown_method(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    alice.authenticated(&alice.request("DANCE", &alice.uri("100"))).expect_code(501);
+}

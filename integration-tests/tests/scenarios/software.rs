@@ -1,0 +1,137 @@
+//! Phones that others wrote: sipp and baresip.
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+
+use integration_tests::*;
+
+both!(
+    sipp_registers,
+    sipp_registers_over_tcp,
+    sipp_calls,
+    baresip_registers_and_calls,
+    baresip_is_called
+);
+
+fn sipp(stage: &Stage, scenario: &str, transport: &str) {
+    let scenario = format!("{}/sipp/{scenario}.xml", env!("CARGO_MANIFEST_DIR"));
+    let users = stage.directory.join("users.csv");
+    fs::write(
+        &users,
+        "SEQUENTIAL\n6001;[authentication username=6001 password=secret6001];pbx.test\n",
+    )
+    .unwrap();
+    let mut command = Command::new("sipp");
+    command
+        .arg(stage.server(Way::UDP).to_string())
+        .args(["-sf", &scenario, "-inf", users.to_str().unwrap(), "-t", transport])
+        .args(["-s", "100", "-i", &stage.network.host(stage.next_host()).to_string()])
+        .args(["-m", "3", "-r", "3", "-timeout", "30s", "-nostdin", "-trace_err"])
+        .current_dir(&stage.directory);
+    let mut sipp = Child::start("sipp", &command, &stage.directory.join("sipp.log"));
+    assert_eq!(sipp.wait(), Some(0), "{}", sipp.output());
+}
+
+fn sipp_registers(mode: Mode) {
+    sipp(&Stage::new(mode), "register", "u1");
+}
+
+fn sipp_registers_over_tcp(mode: Mode) {
+    sipp(&Stage::new(mode), "register", "t1");
+}
+
+fn sipp_calls(mode: Mode) {
+    let stage = Stage::new(mode);
+    sipp(&stage, "call", "u1");
+    stage.pbx().wait_idle();
+}
+
+/// A baresip with one account, told what to do over its `ctrl_tcp` interface.
+struct Baresip {
+    child: Child,
+    control: SocketAddr,
+}
+
+impl Baresip {
+    fn start(stage: &Stage, user: &str) -> Self {
+        let host = stage.network.host(stage.next_host());
+        let home = stage.directory.join(format!("baresip-{user}"));
+        fs::create_dir_all(&home).unwrap();
+        fs::write(home.join("tone.wav"), wav()).unwrap();
+        let control = SocketAddr::from((host, 4444));
+        let configuration = format!(
+            "sip_listen {host}:5060\nnet_interface lo\nrtp_ports 33000-35000\n\
+             ctrl_tcp_listen {control}\nmodule_path /usr/lib/baresip/modules\n\
+             audio_source aufile,{}/tone.wav\n\
+             module g711.so\nmodule aufile.so\n\
+             module_app account.so\nmodule_app ctrl_tcp.so\nmodule_app menu.so\n",
+            home.display()
+        );
+        fs::write(home.join("config"), configuration).unwrap();
+        let account = format!(
+            "<sip:{user}@pbx.test>;auth_user={user};auth_pass=secret{user};regint=300;\
+             outbound=\"sip:{}\";answermode=auto;audio_codecs=pcmu\n",
+            stage.server(Way::UDP)
+        );
+        fs::write(home.join("accounts"), account).unwrap();
+        let mut command = Command::new("baresip");
+        command.arg("-f").arg(&home).arg("-v");
+        let mut child = Child::start("baresip", &command, &home.join("log"));
+        child.wait_for("control socket", |_| TcpStream::connect(control).is_ok());
+        Baresip { child, control }
+    }
+
+    /// Sends a command of its menu; a netstring of JSON.
+    fn tell(&self, command: &str, params: &str) {
+        use std::io::{Read, Write};
+        let mut stream = TcpStream::connect(self.control).unwrap();
+        let json = format!("{{\"command\":\"{command}\",\"params\":\"{params}\",\"token\":\"t\"}}");
+        write!(stream, "{}:{json},", json.len()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.read(&mut [0; 4096]);
+    }
+}
+
+fn baresip_registers_and_calls(mode: Mode) {
+    let stage = Stage::new(mode);
+    let mut phone = Baresip::start(&stage, "6001");
+    wait_until("baresip is registered", PATIENCE, || stage.pbx().contacts("6001").len() == 1);
+    phone.tell("dial", "sip:100@pbx.test");
+    wait_until("Asterisk hears it out", PATIENCE, || {
+        stage
+            .pbx()
+            .channels()
+            .iter()
+            .any(|channel| channel.contains("Echo") && channel.contains("Up"))
+    });
+    phone.child.wait_for("established call", |output| output.contains("Call established"));
+    phone.tell("hangup", "");
+    stage.pbx().wait_idle();
+}
+
+fn baresip_is_called(mode: Mode) {
+    let stage = Stage::new(mode);
+    let mut phone = Baresip::start(&stage, "6002");
+    wait_until("baresip is registered", PATIENCE, || stage.pbx().contacts("6002").len() == 1);
+    let alice = stage.phone("6001");
+    let leg = alice.call("6002").answered();
+    phone.child.wait_for("established call", |output| output.contains("Call established"));
+    leg.hang_up();
+    stage.pbx().wait_idle();
+}
+
+/// A second of a square wave, 8 kHz, 16 bits, mono.
+fn wav() -> Vec<u8> {
+    let samples: Vec<u8> =
+        (0..8000).flat_map(|i| if i / 10 % 2 == 0 { [0, 8] } else { [0, 248] }).collect();
+    let mut file = b"RIFF".to_vec();
+    file.extend((36 + samples.len() as u32).to_le_bytes());
+    file.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+    file.extend(8000u32.to_le_bytes());
+    file.extend(16_000u32.to_le_bytes());
+    file.extend(b"\x02\0\x10\0data");
+    file.extend((samples.len() as u32).to_le_bytes());
+    file.extend(samples);
+    file
+}

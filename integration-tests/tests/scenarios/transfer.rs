@@ -1,0 +1,64 @@
+//! REFER (RFC 3515, RFC 3891).
+
+use integration_tests::*;
+
+both!(blind, attended);
+
+/// Bob sends Alice on to the echo.
+fn blind(mode: Mode) {
+    let stage = Stage::new(mode);
+    let (alice, bob) = (stage.phone("6001"), stage.phone_over("6002", Way::TCP));
+    bob.register();
+    let call = alice.call("6002");
+    let bobs = bob.incoming().accept();
+    let alices = call.answered();
+    let refer = bobs.request("REFER").with("Refer-To", format!("<{}>", bob.uri("100")));
+    bobs.transact(&refer).expect_code(202);
+    until_notified(&bobs);
+    bobs.wait_hang_up();
+    alices.hears_echo();
+    alices.hang_up();
+    stage.pbx().wait_idle();
+}
+
+/// Bob talks to both, then joins them.
+fn attended(mode: Mode) {
+    let stage = Stage::new(mode);
+    let (alice, bob) = (stage.phone("6001"), stage.phone_over("6002", Way::TLS));
+    let carol = stage.phone("6003");
+    bob.register();
+    carol.register();
+    let call = alice.call("6002");
+    let first = bob.incoming().accept();
+    let alices = call.answered();
+    let call = bob.call("6003");
+    let carols = carol.incoming().accept();
+    let second = call.answered();
+    let replaced = format!(
+        "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
+        second.dialog.call_id,
+        tag_of(&second.dialog.remote).unwrap(),
+        tag_of(&second.dialog.local).unwrap()
+    );
+    let target = format!("<{}?Replaces={replaced}>", bob.uri("6003"));
+    first.transact(&first.request("REFER").with("Refer-To", target)).expect_code(202);
+    until_notified(&first);
+    alices.is_heard_by(&carols);
+    second.wait_hang_up();
+    first.wait_hang_up();
+    alices.hang_up();
+    carols.wait_hang_up();
+    stage.pbx().wait_idle();
+}
+
+/// Takes NOTIFYs of the REFER's subscription until one says that it succeeded.
+fn until_notified(leg: &Leg<'_>) {
+    loop {
+        let notify = leg.wait_request("NOTIFY");
+        leg.ua.answer(&notify, 200, "OK");
+        assert!(notify.value("Event").starts_with("refer"), "{notify}");
+        if notify.text().starts_with("SIP/2.0 200") {
+            return;
+        }
+    }
+}
