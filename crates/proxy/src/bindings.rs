@@ -7,7 +7,7 @@ use policy::Time;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::net::IpAddr;
-use wire::Flow;
+use wire::{Flow, ShardId};
 
 /// Entries looked at for one to push out when the table is full.
 const EVICTION_PROBES: usize = 16;
@@ -84,16 +84,17 @@ impl Bindings {
         }
     }
 
-    /// The token of the binding: the one it has, or a new one.
+    /// The token of the binding: the one it has, or a new one, at home in this shard.
     pub(crate) fn token(
         &self,
         key: u64,
+        home: ShardId,
         registering: &Registering<'_>,
         tokens: &Tokens,
     ) -> crate::token::Text {
         match self.entry(key) {
             Some(entry) => entry.binding.token.iter().copied().collect(),
-            None => tokens.contact(key, &registering.flow, registering.contact),
+            None => tokens.contact(key, home, &registering.flow, registering.contact),
         }
     }
 
@@ -111,11 +112,11 @@ impl Bindings {
         if self.entry(key).is_some_and(|entry| entry.confirmed && entry.binding.expires > now) {
             return;
         }
-        let binding = self.binding(key, token, registering, until);
-        self.insert(now, Entry { binding, confirmed: false });
+        self.update(now, key, token, registering, until, false);
     }
 
-    /// The 200 lists the Contact: the binding is at this flow until `expires`.
+    /// The 200 lists the Contact: the binding is at this flow until `expires`. Whether it is new;
+    /// else only its flow and its end changed.
     pub(crate) fn confirmed(
         &mut self,
         now: Time,
@@ -123,15 +124,22 @@ impl Bindings {
         token: &[u8],
         registering: &Registering<'_>,
         expires: Time,
-    ) -> Binding {
-        let binding = self.binding(key, token, registering, expires);
-        self.insert(now, Entry { binding: binding.clone(), confirmed: true });
-        binding
+    ) -> bool {
+        self.update(now, key, token, registering, expires, true)
     }
 
     /// Another shard confirmed it.
     pub(crate) fn learned(&mut self, now: Time, binding: Binding) {
         self.insert(now, Entry { binding, confirmed: true });
+    }
+
+    /// Another shard saw it move, or stay.
+    pub(crate) fn moved(&mut self, key: u64, flow: Flow, expires: Time) {
+        if let Some(entry) = self.entry_mut(key) {
+            entry.binding.flow = flow;
+            entry.binding.expires = expires;
+            entry.confirmed = true;
+        }
     }
 
     /// The binding ended.
@@ -183,22 +191,39 @@ impl Bindings {
         self.entries[*self.index.get(&key)? as usize].as_ref()
     }
 
-    fn binding(
-        &self,
+    fn entry_mut(&mut self, key: u64) -> Option<&mut Entry> {
+        self.entries[*self.index.get(&key)? as usize].as_mut()
+    }
+
+    fn update(
+        &mut self,
+        now: Time,
         key: u64,
         token: &[u8],
         registering: &Registering<'_>,
         expires: Time,
-    ) -> Binding {
-        Binding {
-            key,
-            token: token.into(),
-            call_id: self.key.hash(&[registering.call_id]),
-            contact: registering.contact.into(),
-            aor: registering.aor.into(),
-            flow: registering.flow,
-            expires,
+        confirmed: bool,
+    ) -> bool {
+        let Registering { aor, contact, call_id, flow, .. } = *registering;
+        let call_id = self.key.hash(&[call_id]);
+        if let Some(entry) = self.entry_mut(key)
+            && (contact.is_empty() || *entry.binding.contact == *contact)
+        {
+            let new = confirmed && !entry.confirmed;
+            entry.confirmed |= confirmed;
+            entry.binding.call_id = call_id;
+            entry.binding.flow = flow;
+            entry.binding.expires = expires;
+            return new;
         }
+        if contact.is_empty() {
+            // the token had no room for it, and the table has forgotten it
+            return false;
+        }
+        let (token, contact, aor) = (token.into(), contact.into(), aor.into());
+        let binding = Binding { key, token, call_id, contact, aor, flow, expires };
+        self.insert(now, Entry { binding, confirmed });
+        true
     }
 
     fn insert(&mut self, now: Time, entry: Entry) {

@@ -48,6 +48,8 @@ pub struct Engine {
     rng: ChaCha8Rng,
     /// Lent to splices.
     pub(crate) text: Vec<u8>,
+    /// Lent to whoever builds a URI.
+    pub(crate) uri: Vec<u8>,
 }
 
 /// What a deadline belongs to.
@@ -97,6 +99,7 @@ impl Engine {
             draining: false,
             rng: ChaCha8Rng::from_seed(seed),
             text: Vec::new(),
+            uri: Vec::new(),
             secret,
             policy,
         }
@@ -122,6 +125,9 @@ impl Engine {
                 self.on_bytes(now, side, flow, bytes, true);
             }
             Input::Learned(Learned::Binding(binding)) => self.bindings.learned(now, binding),
+            Input::Learned(Learned::Moved { key, flow, expires }) => {
+                self.bindings.moved(key, flow, expires);
+            }
             Input::Learned(Learned::Unbound { key }) => {
                 self.bindings.remove(key);
             }

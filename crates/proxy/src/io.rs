@@ -108,8 +108,17 @@ pub enum Output<'a> {
 /// What all shards must know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learned {
-    /// A phone's registration, new or moved or refreshed.
+    /// A phone's registration is new.
     Binding(Binding),
+    /// A registration was refreshed, perhaps over another flow.
+    Moved {
+        /// Its key.
+        key: u64,
+        /// Its flow now.
+        flow: Flow,
+        /// When it ends.
+        expires: Time,
+    },
     /// A registration that ended.
     Unbound {
         /// Its key.

@@ -42,6 +42,7 @@ impl Engine {
         // only a REGISTER that may succeed leaves a trace
         let pending = message.value(HeaderName::Authorization).is_some();
         let until = now + self.policy.timers.t1.saturating_mul(64);
+        let mut uri = std::mem::take(&mut self.uri);
         for value in message.values(HeaderName::Contact) {
             let Some(contact) = NameAddr::parse(value.bytes, value.span.start) else { continue };
             if is_star(&value) || Uri::parse(contact.uri).is_none_or(|uri| !uri.is_sip()) {
@@ -49,12 +50,12 @@ impl Engine {
             }
             let registering = registering(message, &contact, arrival.flow);
             let key = self.bindings.key_of(&registering);
-            let token = self.bindings.token(key, &registering, &self.tokens);
+            let token = self.bindings.token(key, self.shard, &registering, &self.tokens);
             if pending {
                 self.bindings.pending(now, key, &token, &registering, until);
             }
             let home = self.home_of(&token);
-            let mut uri = Vec::with_capacity(token.len() + 64);
+            uri.clear();
             if !contact.bracketed {
                 uri.push(b'<');
             }
@@ -64,6 +65,7 @@ impl Engine {
             }
             splice.replace(contact.uri_span, &uri);
         }
+        self.uri = uri;
     }
 
     fn insert_path(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
@@ -119,22 +121,20 @@ impl Engine {
                         .or(asked)
                         .unwrap_or(EXPIRES)
                         .min(EXPIRES_MAX);
-                    let known = self.bindings.find(now, key);
-                    let contact = match known {
-                        Some(binding) if contact.is_empty() => binding.contact.clone(),
-                        _ => contact.into(),
-                    };
                     let registering = Registering {
                         aor: aor(request.to().uri),
-                        contact: &contact,
+                        contact,
                         instance: b"",
                         call_id: request.call_id(),
                         flow,
                     };
                     let expires = now + Duration::from_secs(u64::from(seconds));
-                    let binding = self.bindings.confirmed(now, key, token, &registering, expires);
+                    let new = self.bindings.confirmed(now, key, token, &registering, expires);
                     if self.shards > 1 {
-                        self.out.learned(Learned::Binding(binding));
+                        self.out.learned(match self.bindings.find(now, key) {
+                            Some(binding) if new => Learned::Binding(binding.clone()),
+                            _ => Learned::Moved { key, flow, expires },
+                        });
                     }
                 }
                 None => {
@@ -178,15 +178,12 @@ impl Engine {
         }
     }
 
-    /// The shard whose inside port stands in the Contact of a token: it must stay the same as
-    /// long as the binding, so it follows from what stays the same.
+    /// The shard whose inside port stands in the Contact with a token: it stays the same as long
+    /// as the token, wherever the phone moves.
     fn home_of(&self, token: &[u8]) -> ShardId {
         let mut raw = Raw::default();
         match self.tokens.open(token, &mut raw) {
-            Some(Token::Contact { flow: Some(flow), .. }) => {
-                Engine::shard_of(flow.remote.ip(), self.shards)
-            }
-            Some(Token::Contact { key, .. }) => ShardId((key % u64::from(self.shards)) as u8),
+            Some(Token::Contact { home, .. }) if home.0 < self.shards => home,
             _ => self.shard,
         }
     }

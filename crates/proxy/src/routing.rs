@@ -57,7 +57,7 @@ impl Engine {
             },
         };
         let (flow, key, uri) = match token {
-            Token::Contact { key, flow, contact } => match self.bindings.find(now, key) {
+            Token::Contact { key, flow, contact, .. } => match self.bindings.find(now, key) {
                 Some(binding) => (binding.flow, key, Some(binding.contact.clone())),
                 None if contact.is_empty() => return Err(Reason::FlowFailed),
                 None => (flow.ok_or(Reason::FlowFailed)?, key, Some(contact.into())),

@@ -5,13 +5,13 @@
 //! has to survive a restart for a UDP phone to be called, and nobody else can make one.
 //!
 //! ```text
-//! base64url( kind and transport 1 | binding key 8 | local | remote or connection | contact | mac 10 )
+//! base64url( kind and transport 1 | binding key 8 | local 6 or 18 | remote | contact | mac 10 )
 //! ```
 //!
 //! - A **contact** token stands for a registered binding and is the same as long as the binding
 //!   lives, so it holds the UDP flow of the first registration only as a fallback; where the phone
 //!   is now, the table of bindings knows. On a stream the flow is left out: after a reconnect the
-//!   token must not change.
+//!   token must not change. It names its home, the shard whose inside port stands behind it.
 //! - A **flow** token (RFC 5626 §5.2) stands for a flow; with a binding key in it, a phone that
 //!   moved is still found.
 
@@ -19,12 +19,12 @@ use admission::Key;
 use admission::key::{MAC_BYTES, equal};
 use arrayvec::ArrayVec;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use wire::{ConnectionId, Flow, Transport};
+use wire::{ConnectionId, Flow, ShardId, Transport};
 
 /// Longest Contact URI that is written into a token; a longer one is found by the table only.
 /// With it a token stays below the 256 bytes that PJSIP allows a URI.
 const CONTACT_BYTES_MAX: usize = 110;
-const RAW_BYTES_MAX: usize = 1 + 8 + 18 + 18 + CONTACT_BYTES_MAX + MAC_BYTES;
+const RAW_BYTES_MAX: usize = 1 + 8 + 1 + 18 + 18 + CONTACT_BYTES_MAX + MAC_BYTES;
 /// Longest text of a token.
 pub(crate) const TEXT_BYTES_MAX: usize = RAW_BYTES_MAX.div_ceil(3) * 4;
 
@@ -46,6 +46,8 @@ pub(crate) enum Token<'r> {
     Contact {
         /// Key in the table of bindings.
         key: u64,
+        /// The shard whose inside port the PBX was told.
+        home: ShardId,
         /// UDP: the flow of the first registration.
         flow: Option<Flow>,
         /// The phone's Contact URI; empty when it was too long.
@@ -70,9 +72,10 @@ impl Tokens {
     }
 
     /// A contact token.
-    pub(crate) fn contact(&self, key: u64, flow: &Flow, contact: &[u8]) -> Text {
+    pub(crate) fn contact(&self, key: u64, home: ShardId, flow: &Flow, contact: &[u8]) -> Text {
         let mut raw = Raw::default();
         raw.head(CONTACT, key, flow);
+        raw.extend(&[home.0]);
         if flow.connection.is_none() {
             raw.address(flow.local);
             raw.address(flow.remote);
@@ -113,12 +116,14 @@ impl Tokens {
         };
         match head & (CONTACT | FLOW) {
             CONTACT if transport.is_reliable() => {
-                Some(Token::Contact { key, flow: None, contact: reader.0 })
+                let home = ShardId(reader.take::<1>()?[0]);
+                Some(Token::Contact { key, home, flow: None, contact: reader.0 })
             }
             CONTACT => {
+                let home = ShardId(reader.take::<1>()?[0]);
                 let (local, remote) = (reader.address(head)?, reader.address(head)?);
                 let flow = Some(Flow::udp(local, remote));
-                Some(Token::Contact { key, flow, contact: reader.0 })
+                Some(Token::Contact { key, home, flow, contact: reader.0 })
             }
             FLOW => {
                 let (local, remote) = (reader.address(head)?, reader.address(head)?);
@@ -225,7 +230,8 @@ impl<'r> Reader<'r> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use wire::ShardId;
+
+    const HOME: ShardId = ShardId(3);
 
     fn tokens() -> Tokens {
         Tokens::new(&[9; 32])
@@ -248,10 +254,13 @@ mod tests {
     fn contact_tokens_carry_the_contact_and_the_first_udp_flow() {
         let mut raw = Raw::default();
         for flow in [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062")] {
-            let text = tokens().contact(5, &flow, b"sip:6001@192.168.1.5:5062;ob");
+            let text = tokens().contact(5, HOME, &flow, b"sip:6001@192.168.1.5:5062;ob");
             let token = tokens().open(&text, &mut raw);
             let contact = &b"sip:6001@192.168.1.5:5062;ob"[..];
-            assert_eq!(token, Some(Token::Contact { key: 5, flow: Some(flow), contact }));
+            assert_eq!(
+                token,
+                Some(Token::Contact { key: 5, home: HOME, flow: Some(flow), contact })
+            );
         }
     }
 
@@ -259,8 +268,8 @@ mod tests {
     fn on_streams_the_contact_token_outlives_the_connection() {
         let again = Flow { connection: Some(ConnectionId::new(ShardId(0), 1)), ..tls() };
         let moved = Flow { remote: "192.0.2.9:1025".parse().expect("remote"), ..again };
-        let text = tokens().contact(5, &tls(), b"sip:a@b");
-        assert_eq!(text, tokens().contact(5, &moved, b"sip:a@b"));
+        let text = tokens().contact(5, HOME, &tls(), b"sip:a@b");
+        assert_eq!(text, tokens().contact(5, HOME, &moved, b"sip:a@b"));
     }
 
     #[test]
@@ -275,13 +284,15 @@ mod tests {
     #[test]
     fn a_long_contact_is_left_to_the_table() {
         let mut raw = Raw::default();
-        let text = tokens().contact(5, &udp("[2001:db8::7]:5062"), &[b'x'; CONTACT_BYTES_MAX + 1]);
+        let text =
+            tokens().contact(5, HOME, &udp("[2001:db8::7]:5062"), &[b'x'; CONTACT_BYTES_MAX + 1]);
         assert!(text.len() < 250);
         let Some(Token::Contact { contact, .. }) = tokens().open(&text, &mut raw) else {
             panic!("ours");
         };
         assert_eq!(contact, b"");
-        let text = tokens().contact(5, &udp("[2001:db8::7]:5062"), &[b'x'; CONTACT_BYTES_MAX]);
+        let text =
+            tokens().contact(5, HOME, &udp("[2001:db8::7]:5062"), &[b'x'; CONTACT_BYTES_MAX]);
         assert!(text.len() + "sip:@127.0.0.1:65535".len() < 256, "{}", text.len());
     }
 
