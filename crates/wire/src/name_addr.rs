@@ -100,22 +100,28 @@ impl<'a> NameAddr<'a> {
         }
     }
 
-    /// The tag: empty when there is none, `None` when there are several, or when a quoted string
-    /// in the parameters is not closed.
-    pub(crate) fn only_tag(&self) -> Option<&'a [u8]> {
-        let mut tag: Option<&[u8]> = None;
+    /// The tags; `None` when a quoted string in the parameters is not closed.
+    pub(crate) fn tags(&self) -> Option<Tags<'a>> {
+        let (mut tag, mut several) = (None, false);
         for param in params::Params::new(self.params, b';') {
-            if param.raw.is_some_and(|raw| raw.first() == Some(&b'"'))
-                && param.raw.and_then(|raw| quoted_end(raw, 0)).is_none()
-            {
-                return None;
+            if let Some(raw @ [b'"', ..]) = param.raw {
+                quoted_end(raw, 0)?;
             }
-            if param.is(b"tag") && tag.replace(param.value()).is_some() {
-                return None;
+            if param.is(b"tag") {
+                several |= tag.is_some();
+                tag = tag.or(Some(param.value()));
             }
         }
-        Some(tag.unwrap_or_default())
+        Some(Tags { first: tag.unwrap_or_default(), several })
     }
+}
+
+/// What `tag` parameters a From or To has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Tags<'a> {
+    /// Empty when there is none.
+    pub first: &'a [u8],
+    pub several: bool,
 }
 
 #[cfg(test)]
@@ -141,7 +147,8 @@ mod tests {
         ] {
             let parsed = parse(text);
             assert_eq!(parsed.uri, uri.as_bytes(), "{text}");
-            assert_eq!(parsed.only_tag(), Some(tag.as_bytes()), "{text}");
+            let tags = Tags { first: tag.as_bytes(), several: false };
+            assert_eq!(parsed.tags(), Some(tags), "{text}");
             let span =
                 usize::from(parsed.uri_span.start - 100)..usize::from(parsed.uri_span.end - 100);
             assert_eq!(&text[span], uri);
@@ -174,7 +181,12 @@ mod tests {
         ] {
             assert!(NameAddr::parse(text.as_bytes(), 0).is_none(), "{text}");
         }
-        assert_eq!(parse("<sip:a@b>;tag=1;tag=2").only_tag(), None);
-        assert_eq!(parse("<sip:a@b>;x=\"1;tag=2").only_tag(), None);
+        assert_eq!(parse("<sip:a@b>;x=\"1;tag=2").tags(), None);
+    }
+
+    #[test]
+    fn the_first_of_several_tags_counts() {
+        let tags = Tags { first: b"1", several: true };
+        assert_eq!(parse("<sip:a@b>;tag=1;tag=2").tags(), Some(tags));
     }
 }

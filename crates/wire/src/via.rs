@@ -34,7 +34,12 @@ impl<'a> Via<'a> {
     /// (one `;` at the very end is forgiven), or a second branch, rport or received.
     #[must_use]
     pub fn parse(bytes: &'a [u8], offset: u16) -> Option<Self> {
-        let (transport, at) = protocol(bytes)?;
+        Self::read(bytes, offset, false)
+    }
+
+    /// [`Via::parse`]; with `any_version` of any SIP version, for a response to such a request.
+    pub(crate) fn read(bytes: &'a [u8], offset: u16, any_version: bool) -> Option<Self> {
+        let (transport, at) = protocol(bytes, any_version)?;
         let start = skip_lws(bytes, at);
         if start == at {
             return None;
@@ -117,21 +122,29 @@ impl<'a> Via<'a> {
 }
 
 /// `SIP / 2.0 / transport`: the transport and the offset behind it.
-fn protocol(bytes: &[u8]) -> Option<(&[u8], usize)> {
+fn protocol(bytes: &[u8], any_version: bool) -> Option<(&[u8], usize)> {
     const USUAL: usize = b"SIP/2.0/".len();
     let start = if bytes.starts_with(b"SIP/2.0/") && bytes.get(USUAL).copied().is_some_and(is_token)
     {
         USUAL
     } else {
         let at = word(bytes, 0, b"SIP")?;
-        let at = word(bytes, slash(bytes, at)?, b"2.0")?;
+        let version = slash(bytes, at)?;
+        let at = match any_version {
+            true => token_end(bytes, version),
+            false => word(bytes, version, b"2.0")?,
+        };
         slash(bytes, at)?
     };
-    let mut end = start;
-    while bytes.get(end).copied().is_some_and(is_token) {
-        end += 1;
-    }
+    let end = token_end(bytes, start);
     (end > start).then(|| (cut(bytes, start, end), end))
+}
+
+fn token_end(bytes: &[u8], mut at: usize) -> usize {
+    while bytes.get(at).copied().is_some_and(is_token) {
+        at += 1;
+    }
+    at
 }
 
 fn word(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {

@@ -2,6 +2,7 @@
 
 use super::{CSeq, Header, HeaderName, Malformed, Message, Method, Span, StartLine, Value};
 use crate::chars::{cut, is_lws, is_token, is_uri, number, skip_lws, trim};
+use crate::name_addr::Tags;
 use crate::{Limits, NameAddr, Uri, Via};
 use arrayvec::ArrayVec;
 
@@ -51,8 +52,11 @@ pub(super) fn scan<'a>(
     };
     let length = body_length(value(seen.content_length), there, limits, mode)?;
 
-    let (from, from_tag) = name_addr(value(seen.from), Malformed::FromMissing, Malformed::From)?;
-    let (to, to_tag) = name_addr(value(seen.to), Malformed::ToMissing, Malformed::To)?;
+    let (from, from_tags) = name_addr(value(seen.from), Malformed::FromMissing, Malformed::From)?;
+    if from_tags.several {
+        return Err(Malformed::From);
+    }
+    let (to, to_tags) = name_addr(value(seen.to), Malformed::ToMissing, Malformed::To)?;
     let call_id = call_id(value(seen.call_id))?;
     let cseq = cseq(value(seen.cseq))?;
     if let StartLine::Request { method, .. } = start_line
@@ -61,14 +65,14 @@ pub(super) fn scan<'a>(
         mode.refuse(Malformed::CSeqMethod)?;
     }
     let max_forwards = max_forwards(value(seen.max_forwards), mode)?;
-    let (via, via_value) = top_via(bytes, &headers, seen.via)?;
+    let (via, via_value) = top_via(bytes, &headers, seen.via, mode)?;
     Ok(Message {
         bytes: cut(bytes, 0, body_start + length.unwrap_or(there)),
         start_line,
         from,
-        from_tag,
+        from_tag: from_tags.first,
         to,
-        to_tag,
+        to_tag: to_tags.first,
         call_id,
         cseq,
         via,
@@ -415,16 +419,16 @@ fn read_content_length(value: &[u8]) -> Result<usize, Malformed> {
     number(value).map(|length| length as usize).ok_or(Malformed::ContentLength)
 }
 
-/// From or To, and its tag.
+/// From or To, and its tags.
 fn name_addr(
     value: Option<(&[u8], u16)>,
     missing: Malformed,
     broken: Malformed,
-) -> Result<(NameAddr<'_>, &[u8]), Malformed> {
+) -> Result<(NameAddr<'_>, Tags<'_>), Malformed> {
     let (bytes, offset) = value.ok_or(missing)?;
     let parsed = NameAddr::parse(bytes, offset).ok_or(broken)?;
-    let tag = parsed.only_tag().ok_or(broken)?;
-    Ok((parsed, tag))
+    let tags = parsed.tags().ok_or(broken)?;
+    Ok((parsed, tags))
 }
 
 fn call_id(value: Option<(&[u8], u16)>) -> Result<&[u8], Malformed> {
@@ -459,6 +463,7 @@ fn top_via<'a>(
     bytes: &'a [u8],
     headers: &[Header],
     line: Option<u8>,
+    mode: Mode,
 ) -> Result<(Via<'a>, Value<'a>), Malformed> {
     let index = usize::from(line.ok_or(Malformed::ViaMissing)?);
     let header = headers.get(index).ok_or(Malformed::ViaMissing)?;
@@ -471,6 +476,7 @@ fn top_via<'a>(
     if value.span.start != header.value.start {
         return Err(Malformed::Via);
     }
-    let via = Via::parse(value.bytes, value.span.start).ok_or(Malformed::Via)?;
+    let any_version = mode == Mode::Answerable;
+    let via = Via::read(value.bytes, value.span.start, any_version).ok_or(Malformed::Via)?;
     Ok((via, value))
 }
