@@ -25,6 +25,27 @@ const HOST: [bool; 256] = table(b"-._", true);
 /// Each character beyond RFC 3261's list is left to whom it concerns.
 const URI: [bool; 256] = table(b"-_.!~*'();/?:@&=+$,%[]#\\^`{|}", true);
 
+/// What can end or divide a parameter: delimiters, `=`, and a quote.
+const DIVIDER: [bool; 256] = {
+    let mut table = [false; 256];
+    let (set, mut index) = (b";,&=\"", 0);
+    while index < set.len() {
+        table[set[index] as usize] = true;
+        index += 1;
+    }
+    table
+};
+
+pub(crate) fn is_divider(byte: u8) -> bool {
+    DIVIDER[usize::from(byte)]
+}
+
+/// The first byte at or behind `at` that is not of a class, or the end.
+pub(crate) fn end_of(bytes: &[u8], at: usize, is: impl Fn(u8) -> bool) -> usize {
+    let rest = bytes.get(at..).unwrap_or_default();
+    at + rest.iter().position(|byte| !is(*byte)).unwrap_or(rest.len())
+}
+
 pub(crate) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
@@ -55,11 +76,8 @@ pub(crate) fn trim(bytes: &[u8], mut start: usize, mut end: usize) -> (usize, us
 }
 
 /// First byte at or behind `at` that is not white space.
-pub(crate) fn skip_lws(bytes: &[u8], mut at: usize) -> usize {
-    while bytes.get(at).copied().is_some_and(is_lws) {
-        at += 1;
-    }
-    at
+pub(crate) fn skip_lws(bytes: &[u8], at: usize) -> usize {
+    end_of(bytes, at, is_lws)
 }
 
 /// `bytes[start..end]`, empty where that is out of range.

@@ -1,6 +1,6 @@
 //! `name[=value]` lists parted by a delimiter: header parameters, URI parameters, challenges.
 
-use crate::chars::{cut, quoted_end, trim, unquoted};
+use crate::chars::{cut, end_of, is_divider, quoted_end, trim, unquoted};
 
 /// One parameter. Offsets count from the first byte of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +62,7 @@ impl<'a> Iterator for Params<'a> {
         let mut equals = None;
         let mut at = begin;
         loop {
+            at = end_of(bytes, at, |byte| !is_divider(byte));
             match bytes.get(at) {
                 None => {
                     self.at = None;

@@ -1,6 +1,6 @@
 //! URIs (RFC 3261 §19.1, RFC 3986 for the rest), read, never rebuilt.
 
-use crate::chars::{cut, is_host, port};
+use crate::chars::{cut, end_of, is_host, port};
 use crate::params;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -162,13 +162,13 @@ impl<'a> Uri<'a> {
                 Some(close) => at + close + 1,
                 None => return false,
             },
-            _ => span_of(rest, at, is_host),
+            _ => end_of(rest, at, is_host),
         };
         let Some(host) = Host::parse(cut(rest, at, host_end)) else { return false };
         self.host = host;
         at = host_end;
         if rest.get(at) == Some(&b':') {
-            let end = span_of(rest, at + 1, |byte| byte.is_ascii_digit());
+            let end = end_of(rest, at + 1, |byte| byte.is_ascii_digit());
             self.port = port(cut(rest, at + 1, end));
             if self.port.is_none() {
                 return false;
@@ -184,13 +184,6 @@ impl<'a> Uri<'a> {
         self.headers = cut(rest, end + 1, rest.len());
         true
     }
-}
-
-fn span_of(bytes: &[u8], mut at: usize, is: impl Fn(u8) -> bool) -> usize {
-    while bytes.get(at).copied().is_some_and(&is) {
-        at += 1;
-    }
-    at
 }
 
 fn is_scheme(scheme: &[u8]) -> bool {

@@ -1,6 +1,6 @@
 //! Via (RFC 3261 §20.42, RFC 3581).
 
-use crate::chars::{cut, is_host, is_token, offset_at, port, skip_lws};
+use crate::chars::{cut, end_of, is_host, is_token, offset_at, port, skip_lws};
 use crate::params::Params;
 use crate::{Host, Span, uri};
 use std::net::IpAddr;
@@ -58,10 +58,7 @@ impl<'a> Via<'a> {
         let mut at = skip_lws(bytes, host_end);
         if bytes.get(at) == Some(&b':') {
             let digits = skip_lws(bytes, at + 1);
-            let mut end = digits;
-            while bytes.get(end).is_some_and(u8::is_ascii_digit) {
-                end += 1;
-            }
+            let end = end_of(bytes, digits, |byte| byte.is_ascii_digit());
             via.port = Some(port(cut(bytes, digits, end))?);
             via.sent_by = cut(bytes, start, end);
             via.end = offset_at(offset, end);
@@ -131,20 +128,13 @@ fn protocol(bytes: &[u8], any_version: bool) -> Option<(&[u8], usize)> {
         let at = word(bytes, 0, b"SIP")?;
         let version = slash(bytes, at)?;
         let at = match any_version {
-            true => token_end(bytes, version),
+            true => end_of(bytes, version, is_token),
             false => word(bytes, version, b"2.0")?,
         };
         slash(bytes, at)?
     };
-    let end = token_end(bytes, start);
+    let end = end_of(bytes, start, is_token);
     (end > start).then(|| (cut(bytes, start, end), end))
-}
-
-fn token_end(bytes: &[u8], mut at: usize) -> usize {
-    while bytes.get(at).copied().is_some_and(is_token) {
-        at += 1;
-    }
-    at
 }
 
 fn word(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
@@ -158,14 +148,10 @@ fn slash(bytes: &[u8], at: usize) -> Option<usize> {
 }
 
 fn host(bytes: &[u8], start: usize) -> Option<(Host<'_>, usize)> {
-    let mut end = start;
-    if bytes.get(start) == Some(&b'[') {
-        end = start + memchr::memchr(b']', cut(bytes, start, bytes.len()))? + 1;
-    } else {
-        while bytes.get(end).copied().is_some_and(is_host) {
-            end += 1;
-        }
-    }
+    let end = match bytes.get(start) {
+        Some(b'[') => start + memchr::memchr(b']', cut(bytes, start, bytes.len()))? + 1,
+        _ => end_of(bytes, start, is_host),
+    };
     Some((Host::parse(cut(bytes, start, end))?, end))
 }
 

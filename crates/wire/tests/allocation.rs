@@ -1,5 +1,5 @@
 //! Scanning, reading, editing, answering and framing allocate nothing once buffers have grown.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

@@ -1,5 +1,5 @@
 //! RFC 4475 and RFC 5118 as the manifest has them for a proxy, the clean corpus, and the attacks.
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod corpus;
 

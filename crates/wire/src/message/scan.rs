@@ -1,7 +1,7 @@
 //! The scanner: one pass over the bytes, offsets out.
 
 use super::{CSeq, Header, HeaderName, Malformed, Message, Method, Span, StartLine, Value};
-use crate::chars::{cut, is_lws, is_token, is_uri, number, skip_lws, trim};
+use crate::chars::{cut, end_of, is_lws, is_token, is_uri, number, skip_lws, trim};
 use crate::name_addr::Tags;
 use crate::{Limits, NameAddr, Uri, Via};
 use arrayvec::ArrayVec;
@@ -87,6 +87,9 @@ pub(super) fn scan<'a>(
 /// The length that a whole head (start line to empty line) says its body has. On streams it must
 /// say so. Reads header lines just as [`scan`] does, so both find the same length.
 pub(crate) fn content_length(head: &[u8], limits: &Limits) -> Result<usize, Malformed> {
+    if head.len() > limits.message_bytes.min(usize::from(u16::MAX)) {
+        return Err(Malformed::TooLong);
+    }
     let line_end = first_line_end(head, limits.start_line_bytes)?;
     let mut headers = ArrayVec::new();
     // A fault that can be answered is left to the parser; it does not hide the next message.
@@ -275,14 +278,8 @@ fn header_lines(
 
 /// Reads one logical line that starts at `start`.
 fn header_line(bytes: &[u8], start: usize, limits: &Limits) -> Result<Header, Malformed> {
-    let mut name_end = start;
-    while bytes.get(name_end).copied().is_some_and(is_token) {
-        name_end += 1;
-    }
-    let mut colon = name_end;
-    while matches!(bytes.get(colon), Some(b' ' | b'\t')) {
-        colon += 1;
-    }
+    let name_end = end_of(bytes, start, is_token);
+    let colon = end_of(bytes, name_end, |byte| matches!(byte, b' ' | b'\t'));
     match bytes.get(colon) {
         Some(b':') if name_end > start => {}
         None => return Err(Malformed::HeadUnfinished),
