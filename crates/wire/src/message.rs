@@ -318,3 +318,6 @@ impl<'a> Message<'a> {
         self.bytes.get(usize::from(self.headers_end) + 2..).unwrap_or_default()
     }
 }
+
+#[cfg(test)]
+mod tests;

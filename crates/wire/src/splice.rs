@@ -163,3 +163,6 @@ impl<'m, 'a> Splice<'m, 'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

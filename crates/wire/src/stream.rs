@@ -73,7 +73,7 @@ impl Framer {
         {
             return Ok(Some(keep_alive));
         }
-        if self.rest().is_empty() {
+        if self.at_message_start() && matches!(self.rest(), [] | [b'\r']) {
             self.drop_taken();
             return Ok(None);
         }
@@ -196,3 +196,6 @@ fn head_within(length: usize, line: usize, limits: &Limits) -> Result<(), Malfor
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
