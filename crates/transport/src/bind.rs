@@ -2,10 +2,11 @@
 //! `SO_REUSEPORT` group is the number by which [`crate::steering`] finds them.
 
 use crate::{Settings, steering, system};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::time::Duration;
 use wire::Transport;
 
 /// A socket that could not be made.
@@ -64,6 +65,26 @@ pub(crate) fn bind_datagram_group(
         prepare_datagram(&socket, settings, place.address).map_err(place.failed("prepare"))?;
         Ok(socket)
     })
+}
+
+/// Binds one listener for each shard, in shard order, and starts to listen.
+pub(crate) fn bind_listener_group(
+    settings: &Settings,
+    transport: Transport,
+    address: SocketAddr,
+    shards: u8,
+) -> Result<Vec<Socket>, BindError> {
+    let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
+    let group = bind_group(Place { transport, address }, shards, |place| {
+        let socket = bare(place)?;
+        prepare_listener(&socket, settings).map_err(place.failed("prepare"))?;
+        Ok(socket)
+    })?;
+    for socket in &group {
+        // A listener joins its group here, not when it is bound.
+        socket.listen(backlog).map_err(Place { transport, address }.failed("listen on"))?;
+    }
+    Ok(group)
 }
 
 /// Binds a shard's own socket towards the PBX.
@@ -160,6 +181,21 @@ fn report_errors(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVERR),
     };
     system::set_option(socket.as_fd(), level, name, 1)
+}
+
+/// Accepted connections inherit all of this from their listener.
+fn prepare_listener(socket: &Socket, settings: &Settings) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(settings.keepalive_idle)
+        .with_interval(settings.keepalive_interval)
+        .with_retries(4);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // A connection that is refused is dropped and leaves nothing behind, no TIME_WAIT either; one
+    // that is admitted has this taken off.
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.set_recv_buffer_size(settings.stream_kernel_buffer)?;
+    socket.set_send_buffer_size(settings.stream_kernel_buffer)
 }
 
 pub(crate) fn buffers(socket: &Socket) -> io::Result<Buffers> {

@@ -11,6 +11,10 @@ impl Counter {
         self.0.load(Relaxed)
     }
 
+    pub(crate) fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
     /// A plain load and store: with one writer nothing is lost, and a locked instruction is
     /// spared.
     pub(crate) fn add(&self, n: u64) {
@@ -60,4 +64,38 @@ counters! {
     udp_send_unbound,
     /// Reports that an address is not reached.
     udp_unreachable,
+    /// Stream connections now, those that are ending included.
+    connections,
+    /// Connections accepted by the kernel and on their way through limits and handshakes, now.
+    opening,
+    /// Stream connections opened.
+    accepted,
+    /// Times accepting had to rest: no descriptor or memory for one more.
+    accept_failed,
+    /// Connections reset because there were `connections` of them.
+    refused_full,
+    /// Connections reset because their source had `connections_per_source`.
+    refused_source,
+    /// Connections reset because `handshakes` were in progress.
+    refused_handshakes,
+    /// TLS handshakes that took longer than `handshake`.
+    handshake_slow,
+    /// TLS handshakes that failed or were left.
+    handshake_failed,
+    /// Connections closed by the peer, with or without close_notify.
+    closed_by_peer,
+    /// Connections that broke: reset, timed out, or not TLS any more.
+    closed_failed,
+    /// Connections closed because the engine asked for it.
+    closed_by_engine,
+    /// Connections closed because `send_queue_bytes` waited for a peer that reads too slowly.
+    closed_send_queue,
+    /// Connections closed because the peer took nothing for `send_stall`.
+    closed_send_stalled,
+    /// Bytes received on streams.
+    stream_received_bytes,
+    /// Bytes taken for streams.
+    stream_sent_bytes,
+    /// Messages for a connection that is gone.
+    stream_send_unknown,
 }

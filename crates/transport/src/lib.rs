@@ -15,18 +15,24 @@
 //! What it does not do: look into a message, frame a stream, time the silence of a connection
 //! (the engine closes it), open connections, resolve names, or read the clock for the engine.
 
+mod accept;
 mod address;
 mod batch;
 mod bind;
+mod connection;
 mod counters;
 mod settings;
 mod shard;
 pub mod steering;
+mod streams;
 mod system;
+mod tls;
 mod udp;
+mod wake;
 
 pub use bind::{BindError, Buffers};
 pub use counters::{Counter, Counters};
 pub use settings::Settings;
-pub use shard::{Listener, Shard, Sockets, bind};
+pub use shard::{Listener, Protocol, Shard, Sockets, bind};
 pub use system::raise_file_limit;
+pub use tls::{CertStore, CertificateFiles, ClientCertificates, TlsError, TlsFiles};

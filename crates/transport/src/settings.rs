@@ -5,7 +5,7 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// Receive buffer asked of the kernel for each UDP socket, bytes. The kernel grants at most
-    /// `net.core.rmem_max` to an unprivileged process; [`crate::UdpSocket::buffers`] tells.
+    /// `net.core.rmem_max` to an unprivileged process; [`crate::Sockets::buffers`] tells.
     pub udp_receive_buffer: usize,
     /// Send buffer asked of the kernel for each UDP socket, bytes (`net.core.wmem_max`).
     pub udp_send_buffer: usize,

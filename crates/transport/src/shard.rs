@@ -2,8 +2,9 @@
 
 use crate::batch::ReceiveBatch;
 use crate::bind::{self, Buffers};
+use crate::streams::{StreamStep, Streams};
 use crate::udp::UdpSocket;
-use crate::{BindError, Counters, Settings};
+use crate::{BindError, CertStore, Counters, Settings};
 use proxy::{Input, Output};
 use socket2::Socket;
 use std::collections::VecDeque;
@@ -18,11 +19,34 @@ use wire::{ShardId, Side, Transport};
 /// The inside socket's place in [`Shard::udp`].
 const INSIDE: usize = 0;
 
+/// What an outside address speaks.
+#[derive(Clone, Debug)]
+pub enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+    /// Streams under TLS, with these certificates.
+    Tls(Arc<CertStore>),
+}
+
+impl Protocol {
+    /// The flow's word for it.
+    #[must_use]
+    pub fn transport(&self) -> Transport {
+        match self {
+            Protocol::Udp => Transport::Udp,
+            Protocol::Tcp => Transport::Tcp,
+            Protocol::Tls(_) => Transport::Tls,
+        }
+    }
+}
+
 /// An outside address to serve.
 #[derive(Clone, Debug)]
 pub struct Listener {
-    /// UDP; streams are not served yet.
-    pub transport: Transport,
+    /// How.
+    pub protocol: Protocol,
     /// Where. Port 0 stands for a free port, the same for all shards.
     pub address: SocketAddr,
 }
@@ -32,7 +56,8 @@ pub struct Listener {
 pub struct Sockets {
     shard: ShardId,
     inside: Socket,
-    outside: Vec<Socket>,
+    /// In the order of the listeners.
+    outside: Vec<(Protocol, Socket)>,
 }
 
 /// Binds everything for all shards: each listener once a shard, and `inside[n]` for shard `n`,
@@ -46,7 +71,7 @@ pub fn bind(
     inside: &[SocketAddr],
 ) -> Result<Vec<Sockets>, BindError> {
     for listener in listeners {
-        bind::probe(listener.transport, listener.address)?;
+        bind::probe(listener.protocol.transport(), listener.address)?;
     }
     let shards = u8::try_from(inside.len()).unwrap_or(u8::MAX);
     let mut all = Vec::with_capacity(inside.len());
@@ -55,9 +80,13 @@ pub fn bind(
         all.push(Sockets { shard: ShardId(shard), inside, outside: Vec::new() });
     }
     for listener in listeners {
-        let group = bind::bind_datagram_group(settings, listener.address, shards)?;
+        let address = listener.address;
+        let group = match listener.protocol.transport() {
+            Transport::Udp => bind::bind_datagram_group(settings, address, shards)?,
+            stream => bind::bind_listener_group(settings, stream, address, shards)?,
+        };
         for (sockets, socket) in all.iter_mut().zip(group) {
-            sockets.outside.push(socket);
+            sockets.outside.push((listener.protocol.clone(), socket));
         }
     }
     Ok(all)
@@ -78,12 +107,12 @@ impl Sockets {
         local(&self.inside)
     }
 
-    /// The outside UDP addresses in the order of the listeners, ports settled.
+    /// The outside addresses in the order of the listeners, ports settled.
     ///
     /// # Errors
     /// What `getsockname` says.
     pub fn outside(&self) -> io::Result<Vec<SocketAddr>> {
-        self.outside.iter().map(local).collect()
+        self.outside.iter().map(|(_, socket)| local(socket)).collect()
     }
 
     /// Kernel buffers as granted to the inside socket and the outside UDP sockets; less than
@@ -92,7 +121,9 @@ impl Sockets {
     /// # Errors
     /// What `getsockopt` says.
     pub fn buffers(&self) -> io::Result<Vec<Buffers>> {
-        std::iter::once(&self.inside).chain(&self.outside).map(bind::buffers).collect()
+        let udp = |(protocol, socket)| matches!(protocol, &Protocol::Udp).then_some(socket);
+        let outside = self.outside.iter().map(|(protocol, socket)| (protocol, socket));
+        std::iter::once(&self.inside).chain(outside.filter_map(udp)).map(bind::buffers).collect()
     }
 }
 
@@ -106,6 +137,7 @@ pub struct Shard {
     udp: Vec<UdpSocket>,
     receive: ReceiveBatch,
     unreachable: Reports,
+    streams: Streams,
     round: Round,
     counters: Arc<Counters>,
     datagrams_per_wake: usize,
@@ -137,6 +169,8 @@ enum Stage {
     Reports,
     /// Socket after socket.
     Datagrams,
+    /// Connection after connection.
+    Streams,
     #[default]
     Done,
 }
@@ -159,6 +193,7 @@ impl Reports {
 enum Step {
     Unreachable { side: Side, remote: SocketAddr },
     Datagram { side: Side, local: SocketAddr, remote: SocketAddr, index: usize },
+    Stream(StreamStep),
 }
 
 impl Shard {
@@ -170,8 +205,13 @@ impl Shard {
         let counters = Arc::new(Counters::default());
         let udp = |socket, side| UdpSocket::new(socket, side, settings, counters.clone());
         let mut all = vec![udp(sockets.inside, Side::Inside)?];
-        for socket in sockets.outside {
-            all.push(udp(socket, Side::Outside)?);
+        let mut streams = Streams::new(sockets.shard, settings, counters.clone());
+        for (protocol, socket) in sockets.outside {
+            match protocol {
+                Protocol::Udp => all.push(udp(socket, Side::Outside)?),
+                Protocol::Tcp => streams.listen(socket, None)?,
+                Protocol::Tls(certificates) => streams.listen(socket, Some(certificates))?,
+            }
         }
         let round = Round { readable: vec![false; all.len()], ..Round::default() };
         let bound = settings.unreachable_reports;
@@ -179,6 +219,7 @@ impl Shard {
             udp: all,
             receive: ReceiveBatch::new(settings),
             unreachable: Reports { queue: VecDeque::with_capacity(bound), bound },
+            streams,
             round,
             counters,
             datagrams_per_wake: settings.datagrams_per_wake.max(1),
@@ -197,16 +238,17 @@ impl Shard {
     /// that is where timers, handshakes and news of other sockets come in. Dropping the future
     /// loses nothing.
     pub async fn ready(&mut self) {
-        let unfinished = self.round.unfinished;
+        let unfinished = self.round.unfinished || self.streams.has_work();
         if unfinished {
             tokio::task::yield_now().await;
         }
         let mut unblocked = None;
         {
-            let Shard { udp, round, unreachable, .. } = &mut *self;
+            let Shard { udp, round, unreachable, streams, .. } = &mut *self;
             let mut failed = pin!(udp[INSIDE].failed());
             poll_fn(|cx| {
                 let mut any = unfinished || !unreachable.queue.is_empty();
+                any |= streams.poll(cx);
                 if failed.as_mut().poll(cx).is_ready() {
                     round.failed = true;
                     any = true;
@@ -229,6 +271,7 @@ impl Shard {
             socket.unblock();
         }
         self.round.open();
+        self.streams.open_round();
     }
 
     /// The next stimulus of this round; `None` when the round is over. Give it to the engine,
@@ -240,6 +283,11 @@ impl Shard {
                 let bytes = self.receive.bytes(index);
                 Input::Datagram { side, local, remote, bytes }
             }
+            Step::Stream(StreamStep::Opened(flow)) => Input::Opened { flow },
+            Step::Stream(StreamStep::Bytes(connection, count)) => {
+                Input::Stream { connection, bytes: self.streams.bytes(count) }
+            }
+            Step::Stream(StreamStep::Closed(connection)) => Input::Closed { connection },
         })
     }
 
@@ -248,6 +296,14 @@ impl Shard {
         match output {
             Output::Datagram { side, local, remote, bytes } => {
                 self.send_datagram(side, local, remote, bytes);
+                None
+            }
+            Output::Stream { connection, bytes } => {
+                self.streams.send(connection, bytes);
+                None
+            }
+            Output::Close { connection, .. } => {
+                self.streams.close(connection);
                 None
             }
             other => Some(other),
@@ -260,6 +316,19 @@ impl Shard {
             let side = socket.side();
             socket.flush(&mut |remote| self.unreachable.push(side, remote));
         }
+        self.streams.flush();
+    }
+
+    /// Closes all connections, as at the end of a drain. Go on with rounds until
+    /// [`Shard::has_connections`] says no, or patience ends.
+    pub fn close_connections(&mut self) {
+        self.streams.close_all();
+    }
+
+    /// Whether a connection is left, open or ending.
+    #[must_use]
+    pub fn has_connections(&self) -> bool {
+        !self.streams.is_empty()
     }
 
     fn send_datagram(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
@@ -296,9 +365,13 @@ impl Shard {
                         return Some(step);
                     }
                     if !self.fetch_datagrams() {
-                        self.round.stage = Stage::Done;
+                        self.round.stage = Stage::Streams;
                     }
                 }
+                Stage::Streams => match self.streams.step() {
+                    Some(step) => return Some(Step::Stream(step)),
+                    None => self.round.stage = Stage::Done,
+                },
                 Stage::Done => return None,
             }
         }

@@ -5,11 +5,11 @@ mod rig;
 
 use rig::{Rig, Seen, phone, receive};
 use std::net::{IpAddr, SocketAddr};
-use transport::{Listener, Settings};
-use wire::{ShardId, Side, Transport};
+use transport::{Listener, Protocol, Settings};
+use wire::{ShardId, Side};
 
 fn udp(address: &str) -> Listener {
-    Listener { transport: Transport::Udp, address: address.parse().unwrap() }
+    Listener { protocol: Protocol::Udp, address: address.parse().unwrap() }
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn batches_carry_many_datagrams_whole_and_in_order() {
 #[test]
 fn an_address_in_use_is_refused_by_name() {
     let rig = Rig::start(&Settings::default(), &[udp("127.0.0.1:0")], 2);
-    let taken = Listener { transport: Transport::Udp, address: rig.outside[0] };
+    let taken = Listener { protocol: Protocol::Udp, address: rig.outside[0] };
     let inside = ["127.0.0.1:0".parse().unwrap()];
     let error = transport::bind(&Settings::default(), &[taken], &inside).unwrap_err();
     assert_eq!(

@@ -1,0 +1,419 @@
+//! All stream connections of a shard.
+
+use crate::accept::{Accepted, Admitted, Limits, Refused, Stack};
+use crate::connection::{Connection, Read};
+use crate::wake::WakeQueue;
+use crate::{CertStore, Counters, Settings};
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
+use tower::Service;
+use wire::{ConnectionId, Flow, ShardId};
+
+/// How often deadlines of connections are looked at: they are seconds, and need no better.
+const SWEEP: Duration = Duration::from_secs(1);
+/// How long accepting rests when the process has no descriptor or memory for one more.
+const ACCEPT_REST: Duration = Duration::from_millis(100);
+
+/// Listeners, handshakes in progress, connections, and news of them for the driver.
+pub(crate) struct Streams {
+    shard: ShardId,
+    settings: Settings,
+    counters: Arc<Counters>,
+    limits: Arc<Limits>,
+    listeners: Vec<(TcpListener, Stack)>,
+    resting: Option<Pin<Box<Sleep>>>,
+    /// Whether a budget ended before the kernel's queue of new connections did.
+    more_to_accept: bool,
+    /// On the runtime's own queue, and dropped with the shard.
+    opening: JoinSet<Result<Admitted, Refused>>,
+    connections: HashMap<ConnectionId, Connection>,
+    /// How many there ever were.
+    count: u64,
+    wakes: Arc<WakeQueue>,
+    /// Connections with something to write since the last flush.
+    unflushed: Vec<ConnectionId>,
+    opened: VecDeque<Flow>,
+    closed: VecDeque<ConnectionId>,
+    buffer: Box<[u8]>,
+    /// The connection being read, and the bytes it may still bring in this round.
+    reading: Option<(ConnectionId, usize)>,
+    /// Connections to look at in this round.
+    turns: usize,
+    sweep: Interval,
+    /// Whether a connection may have a deadline.
+    timed: bool,
+}
+
+/// News of a connection.
+pub(crate) enum StreamStep {
+    Opened(Flow),
+    /// So many bytes in [`Streams::bytes`].
+    Bytes(ConnectionId, usize),
+    Closed(ConnectionId),
+}
+
+/// Why a connection was closed; each has its counter.
+#[derive(Clone, Copy)]
+enum Why {
+    Peer,
+    Failed,
+    Engine,
+    SendQueue,
+    SendStalled,
+}
+
+impl Streams {
+    pub(crate) fn new(shard: ShardId, settings: &Settings, counters: Arc<Counters>) -> Self {
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Streams {
+            shard,
+            settings: settings.clone(),
+            counters,
+            limits: Limits::new(settings),
+            listeners: Vec::new(),
+            resting: None,
+            more_to_accept: false,
+            opening: JoinSet::new(),
+            connections: HashMap::new(),
+            count: 0,
+            wakes: Arc::default(),
+            unflushed: Vec::new(),
+            opened: VecDeque::new(),
+            closed: VecDeque::new(),
+            buffer: vec![0; settings.stream_read_bytes.max(1)].into(),
+            reading: None,
+            turns: 0,
+            sweep,
+            timed: false,
+        }
+    }
+
+    /// Takes a socket that listens.
+    pub(crate) fn listen(
+        &mut self,
+        socket: socket2::Socket,
+        certificates: Option<Arc<CertStore>>,
+    ) -> io::Result<()> {
+        let listener = TcpListener::from_std(socket.into())?;
+        self.listeners.push((listener, self.limits.stack(certificates)));
+        Ok(())
+    }
+
+    /// Accepts, lets handshakes end, looks at deadlines; `true` when there is work. Sets the
+    /// waker of `cx` for all of it.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+        self.wakes.register(cx);
+        self.more_to_accept = self.poll_accept(cx);
+        self.poll_opening(cx);
+        if self.timed && self.sweep.poll_tick(cx).is_ready() {
+            self.on_sweep();
+            // Sets the waker for the next tick.
+            let _ = self.sweep.poll_tick(cx);
+        }
+        self.has_work()
+    }
+
+    /// Whether the next round has something to do without waiting.
+    pub(crate) fn has_work(&self) -> bool {
+        self.more_to_accept
+            || !self.opened.is_empty()
+            || !self.closed.is_empty()
+            || self.wakes.len() > 0
+    }
+
+    /// `true` when there may be more to accept.
+    fn poll_accept(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(rest) = &mut self.resting {
+            if rest.as_mut().poll(cx).is_pending() {
+                return false;
+            }
+            self.resting = None;
+        }
+        let mut more = false;
+        for (listener, stack) in &mut self.listeners {
+            let mut left = self.settings.accepts_per_wake.max(1);
+            while left > 0 {
+                left -= 1;
+                match listener.poll_accept(cx) {
+                    Poll::Pending => break,
+                    Poll::Ready(Ok((stream, remote))) => {
+                        // Never pending: the stack sheds.
+                        let _ = stack.poll_ready(cx);
+                        self.opening.spawn(stack.call(Accepted { stream, remote }));
+                    }
+                    Poll::Ready(Err(error)) if is_peers_fault(&error) => {}
+                    Poll::Ready(Err(_)) => {
+                        self.counters.accept_failed.add(1);
+                        let mut rest = Box::pin(tokio::time::sleep(ACCEPT_REST));
+                        let _ = rest.as_mut().poll(cx);
+                        self.resting = Some(rest);
+                        return false;
+                    }
+                }
+                more |= left == 0;
+            }
+        }
+        more
+    }
+
+    fn poll_opening(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(opening)) = self.opening.poll_join_next(cx) {
+            match opening {
+                Ok(Ok(admitted)) => self.on_admitted(admitted),
+                Ok(Err(refused)) => self.on_refused(&refused),
+                // Nothing aborts a handshake but the shard's own end.
+                Err(_) => self.counters.handshake_failed.add(1),
+            }
+        }
+        self.counters.opening.set(self.opening.len() as u64);
+    }
+
+    fn on_admitted(&mut self, admitted: Admitted) {
+        let id = ConnectionId::new(self.shard, self.count);
+        self.count += 1;
+        let Admitted { stream, flow, permit } = admitted;
+        let connection = Connection::new(id, stream, permit, self.wakes.clone());
+        self.connections.insert(id, connection);
+        self.opened.push_back(Flow { connection: Some(id), ..flow });
+        self.counters.accepted.add(1);
+        self.counters.connections.set(self.connections.len() as u64);
+    }
+
+    fn on_refused(&self, refused: &Refused) {
+        let counter = match refused {
+            Refused::Full => &self.counters.refused_full,
+            Refused::Source => &self.counters.refused_source,
+            Refused::Handshakes => &self.counters.refused_handshakes,
+            Refused::Slow => &self.counters.handshake_slow,
+            Refused::Failed => &self.counters.handshake_failed,
+        };
+        counter.add(1);
+    }
+
+    fn on_sweep(&mut self) {
+        let now = Instant::now();
+        self.timed = false;
+        let mut late = Vec::new();
+        for (id, connection) in &self.connections {
+            match connection.deadline {
+                Some(deadline) if deadline <= now => late.push(*id),
+                Some(_) => self.timed = true,
+                None => {}
+            }
+        }
+        for id in late {
+            self.abort(id, Why::SendStalled);
+        }
+    }
+
+    /// Opens a round: each connection that was woken by now has one turn.
+    pub(crate) fn open_round(&mut self) {
+        self.turns = self.wakes.len();
+        self.reading = None;
+    }
+
+    pub(crate) fn bytes(&self, count: usize) -> &[u8] {
+        self.buffer.get(..count).unwrap_or_default()
+    }
+
+    /// The next news of this round.
+    pub(crate) fn step(&mut self) -> Option<StreamStep> {
+        loop {
+            if let Some(flow) = self.opened.pop_front() {
+                return Some(StreamStep::Opened(flow));
+            }
+            if let Some(id) = self.closed.pop_front() {
+                return Some(StreamStep::Closed(id));
+            }
+            if let Some((id, left)) = self.reading.take() {
+                if let Some(count) = self.read(id, left) {
+                    return Some(StreamStep::Bytes(id, count));
+                }
+            } else if self.turns > 0 {
+                self.turns -= 1;
+                self.take_turn();
+            } else {
+                return None;
+            }
+        }
+    }
+
+    fn take_turn(&mut self) {
+        let Some(id) = self.wakes.pop() else {
+            self.turns = 0;
+            return;
+        };
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.taken();
+        if !connection.is_open() {
+            return self.drive_end(id);
+        }
+        if connection.wants_write() {
+            self.write(id);
+        }
+        self.reading = Some((id, self.settings.stream_bytes_per_wake.max(1)));
+    }
+
+    /// One read; the connection stays the one being read while it has budget.
+    fn read(&mut self, id: ConnectionId, left: usize) -> Option<usize> {
+        let connection = self.connections.get_mut(&id).filter(|c| c.is_open())?;
+        match connection.read(&mut self.buffer) {
+            Read::Nothing => None,
+            Read::Bytes(count) => {
+                match left.saturating_sub(count) {
+                    0 => connection.call_again(),
+                    left => self.reading = Some((id, left)),
+                }
+                self.counters.stream_received_bytes.add(count as u64);
+                Some(count)
+            }
+            Read::Gone(true) => {
+                self.start_end(id, Why::Peer);
+                None
+            }
+            Read::Gone(false) => {
+                self.abort(id, Why::Failed);
+                None
+            }
+        }
+    }
+
+    /// Takes a copy of bytes for a connection. One that would hold more than its bound is closed.
+    pub(crate) fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
+        let bound = self.settings.send_queue_bytes;
+        let fits = |connection: &Connection| connection.waiting() + bytes.len() <= bound;
+        let open = |connections: &HashMap<_, Connection>| {
+            connections.get(&id).filter(|connection| connection.is_open()).map(fits)
+        };
+        match open(&self.connections) {
+            None => return self.counters.stream_send_unknown.add(1),
+            Some(true) => {}
+            // Much may have been sent in one round: the peer has its chance before it is judged.
+            Some(false) => self.write(id),
+        }
+        match open(&self.connections) {
+            Some(true) => {}
+            Some(false) => return self.abort(id, Why::SendQueue),
+            None => return,
+        }
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.enqueue(bytes);
+        self.counters.stream_sent_bytes.add(bytes.len() as u64);
+        self.list(id);
+    }
+
+    /// Closes a connection after what was sent. The driver is told at once; the peer has
+    /// `close_linger` to take the rest.
+    pub(crate) fn close(&mut self, id: ConnectionId) {
+        if self.connections.get(&id).is_some_and(Connection::is_open) {
+            self.start_end(id, Why::Engine);
+        }
+    }
+
+    /// Closes all that are open.
+    pub(crate) fn close_all(&mut self) {
+        let all: Vec<_> = self.connections.keys().copied().collect();
+        for id in all {
+            self.close(id);
+        }
+    }
+
+    /// Whether no connection is left, open or ending.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    pub(crate) fn flush(&mut self) {
+        let mut unflushed = std::mem::take(&mut self.unflushed);
+        for id in unflushed.drain(..) {
+            let Some(connection) = self.connections.get_mut(&id) else { continue };
+            connection.listed = false;
+            if connection.is_open() { self.write(id) } else { self.drive_end(id) }
+        }
+        // Nothing above lists a connection: the vector keeps its room.
+        self.unflushed = unflushed;
+    }
+
+    fn list(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id).filter(|c| !c.listed) {
+            connection.listed = true;
+            self.unflushed.push(id);
+        }
+    }
+
+    fn write(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        match connection.write(self.settings.send_stall) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(_)) => self.abort(id, Why::Failed),
+            Poll::Pending => self.timed = true,
+        }
+    }
+
+    fn start_end(&mut self, id: ConnectionId, why: Why) {
+        let Some(connection) = self.connections.get_mut(&id) else { return };
+        connection.start_end(self.settings.close_linger);
+        self.timed = true;
+        self.closed.push_back(id);
+        self.count_closed(why);
+        self.list(id);
+    }
+
+    fn drive_end(&mut self, id: ConnectionId) {
+        let ended = self.connections.get_mut(&id).is_some_and(|c| c.end().is_ready());
+        if ended {
+            self.connections.remove(&id);
+            self.counters.connections.set(self.connections.len() as u64);
+        }
+    }
+
+    /// Drops a connection and what waits in it.
+    fn abort(&mut self, id: ConnectionId, why: Why) {
+        let Some(connection) = self.connections.remove(&id) else { return };
+        connection.reset_on_drop();
+        if connection.is_open() {
+            self.closed.push_back(id);
+            self.count_closed(why);
+        }
+        self.counters.connections.set(self.connections.len() as u64);
+    }
+
+    fn count_closed(&self, why: Why) {
+        let counter = match why {
+            Why::Peer => &self.counters.closed_by_peer,
+            Why::Failed => &self.counters.closed_failed,
+            Why::Engine => &self.counters.closed_by_engine,
+            Why::SendQueue => &self.counters.closed_send_queue,
+            Why::SendStalled => &self.counters.closed_send_stalled,
+        };
+        counter.add(1);
+    }
+}
+
+/// Whether the connection to accept has ended before it was (`accept(2)`, "Error handling"):
+/// the next one is to be accepted as if nothing were.
+fn is_peers_fault(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(
+            libc::ECONNABORTED
+                | libc::EINTR
+                | libc::EPERM
+                | libc::EPROTO
+                | libc::ENETDOWN
+                | libc::ENETUNREACH
+                | libc::EHOSTDOWN
+                | libc::EHOSTUNREACH
+                | libc::ENONET
+        )
+    )
+}
