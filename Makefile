@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim fuzz mutate \
-        integration bench docker config-check clean
+        integration bench bench-engine docker config-check clean
 
 CARGO ?= cargo
 
@@ -58,6 +58,9 @@ integration: ## real Asterisk, real phones; TEST=substring picks
 
 bench: ## ringfence beside a null relay and, where installed, Kamailio; BENCH_QUICK=1 takes a minute
 	@bench/run
+
+bench-engine: ## the engine alone, without sockets: time, allocations and memory of whole cycles
+	@$(CARGO) run --release --locked -q -p bench-engine
 
 docker: ## the container image
 	docker build -f docker/Dockerfile -t ringfence .

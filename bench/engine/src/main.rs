@@ -1,0 +1,203 @@
+//! Whole cycles through the engine, without sockets: what one costs in time and allocations when
+//! finished transactions of the last 32 s are still held, and how much memory that takes.
+//!
+//! `cargo run --release -p bench-engine [-- UNITS]`. Time runs 1 ms a unit, so 1000 units are a
+//! second; the first 40 s fill the tables and are not counted. Only calls into the engine are
+//! timed, not the phones and the PBX that this program plays.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    reason = "a measurement: it reads the clock, prints, and ends when something is wrong"
+)]
+
+mod peers;
+
+use peers::{INSIDE, OUTSIDE, PBX, Phone, answers, parse_addr};
+use policy::{Listener, Pbx, Policy, Registration, Time};
+use proxy::{Engine, Input, Output};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use wire::{ShardId, Side, Transport};
+
+/// Counts what is asked of the system's allocator.
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+#[allow(unsafe_code, reason = "the only way to count allocations; all calls go to the system's")]
+// SAFETY: each method passes its arguments on to `System`, which keeps the contract.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's contract is `System`'s.
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        // SAFETY: the caller's contract is `System`'s.
+        unsafe { System.dealloc(at, layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        // SAFETY: the caller's contract is `System`'s.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+/// A datagram on its way.
+struct Datagram {
+    side: Side,
+    remote: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// What the engine cost so far.
+#[derive(Clone, Copy, Default)]
+struct Cost {
+    messages: u64,
+    time: Duration,
+    timers: Duration,
+    allocations: u64,
+}
+
+/// An engine with its clock and its meter.
+struct Bench {
+    engine: Engine,
+    now: Time,
+    outside: SocketAddr,
+    inside: SocketAddr,
+    out: Vec<Datagram>,
+    spare: Vec<Vec<u8>>,
+    cost: Cost,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let (outside, inside) = (parse_addr(OUTSIDE), parse_addr(INSIDE));
+        let listener = Listener { transport: Transport::Udp, address: outside, advertise: None };
+        let pbx = Pbx { address: parse_addr(PBX), registration: Registration::ContactToken };
+        let mut policy = Policy::new(vec![listener], inside, vec![pbx]);
+        policy.domains.push("pbx.test".into());
+        Bench {
+            engine: Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]),
+            now: Time::ZERO + Duration::from_secs(1_800_000_000),
+            outside,
+            inside,
+            out: Vec::new(),
+            spare: Vec::new(),
+            cost: Cost::default(),
+        }
+    }
+
+    /// One datagram in, all that follows out; only this is metered.
+    fn feed(&mut self, side: Side, remote: SocketAddr, bytes: &[u8]) {
+        let local = if side == Side::Outside { self.outside } else { self.inside };
+        // room for what comes out, so that keeping it is not counted
+        self.out.reserve(8);
+        let room = self.spare.len();
+        self.spare.extend((room..8).map(|_| Vec::with_capacity(4096)));
+        let (started, before) = (Instant::now(), ALLOCATIONS.load(Relaxed));
+        self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
+        drain(&mut self.engine, &mut self.out, &mut self.spare);
+        self.cost.time += started.elapsed();
+        self.cost.allocations += ALLOCATIONS.load(Relaxed) - before;
+        self.cost.messages += 1;
+    }
+
+    /// Lets time pass; deadlines fire.
+    fn pass(&mut self, length: Duration) {
+        self.now = self.now + length;
+        while self.engine.poll_timeout().is_some_and(|due| due <= self.now) {
+            let (started, before) = (Instant::now(), ALLOCATIONS.load(Relaxed));
+            self.engine.handle_timeout(self.now);
+            drain(&mut self.engine, &mut self.out, &mut self.spare);
+            self.cost.timers += started.elapsed();
+            self.cost.allocations += ALLOCATIONS.load(Relaxed) - before;
+        }
+    }
+
+    /// Plays one unit to its end.
+    ///
+    /// # Panics
+    /// When it does not end as it should.
+    fn unit(&mut self, phone: &mut Phone) {
+        let first = phone.start();
+        self.feed(Side::Outside, phone.address, &first);
+        while !self.out.is_empty() {
+            for datagram in std::mem::take(&mut self.out) {
+                match datagram.side {
+                    Side::Inside => {
+                        for answer in answers(&datagram.bytes) {
+                            self.feed(Side::Inside, datagram.remote, &answer);
+                        }
+                    }
+                    Side::Outside => {
+                        for next in phone.on_response(&datagram.bytes) {
+                            self.feed(Side::Outside, phone.address, &next);
+                        }
+                    }
+                }
+                self.spare.push(datagram.bytes);
+            }
+        }
+        assert!(phone.is_done(), "a unit did not end: {phone:?}");
+    }
+}
+
+fn drain(engine: &mut Engine, out: &mut Vec<Datagram>, spare: &mut Vec<Vec<u8>>) {
+    while let Some(output) = engine.poll_output() {
+        if let Output::Datagram { side, remote, bytes, .. } = output {
+            let mut kept = spare.pop().unwrap_or_default();
+            kept.clear();
+            kept.extend_from_slice(bytes);
+            out.push(Datagram { side, remote, bytes: kept });
+        }
+    }
+}
+
+fn resident_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    let kib: f64 = line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).unwrap_or(0.0);
+    kib / 1024.0
+}
+
+fn main() {
+    let units: u64 = std::env::args().nth(1).map_or(100_000, |n| n.parse().unwrap());
+    let warm_up = 40_000;
+    println!(
+        "{:10} {:>9} {:>11} {:>9} {:>13} {:>10} {:>14} {:>9}",
+        "", "µs/unit", "ns/message", "timers", "allocs/unit", "held", "retained MiB", "RSS MiB"
+    );
+    for (method, name) in [("REGISTER", "REGISTER"), ("INVITE", "call"), ("OPTIONS", "OPTIONS")] {
+        let mut bench = Bench::new();
+        for n in 0..warm_up {
+            bench.unit(&mut Phone::new(method, n));
+            bench.pass(Duration::from_millis(1));
+        }
+        bench.cost = Cost::default();
+        for n in warm_up..warm_up + units {
+            bench.unit(&mut Phone::new(method, n));
+            bench.pass(Duration::from_millis(1));
+        }
+        let (cost, held) = (bench.cost, bench.engine.snapshot());
+        let per_unit = |time: Duration| time.as_secs_f64() * 1e6 / units as f64;
+        println!(
+            "{name:10} {:9.2} {:11.0} {:9.2} {:13.3} {:10} {:14.0} {:9.0}",
+            per_unit(cost.time + cost.timers),
+            cost.time.as_secs_f64() * 1e9 / cost.messages as f64,
+            per_unit(cost.timers),
+            cost.allocations as f64 / units as f64,
+            held.exchanges.entries,
+            held.retained_bytes.entries as f64 / f64::from(1 << 20),
+            resident_mib(),
+        );
+    }
+}
