@@ -20,6 +20,7 @@ mod bindings;
 mod buffers;
 mod cancel;
 mod connections;
+mod edits;
 mod engine;
 mod event;
 mod exchange;

@@ -2,9 +2,10 @@
 //! side that does not answer.
 
 use crate::Verdict;
+use crate::edits::edit_content_length;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
-use crate::request::{edit_content_length, phrase};
+use crate::request::phrase;
 use admission::Branch;
 use policy::{Reason, Time};
 use std::io::Write as _;
@@ -74,6 +75,8 @@ impl Engine {
         let Some(exchange) = self.exchanges.at(id) else { return };
         if status < 200 {
             exchange.provisional = true;
+            // the PBX lets the source in: its answers are worth repeating
+            exchange.quiet &= status == 100;
             // step 2: "In this case the proxy MUST reset the timer" C
             if exchange.is_invite() && status > 100 && exchange.cancel.is_none() {
                 exchange.timer_c = timer_c;

@@ -1,0 +1,183 @@
+//! What changes in a request on its way through (RFC 3261 §16.6): edits spliced into the original
+//! bytes, everything else leaves as it came.
+
+use crate::engine::{Arrival, Engine};
+use crate::request::credentials;
+use crate::routing::Route;
+use policy::Time;
+use std::io::Write as _;
+use wire::{HeaderName, Message, Method, Side, Splice, Transport};
+
+/// Max-Forwards for a request that has none (RFC 3261 §16.6 step 3).
+const MAX_FORWARDS: u8 = 70;
+
+impl Engine {
+    /// The request as it goes on: edits spliced into the original bytes. `None` when it would
+    /// need too many.
+    pub(crate) fn write_request(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        route: &Route,
+        branch: &admission::Branch,
+        strip: bool,
+    ) -> Option<std::ops::Range<usize>> {
+        let message = arrival.message;
+        let mut text = std::mem::take(&mut self.text);
+        let mut splice = Splice::new(message, &mut text);
+        edit_top_via(&mut splice, arrival);
+        self.edit_route(&mut splice, arrival, route);
+        self.insert_vias(now, &mut splice, arrival, route, branch);
+        edit_max_forwards(&mut splice);
+        if let Route::To { flow, .. } = route {
+            edit_content_length(&mut splice, flow.transport);
+        }
+        if arrival.side == Side::Outside {
+            self.edit_source_header(&mut splice, arrival);
+            if strip {
+                self.strip_foreign(now, &mut splice, arrival);
+            }
+            if message.method() == Method::Register {
+                self.edit_register(now, &mut splice, arrival);
+            }
+        }
+        let written = self.out.write(|out| splice.write(out));
+        self.text = text;
+        written.ok()
+    }
+
+    /// Our Via on top, and Record-Routes where a dialog may start: two, because the sides differ,
+    /// the one that faces the next hop above (RFC 5658).
+    fn insert_vias(
+        &self,
+        now: Time,
+        splice: &mut Splice<'_, '_>,
+        arrival: Arrival<'_, '_>,
+        route: &Route,
+        branch: &admission::Branch,
+    ) {
+        let Route::To { side, flow, key, .. } = route else { return };
+        let message = arrival.message;
+        let line = |name| message.lines(name).next().map(|(_, header)| header.line.start);
+        let via_at = line(HeaderName::Via).unwrap_or(message.headers_end());
+        if starts_dialog(message) {
+            let at = line(HeaderName::RecordRoute).map_or(via_at, |at| at.min(via_at));
+            let (outside, key) = match side {
+                Side::Outside => (flow, *key),
+                Side::Inside => (&arrival.flow, self.binding_of(now, arrival)),
+            };
+            let token = self.tokens.flow(key, outside);
+            splice.insert(at, |out| {
+                let inside = |out: &mut Vec<u8>| {
+                    self.names.write_inside_route("Record-Route", &token, out);
+                };
+                if *side == Side::Inside {
+                    inside(out);
+                    self.names.write_outside_record_route(outside, out);
+                } else {
+                    self.names.write_outside_record_route(outside, out);
+                    inside(out);
+                }
+            });
+        }
+        splice.insert(via_at, |out| {
+            out.extend_from_slice(b"Via: SIP/2.0/");
+            out.extend_from_slice(flow.transport.as_via().as_bytes());
+            out.push(b' ');
+            self.names.write_sent_by(*side, flow, out);
+            out.extend_from_slice(b";branch=");
+            out.extend_from_slice(&branch.text());
+            out.extend_from_slice(b"\r\n");
+        });
+    }
+
+    /// What only the edge may say is taken away from outside messages, and said.
+    fn edit_source_header(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+        let Some(name) = &self.policy.source_header else { return };
+        let message = arrival.message;
+        for (index, header) in message.headers().iter().enumerate() {
+            if header.name == HeaderName::Other {
+                let written = message.slice(header.name_span);
+                let ours =
+                    written.len() >= 12 && written[..12].eq_ignore_ascii_case(b"X-Ringfence-");
+                if ours || written.eq_ignore_ascii_case(name.as_bytes()) {
+                    splice.delete_line(index);
+                }
+            }
+        }
+        splice.insert(message.headers_end(), |out| {
+            // writing to a Vec does not fail
+            drop(write!(
+                out,
+                "{name}: {};transport={}\r\n",
+                arrival.flow.remote,
+                arrival.flow.transport.as_param()
+            ));
+        });
+    }
+
+    fn strip_foreign(&mut self, now: Time, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+        let source = arrival.flow.remote.ip();
+        for (index, digest) in credentials(arrival.message) {
+            if digest.is_digest && !self.nonces.was_relayed(now, digest.nonce, source) {
+                splice.delete_line(index);
+            }
+        }
+    }
+}
+
+/// Methods that start a dialog (RFC 3261 §12, RFC 6665, RFC 3515), outside of one.
+fn starts_dialog(message: &Message<'_>) -> bool {
+    message.to_tag().is_empty()
+        && matches!(
+            message.method(),
+            Method::Invite | Method::Subscribe | Method::Refer | Method::Notify
+        )
+}
+
+/// RFC 3261 §18.2.1 and RFC 3581 §4: what the next hops and the way back need to know of the
+/// source. A `received` that the client wrote itself is taken out.
+fn edit_top_via(splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+    let (via, remote) = (arrival.message.via(), arrival.flow.remote);
+    if let Some((_, span)) = via.received {
+        let before = &arrival.message.bytes()[..usize::from(span.start)];
+        let from = before.iter().rposition(|&byte| byte == b';').unwrap_or(before.len());
+        splice.delete(wire::Span { start: from as u16, end: span.end });
+    }
+    if let Some((_, span)) = via.rport {
+        let mut port = arrayvec::ArrayVec::<u8, 12>::new();
+        // "rport=65535" fits
+        drop(write!(port, "rport={}", remote.port()));
+        splice.replace(span, &port);
+    }
+    if via.rport.is_some() || via.host != wire::Host::Address(remote.ip()) {
+        splice.insert(via.end, |out| drop(write!(out, ";received={}", remote.ip())));
+    }
+}
+
+fn edit_max_forwards(splice: &mut Splice<'_, '_>) {
+    let message = splice.message();
+    match message.max_forwards() {
+        Some(hops) => {
+            if let Some((_, header)) = message.lines(HeaderName::MaxForwards).next() {
+                let mut text = arrayvec::ArrayVec::<u8, 4>::new();
+                // three digits fit
+                drop(write!(text, "{}", hops.saturating_sub(1)));
+                splice.replace(header.value, &text);
+            }
+        }
+        None => splice.insert(message.headers_end(), |out| {
+            drop(write!(out, "Max-Forwards: {MAX_FORWARDS}\r\n"));
+        }),
+    }
+}
+
+/// Streams need Content-Length (RFC 3261 §18.3); a datagram may have come without.
+pub(crate) fn edit_content_length(splice: &mut Splice<'_, '_>, transport: Transport) {
+    let message = splice.message();
+    if transport.is_reliable() && message.value(HeaderName::ContentLength).is_none() {
+        splice.insert(message.headers_end(), |out| {
+            drop(write!(out, "Content-Length: {}\r\n", message.body().len()));
+        });
+    }
+}
