@@ -140,8 +140,10 @@ enum End {
     Secure(TcpStream, Box<Mutex<ClientConnection>>),
 }
 
-/// What a link calls for each message it receives, after taping it.
-pub(crate) type OnMessage = Box<dyn Fn(&Link, SocketAddr, Message) + Send>;
+/// What a link asks for each message it receives, before anybody else can see it on the tape: the
+/// bytes to send at once, if any, and where to.
+pub(crate) type OnMessage =
+    Box<dyn Fn(Transport, SocketAddr, &Message) -> Option<(Vec<u8>, SocketAddr)> + Send>;
 
 impl Link {
     /// Opens a link from `host` (any port) to `peer`.
@@ -266,9 +268,11 @@ impl Link {
     }
 
     fn on_received(&self, from: SocketAddr, bytes: &[u8], on_message: &OnMessage) {
+        let message = Message::parse(bytes).ok();
+        let answer = message.and_then(|message| on_message(self.transport, from, &message));
         self.tape.record(Direction::In, from, bytes);
-        if let Ok(message) = Message::parse(bytes) {
-            on_message(self, from, message);
+        if let Some((bytes, to)) = answer {
+            let _ = self.send(to, &bytes);
         }
     }
 }

@@ -492,22 +492,19 @@ impl Drop for Ua {
 
 impl Habits {
     fn reaction(self: Arc<Self>) -> OnMessage {
-        Box::new(move |link, from, message| {
+        Box::new(move |transport, from, message| {
             if self.dead.load(Ordering::Relaxed) || !message.is_request() || message.is("ACK") {
-                return;
+                return None;
             }
-            let before =
-                self.answers.lock().unwrap_or_else(|e| e.into_inner()).get(&key(&message)).cloned();
-            if let Some((bytes, to)) = before {
-                let _ = link.send(to, &bytes);
-            } else if message.is("OPTIONS") {
-                let mut response = Message::response(&message, 200, "OK");
-                response.set("To", format!("{};tag={}", message.value("To"), unique()));
-                let to = return_address(&response)
-                    .filter(|_| link.transport == Transport::Udp)
-                    .unwrap_or(from);
-                let _ = link.send(to, &response.bytes());
+            let answers = self.answers.lock().unwrap_or_else(|e| e.into_inner());
+            let before = answers.get(&key(message)).cloned();
+            if before.is_some() || !message.is("OPTIONS") {
+                return before;
             }
+            let mut response = Message::response(message, 200, "OK");
+            response.set("To", format!("{};tag={}", message.value("To"), unique()));
+            let by_via = return_address(&response).filter(|_| transport == Transport::Udp);
+            Some((response.bytes(), by_via.unwrap_or(from)))
         })
     }
 }

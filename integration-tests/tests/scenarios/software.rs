@@ -61,7 +61,7 @@ impl Baresip {
         fs::write(home.join("tone.wav"), wav()).unwrap();
         let control = SocketAddr::from((host, 4444));
         let configuration = format!(
-            "sip_listen {host}:5060\nnet_interface lo\nrtp_ports 33000-35000\n\
+            "sip_listen {host}:5060\nnet_interface {host}\nrtp_ports 33000-35000\n\
              ctrl_tcp_listen {control}\nmodule_path /usr/lib/baresip/modules\n\
              audio_source aufile,{}/tone.wav\n\
              module g711.so\nmodule aufile.so\n\

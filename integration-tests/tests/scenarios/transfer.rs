@@ -12,11 +12,12 @@ fn blind(mode: Mode) {
     let call = alice.call("6002");
     let bobs = bob.incoming().accept();
     let alices = call.answered();
+    alices.is_heard_by(&bobs); // so Asterisk has joined them
     let refer = bobs.request("REFER").with("Refer-To", format!("<{}>", bob.uri("100")));
     bobs.transact(&refer).expect_code(202);
+    alices.hears_echo(); // sound is what tells Asterisk that the transfer went well
     until_notified(&bobs);
-    bobs.wait_hang_up();
-    alices.hears_echo();
+    leave(bobs);
     alices.hang_up();
     stage.pbx().wait_idle();
 }
@@ -34,6 +35,8 @@ fn attended(mode: Mode) {
     let call = bob.call("6003");
     let carols = carol.incoming().accept();
     let second = call.answered();
+    alices.is_heard_by(&first);
+    carols.is_heard_by(&second);
     let replaced = format!(
         "{}%3Bto-tag%3D{}%3Bfrom-tag%3D{}",
         second.dialog.call_id,
@@ -45,7 +48,7 @@ fn attended(mode: Mode) {
     until_notified(&first);
     alices.is_heard_by(&carols);
     second.wait_hang_up();
-    first.wait_hang_up();
+    leave(first);
     alices.hang_up();
     carols.wait_hang_up();
     stage.pbx().wait_idle();
@@ -57,8 +60,15 @@ fn until_notified(leg: &Leg<'_>) {
         let notify = leg.wait_request("NOTIFY");
         leg.ua.answer(&notify, 200, "OK");
         assert!(notify.value("Event").starts_with("refer"), "{notify}");
+        assert!(notify.text().as_str() < "SIP/2.0 3", "{notify}");
         if notify.text().starts_with("SIP/2.0 200") {
             return;
         }
     }
+}
+
+/// Ends a call whose other side may be ending it, too.
+fn leave(leg: Leg<'_>) {
+    let answer = leg.transact(&leg.request("BYE"));
+    assert!(matches!(answer.code(), Some(200 | 481)), "{answer}");
 }
