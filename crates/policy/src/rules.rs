@@ -31,7 +31,10 @@ pub struct Policy {
     pub retry_after: Duration,
     /// How long a nonce relayed to a source is remembered to be good for it.
     pub nonce_memory: Duration,
-    /// How long a UDP flow or stream may be silent before a keep-alive is expected (metrics only).
+    /// Whether datagrams that are no SIP message get a 400 where they say enough for one; else they
+    /// are dropped in silence. Streams always get one, and are closed.
+    pub answer_malformed: bool,
+    /// Name of the header that tells the PBX a request's real source; `None` sends none.
     pub source_header: Option<String>,
 }
 
@@ -162,6 +165,7 @@ impl Policy {
             trying_after: Duration::from_millis(200),
             retry_after: Duration::from_secs(5),
             nonce_memory: Duration::from_secs(600),
+            answer_malformed: false,
             source_header: Some("X-Ringfence-Source".into()),
         }
     }

@@ -8,6 +8,7 @@ use crate::health::Health;
 use crate::io::{Input, Learned, Output, Snapshot, Table};
 use crate::names::Names;
 use crate::outbox::Outbox;
+use crate::request::Refusal;
 use crate::token::Tokens;
 use crate::{Event, Verdict};
 use admission::{BranchKey, Key, RelayedNonces};
@@ -17,7 +18,7 @@ use rand_core::{RngCore, SeedableRng};
 use std::net::IpAddr;
 use std::sync::Arc;
 use transaction::Timers;
-use wire::{ConnectionId, Flow, Message, Method, ShardId, Side};
+use wire::{ConnectionId, Flow, Malformed, Message, Method, ShardId, Side};
 
 /// Deadlines that one [`Engine::handle_timeout`] lets fire; the rest stays due.
 const TIMEOUTS_PER_CALL: usize = 4_096;
@@ -244,22 +245,40 @@ impl Engine {
                 true
             }
             Err(malformed) => {
-                let reason = match malformed {
-                    wire::Malformed::UnsupportedVersion => Reason::UnsupportedVersion,
-                    _ => Reason::Malformed,
-                };
-                self.out.event(Event {
-                    side,
-                    flow,
-                    method: NO_METHOD,
-                    status: 0,
-                    verdict: Verdict::Drop,
-                    reason,
-                    detail: malformed.as_str(),
-                });
+                self.on_malformed(side, flow, bytes, malformed);
                 false
             }
         }
+    }
+
+    /// Bytes that are no message: dropped, or answered with 400 (505) where a stream or the
+    /// policy asks for an answer and the bytes say enough for one.
+    fn on_malformed(&mut self, side: Side, flow: Flow, bytes: &[u8], malformed: Malformed) {
+        let reason = match malformed {
+            Malformed::UnsupportedVersion => Reason::UnsupportedVersion,
+            _ => Reason::Malformed,
+        };
+        let mut event = Event {
+            side,
+            flow,
+            method: NO_METHOD,
+            status: 0,
+            verdict: Verdict::Drop,
+            reason,
+            detail: malformed.as_str(),
+        };
+        let limits = self.policy.limits;
+        if (flow.transport.is_reliable() || self.policy.answer_malformed)
+            && let Ok(message) = Message::parse_answerable(bytes, &limits)
+            && message.method() != Method::Ack
+        {
+            let refusal = Refusal::new(reason);
+            let arrival = Arrival { side, flow, message: &message, handed: false };
+            self.send_refusal(arrival, refusal);
+            event.verdict = Verdict::Reject(refusal.status);
+            event.method = method_index(message.method());
+        }
+        self.out.event(event);
     }
 
     /// The decision on one message.

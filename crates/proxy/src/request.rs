@@ -278,6 +278,11 @@ impl Engine {
     /// Answers a request here and forgets it (RFC 3261 §8.2.7): a repeated one gets the same
     /// answer with the same tag.
     pub(crate) fn refuse(&mut self, arrival: Arrival<'_, '_>, refusal: Refusal) {
+        self.send_refusal(arrival, refusal);
+        self.note(arrival, Verdict::Reject(refusal.status), refusal.reason);
+    }
+
+    pub(crate) fn send_refusal(&mut self, arrival: Arrival<'_, '_>, refusal: Refusal) {
         let message = arrival.message;
         let mut headers = std::mem::take(&mut self.text);
         headers.clear();
@@ -311,7 +316,6 @@ impl Engine {
         let Ok(range) = range;
         let flow = Flow { remote: answer_to(arrival), ..arrival.flow };
         self.out.send(arrival.side, &flow, range);
-        self.note(arrival, Verdict::Reject(refusal.status), refusal.reason);
     }
 
     /// The To-tag of stateless answers: a hash of what a retransmission and its ACK repeat.

@@ -24,6 +24,7 @@
 //! | folded lines, compact names, joined and repeated headers, white space before the colon | RFC 3261 §7.3 |
 //! | unknown methods, headers and schemes; bytes that are not UTF-8 | extensions, old phones |
 //! | IPv6 with three colons; `received` with brackets | RFC 5118 §4.5, §4.10 |
+//! | a datagram that ends behind its last header line (the empty line is added when it goes on) | RFC 4475 §3.1.2.15 |
 //! | no Max-Forwards, no From tag, no branch | RFC 2543 clients, PBXs |
 //! | empty or unquoted display names, commas in them; `#` and `;` in user parts | phones |
 //! | up to four CRLF before a datagram's start line; bytes behind Content-Length in a datagram | RFC 3261 §7.5, §18.3 |

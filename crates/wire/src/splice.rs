@@ -107,6 +107,10 @@ impl<'m, 'a> Splice<'m, 'a> {
             done = done.max(end);
         }
         out.extend_from_slice(bytes.get(done..).unwrap_or_default());
+        if usize::from(self.message.headers_end()) == bytes.len() {
+            // a datagram that ended without the empty line
+            out.extend_from_slice(b"\r\n");
+        }
         Ok(())
     }
 

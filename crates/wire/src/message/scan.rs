@@ -44,8 +44,8 @@ pub(super) fn scan<'a>(
     let mut headers = ArrayVec::new();
     let seen = header_lines(bytes, line_end + 2, limits, mode, &mut headers)?;
     let headers_end = seen.end;
-    let body_start = headers_end + 2;
-    let there = bytes.len() - body_start.min(bytes.len());
+    let body_start = (headers_end + 2).min(bytes.len());
+    let there = bytes.len() - body_start;
     let value = |line: Option<u8>| {
         line.and_then(|line| headers.get(usize::from(line)))
             .map(|header: &Header| (slice(bytes, header.value), header.value.start))
@@ -237,7 +237,8 @@ fn header_lines(
     let (mut names, mut vias, mut at) = (0u32, 0usize, start);
     let most = limits.header_lines.min(Limits::HEADER_LINES_MAX);
     loop {
-        if let Some(b"\r\n") = bytes.get(at..at + 2) {
+        // a datagram may end behind its last header line (RFC 4475 §3.1.2.15 is sent so)
+        if at == bytes.len() || bytes.get(at..at + 2) == Some(b"\r\n") {
             seen.end = at;
             return Ok(seen);
         }
@@ -336,8 +337,8 @@ enum LineEnd {
 fn is_line_end(bytes: &[u8], at: usize) -> Result<LineEnd, Malformed> {
     match (bytes.get(at), bytes.get(at + 1), bytes.get(at + 2)) {
         (Some(b'\r'), Some(b'\n'), Some(b' ' | b'\t')) => Ok(LineEnd::Fold),
-        (Some(b'\r'), Some(b'\n'), Some(_)) => Ok(LineEnd::Last),
-        (Some(b'\r'), Some(b'\n') | None, None) => Err(Malformed::HeadUnfinished),
+        (Some(b'\r'), Some(b'\n'), _) => Ok(LineEnd::Last),
+        (Some(b'\r'), None, None) => Err(Malformed::HeadUnfinished),
         (Some(b'\r'), _, _) => Err(Malformed::BareCr),
         _ => Err(Malformed::BareLf),
     }
