@@ -11,7 +11,7 @@ help: ## this text
 	@printf 'Ringfence: a SIP edge in front of Asterisk.\n\nNew here?  make run   then register a softphone; make test proves it all.\n\n'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@printf '\nVariables: OUTSIDE=addr:port PBX=addr:port (run)   TEST=substring (test, integration)\n'
-	@printf '           SIM_SEED=n SIM_SEEDS=n (sim)   TARGET=name TIME=n (fuzz)   BENCH_QUICK=1 BENCH_PROF=1 (bench)\n'
+	@printf '           SIM_SEED=n SIM_SEEDS=n (sim)   TARGET=name TIME=n MESSAGES=n SEED=n (fuzz)   BENCH_QUICK=1 BENCH_PROF=1 (bench)\n'
 
 run: ## build, start the edge and, unless PBX=addr:port is given, a real Asterisk with two phones' accounts
 	@scripts/run-demo.sh
@@ -30,7 +30,7 @@ fmt:
 clippy:
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 doc:
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked --document-private-items
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked
 
 purity: ## floors 1-3 have no runtime, sockets, files, clock or OS randomness
 	@scripts/purity.sh
@@ -47,7 +47,7 @@ ladders: ## call flows against their transcripts; BLESS=1 rewrites the transcrip
 sim: ## the simulator over many seeds; SIM_SEED=n repeats one run exactly
 	$(CARGO) test -p sim --locked -- --nocapture
 
-fuzz: ## fuzz TARGET=name for TIME=n seconds (default 60); without TARGET lists them (needs cargo-fuzz, nightly)
+fuzz: ## fuzz TARGET=name: TIME=n seconds of libFuzzer, or MESSAGES=n mutations on stable; without TARGET lists them
 	@scripts/fuzz.sh
 
 mutate: ## how many deliberate faults the tests find (needs cargo-mutants); CRATE=wire by default
