@@ -47,11 +47,11 @@ ladders: ## call flows against their transcripts; BLESS=1 rewrites the transcrip
 sim: ## the simulator over many seeds; SIM_SEED=n repeats one run exactly
 	$(CARGO) test -p sim --locked -- --nocapture
 
-fuzz: ## fuzz TARGET=name: TIME=n seconds of libFuzzer, or MESSAGES=n mutations on stable; without TARGET lists them
+fuzz: ## one TARGET=name for TIME=n seconds by libFuzzer (cargo-fuzz, nightly); without TARGET lists them
 	@scripts/fuzz.sh
 
-mutate: ## how many deliberate faults the tests find (needs cargo-mutants); CRATE=wire by default
-	$(CARGO) mutants -p $${CRATE:-wire}
+mutate: ## ten million mutated messages through the parser, a million through each other fuzz target; MESSAGES=n
+	@scripts/mutate.sh
 
 integration: ## real Asterisk, real phones; TEST=substring picks
 	@scripts/test.sh integration
