@@ -123,6 +123,10 @@ impl Engine {
         let written = self.out.write(|out| splice.write(out));
         self.text = text;
         let Ok(range) = written else {
+            self.exchanges.answered(id);
+            if let Some(exchange) = self.exchanges.at(id) {
+                exchange.abandoned = true;
+            }
             return self.note(arrival, Verdict::Drop, Reason::Overload);
         };
         if let Some(exchange) = self.exchanges.at(id) {
