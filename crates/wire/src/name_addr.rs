@@ -100,12 +100,13 @@ impl<'a> NameAddr<'a> {
         }
     }
 
-    /// The tags; `None` when a quoted string in the parameters is not closed.
+    /// The tags; `None` when quotes in the parameters are not closed or not around a whole
+    /// value.
     pub(crate) fn tags(&self) -> Option<Tags<'a>> {
         let (mut tag, mut several) = (None, false);
         for param in params::Params::new(self.params, b';') {
-            if let Some(raw @ [b'"', ..]) = param.raw {
-                quoted_end(raw, 0)?;
+            if !param.is_well_quoted() {
+                return None;
             }
             if param.is(b"tag") {
                 several |= tag.is_some();

@@ -13,6 +13,8 @@ pub(crate) struct Param<'a> {
     pub raw_start: usize,
     pub start: usize,
     pub end: usize,
+    /// Whether there is a quote anywhere in it.
+    quotes: bool,
 }
 
 impl<'a> Param<'a> {
@@ -31,6 +33,15 @@ impl<'a> Param<'a> {
 
     pub fn is(&self, name: &[u8]) -> bool {
         self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Whether quotes stand only around a whole value: nobody can then see its end elsewhere.
+    pub fn is_well_quoted(&self) -> bool {
+        let raw = self.raw.unwrap_or_default();
+        !self.quotes
+            || raw.first() == Some(&b'"')
+                && quoted_end(raw, 0) == Some(raw.len())
+                && !self.name.contains(&b'"')
     }
 
     /// Nothing but white space between two delimiters.
@@ -59,7 +70,7 @@ impl<'a> Iterator for Params<'a> {
     fn next(&mut self) -> Option<Param<'a>> {
         let begin = self.at?;
         let bytes = self.bytes;
-        let mut equals = None;
+        let (mut equals, mut quotes) = (None, false);
         let mut at = begin;
         loop {
             at = end_of(bytes, at, |byte| !is_divider(byte));
@@ -74,6 +85,7 @@ impl<'a> Iterator for Params<'a> {
                 }
                 Some(b'=') if equals.is_none() => equals = Some(at),
                 Some(b'"') => {
+                    quotes = true;
                     at = quoted_end(bytes, at).unwrap_or(bytes.len());
                     continue;
                 }
@@ -90,6 +102,7 @@ impl<'a> Iterator for Params<'a> {
             raw_start,
             start,
             end,
+            quotes,
         })
     }
 }
@@ -122,5 +135,20 @@ mod tests {
         let all: Vec<_> = Params::new(b"a=\"x;b=1", b';').collect();
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].value(), b"\"x;b=1");
+        assert!(!all[0].is_well_quoted());
+        for (list, well) in [
+            (&b"a=\"x\""[..], true),
+            (b"a = \"\"", true),
+            (b"a=x", true),
+            (b"a", true),
+            (b"a\"b=1\"", false),
+            (b"a=b\"c\"", false),
+            (b"a=\"b\"c", false),
+            (b"a=\"b\"\"c\"", false),
+            (b"\"a\"=\"b\"", false),
+        ] {
+            let param = Params::new(list, b';').next().unwrap();
+            assert_eq!(param.is_well_quoted(), well, "{}", list.escape_ascii());
+        }
     }
 }

@@ -196,9 +196,13 @@ fn is_scheme(scheme: &[u8]) -> bool {
 fn params_agree(a: &Uri<'_>, b: &Uri<'_>) -> bool {
     const NEVER_IGNORED: [&[u8]; 5] = [b"user", b"ttl", b"method", b"maddr", b"transport"];
     params::Params::new(a.params, b';').filter(|param| !param.is_empty()).all(|param| {
-        match b.param(param.name) {
-            Some(value) => same_escaped_ignoring_case(param.raw.unwrap_or_default(), value),
+        let mut same_name =
+            params::Params::new(b.params, b';').filter(|other| other.is(param.name)).peekable();
+        let value = param.raw.unwrap_or_default();
+        match same_name.peek() {
             None => !NEVER_IGNORED.iter().any(|name| param.is(name)),
+            Some(_) => same_name
+                .any(|other| same_escaped_ignoring_case(value, other.raw.unwrap_or_default())),
         }
     })
 }
@@ -301,6 +305,7 @@ mod tests {
         for (a, b) in [
             ("sip:%61lice@atlanta.com;transport=TCP", "sip:alice@AtLanTa.CoM;Transport=tcp"),
             ("sip:carol@chicago.com", "sip:carol@chicago.com;newparam=5"),
+            ("sip:carol@chicago.com;a=1;a=2", "sip:carol@chicago.com;a=1;a=2"),
             ("sip:carol@chicago.com", "sip:carol@chicago.com;security=on"),
             (
                 "sip:biloxi.com;transport=tcp;method=REGISTER?to=sip:bob%40biloxi.com",

@@ -31,7 +31,8 @@ impl<'a> Via<'a> {
     ///
     /// White space and folds around the slashes, the colon and the parameters are taken. `None`
     /// for another protocol than `SIP/2.0`, a host or port that can't be read, empty parameters
-    /// (one `;` at the very end is forgiven), or a second branch, rport or received.
+    /// (one `;` at the very end is forgiven), quotes that are not closed or not around a whole
+    /// value, or a second branch, rport or received.
     #[must_use]
     pub fn parse(bytes: &'a [u8], offset: u16) -> Option<Self> {
         Self::read(bytes, offset, false)
@@ -93,6 +94,9 @@ impl<'a> Via<'a> {
         while let Some(param) = params.next() {
             if param.name.is_empty() {
                 return param.is_empty() && params.peek().is_none() && param.start > 0;
+            }
+            if !param.is_well_quoted() {
+                return false;
             }
             let end = offset_at(offset, start + param.end);
             let span = Span { start: offset_at(offset, start + param.start), end };
@@ -224,6 +228,9 @@ mod tests {
             "SIP/2.0/UDP h;=x",
             "SIP/2.0/UDP h;branch=a;branch=b",
             "SIP/2.0/UDP h;rport;rport=1",
+            "SIP/2.0/UDP h;branch\"x",
+            "SIP/2.0/UDP h;branch=\"x",
+            "SIP/2.0/UDP h;branch=a\"b\"",
             "SIP/2.0/UDP h (comment)",
         ] {
             assert!(Via::parse(text.as_bytes(), 0).is_none(), "{text}");
