@@ -1,0 +1,3 @@
+pub fn differential(_: &[u8]) -> crate::Verdict {
+    String::new()
+}
