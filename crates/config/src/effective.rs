@@ -13,6 +13,7 @@ use std::time::Duration;
 enum Out {
     Text(String),
     Number(u64),
+    Truth(bool),
     List(Vec<Out>),
     Table(Vec<(&'static str, Out)>),
 }
@@ -22,6 +23,7 @@ impl Serialize for Out {
         match self {
             Out::Text(text) => serializer.serialize_str(text),
             Out::Number(number) => serializer.serialize_u64(*number),
+            Out::Truth(truth) => serializer.serialize_bool(*truth),
             Out::List(list) => {
                 let mut sequence = serializer.serialize_seq(Some(list.len()))?;
                 for element in list {
@@ -112,8 +114,12 @@ fn listen(listen: &Listen) -> Out {
             Out::Table(vec![("certificate", path(certificate)), ("key", path(key))])
         };
         entries.push(("certificates", Out::List(tls.certificates.iter().map(pair).collect())));
-        if let Some(authorities) = &tls.client_certificates {
-            entries.push(("client_certificates", path(authorities)));
+        if let Some(clients) = &tls.client_certificates {
+            let table = Out::Table(vec![
+                ("authorities", path(&clients.authorities)),
+                ("required", Out::Truth(clients.required)),
+            ]);
+            entries.push(("client_certificates", table));
         }
     }
     Out::Table(entries)
@@ -143,21 +149,25 @@ fn trunk(trunk: &Trunk) -> Out {
 
 fn transport(settings: &TransportSettings) -> Out {
     let TransportSettings {
+        backlog,
         connections_per_source,
         handshakes,
         send_queue,
+        send_stall,
         datagrams_per_wakeup,
-        receive_buffer,
-        send_buffer,
+        udp_receive_buffer,
+        udp_send_buffer,
         hand_over_queue,
     } = *settings;
     Out::Table(vec![
+        ("backlog", count(backlog)),
         ("connections_per_source", count(connections_per_source)),
         ("handshakes", count(handshakes)),
         ("send_queue", size(send_queue)),
+        ("send_stall", time(send_stall)),
         ("datagrams_per_wakeup", count(datagrams_per_wakeup)),
-        ("receive_buffer", size(receive_buffer)),
-        ("send_buffer", size(send_buffer)),
+        ("udp_receive_buffer", size(udp_receive_buffer)),
+        ("udp_send_buffer", size(udp_send_buffer)),
         ("hand_over_queue", count(hand_over_queue)),
     ])
 }

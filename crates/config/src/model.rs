@@ -59,9 +59,17 @@ pub struct Listen {
 pub struct TlsFiles {
     /// Certificate chain and key, PEM. The first serves clients that send no known SNI.
     pub certificates: Vec<(PathBuf, PathBuf)>,
-    /// CA certificates, PEM, one of which must have signed a client's certificate. `None`: no
-    /// client certificate is asked for.
-    pub client_certificates: Option<PathBuf>,
+    /// `None`: no client certificate is asked for.
+    pub client_certificates: Option<ClientCertificates>,
+}
+
+/// What a TLS client shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientCertificates {
+    /// CA certificates, PEM, one of which must have signed the client's.
+    pub authorities: PathBuf,
+    /// Whether a client without a certificate is turned away.
+    pub required: bool,
 }
 
 /// A trunk: a carrier's name, hosts and numbers.
@@ -170,21 +178,26 @@ impl LogFormat {
     }
 }
 
-/// Bounds of sockets and connections, per shard.
+/// Bounds of sockets and connections, per shard. What is not here is either a bound of the policy
+/// ([`policy::Capacities::connections`], [`policy::Budgets::handshake`]) or fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TransportSettings {
-    /// Stream connections that one source address may have open.
+    /// Connections that wait in the kernel to be accepted, per listener.
+    pub backlog: usize,
+    /// Stream connections that one source (an IPv4 address, an IPv6 /64) may have open.
     pub connections_per_source: usize,
     /// TLS handshakes at a time.
     pub handshakes: usize,
     /// Bytes that may wait on a connection for a peer that does not read; more closes it.
     pub send_queue: usize,
-    /// Datagrams read per wake-up and socket before timers and the other sockets have their turn.
+    /// How long a peer may take none of the bytes that wait for it.
+    pub send_stall: Duration,
+    /// Datagrams taken from a socket per wake-up before the others have their turn.
     pub datagrams_per_wakeup: usize,
     /// Receive buffer asked from the kernel for each UDP socket, in bytes.
-    pub receive_buffer: usize,
+    pub udp_receive_buffer: usize,
     /// Send buffer asked from the kernel for each UDP socket, in bytes.
-    pub send_buffer: usize,
+    pub udp_send_buffer: usize,
     /// Messages that may wait for another shard; more are dropped and counted.
     pub hand_over_queue: usize,
 }
@@ -192,12 +205,14 @@ pub struct TransportSettings {
 impl Default for TransportSettings {
     fn default() -> Self {
         TransportSettings {
+            backlog: 1_024,
             connections_per_source: 256,
             handshakes: 256,
             send_queue: 256 << 10,
-            datagrams_per_wakeup: 64,
-            receive_buffer: 4 << 20,
-            send_buffer: 4 << 20,
+            send_stall: Duration::from_secs(30),
+            datagrams_per_wakeup: 128,
+            udp_receive_buffer: 8 << 20,
+            udp_send_buffer: 2 << 20,
             hand_over_queue: 4_096,
         }
     }

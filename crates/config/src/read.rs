@@ -1,11 +1,13 @@
 //! The configuration file, key by key.
 
-use crate::model::{Admin, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk};
+use crate::model::{
+    Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
+};
 use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
 use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
 use crate::{check, tls, value};
-use policy::{Budgets, Capacities, Listener, Pbx, Policy, TimerBase};
+use policy::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -189,8 +191,21 @@ fn tls_files(
             pairs.extend(tls::pair(&certificate, &key));
         }
     }
-    let client_certificates = client.and_then(|field| tls::authorities(&field));
+    let client_certificates = client.and_then(|field| client_certificates(&field));
     Some(TlsFiles { certificates: pairs, client_certificates })
+}
+
+/// The file of the authorities, or a table with it and whether a certificate is required.
+fn client_certificates(field: &Field<'_>) -> Option<ClientCertificates> {
+    if !matches!(field.node.kind, Kind::Table(_)) {
+        return Some(ClientCertificates { authorities: tls::authorities(field)?, required: true });
+    }
+    let mut table = field.table()?;
+    let authorities = table.need("authorities", "the PEM file of the CAs that sign for clients");
+    let authorities = authorities.and_then(|field| tls::authorities(&field));
+    let required = table.value("required", value::truth, true);
+    table.finish();
+    Some(ClientCertificates { authorities: authorities?, required })
 }
 
 struct Inside {
@@ -202,6 +217,7 @@ fn inside_table(field: &Field<'_>) -> Option<Inside> {
     let mut table = field.table()?;
     let default = SocketAddr::from(([127, 0, 0, 1], 5080));
     let address = table.value("address", value::address, default);
+    let registration = table.value("registration", value::registration, Default::default());
     let pbx = table.need("pbx", "say where the PBX listens, e.g. pbx: [\"127.0.0.1:5070\"]");
     let pbx = pbx.map(|field| {
         let list = field.list();
@@ -211,22 +227,23 @@ fn inside_table(field: &Field<'_>) -> Option<Inside> {
         if let Some(second) = list.get(1) {
             second.warn(Complaint::new("only the first PBX is used in this version"));
         }
-        list.iter().filter_map(pbx_element).collect()
+        list.iter().filter_map(|field| pbx_element(field, registration)).collect()
     });
     table.finish();
     Some(Inside { address, pbx: pbx? })
 }
 
-/// An address, or a table with the address and how registrations find their way back.
-fn pbx_element(field: &Field<'_>) -> Option<Pbx> {
+/// An address, or a table with the address and how registrations find their way back, where that
+/// differs from what holds for all.
+fn pbx_element(field: &Field<'_>, registration: Registration) -> Option<Pbx> {
     if !matches!(field.node.kind, Kind::Table(_)) {
         let address = field.parse(value::address)?;
-        return Some(Pbx { address, registration: policy::Registration::default() });
+        return Some(Pbx { address, registration });
     }
     let mut table = field.table()?;
     let address = table.need("address", "e.g. address: \"127.0.0.1:5070\"");
     let address = address.and_then(|field| field.parse(value::address));
-    let registration = table.value("registration", value::registration, Default::default());
+    let registration = table.value("registration", value::registration, registration);
     table.finish();
     Some(Pbx { address: address?, registration })
 }
@@ -306,23 +323,30 @@ fn transport_table(table: &mut Table<'_>) -> TransportSettings {
         return default;
     };
     let mut count = |name, most, default| table.count(name, 1..=most, default);
+    let backlog = count("backlog", 65_535, default.backlog);
     let connections_per_source =
         count("connections_per_source", 1 << 20, default.connections_per_source);
     let handshakes = count("handshakes", 1 << 16, default.handshakes);
     let datagrams_per_wakeup = count("datagrams_per_wakeup", 4_096, default.datagrams_per_wakeup);
     let hand_over_queue = count("hand_over_queue", 1 << 20, default.hand_over_queue);
-    let mut size = |name, least, default| table.size(name, least..=1 << 30, default);
-    let settings = TransportSettings {
+    let mut size = |name, default| table.size(name, 64 << 10..=1 << 30, default);
+    let send_queue = size("send_queue", default.send_queue);
+    let udp_receive_buffer = size("udp_receive_buffer", default.udp_receive_buffer);
+    let udp_send_buffer = size("udp_send_buffer", default.udp_send_buffer);
+    let bounds = DURATION_MIN..=DURATION_MAX;
+    let send_stall = table.duration("send_stall", bounds, default.send_stall);
+    table.finish();
+    TransportSettings {
+        backlog,
         connections_per_source,
         handshakes,
-        send_queue: size("send_queue", 64 << 10, default.send_queue),
+        send_queue,
+        send_stall,
         datagrams_per_wakeup,
-        receive_buffer: size("receive_buffer", 64 << 10, default.receive_buffer),
-        send_buffer: size("send_buffer", 64 << 10, default.send_buffer),
+        udp_receive_buffer,
+        udp_send_buffer,
         hand_over_queue,
-    };
-    table.finish();
-    settings
+    }
 }
 
 /// The part of the policy that may stand in a file of its own.

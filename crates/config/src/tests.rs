@@ -59,7 +59,7 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = certificate(directory.path(), "one");
     let other = "version: 1\n\
-        listen: [{ transport: tls, address: \"[::]:5061\", certificate: CERT, key: KEY, client_certificates: CERT }]\n\
+        listen: [{ transport: tls, address: \"[::]:5061\", certificate: CERT, key: KEY, client_certificates: { authorities: CERT, required: false } }]\n\
         inside: { address: \"[::1]:6000\", pbx: [{ address: \"[::1]:5070\", registration: path }] }\n\
         trunks: [{ name: carrier, hosts: [sip.carrier.example], dids: [0049123456xx, 4940123456] }]\n\
         admin: off\n\
@@ -67,7 +67,7 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
         log: { format: json, level: \"warn,transport=debug\" }\n\
         state_dir: state\n\
         drain_timeout: 1500ms\n\
-        transport: { send_queue: 100kB, handshakes: 7 }\n\
+        transport: { send_stall: 7s, send_queue: 100kB, handshakes: 7 }\n\
         policy: { source_header: off, timers: { t1: 5ms, t2: 40ms, t4: 50ms, timer_c: 2s }, limits: { body_bytes: 0 }, \
           capacities: { retained_bytes: 1.5GiB }, budgets: { idle: 1h30m } }\n"
         .replace("CERT", certificate.to_str().unwrap())

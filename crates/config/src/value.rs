@@ -222,6 +222,11 @@ pub(crate) fn registration(text: &str) -> Result<Registration, Complaint> {
     )
 }
 
+/// `true` or `false`.
+pub(crate) fn truth(text: &str) -> Result<bool, Complaint> {
+    one_of(text, "truth value", &[("true", true), ("false", false)])
+}
+
 /// A word of a closed list.
 pub(crate) fn one_of<T: Copy>(
     text: &str,

@@ -1,1 +1,24 @@
-//! telemetry
+//! What the edge says about itself: metrics and logs.
+//!
+//! # Contract
+//!
+//! - The one place that spells metric names ([`CATALOGUE`]); no other crate sees `prometheus`.
+//! - Counting a decision ([`ShardMetrics::on_event`]) takes one store into an array that only one
+//!   shard writes: no lock, no hash, no allocation. Shards are added up when somebody scrapes.
+//! - No label holds an address, an AOR or a Call-ID: label values come from closed lists.
+//! - Logs obey the law in [`log`].
+//!
+//! It does not serve HTTP, and it does not know the transports' counters by name beforehand: who
+//! assembles the process brings them along ([`Telemetry::watch_transport`]).
+
+mod catalogue;
+pub mod log;
+mod scrape;
+mod shard;
+
+#[cfg(test)]
+mod tests;
+
+pub use catalogue::{CATALOGUE, Definition, Kind};
+pub use scrape::{Reload, Telemetry, TransportCounters};
+pub use shard::{HandOver, ShardMetrics};

@@ -1,0 +1,66 @@
+//! Every metric there is.
+
+/// How a metric behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+}
+
+/// A metric's name and meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Definition {
+    /// Full name.
+    pub name: &'static str,
+    /// Counter or gauge.
+    pub kind: Kind,
+    /// Names of its labels, in order.
+    pub labels: &'static [&'static str],
+    /// One line for people.
+    pub help: &'static str,
+}
+
+macro_rules! catalogue {
+    ($($constant:ident: $kind:ident $name:literal [$($label:literal),*] $help:literal;)*) => {
+        $(pub(crate) const $constant: Definition = Definition {
+            name: concat!("ringfence_", $name),
+            kind: Kind::$kind,
+            labels: &[$($label),*],
+            help: $help,
+        };)*
+        /// All metrics, in the order of a scrape.
+        pub const CATALOGUE: &[Definition] = &[$($constant),*];
+    };
+}
+
+catalogue! {
+    BUILD_INFO: Gauge "build_info" ["version"] "Always 1; the version in its label.";
+    DRAINING: Gauge "draining" [] "1 while the edge takes no new calls.";
+    DRIVER_INPUTS: Counter "driver_inputs_total" []
+        "Stimuli given to the engines.";
+    DRIVER_WAKEUPS: Counter "driver_wakeups_total" []
+        "Times a shard woke up; inputs per wake-up tell how busy it is.";
+    HAND_OVERS: Counter "hand_overs_total" ["result"]
+        "Messages given to the shard that owns them; dropped ones met a full queue.";
+    INSIDE_REQUESTS: Counter "inside_requests_total" ["method", "verdict", "reason"]
+        "Requests from the PBX, by what became of them.";
+    LEARNED: Counter "learned_total" ["result"]
+        "Facts told to other shards; dropped ones met a full queue.";
+    PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX answered last; by its place in the configuration.";
+    RELOADS: Counter "reloads_total" ["result"] "Readings of the configuration while running.";
+    REQUESTS: Counter "requests_total" ["transport", "method", "verdict", "reason"]
+        "Requests, keep-alives and unreadable messages from outside, by what became of them.";
+    RESPONSES: Counter "responses_total" ["side", "class", "verdict", "reason"]
+        "Responses by the side they came from and what became of them.";
+    SHARDS: Gauge "shards" [] "Shards that run.";
+    TABLE_CAPACITY: Gauge "table_capacity" ["table"] "Bound of a table, all shards together.";
+    TABLE_ENTRIES: Gauge "table_entries" ["table"] "Entries of a table, all shards together.";
+    TABLE_EVICTIONS: Counter "table_evictions_total" ["table"]
+        "Entries pushed out because the table was full.";
+    TIMERS: Gauge "timers" [] "Deadlines waiting.";
+    TRANSACTIONS: Gauge "transactions" ["side"] "Transactions alive, by the side of their peer.";
+    TRANSPORT: Counter "transport_total" ["event"] "What the sockets have seen, by kind of event.";
+    UNANSWERED: Gauge "unanswered" [] "Requests in passage that have no final response yet.";
+}

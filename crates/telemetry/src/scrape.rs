@@ -1,0 +1,251 @@
+//! From the shards' counters to the text that Prometheus reads.
+
+use crate::catalogue::{self, CATALOGUE, Definition, Kind};
+use crate::shard::{CLASSES, Cell, REASONS, SIDES, ShardMetrics, TABLES, TRANSPORTS, VERDICTS};
+use policy::Reason;
+use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{Encoder, TextEncoder};
+use proxy::Event;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Gives each counter of a shard's sockets, by name, to the function it is called with.
+pub type TransportCounters = Box<dyn Fn(&mut dyn FnMut(&'static str, u64)) + Send>;
+
+/// How a reload ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reload {
+    /// The new configuration is in use.
+    Applied,
+    /// It has errors; the old one stays.
+    Refused,
+}
+
+/// The metrics of the process.
+pub struct Telemetry {
+    version: &'static str,
+    pbxs: AtomicU64,
+    shards: Vec<Arc<ShardMetrics>>,
+    transports: Mutex<Vec<TransportCounters>>,
+    reloads: [AtomicU64; 2],
+    draining: AtomicBool,
+}
+
+impl fmt::Debug for Telemetry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Telemetry").field("shards", &self.shards.len()).finish_non_exhaustive()
+    }
+}
+
+impl Telemetry {
+    /// For `shards` shards and `pbxs` PBXs; `version` is the binary's.
+    #[must_use]
+    pub fn new(version: &'static str, shards: u8, pbxs: usize) -> Self {
+        Telemetry {
+            version,
+            pbxs: AtomicU64::new(pbxs as u64),
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+            transports: Mutex::default(),
+            reloads: Default::default(),
+            draining: AtomicBool::new(false),
+        }
+    }
+
+    /// The numbers of each shard, in their order.
+    #[must_use]
+    pub fn shards(&self) -> &[Arc<ShardMetrics>] {
+        &self.shards
+    }
+
+    /// Adds a shard's socket counters to what a scrape shows.
+    pub fn watch_transport(&self, counters: TransportCounters) {
+        self.transports.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
+    }
+
+    /// Counts a reload; when it was applied there are now `pbxs` PBXs.
+    pub fn on_reload(&self, result: Reload, pbxs: usize) {
+        self.reloads[result as usize].fetch_add(1, Relaxed);
+        if result == Reload::Applied {
+            self.pbxs.store(pbxs as u64, Relaxed);
+        }
+    }
+
+    /// From now on the edge drains.
+    pub fn on_drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// Whether every shard has heard from the PBX last, or has no reason to doubt it.
+    #[must_use]
+    pub fn is_pbx_up(&self) -> bool {
+        self.shards.iter().all(|shard| shard.pbx_up.load(Relaxed))
+    }
+
+    /// All metrics in Prometheus' text format.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let families: Vec<MetricFamily> =
+            CATALOGUE.iter().filter_map(|definition| self.family(definition)).collect();
+        let mut text = Vec::with_capacity(16 << 10);
+        // Writing into memory fails only for a family without metrics, and those are left out.
+        let _ = TextEncoder::new().encode(&families, &mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
+    fn family(&self, definition: &Definition) -> Option<MetricFamily> {
+        let mut family = Family { definition, metrics: Vec::new() };
+        let sum = |cell: fn(&ShardMetrics) -> &Cell| self.sum(cell);
+        match *definition {
+            catalogue::BUILD_INFO => family.push(&[self.version], 1),
+            catalogue::DRAINING => family.push(&[], self.draining.load(Relaxed).into()),
+            catalogue::SHARDS => family.push(&[], self.shards.len() as u64),
+            catalogue::DRIVER_INPUTS => family.push(&[], sum(|shard| &shard.inputs)),
+            catalogue::DRIVER_WAKEUPS => family.push(&[], sum(|shard| &shard.wakeups)),
+            catalogue::TIMERS => family.push(&[], sum(|shard| &shard.timers)),
+            catalogue::UNANSWERED => family.push(&[], sum(|shard| &shard.unanswered)),
+            catalogue::HAND_OVERS => {
+                family.push(&["sent"], sum(|shard| &shard.hand_overs[0]));
+                family.push(&["dropped"], sum(|shard| &shard.hand_overs[1]));
+            }
+            catalogue::LEARNED => {
+                family.push(&["sent"], sum(|shard| &shard.learned[0]));
+                family.push(&["dropped"], sum(|shard| &shard.learned[1]));
+            }
+            catalogue::RELOADS => {
+                family.push(&["applied"], self.reloads[0].load(Relaxed));
+                family.push(&["refused"], self.reloads[1].load(Relaxed));
+            }
+            catalogue::PBX_UP => self.pbx_up(&mut family),
+            catalogue::TRANSACTIONS => {
+                // Each exchange is a server transaction on one side and a client one on the other.
+                let exchanges = sum(|shard| &shard.tables[0].entries);
+                SIDES.iter().for_each(|side| family.push(&[side], exchanges));
+            }
+            catalogue::TABLE_ENTRIES => self.tables(&mut family, |table| &table.entries),
+            catalogue::TABLE_CAPACITY => self.tables(&mut family, |table| &table.capacity),
+            catalogue::TABLE_EVICTIONS => self.tables(&mut family, |table| &table.evictions),
+            catalogue::REQUESTS => {
+                let rows = pairs(&TRANSPORTS, &Event::METHODS);
+                self.decisions(&mut family, &rows, |shard| &shard.requests);
+            }
+            catalogue::INSIDE_REQUESTS => {
+                let rows: Vec<_> = Event::METHODS.iter().map(|method| vec![*method]).collect();
+                self.decisions(&mut family, &rows, |shard| &shard.inside_requests);
+            }
+            catalogue::RESPONSES => {
+                let rows = pairs(&SIDES, &CLASSES);
+                self.decisions(&mut family, &rows, |shard| &shard.responses);
+            }
+            catalogue::TRANSPORT => self.transport(&mut family),
+            _ => {}
+        }
+        family.finish()
+    }
+
+    fn sum(&self, cell: fn(&ShardMetrics) -> &Cell) -> u64 {
+        self.shards.iter().map(|shard| cell(shard).value()).sum()
+    }
+
+    fn pbx_up(&self, family: &mut Family<'_>) {
+        // Only the first is used in this version; the others are not asked.
+        if self.pbxs.load(Relaxed) > 0 {
+            family.push(&["0"], self.is_pbx_up().into());
+        }
+    }
+
+    fn tables(&self, family: &mut Family<'_>, cell: fn(&crate::shard::TableCells) -> &Cell) {
+        for (index, name) in TABLES.iter().enumerate() {
+            let value = self.shards.iter().map(|shard| cell(&shard.tables[index]).value()).sum();
+            family.push(&[name], value);
+        }
+    }
+
+    /// A `[row][verdict][reason]` array; cells that are 0 are left out.
+    fn decisions(
+        &self,
+        family: &mut Family<'_>,
+        rows: &[Vec<&str>],
+        cells: fn(&ShardMetrics) -> &[Cell],
+    ) {
+        for (row, labels) in rows.iter().enumerate() {
+            for (verdict_index, verdict) in VERDICTS.iter().enumerate() {
+                for (reason_index, reason) in Reason::ALL.iter().enumerate() {
+                    let at = (row * VERDICTS.len() + verdict_index) * REASONS + reason_index;
+                    let cell = |shard: &Arc<ShardMetrics>| cells(shard).get(at).map(Cell::value);
+                    let value: u64 = self.shards.iter().filter_map(cell).sum();
+                    if value > 0 {
+                        let mut labels = labels.clone();
+                        labels.extend([verdict, reason.as_str()]);
+                        family.push(&labels, value);
+                    }
+                }
+            }
+        }
+    }
+
+    fn transport(&self, family: &mut Family<'_>) {
+        let mut sums: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let transports = self.transports.lock().unwrap_or_else(PoisonError::into_inner);
+        for counters in transports.iter() {
+            counters(&mut |name, value| *sums.entry(name).or_default() += value);
+        }
+        for (name, value) in sums {
+            family.push(&[name], value);
+        }
+    }
+}
+
+/// All combinations of two label values.
+fn pairs(first: &[&'static str], second: &[&'static str]) -> Vec<Vec<&'static str>> {
+    first.iter().flat_map(|a| second.iter().map(move |b| vec![*a, *b])).collect()
+}
+
+/// A family being filled.
+struct Family<'d> {
+    definition: &'d Definition,
+    metrics: Vec<Metric>,
+}
+
+impl Family<'_> {
+    fn push(&mut self, values: &[&str], value: u64) {
+        let label = |(name, value): (&&str, &&str)| {
+            let mut pair = LabelPair::default();
+            pair.set_name((*name).to_owned());
+            pair.set_value((*value).to_owned());
+            pair
+        };
+        let mut metric = Metric::default();
+        metric.set_label(self.definition.labels.iter().zip(values).map(label).collect());
+        match self.definition.kind {
+            Kind::Counter => {
+                let mut counter = Counter::default();
+                counter.set_value(value as f64);
+                metric.set_counter(counter);
+            }
+            Kind::Gauge => {
+                let mut gauge = Gauge::default();
+                gauge.set_value(value as f64);
+                metric.set_gauge(gauge);
+            }
+        }
+        self.metrics.push(metric);
+    }
+
+    /// `None` when nothing was pushed: a family needs a metric.
+    fn finish(self) -> Option<MetricFamily> {
+        if self.metrics.is_empty() {
+            return None;
+        }
+        let mut family = MetricFamily::default();
+        family.set_name(self.definition.name.to_owned());
+        family.set_help(self.definition.help.to_owned());
+        family.set_field_type(match self.definition.kind {
+            Kind::Counter => MetricType::COUNTER,
+            Kind::Gauge => MetricType::GAUGE,
+        });
+        family.set_metric(self.metrics);
+        Some(family)
+    }
+}

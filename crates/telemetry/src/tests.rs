@@ -1,0 +1,152 @@
+//! The catalogue against its record, and counting against what a scrape says.
+
+use crate::shard::{REASONS, TABLES};
+use crate::{CATALOGUE, HandOver, Reload, Telemetry};
+use policy::Reason;
+use proxy::{Event, Snapshot, Table, Verdict};
+use std::fmt::Write as _;
+use std::path::Path;
+use wire::{Flow, Side, Transport};
+
+fn event(side: Side, transport: Transport, method: u8, status: u16, verdict: Verdict) -> Event {
+    let address = "192.0.2.1:5060".parse().unwrap();
+    let flow = Flow { transport, local: address, remote: address, connection: None };
+    Event { side, flow, method, status, verdict, reason: Reason::Clean, detail: "" }
+}
+
+/// A process in which everything has happened.
+fn busy() -> Telemetry {
+    let telemetry = Telemetry::new("1.2.3", 2, 1);
+    for (index, shard) in telemetry.shards().iter().enumerate() {
+        let invite = 4;
+        shard.on_event(&event(Side::Outside, Transport::Tls, invite, 0, Verdict::Forward));
+        shard.on_event(&event(Side::Outside, Transport::Udp, 15, 0, Verdict::Drop));
+        shard.on_event(&event(Side::Inside, Transport::Udp, 7, 0, Verdict::Reject(430)));
+        shard.on_event(&event(Side::Inside, Transport::Udp, invite, 486, Verdict::Forward));
+        let table = Table { entries: 3, capacity: 10, evictions: 1 };
+        shard.on_snapshot(&Snapshot {
+            exchanges: table,
+            unanswered: 2,
+            pbx_up: true,
+            timers: index + 1,
+            ..Snapshot::default()
+        });
+        shard.on_wakeup(5);
+        shard.on_hand_over(HandOver::Sent);
+        shard.on_learned(HandOver::Dropped);
+    }
+    telemetry.watch_transport(Box::new(|visit| visit("udp_received", 7)));
+    telemetry.watch_transport(Box::new(|visit| visit("udp_received", 1)));
+    telemetry.on_reload(Reload::Applied, 1);
+    telemetry.on_drain();
+    telemetry
+}
+
+#[test]
+fn shards_are_added_up() {
+    let text = busy().render();
+    for line in [
+        "ringfence_build_info{version=\"1.2.3\"} 1",
+        "ringfence_draining 1",
+        "ringfence_driver_inputs_total 10",
+        "ringfence_driver_wakeups_total 2",
+        "ringfence_hand_overs_total{result=\"sent\"} 2",
+        "ringfence_hand_overs_total{result=\"dropped\"} 0",
+        "ringfence_inside_requests_total{method=\"OPTIONS\",verdict=\"reject\",reason=\"clean\"} 2",
+        "ringfence_learned_total{result=\"dropped\"} 2",
+        "ringfence_pbx_up{pbx=\"0\"} 1",
+        "ringfence_reloads_total{result=\"applied\"} 1",
+        "ringfence_requests_total{transport=\"tls\",method=\"INVITE\",verdict=\"forward\",reason=\"clean\"} 2",
+        "ringfence_requests_total{transport=\"udp\",method=\"none\",verdict=\"drop\",reason=\"clean\"} 2",
+        "ringfence_responses_total{side=\"inside\",class=\"4xx\",verdict=\"forward\",reason=\"clean\"} 2",
+        "ringfence_shards 2",
+        "ringfence_table_capacity{table=\"exchanges\"} 20",
+        "ringfence_table_entries{table=\"exchanges\"} 6",
+        "ringfence_table_evictions_total{table=\"exchanges\"} 2",
+        "ringfence_timers 3",
+        "ringfence_transactions{side=\"inside\"} 6",
+        "ringfence_transport_total{event=\"udp_received\"} 8",
+        "ringfence_unanswered 4",
+    ] {
+        assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
+    }
+}
+
+#[test]
+fn one_shard_without_its_pbx_is_told() {
+    let telemetry = busy();
+    telemetry.shards()[1].on_snapshot(&Snapshot::default());
+    assert!(!telemetry.is_pbx_up());
+    assert!(telemetry.render().contains("ringfence_pbx_up{pbx=\"0\"} 0\n"));
+}
+
+/// Names, types and labels are what dashboards and alerts are made of. `BLESS=1` rewrites.
+#[test]
+fn the_catalogue_is_as_recorded_and_a_scrape_shows_all_of_it() {
+    let mut said = String::new();
+    for metric in CATALOGUE {
+        let labels = metric.labels.join(",");
+        let _ = writeln!(said, "{} {:?} {{{labels}}} {}", metric.name, metric.kind, metric.help);
+    }
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/catalogue.txt");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(&golden, &said).unwrap();
+    }
+    let recorded = std::fs::read_to_string(&golden).unwrap_or_default();
+    assert_eq!(said, recorded, "BLESS=1 rewrites what is recorded");
+
+    let text = busy().render();
+    for metric in CATALOGUE {
+        let kind = format!("{:?}", metric.kind).to_lowercase();
+        assert!(text.contains(&format!("# TYPE {} {kind}\n", metric.name)), "{}", metric.name);
+    }
+    assert_eq!(text.matches("# TYPE ").count(), CATALOGUE.len());
+}
+
+#[test]
+fn names_are_sorted_and_end_as_their_kind_wants() {
+    for metric in CATALOGUE {
+        assert_eq!(metric.name.ends_with("_total"), metric.kind == crate::Kind::Counter);
+        assert!(metric.name.starts_with("ringfence_"));
+    }
+    assert!(CATALOGUE.windows(2).all(|pair| pair[0].name < pair[1].name));
+}
+
+/// The arrays are indexed by discriminants: they must be the places in the lists of words.
+#[test]
+fn enums_and_lists_of_words_agree() {
+    for (index, reason) in Reason::ALL.iter().enumerate() {
+        assert_eq!(*reason as usize, index, "{reason:?}");
+    }
+    assert_eq!(Reason::ALL.len(), REASONS);
+    assert_eq!(Event::METHODS.last(), Some(&"none"));
+    assert_eq!(TABLES.len(), 5);
+}
+
+#[test]
+fn every_decision_has_a_cell() {
+    let telemetry = Telemetry::new("0", 1, 1);
+    let shard = &telemetry.shards()[0];
+    let mut events = 0;
+    for side in [Side::Outside, Side::Inside] {
+        for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+            for method in 0..=u8::MAX {
+                for status in [0, 100, 200, 302, 404, 503, 603, 699, 999] {
+                    let mut event = event(side, transport, method, status, Verdict::Drop);
+                    event.reason = Reason::KeepAlive;
+                    shard.on_event(&event);
+                    events += 1;
+                }
+            }
+        }
+    }
+    let counted: u64 = [&shard.requests, &shard.inside_requests, &shard.responses]
+        .iter()
+        .flat_map(|cells| cells.iter())
+        .map(crate::shard::Cell::value)
+        .sum();
+    assert_eq!(counted, events);
+    for method in Event::METHODS {
+        assert!(telemetry.render().contains(&format!("method=\"{method}\"")), "{method}");
+    }
+}
