@@ -70,6 +70,20 @@ impl Config {
     /// The whole configuration, defaults included, as YAML.
     #[must_use]
     pub fn to_yaml(&self) -> String {
+        // Writing into a string cannot fail, and the tree holds nothing that YAML cannot.
+        serde_saphyr::to_string(&self.tree()).unwrap_or_default()
+    }
+
+    /// Every single setting, by its YAML path and in the order of [`Config::to_yaml`]; for
+    /// comparing two configurations.
+    #[must_use]
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let mut flat = Vec::new();
+        flatten(String::new(), &self.tree(), &mut flat);
+        flat
+    }
+
+    fn tree(&self) -> Out {
         let admin = match &self.admin {
             None => text("off"),
             Some(admin) => Out::Table(vec![
@@ -81,7 +95,7 @@ impl Config {
             ("format", text(self.log.format.as_str())),
             ("level", text(&self.log.level)),
         ]);
-        let root = Out::Table(vec![
+        Out::Table(vec![
             ("version", Out::Number(VERSION)),
             ("listen", Out::List(self.listen.iter().map(listen).collect())),
             ("inside", inside(&self.policy)),
@@ -95,9 +109,26 @@ impl Config {
             ("drain_timeout", time(self.drain_timeout)),
             ("transport", transport(&self.transport)),
             ("policy", rules(&self.policy)),
-        ]);
-        // Writing into a string cannot fail, and the tree holds nothing that YAML cannot.
-        serde_saphyr::to_string(&root).unwrap_or_default()
+        ])
+    }
+}
+
+fn flatten(path: String, node: &Out, flat: &mut Vec<(String, String)>) {
+    match node {
+        Out::Text(text) => flat.push((path, text.clone())),
+        Out::Number(number) => flat.push((path, number.to_string())),
+        Out::Truth(truth) => flat.push((path, truth.to_string())),
+        Out::List(list) => {
+            for (index, element) in list.iter().enumerate() {
+                flatten(format!("{path}[{index}]"), element, flat);
+            }
+        }
+        Out::Table(entries) => {
+            for (key, value) in entries {
+                let dot = if path.is_empty() { "" } else { "." };
+                flatten(format!("{path}{dot}{key}"), value, flat);
+            }
+        }
     }
 }
 

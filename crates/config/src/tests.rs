@@ -267,6 +267,22 @@ fn aliases_serve_as_in_any_yaml() {
 }
 
 #[test]
+fn settings_tell_every_path_with_its_value() {
+    let text = "version: 1\nlisten: [{ transport: udp, address: \"127.0.0.1:5060\" }]\n\
+        inside: { pbx: [\"127.0.0.1:5070\"] }\npolicy: { timers: { t1: 1s } }\n";
+    let settings = read(text).unwrap().config.settings();
+    for (path, value) in [
+        ("listen[0].address", "127.0.0.1:5060"),
+        ("inside.pbx[0].registration", "contact-token"),
+        ("policy.timers.t1", "1s"),
+        ("policy.capacities.retained_bytes", "1GiB"),
+        ("shards", "1"),
+    ] {
+        assert!(settings.iter().any(|(p, v)| p == path && v == value), "{path}: {settings:?}");
+    }
+}
+
+#[test]
 fn problems_are_machine_readable() {
     let invalid = read("version: 1\nlisten: []\ninside: { pbx: [\"x\"] }\n").unwrap_err();
     let json = serde_json::to_value(&invalid.problems[0]).unwrap();

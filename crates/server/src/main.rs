@@ -1,2 +1,29 @@
-//! The binary `ringfence`: assembly only.
-fn main() {}
+//! The binary `ringfence`: assembly only. It reads the configuration, binds the sockets, gives
+//! each shard a thread with an engine and a transport, and passes on what operators say by signals,
+//! the service manager and the admin listener.
+
+mod admin;
+mod check;
+mod cli;
+mod clock;
+mod control;
+mod driver;
+mod mesh;
+mod reload;
+mod run;
+mod sockets;
+
+use clap::Parser;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // clap ends the process with 2 when it does not understand the command line.
+    match cli::Cli::parse().command {
+        cli::Command::Run { config } => run::run(&config),
+        cli::Command::Check { config, print_effective, json } => {
+            check::check(&config, print_effective, json)
+        }
+        cli::Command::Completions { shell } => cli::completions(shell),
+        cli::Command::Man => cli::man(),
+    }
+}

@@ -1,0 +1,175 @@
+//! The command line.
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Where the configuration is looked for.
+const DEFAULT_CONFIG: &str = "/etc/ringfence/ringfence.yaml";
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All well.
+    Ok = 0,
+    /// The configuration has errors.
+    Config = 1,
+    /// A socket could not be had.
+    Bind = 3,
+    /// Something that should not happen did: a shard ended, the system refused.
+    Failed = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(exit as u8)
+    }
+}
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  all well; for `run`: ended by a signal after draining
+  1  the configuration has errors; each is printed with file, line and a hint
+  2  the command line was not understood
+  3  a socket could not be bound: the address is taken, not ours, or not permitted
+  4  a failure while running; the log says which";
+
+/// A SIP edge in front of Asterisk
+///
+/// Ringfence stands on the public address; the PBX listens behind it on localhost. Phones register
+/// and call through it; what is not clean stays outside.
+#[derive(Debug, Parser)]
+#[command(name = "ringfence", version, after_help = EXIT_CODES, after_long_help = concat_help())]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+fn concat_help() -> String {
+    format!(
+        "\
+First steps:
+  1. Bind the PBX to localhost: in pjsip.conf, bind=127.0.0.1:5070
+  2. Write {DEFAULT_CONFIG}:
+
+       version: 1
+       listen:
+         - {{ transport: udp, address: \"0.0.0.0:5060\" }}
+       inside:
+         pbx: [\"127.0.0.1:5070\"]
+
+  3. ringfence check && ringfence run
+
+{EXIT_CODES}"
+    )
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Start the edge, in the foreground
+    ///
+    /// SIGHUP reads the configuration again: what can change while running does, what needs a
+    /// restart is named in the log, and a file with errors changes nothing.
+    ///
+    /// SIGTERM and SIGINT drain: new calls get 503 with Retry-After, what is in passage ends, and
+    /// after `drain_timeout` at the latest so does the process. A second signal ends it at once.
+    ///
+    /// Under systemd it tells when it is ready, reloads and stops, and feeds the watchdog.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+    },
+    /// Read the configuration and say everything that is wrong with it
+    ///
+    /// Every error and warning is printed with file, line, column, the path of the key, and a hint.
+    /// Files that the configuration names (certificates, keys, the policy) are read, too.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// Print every setting with the value in effect, defaults included, as YAML
+        #[arg(long)]
+        print_effective: bool,
+        /// Print the result as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell
+    #[command(after_help = "Examples:
+  ringfence completions bash > /etc/bash_completion.d/ringfence
+  ringfence completions zsh > ~/.zfunc/_ringfence")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    #[command(after_help = "Examples:
+  ringfence man | man -l -
+  ringfence man > /usr/local/share/man/man1/ringfence.1")]
+    Man,
+}
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  ringfence run                                  what the service does
+  ringfence run --config config/demo.yaml        on loopback, without root
+  kill -HUP $(pidof ringfence)                   read the configuration again
+  curl -s http://127.0.0.1:9060/metrics          what it sees
+
+Exit codes: 0 ended by a signal; 1 configuration error; 2 usage; 3 could not bind; 4 failure";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  ringfence check                                before a reload or restart
+  ringfence check --print-effective              every setting there is, with its value
+  ringfence check --json | jq '.problems[]'      for scripts
+
+Exit codes: 0 usable (warnings are printed); 1 it has errors; 2 usage";
+
+/// Prints a completion script.
+pub(crate) fn completions(shell: Shell) -> ExitCode {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "ringfence", &mut script);
+    print(&script)
+}
+
+/// Prints the manual page.
+pub(crate) fn man() -> ExitCode {
+    let mut page = Vec::new();
+    match clap_mangen::Man::new(Cli::command()).render(&mut page) {
+        Ok(()) => print(&page),
+        Err(_) => Exit::Failed.into(),
+    }
+}
+
+/// To standard output; a reader that has gone is no fault.
+pub(crate) fn print(bytes: &[u8]) -> ExitCode {
+    match io::stdout().lock().write_all(bytes) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),
+        _ => Exit::Ok.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_and_check_look_in_the_same_place() {
+        let config = |words: [&str; 2]| match Cli::parse_from(words).command {
+            Command::Run { config } | Command::Check { config, .. } => config,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(config(["ringfence", "run"]), config(["ringfence", "check"]));
+    }
+}

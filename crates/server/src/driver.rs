@@ -1,0 +1,226 @@
+//! One shard: an engine, its sockets, and the loop between them.
+//!
+//! A wake-up is: read the clock once; give the engine what came, up to the budgets of the mailbox
+//! and of the transport; after each stimulus fetch all outputs; let due deadlines fire; flush the
+//! sockets; publish the counters. Nothing in here waits but the one `select!` at its top.
+
+use crate::clock::Clock;
+use crate::mesh::{Letter, Mailbox, Mesh, Order};
+use policy::{Policy, Time};
+use proxy::{Engine, Input, Output};
+use std::sync::Arc;
+use std::time::Duration;
+use telemetry::{HandOver, ShardMetrics};
+use tokio::sync::mpsc;
+use transport::{Settings, Shard, Sockets};
+
+/// Letters of other shards taken per wake-up, before the sockets have their turn.
+const LETTERS_PER_WAKEUP: usize = 64;
+/// How old the published sizes of tables may be while something happens.
+const PUBLISH_EVERY: Duration = Duration::from_millis(100);
+
+/// What a shard's thread starts from.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) sockets: Sockets,
+    pub(crate) settings: Settings,
+    pub(crate) policy: Arc<Policy>,
+    pub(crate) shards: u8,
+    pub(crate) secret: [u8; 32],
+    pub(crate) seed: [u8; 32],
+    pub(crate) clock: Clock,
+    pub(crate) mesh: Mesh,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) telemetry: Arc<telemetry::Telemetry>,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    /// Told once, when the shard is ready to serve.
+    pub(crate) ready: mpsc::Sender<std::io::Result<()>>,
+}
+
+/// Runs a shard on the calling thread until it is ordered to stop.
+pub(crate) fn run(seat: Seat) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
+    let ready = seat.ready.clone();
+    let served = runtime.and_then(|runtime| {
+        runtime.block_on(async {
+            let driver = Driver::new(seat)?;
+            driver.serve().await;
+            Ok(())
+        })
+    });
+    if let Err(error) = served {
+        // Only the start can fail; the control thread waits for it.
+        let _ = ready.try_send(Err(error));
+    }
+}
+
+struct Driver {
+    engine: Engine,
+    sockets: Shard,
+    clock: Clock,
+    mesh: Mesh,
+    mailbox: Mailbox,
+    metrics: Arc<ShardMetrics>,
+    published: Time,
+    stale: bool,
+    draining: bool,
+    stopping: bool,
+}
+
+impl Driver {
+    fn new(seat: Seat) -> std::io::Result<Self> {
+        let now = seat.clock.now();
+        let shard = seat.sockets.shard();
+        let sockets = Shard::new(&seat.settings, seat.sockets)?;
+        let counters = sockets.counters().clone();
+        seat.telemetry.watch_transport(Box::new(move |visit| counters.each(visit)));
+        let engine = Engine::new(seat.policy, shard, seat.shards, seat.secret, seat.seed);
+        seat.metrics.on_snapshot(&engine.snapshot());
+        let _ = seat.ready.try_send(Ok(()));
+        Ok(Driver {
+            engine,
+            sockets,
+            clock: seat.clock,
+            mesh: seat.mesh,
+            mailbox: seat.mailbox,
+            metrics: seat.metrics,
+            published: now,
+            stale: false,
+            draining: false,
+            stopping: false,
+        })
+    }
+
+    async fn serve(mut self) {
+        let sleep = tokio::time::sleep_until(self.clock.instant(Time::FOREVER));
+        tokio::pin!(sleep);
+        let mut armed = Time::FOREVER;
+        while !self.stopping {
+            let due = self.due();
+            if due < armed {
+                // A later deadline leaves the timer as it is: an early wake-up is cheaper than
+                // moving the timer with every message.
+                sleep.as_mut().reset(self.clock.instant(due));
+                armed = due;
+            }
+            let mut letter = None;
+            let mut order = None;
+            // In no fixed order: a busy neighbour must not keep the sockets waiting.
+            tokio::select! {
+                some = self.mailbox.orders.recv() => order = some.or(Some(Order::Stop)),
+                () = &mut sleep, if armed < Time::FOREVER => armed = Time::FOREVER,
+                some = self.mailbox.letters.recv() => letter = some,
+                () = self.sockets.ready() => {}
+            }
+            self.wake(order, letter);
+        }
+    }
+
+    /// When something must be done even if nothing comes.
+    fn due(&self) -> Time {
+        let publish = if self.stale { self.published + PUBLISH_EVERY } else { Time::FOREVER };
+        self.engine.poll_timeout().unwrap_or(Time::FOREVER).min(publish)
+    }
+
+    fn wake(&mut self, order: Option<Order>, letter: Option<Letter>) {
+        let now = self.clock.now();
+        let mut inputs = self.take_letters(now, letter);
+        while let Some(input) = self.sockets.next_input() {
+            self.engine.handle_input(now, input);
+            inputs += 1;
+            drain(&mut self.engine, &mut self.sockets, &self.mesh, &self.metrics);
+        }
+        if self.engine.poll_timeout().is_some_and(|due| due <= now) {
+            self.engine.handle_timeout(now);
+            inputs += 1;
+            self.fetch();
+        }
+        if let Some(order) = order {
+            self.follow(now, order);
+        }
+        self.sockets.flush();
+        self.metrics.on_wakeup(inputs);
+        self.stale |= inputs > 0;
+        if self.stale && (self.draining || now.since(self.published) >= PUBLISH_EVERY) {
+            self.publish(now);
+        }
+    }
+
+    fn take_letters(&mut self, now: Time, first: Option<Letter>) -> u64 {
+        let mut taken = 0;
+        let mut next = first;
+        while let Some(letter) = next {
+            self.engine.handle_input(now, letter.open());
+            self.fetch();
+            taken += 1;
+            next = match taken {
+                LETTERS_PER_WAKEUP.. => None,
+                _ => self.mailbox.letters.try_recv().ok(),
+            };
+        }
+        taken as u64
+    }
+
+    fn follow(&mut self, now: Time, order: Order) {
+        match order {
+            Order::Configure(policy) => {
+                self.engine.handle_input(now, Input::Configure(policy));
+                self.fetch();
+                self.stale = true;
+            }
+            Order::Drain(done) => {
+                self.engine.handle_input(now, Input::Drain);
+                self.fetch();
+                self.draining = true;
+                self.publish(now);
+                // Who asked may have gone on without us.
+                let _ = done.send(());
+            }
+            Order::Beat(alive) => {
+                let _ = alive.send(());
+            }
+            Order::Stop => self.stopping = true,
+        }
+    }
+
+    fn fetch(&mut self) {
+        drain(&mut self.engine, &mut self.sockets, &self.mesh, &self.metrics);
+    }
+
+    fn publish(&mut self, now: Time) {
+        self.metrics.on_snapshot(&self.engine.snapshot());
+        self.published = now;
+        self.stale = false;
+    }
+}
+
+/// Fetches all outputs of the engine. A function of its parts, because the bytes of the stimulus
+/// may still be borrowed from the sockets' owner.
+fn drain(engine: &mut Engine, sockets: &mut Shard, mesh: &Mesh, metrics: &ShardMetrics) {
+    while let Some(output) = engine.poll_output() {
+        let Some(output) = sockets.send(output) else { continue };
+        match output {
+            Output::Event(event) => {
+                metrics.on_event(&event);
+                tracing::trace!(?event, "Decided");
+            }
+            Output::HandOver { shard, side, flow, bytes } => {
+                let sent = mesh.send(shard, Letter::HandOver { side, flow, bytes: bytes.into() });
+                metrics.on_hand_over(told(sent));
+            }
+            Output::Learned(learned) => {
+                for shard in mesh.others() {
+                    let sent = mesh.send(shard, Letter::Learned(learned.clone()));
+                    metrics.on_learned(told(sent));
+                }
+            }
+            Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
+                // The transport takes these; one that it gives back has no socket any more.
+            }
+        }
+    }
+}
+
+fn told(sent: bool) -> HandOver {
+    if sent { HandOver::Sent } else { HandOver::Dropped }
+}

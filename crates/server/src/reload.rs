@@ -1,0 +1,177 @@
+//! What a new configuration changes while the edge runs, and what needs a restart.
+
+use config::Config;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A setting that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Its YAML path.
+    pub(crate) path: String,
+    /// What it was; `None`: it was not there.
+    pub(crate) from: Option<String>,
+    /// What the file says now; `None`: it is not there any more.
+    pub(crate) to: Option<String>,
+    /// The running edge keeps the old value.
+    pub(crate) needs_restart: bool,
+}
+
+impl fmt::Display for Change {
+    /// `policy.timers.t1: 500ms -> 250ms`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let absent = "(absent)";
+        let from = self.from.as_deref().unwrap_or(absent);
+        write!(f, "{}: {from} -> {}", self.path, self.to.as_deref().unwrap_or(absent))
+    }
+}
+
+/// The configuration to run by from now on: the new one, but with the old value of whatever
+/// cannot change while the sockets and threads stay; and all that differs.
+pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
+    let same_sockets = sockets(old).eq(sockets(&new));
+    let changes = changes(old, &new, same_sockets);
+    let mut merged = Config {
+        shards: old.shards,
+        admin: old.admin.clone(),
+        state_dir: old.state_dir.clone(),
+        secret_file: old.secret_file.clone(),
+        transport: old.transport,
+        ..new
+    };
+    merged.log.format = old.log.format;
+    if !same_sockets {
+        merged.listen = old.listen.clone();
+        merged.policy.listeners = old.policy.listeners.clone();
+    }
+    merged.policy.inside = old.policy.inside;
+    merged.policy.budgets.handshake = old.policy.budgets.handshake;
+    merged.policy.capacities.connections = old.policy.capacities.connections;
+    merged.policy.version = old.policy.version.wrapping_add(1);
+    (merged, changes)
+}
+
+fn sockets(config: &Config) -> impl Iterator<Item = (wire::Transport, std::net::SocketAddr)> {
+    config.listen.iter().map(|listen| (listen.listener.transport, listen.listener.address))
+}
+
+fn changes(old: &Config, new: &Config, same_sockets: bool) -> Vec<Change> {
+    let (old, new) = (old.settings(), new.settings());
+    let was: BTreeMap<&str, &str> = pairs(&old).collect();
+    let is: BTreeMap<&str, &str> = pairs(&new).collect();
+    let gone = pairs(&old).filter(|(path, _)| !is.contains_key(path));
+    let gone = gone.map(|(path, value)| (path, Some(value), None));
+    let differs = pairs(&new).filter(|(path, value)| was.get(path) != Some(value));
+    let differs = differs.map(|(path, value)| (path, was.get(path).copied(), Some(value)));
+    differs
+        .chain(gone)
+        .map(|(path, from, to)| Change {
+            path: path.to_owned(),
+            from: from.map(str::to_owned),
+            to: to.map(str::to_owned),
+            needs_restart: needs_restart(path, same_sockets),
+        })
+        .collect()
+}
+
+fn pairs(settings: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
+    settings.iter().map(|(path, value)| (path.as_str(), value.as_str()))
+}
+
+/// Whether the setting is fixed while the process runs.
+fn needs_restart(path: &str, same_sockets: bool) -> bool {
+    const FIXED: [&str; 9] = [
+        "inside.address",
+        "shards",
+        "admin",
+        "log.format",
+        "state_dir",
+        "secret_file",
+        "transport",
+        "policy.budgets.handshake",
+        "policy.capacities.connections",
+    ];
+    let under = |part: &str| {
+        path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
+    };
+    // A listener's name and certificates can change; a socket more or less cannot.
+    FIXED.iter().any(|part| under(part)) || (under("listen") && !same_sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::{Overrides, load_str};
+    use std::path::Path;
+
+    fn read(text: &str) -> Config {
+        let text = format!("version: 1\n{text}");
+        load_str(Path::new("r.yaml"), &text, Overrides { shards: Some(2) }).unwrap().config
+    }
+
+    const BASE: &str = "listen: [{ transport: udp, address: \"127.0.0.1:5060\" }]\n\
+        inside: { pbx: [\"127.0.0.1:5070\"] }\n";
+
+    fn told(changes: &[Change], needs_restart: bool) -> Vec<String> {
+        let some = changes.iter().filter(|change| change.needs_restart == needs_restart);
+        some.map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn nothing_changed_is_nothing_told() {
+        let old = read(BASE);
+        let (merged, changes) = merge(&old, read(BASE));
+        assert_eq!(changes, []);
+        assert_eq!(merged.policy.version, old.policy.version + 1);
+    }
+
+    #[test]
+    fn rules_change_while_running() {
+        let text = format!(
+            "{BASE}domains: [pbx.example.com]\nlog: {{ level: debug }}\ndrain_timeout: 5s\n\
+             policy: {{ timers: {{ t1: 250ms }}, source_header: off }}\n"
+        )
+        .replace("5070", "5071");
+        let (merged, changes) = merge(&read(BASE), read(&text));
+        assert_eq!(told(&changes, true), [""; 0]);
+        assert_eq!(
+            told(&changes, false),
+            [
+                "inside.pbx[0].address: 127.0.0.1:5070 -> 127.0.0.1:5071",
+                "domains[0]: (absent) -> pbx.example.com",
+                "log.level: info -> debug",
+                "drain_timeout: 32s -> 5s",
+                "policy.timers.t1: 500ms -> 250ms",
+                "policy.source_header: X-Ringfence-Source -> off",
+            ]
+        );
+        assert_eq!(merged.policy.timers.t1.as_millis(), 250);
+        assert_eq!(merged.policy.pbx[0].address.port(), 5071);
+        assert_eq!(merged.log.level, "debug");
+    }
+
+    #[test]
+    fn sockets_and_threads_stay_until_a_restart() {
+        let text = "listen: [{ transport: udp, address: \"127.0.0.1:5061\", advertise: a.example }]\n\
+            inside: { address: \"127.0.0.1:6000\", pbx: [\"127.0.0.1:5070\"] }\nshards: 4\n\
+            log: { format: json }\nadmin: off\ntransport: { handshakes: 1 }\nstate_dir: /x\n\
+            policy: { budgets: { handshake: 1s }, capacities: { connections: 16 } }\n";
+        let old = read(BASE);
+        let (merged, changes) = merge(&old, read(text));
+        assert_eq!(told(&changes, false), [""; 0]);
+        assert_eq!(told(&changes, true).len(), changes.len());
+        let mut kept = old.clone();
+        kept.policy.version += 1;
+        assert_eq!(format!("{merged:?}"), format!("{kept:?}"));
+    }
+
+    #[test]
+    fn a_listener_changes_its_name_but_not_its_socket() {
+        let text = BASE.replace("5060\"", "5060\", advertise: pbx.example.com");
+        let (merged, changes) = merge(&read(BASE), read(&text));
+        assert_eq!(told(&changes, false), ["listen[0].advertise: (absent) -> pbx.example.com"]);
+        assert_eq!(merged.policy.listeners[0].advertise.as_deref(), Some("pbx.example.com"));
+        let (_, changes) = merge(&read(&text), read(BASE));
+        assert_eq!(told(&changes, false), ["listen[0].advertise: pbx.example.com -> (absent)"]);
+    }
+}

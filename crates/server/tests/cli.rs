@@ -1,0 +1,160 @@
+//! The command line as scripts see it: exit codes, and what goes to which stream.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+const GOOD: &str = "version: 1\n\
+    listen: [{ transport: udp, address: \"127.0.0.1:5060\" }]\n\
+    inside: { pbx: [\"127.0.0.1:5070\"] }\n";
+
+fn ringfence(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_ringfence")).args(words).output().unwrap()
+}
+
+fn write(directory: &Path, text: &str) -> String {
+    let file = directory.join("ringfence.yaml");
+    std::fs::write(&file, text).unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+fn stdout(output: &Output) -> &str {
+    std::str::from_utf8(&output.stdout).unwrap()
+}
+
+fn stderr(output: &Output) -> &str {
+    std::str::from_utf8(&output.stderr).unwrap()
+}
+
+#[test]
+fn a_good_file_is_0_and_a_bad_one_is_1_with_its_place() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), GOOD);
+    let output = ringfence(&["check", "--config", &file]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(stderr(&output), "");
+    assert!(stdout(&output).ends_with("ok\n"));
+
+    let file = write(directory.path(), &format!("{GOOD}shard: 2\n"));
+    for command in ["check", "run"] {
+        let output = ringfence(&[command, "--config", &file]);
+        assert_eq!(output.status.code(), Some(1), "{output:?}");
+        assert_eq!(stdout(&output), "");
+        let said = stderr(&output);
+        assert!(said.starts_with(&format!("{file}:4:1: error: shard: unknown key")), "{said}");
+        assert!(said.contains("did you mean \"shards\"?"), "{said}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_1() {
+    let output = ringfence(&["run", "--config", "/nonexistent/ringfence.yaml"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("/nonexistent/ringfence.yaml: error: cannot be read"));
+}
+
+#[test]
+fn what_is_not_understood_is_2() {
+    for words in [&["rnu"][..], &[], &["check", "--josn"], &["completions", "tcsh"]] {
+        let output = ringfence(words);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(
+            stderr(&output).contains("--help") || stderr(&output).contains("Usage:"),
+            "{output:?}"
+        );
+    }
+}
+
+#[test]
+fn an_address_that_is_taken_is_3() {
+    // An address of its own, so that this test meets no other.
+    let taken = std::net::UdpSocket::bind("127.91.7.3:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let text = GOOD.replace("127.0.0.1:5060", &address.to_string());
+    let state = directory.path().display();
+    let text = format!("{text}state_dir: {state}\nadmin: off\n").replace("5070", "5971");
+    let output = ringfence(&["run", "--config", &write(directory.path(), &text)]);
+    assert_eq!(output.status.code(), Some(3), "{output:?}");
+    assert!(stderr(&output).contains(&address.to_string()), "{output:?}");
+}
+
+#[test]
+fn the_effective_configuration_is_yaml_that_passes() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = write(directory.path(), &format!("{GOOD}trunks: [{{ name: carrier }}]\n"));
+    let output = ringfence(&["check", "--config", &file, "--print-effective"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(stderr(&output).contains("warning: trunks: has no effect"), "{output:?}");
+    let yaml = stdout(&output).to_owned();
+    assert!(yaml.contains("t1: 500ms"), "{yaml}");
+    let file = write(directory.path(), &yaml);
+    let again = ringfence(&["check", "--config", &file, "--print-effective"]);
+    assert_eq!(stdout(&again), yaml);
+}
+
+#[test]
+fn json_is_one_object_with_all_problems() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = GOOD.replace("udp", "upd").replace("127.0.0.1:5070", "pbx");
+    let file = write(directory.path(), &text);
+    let output = ringfence(&["check", "--json", "--config", &file]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["ok"], false);
+    assert_eq!(result["problems"].as_array().unwrap().len(), 2);
+    assert_eq!(result["problems"][0]["path"], "listen[0].transport");
+    assert_eq!(result["problems"][1]["line"], 3);
+
+    let file = write(directory.path(), GOOD);
+    let output = ringfence(&["check", "--json", "--print-effective", "--config", &file]);
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["ok"], true);
+    assert!(result["effective"].as_str().unwrap().contains("version: 1"));
+}
+
+#[test]
+fn help_teaches_and_completions_and_the_manual_are_there() {
+    let output = ringfence(&["--help"]);
+    for word in ["First steps", "Exit codes", "pjsip.conf", "could not be bound"] {
+        let word = word.replace("could not be bound", "socket could not be bound");
+        assert!(stdout(&output).contains(&word), "{word}: {output:?}");
+    }
+    assert!(stdout(&ringfence(&["run", "--help"])).contains("Examples:"));
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = ringfence(&["completions", shell]);
+        assert!(stdout(&script).contains("print-effective"), "{shell}");
+    }
+    assert!(stdout(&ringfence(&["man"])).contains(".TH"));
+}
+
+#[test]
+fn the_configuration_in_the_help_passes() {
+    let output = ringfence(&["--help"]);
+    let text = stdout(&output);
+    let start = text.find("version: 1").unwrap();
+    let end = text.find("3. ringfence check").unwrap();
+    let yaml: String = text[start..end]
+        .trim()
+        .lines()
+        .map(|line| format!("{}\n", line.strip_prefix("       ").unwrap_or(line)))
+        .collect();
+    let directory = tempfile::tempdir().unwrap();
+    let output = ringfence(&["check", "--config", &write(directory.path(), &yaml)]);
+    assert_eq!(output.status.code(), Some(0), "{yaml}\n{output:?}");
+}
+
+#[test]
+fn every_sample_passes() {
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
+    let mut seen = 0;
+    for entry in std::fs::read_dir(samples).unwrap() {
+        let file: PathBuf = entry.unwrap().path();
+        if file.extension().is_some_and(|extension| extension == "yaml") {
+            let output = ringfence(&["check", "--config", file.to_str().unwrap()]);
+            assert_eq!(output.status.code(), Some(0), "{output:?}");
+            assert_eq!(stderr(&output), "");
+            seen += 1;
+        }
+    }
+    assert!(seen >= 3);
+}

@@ -1,0 +1,210 @@
+//! A running edge, a PBX of a few lines, and phones of fewer.
+
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::Duration;
+
+/// How long anything may take before the test gives up. No test waits this long to pass.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An address in 127.0.0.0/8 that no other test, and no other run of the tests, has.
+fn own_address() -> Ipv4Addr {
+    static NEXT: AtomicU8 = AtomicU8::new(1);
+    let [high, low] = (std::process::id() as u16).to_be_bytes();
+    Ipv4Addr::new(127, 64 | (high & 0x3f), low, NEXT.fetch_add(1, Relaxed))
+}
+
+/// An edge under test.
+pub struct Edge {
+    child: Child,
+    directory: tempfile::TempDir,
+    manager: UnixDatagram,
+    pub ip: Ipv4Addr,
+    pub pbx: Socket,
+}
+
+/// A UDP socket that gives up.
+pub struct Socket(pub UdpSocket);
+
+impl Socket {
+    pub fn bind(ip: Ipv4Addr, port: u16) -> Self {
+        let socket = UdpSocket::bind((ip, port)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Socket(socket)
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    pub fn send(&self, to: impl std::net::ToSocketAddrs, text: &str) {
+        self.0.send_to(text.as_bytes(), to).unwrap();
+    }
+
+    pub fn receive(&self) -> (String, SocketAddr) {
+        let mut buffer = [0; 65_535];
+        let (length, from) = self.0.recv_from(&mut buffer).expect("nothing came");
+        (String::from_utf8(buffer[..length].to_vec()).unwrap(), from)
+    }
+}
+
+impl Edge {
+    /// The least configuration, with `extra` lines; `{ip}` in them is the edge's address.
+    pub fn yaml(ip: Ipv4Addr, state: &str, extra: &str) -> String {
+        format!(
+            "version: 1\n\
+             listen:\n  - {{ transport: udp, address: \"{ip}:5060\" }}\n  \
+             - {{ transport: tcp, address: \"{ip}:5060\" }}\n\
+             inside: {{ address: \"{ip}:5080\", pbx: [\"{ip}:5070\"] }}\n\
+             admin: {{ listen: \"{ip}:9060\" }}\n\
+             state_dir: {state}\n{}\n",
+            extra.replace("{ip}", &ip.to_string())
+        )
+    }
+
+    /// Starts an edge and returns when it says that it is ready.
+    pub fn start(extra: &str) -> Edge {
+        Edge::start_with(extra, &[])
+    }
+
+    /// As [`Edge::start`] with environment variables.
+    pub fn start_with(extra: &str, environment: &[(&str, &str)]) -> Edge {
+        let ip = own_address();
+        let directory = tempfile::tempdir().unwrap();
+        let manager = UnixDatagram::bind(directory.path().join("notify")).unwrap();
+        manager.set_read_timeout(Some(PATIENCE)).unwrap();
+        let file = directory.path().join("ringfence.yaml");
+        let state = directory.path().join("state");
+        std::fs::write(&file, Edge::yaml(ip, state.to_str().unwrap(), extra)).unwrap();
+        let log = std::fs::File::create(directory.path().join("log")).unwrap();
+        let pbx = Socket::bind(ip, 5070);
+        let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(["run", "--config"])
+            .arg(&file)
+            .env("NOTIFY_SOCKET", directory.path().join("notify"))
+            .envs(environment.iter().copied())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let edge = Edge { child, directory, manager, ip, pbx };
+        edge.await_state("READY=1");
+        edge
+    }
+
+    pub fn file(&self) -> PathBuf {
+        self.directory.path().join("ringfence.yaml")
+    }
+
+    /// Writes another configuration of the same edge.
+    pub fn configure(&self, extra: &str) {
+        let state = self.directory.path().join("state");
+        let yaml = Edge::yaml(self.ip, state.to_str().unwrap(), extra);
+        std::fs::write(self.file(), yaml).unwrap();
+    }
+
+    /// What the edge logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// Waits until the service manager is told `state`.
+    pub fn await_state(&self, state: &str) {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = match self.manager.recv(&mut buffer) {
+                Ok(length) => length,
+                Err(error) => panic!("no {state}: {error}\n{}", self.log()),
+            };
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            if text.lines().any(|line| line == state) {
+                return;
+            }
+        }
+    }
+
+    pub fn signal(&self, signal: i32) {
+        let pid = libc::pid_t::try_from(self.child.id()).unwrap();
+        // SAFETY: a plain system call; the child is ours and not yet waited for.
+        #[allow(unsafe_code)]
+        let result = unsafe { libc::kill(pid, signal) };
+        assert_eq!(result, 0);
+    }
+
+    /// Reloads and waits until that is over.
+    pub fn reload(&self) {
+        self.signal(libc::SIGHUP);
+        self.await_state("RELOADING=1");
+        self.await_state("READY=1");
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    pub fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// An admin page: status line, headers, body.
+    pub fn page(&self, path: &str) -> String {
+        let mut stream = TcpStream::connect((self.ip, 9060)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    }
+
+    /// Waits until the metrics have `line`.
+    pub fn await_metric(&self, line: &str) {
+        let end = std::iter::repeat_n(Duration::from_millis(20), 1_000);
+        for pause in end {
+            if self.page("/metrics").lines().any(|found| found == line) {
+                return;
+            }
+            std::thread::sleep(pause);
+        }
+        panic!("no metric {line} in\n{}", self.page("/metrics"));
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        // It may have ended by itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A request of a phone at `from`.
+pub fn request(method: &str, from: SocketAddr, branch: &str, transport: &str) -> String {
+    format!(
+        "{method} sip:bob@pbx.example.com SIP/2.0\r\n\
+         Via: SIP/2.0/{transport} {from};branch=z9hG4bK{branch};rport\r\n\
+         Max-Forwards: 70\r\n\
+         From: <sip:alice@pbx.example.com>;tag=a\r\n\
+         To: <sip:bob@pbx.example.com>\r\n\
+         Call-ID: {branch}@test\r\n\
+         CSeq: 1 {method}\r\n\
+         Contact: <sip:alice@{from}>\r\n\
+         Content-Length: 0\r\n\r\n"
+    )
+}
+
+/// The PBX's answer to a request as it got it.
+pub fn answer(request: &str, status: &str) -> String {
+    let mut text = format!("SIP/2.0 {status}\r\n");
+    for line in request.lines() {
+        let name = line.split(':').next().unwrap_or_default();
+        match name {
+            "Via" | "From" | "Call-ID" | "CSeq" | "Record-Route" => text += &format!("{line}\r\n"),
+            "To" => text += &format!("{line};tag=pbx\r\n"),
+            _ => {}
+        }
+    }
+    text + "Content-Length: 0\r\n\r\n"
+}

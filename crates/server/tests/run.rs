@@ -1,0 +1,190 @@
+//! The running edge: messages pass, signals are obeyed, the log keeps its law.
+
+mod common;
+
+use common::{Edge, Socket, answer, request};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpStream};
+
+/// The PBX answers the next request.
+fn pbx_answers(edge: &Edge, method: &str, status: &str) {
+    let (text, from) = edge.pbx.receive();
+    assert!(text.starts_with(&format!("{method} ")), "{text}");
+    edge.pbx.send(from, &answer(&text, status));
+}
+
+#[test]
+fn requests_pass_to_the_pbx_and_answers_back_over_udp_and_tcp() {
+    let edge = Edge::start("shards: 2");
+    let (mut ports, mut phones) = (Vec::new(), 0);
+    // Sources are spread over shards, and each shard has its own inside port.
+    while ports.len() < 2 {
+        phones += 1;
+        assert!(phones < 64, "all sources went to one shard: {ports:?}");
+        let phone = Socket::bind(Ipv4Addr::new(127, 0, phones, 9), 0);
+        let text = request("REGISTER", phone.address(), &format!("u{phones}"), "UDP");
+        phone.send((edge.ip, 5060), &text);
+        let (got, from) = edge.pbx.receive();
+        edge.pbx.send(from, &answer(&got, "401 Unauthorized"));
+        let (text, from) = phone.receive();
+        assert!(text.starts_with("SIP/2.0 401 "), "{text}");
+        assert_eq!(from, (edge.ip, 5060).into());
+        let port = got.lines().find_map(|line| line.strip_prefix("Via: SIP/2.0/UDP "));
+        let port = port.unwrap().split(';').next().unwrap().to_owned();
+        if !ports.contains(&port) {
+            ports.push(port);
+        }
+    }
+
+    let mut stream = TcpStream::connect((edge.ip, 5060)).unwrap();
+    let text = request("OPTIONS", stream.local_addr().unwrap(), "t1", "TCP");
+    stream.write_all(text.as_bytes()).unwrap();
+    pbx_answers(&edge, "OPTIONS", "200 OK");
+    let mut buffer = [0; 4096];
+    let length = stream.read(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"SIP/2.0 200 "));
+
+    edge.await_metric(&format!(
+        "ringfence_requests_total{{transport=\"udp\",method=\"REGISTER\",verdict=\"forward\",reason=\"clean\"}} {phones}"
+    ));
+    edge.await_metric(
+        "ringfence_requests_total{transport=\"tcp\",method=\"OPTIONS\",verdict=\"forward\",reason=\"clean\"} 1",
+    );
+    edge.await_metric("ringfence_table_entries{table=\"connections\"} 1");
+}
+
+#[test]
+fn admin_pages_tell_health_and_readiness() {
+    let edge = Edge::start("");
+    assert!(edge.page("/healthz").starts_with("HTTP/1.1 200 "));
+    let ready = edge.page("/readyz");
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+    assert!(ready.contains("\"draining\":false"), "{ready}");
+    assert!(edge.page("/metrics").contains("ringfence_build_info{version="));
+    assert!(edge.page("/nothing").starts_with("HTTP/1.1 404 "));
+}
+
+#[test]
+fn a_drain_waits_for_what_is_in_passage_and_refuses_what_is_new() {
+    let mut edge = Edge::start("drain_timeout: 5m");
+    let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
+    phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "old", "UDP"));
+    let (pending, from) = edge.pbx.receive();
+
+    edge.signal(libc::SIGTERM);
+    edge.await_state("STOPPING=1");
+    edge.await_metric("ringfence_draining 1");
+    assert!(edge.page("/readyz").starts_with("HTTP/1.1 503 "));
+    let other = Socket::bind(Ipv4Addr::new(127, 0, 0, 10), 0);
+    other.send((edge.ip, 5060), &request("INVITE", other.address(), "new", "UDP"));
+    let (refused, _) = other.receive();
+    assert!(refused.starts_with("SIP/2.0 503 "), "{refused}");
+    assert!(refused.contains("Retry-After: "), "{refused}");
+    assert!(edge.is_running());
+
+    edge.pbx.send(from, &answer(&pending, "200 OK"));
+    let (text, _) = phone.receive();
+    assert!(text.starts_with("SIP/2.0 200 "), "{text}");
+    assert_eq!(edge.wait().code(), Some(0), "{}", edge.log());
+    assert!(edge.log().contains("Nothing is in passage any more"), "{}", edge.log());
+}
+
+#[test]
+fn a_drain_ends_at_its_timeout() {
+    let mut edge = Edge::start("drain_timeout: 50ms");
+    let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
+    phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "old", "UDP"));
+    edge.pbx.receive();
+    edge.signal(libc::SIGINT);
+    assert_eq!(edge.wait().code(), Some(0));
+    assert!(edge.log().contains("The drain timeout ends"), "{}", edge.log());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut edge = Edge::start("drain_timeout: 5m");
+    let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
+    phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "old", "UDP"));
+    edge.pbx.receive();
+    edge.signal(libc::SIGTERM);
+    edge.await_metric("ringfence_draining 1");
+    edge.signal(libc::SIGTERM);
+    assert_eq!(edge.wait().code(), Some(0));
+    assert!(edge.log().contains("A second signal"), "{}", edge.log());
+}
+
+#[test]
+fn a_reload_applies_what_it_can_and_a_bad_file_changes_nothing() {
+    let edge = Edge::start("domains: [one.example]");
+    edge.configure("domains: [two.example]\nshards: 7\npolicy: { source_header: X-Real-Source }");
+    edge.reload();
+    edge.await_metric("ringfence_reloads_total{result=\"applied\"} 1");
+    let log = edge.log();
+    assert!(log.contains("Changed domains[0]: one.example -> two.example"), "{log}");
+    assert!(log.contains("Needs a restart: shards: "), "{log}");
+
+    // The rules are in use: the PBX sees the header by its new name.
+    let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
+    phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "a", "UDP"));
+    let (text, _) = edge.pbx.receive();
+    assert!(text.contains("\r\nX-Real-Source: 127.0.0.9:"), "{text}");
+
+    edge.configure("domains: [three.example]\nsharsd: 7\npolicy: { source_header: off }");
+    edge.reload();
+    edge.await_metric("ringfence_reloads_total{result=\"refused\"} 1");
+    let log = edge.log();
+    let place = format!("{}:9:1: error: sharsd: unknown key", edge.file().display());
+    assert!(log.contains(&place), "{log}");
+    let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 10), 0);
+    phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "b", "UDP"));
+    let (text, _) = edge.pbx.receive();
+    assert!(text.contains("\r\nX-Real-Source: 127.0.0.10:"), "{text}");
+}
+
+#[test]
+fn the_watchdog_is_fed() {
+    let edge = Edge::start_with("", &[("WATCHDOG_USEC", "3000000")]);
+    edge.await_state("WATCHDOG=1");
+    edge.await_state("WATCHDOG=1");
+}
+
+#[test]
+fn the_secret_survives_a_restart() {
+    let edge = Edge::start("");
+    let secret = edge.file().with_file_name("state").join("secret");
+    let metadata = std::fs::metadata(&secret).unwrap();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o600);
+    assert_eq!(metadata.len(), 32);
+}
+
+/// The log law: whatever peers send, no line at INFO or above names one of them.
+#[test]
+fn no_line_at_info_or_above_names_a_peer() {
+    let mut edge = Edge::start("log: { level: trace }");
+    let phone = Socket::bind(Ipv4Addr::new(127, 33, 44, 55), 0);
+    let to = (edge.ip, 5060);
+    phone.send(to, &request("REGISTER", phone.address(), "r", "UDP"));
+    pbx_answers(&edge, "REGISTER", "200 OK");
+    phone.receive();
+    phone.send(to, &request("INVITE", phone.address(), "i", "UDP").replace("70", "0"));
+    phone.receive();
+    for junk in ["", "\r\n\r\n", "junk", "INVITE sip:x SIP/2.0\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n"] {
+        phone.send(to, junk);
+    }
+    let mut stream = TcpStream::connect(to).unwrap();
+    stream.write_all(b"no SIP at all\r\n\r\n\r\n").unwrap();
+    // The edge closes the stream, so all that was sent before has been seen.
+    let _ = stream.read_to_end(&mut Vec::new());
+    edge.reload();
+    edge.signal(libc::SIGTERM);
+    edge.wait();
+    let log = edge.log();
+    let mut traced = false;
+    for line in log.lines() {
+        let names_peer = line.contains("127.33.44.55") || line.contains("alice");
+        let quiet = line.contains(" TRACE ") || line.contains(" DEBUG ");
+        assert!(!names_peer || quiet, "{line}");
+        traced |= names_peer;
+    }
+    assert!(traced, "at TRACE the peer is named, so this test can fail:\n{log}");
+}
