@@ -1,14 +1,27 @@
 #!/bin/bash
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
-# target directory (about 20 s, no root), and sipp and baresip from the machine's packages.
+# target directory (about 20 s, no root), PJSUA for Python where pip can get it, and sipp and baresip
+# from the machine's packages.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
-#                          RINGFENCE_NO_PACKAGES=1  leave sipp and baresip alone
+#                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
+#                          RINGFENCE_NO_PACKAGES=1  Asterisk only
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
 target=${CARGO_TARGET_DIR:-$here/../target}
 mkdir -p "$target"
 bash "$here/asterisk/install-asterisk.sh" "${RINGFENCE_ASTERISK:-$target/asterisk}"
 [ -z "${RINGFENCE_NO_PACKAGES:-}" ] || exit 0
+pjsua=${RINGFENCE_PJSUA:-$target/pjsua}
+if [ ! -e "$pjsua" ]; then
+    if python3 -m pip install -q --disable-pip-version-check --target "$pjsua.new" "pjsua2-python==2.15.1.post1" >"$target/pjsua.log" 2>&1; then
+        mv "$pjsua.new" "$pjsua"
+        rm -f "$pjsua.none"
+    else
+        echo "install.sh: no PJSUA for Python (its tests are skipped): see $target/pjsua.log" >&2
+        rm -rf "$pjsua.new"
+        touch "$pjsua.none"
+    fi
+fi
 missing=
 command -v sipp >/dev/null || missing+=" sip-tester"
 command -v baresip >/dev/null || missing+=" baresip"

@@ -359,6 +359,13 @@ pub(crate) fn home() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// Where `install.sh` puts PJSUA for Python, if it can: `RINGFENCE_PJSUA`, or `pjsua` in the target
+/// directory.
+#[must_use]
+pub fn pjsua_library() -> PathBuf {
+    std::env::var_os("RINGFENCE_PJSUA").map_or(target().join("pjsua"), PathBuf::from)
+}
+
 fn scratch() -> PathBuf {
     target().join("integration")
 }

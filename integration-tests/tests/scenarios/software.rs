@@ -1,4 +1,4 @@
-//! Phones that others wrote: sipp and baresip.
+//! Phones that others wrote: sipp, baresip and PJSUA.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -119,6 +119,81 @@ fn baresip_is_called(mode: Mode) {
     phone.child.wait_for("established call", |output| output.contains("Call established"));
     leg.hang_up();
     stage.pbx().wait_idle();
+}
+
+both!(
+    pjsua_calls_over_udp,
+    pjsua_calls_over_tcp,
+    pjsua_calls_over_tls,
+    pjsua_is_called_over_udp,
+    pjsua_is_called_over_tcp,
+    pjsua_is_called_over_tls,
+);
+
+/// A PJSUA2 phone; `None` where `install.sh` could not get it (no pip) and said so.
+fn pjsua(stage: &Stage, user: &str, way: Way, what: &[&str]) -> Option<Child> {
+    let library = pjsua_library();
+    if !library.exists() {
+        let known = library.with_extension("none").exists();
+        assert!(known, "no PJSUA in {}: run install.sh", library.display());
+        return None;
+    }
+    let mut command = Command::new("python3");
+    command
+        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/pjsua/phone.py"))
+        .args([user, &format!("secret{user}"), "pbx.test", &stage.server(way).to_string()])
+        .arg(way.transport.name().to_lowercase())
+        .arg(stage.network.host(stage.next_host()).to_string())
+        .args(what)
+        .env("PYTHONPATH", library);
+    let log = stage.directory.join(format!("pjsua-{user}"));
+    let mut phone = Child::start("pjsua", &command, &log);
+    phone.wait_for("registration", |output| output.contains("registered 200"));
+    Some(phone)
+}
+
+fn pjsua_calls(mode: Mode, way: Way) {
+    let stage = Stage::new(mode);
+    let Some(mut phone) = pjsua(&stage, "6001", way, &["call", "100"]) else { return };
+    phone.wait_for("sound", |output| output.contains("\nheard"));
+    assert_eq!(phone.wait(), Some(0), "{}", phone.output());
+    assert_eq!(stage.pbx().contacts("6001"), Vec::<String>::new());
+    stage.pbx().wait_idle();
+}
+
+fn pjsua_is_called(mode: Mode, way: Way) {
+    let stage = Stage::new(mode);
+    let Some(mut phone) = pjsua(&stage, "6002", way, &["answer"]) else { return };
+    let alice = stage.phone("6001");
+    let leg = alice.call("6002").answered();
+    phone.wait_for("call", |output| output.contains("call CONFIRMED"));
+    leg.hang_up();
+    assert_eq!(phone.wait(), Some(0), "{}", phone.output());
+    stage.pbx().wait_idle();
+}
+
+fn pjsua_calls_over_udp(mode: Mode) {
+    pjsua_calls(mode, Way::UDP);
+}
+
+fn pjsua_calls_over_tcp(mode: Mode) {
+    pjsua_calls(mode, Way::TCP);
+}
+
+fn pjsua_calls_over_tls(mode: Mode) {
+    pjsua_calls(mode, Way::TLS);
+}
+
+fn pjsua_is_called_over_udp(mode: Mode) {
+    pjsua_is_called(mode, Way::UDP);
+}
+
+fn pjsua_is_called_over_tcp(mode: Mode) {
+    pjsua_is_called(mode, Way::TCP);
+}
+
+fn pjsua_is_called_over_tls(mode: Mode) {
+    pjsua_is_called(mode, Way::TLS);
 }
 
 /// A second of a square wave, 8 kHz, 16 bits, mono.
