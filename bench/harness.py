@@ -3,13 +3,14 @@
 CPU is exact (/proc/PID/task/*/schedstat), summed over all threads and processes of the target.
 Packet processing that the kernel does while the *generator* sends is the generator's: the same for every target.
 """
-import json, os, re, shutil, signal, subprocess, time
+import json, os, re, shutil, signal, subprocess, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
 DIR = os.environ.get("BENCH_DIR", "/tmp/ringfence-bench")
 LOAD_BIN = os.path.join(os.environ.get("BENCH_LOAD_TARGET", f"{HERE}/load/target"), "release")
 LISTEN, TLS_LISTEN, INSIDE, BACKEND = "127.0.0.10:5060", "127.0.0.10:5061", "127.0.0.20:5080", "127.0.0.30:5080"
+PHONES_PORT = "15070"  # all phones', on addresses from 127.16.0.0 up; the generator binds it on every address
 
 
 class Scenario:
@@ -218,13 +219,13 @@ def phones(target, scenario, rate=0, count=10**9, seconds=0.0, window=256, sourc
     """sipload in the phones' role: open loop at `rate`, or closed loop with `window` units in flight."""
     command = [f"{LOAD_BIN}/sipload", "uac", "--target", target.address(), "--scenario", scenario, "--rate", str(rate), "--count", str(int(count)),
                "--window", str(window), "--sources", str(sources), "--src-base", "127.16.0.0", "--users", "5000", "--nat", "1",
-               "--duration", str(seconds), "--transport", target.transport, "--conns", "200"]
+               "--port", PHONES_PORT, "--duration", str(seconds), "--transport", target.transport, "--conns", "200"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         out, err = process.communicate(timeout=180)
         return json.loads(out)
     except ValueError:
-        return {"completed": 0, "failed": -1, "retransmissions": 0, "rate": 0, "error": err[-300:]}
+        sys.exit(f"bench: sipload did not run: {err[:600]}")
     finally:
         stop(process)
 
