@@ -1,1 +1,33 @@
-//! sim
+//! The edge without sockets: a simulated network, a virtual clock, and actors (phones, a PBX like
+//! Asterisk, strangers), all from one seed.
+//!
+//! # Contract
+//!
+//! - A run is a function of its seed: the same seed gives the same run, event by event.
+//! - The actors read and write SIP with code of their own, so a mistake of the product's parser
+//!   is not made twice.
+//! - The same scene runs with the PBX reached directly, or through one shard, or several: what
+//!   fails directly is the scene's fault, not the edge's.
+//! - After every input to the edge its outputs are fetched, and what must hold is checked;
+//!   breaches are collected in [`Edge::violations`].
+
+mod digest;
+mod edge;
+pub mod ladder;
+pub mod net;
+mod pbx;
+mod phone;
+mod rng;
+mod scene;
+pub mod sip;
+mod stranger;
+pub mod ua;
+mod world;
+
+pub use edge::{Edge, Side2};
+pub use pbx::{Pbx, PbxConfig, PbxCounts};
+pub use phone::{Answer, CallState, Ending, Phone, PhoneConfig, PhoneCounts, Quirks};
+pub use rng::Rng;
+pub use scene::{DOMAIN, Scene, Setup};
+pub use stranger::Stranger;
+pub use world::{Actor, NodeId, Passage, World};

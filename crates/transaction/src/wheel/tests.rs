@@ -80,7 +80,7 @@ proptest! {
         for (key, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Insert(distance) => {
-                    let deadline = if key % 7 == 0 { now.saturating_sub(distance) } else { now.saturating_add(distance) };
+                    let deadline = if key.is_multiple_of(7) { now.saturating_sub(distance) } else { now.saturating_add(distance) };
                     timers.insert(at(deadline), key as u32);
                     model.insert((deadline, key as u32), ());
                 }

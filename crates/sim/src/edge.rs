@@ -1,0 +1,474 @@
+//! The edge under test: its engines, one a shard, with what a driver does for them, and what must
+//! hold after each input.
+
+use crate::net::{Arrival, Conn, Node, Outbox, Request};
+use crate::rng::Rng;
+use crate::sip::{Msg, take_frame};
+use policy::{Policy, Reason, Time};
+use proxy::{Engine, Event, Input, Learned, Output, Snapshot, Verdict};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use wire::{ConnectionId, Flow, ShardId, Side, Transport};
+
+/// Inputs that one input may cause in other shards; more is a ping-pong.
+const HAND_OVERS_MAX: usize = 32;
+
+/// Calls after which nothing may be due any more.
+const TIMEOUTS_MAX: usize = 64;
+
+/// The engines and their driver.
+#[derive(Debug)]
+pub struct Edge {
+    engines: Vec<Engine>,
+    policy: Arc<Policy>,
+    accepted: Vec<u64>,
+    /// Simulated connections by the engine's number, and back.
+    conns: BTreeMap<u64, Conn>,
+    opened: BTreeMap<Conn, Opened>,
+    /// Sources of which each reply is counted against their requests.
+    pub unproven: BTreeSet<SocketAddr>,
+    balance: BTreeMap<SocketAddr, i64>,
+    /// Flows by which each outside request came, by what its responses are known by.
+    flows: BTreeMap<String, Vec<Flow>>,
+    /// What must not be; empty in a good run.
+    pub violations: Vec<String>,
+    /// Decisions by side, verdict and reason.
+    pub events: BTreeMap<(Side2, &'static str, Reason), u64>,
+    /// Messages that went in.
+    pub inputs: u64,
+    /// Messages handed from shard to shard.
+    pub handed_over: u64,
+}
+
+/// [`Side`] with an order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Side2 {
+    /// See [`Side::Outside`].
+    Outside,
+    /// See [`Side::Inside`].
+    Inside,
+}
+
+#[derive(Debug)]
+struct Opened {
+    id: ConnectionId,
+    flow: Flow,
+    buffer: Vec<u8>,
+}
+
+/// An input that owns its bytes.
+#[derive(Debug)]
+enum Owned {
+    Datagram { side: Side, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Opened(Flow),
+    Stream(ConnectionId, Vec<u8>),
+    Closed(ConnectionId),
+    Unreachable(Side, SocketAddr),
+    HandedOver(Side, Flow, Vec<u8>),
+    Learned(Learned),
+    Configure(Arc<Policy>),
+    Drain,
+    Timeout,
+}
+
+impl Owned {
+    /// Whether it is exactly one message, which makes exactly one decision.
+    fn is_message(&self) -> bool {
+        matches!(self, Owned::Datagram { .. } | Owned::HandedOver(..))
+    }
+
+    fn as_input(&self) -> Option<Input<'_>> {
+        Some(match self {
+            Owned::Datagram { side, local, remote, bytes } => {
+                Input::Datagram { side: *side, local: *local, remote: *remote, bytes }
+            }
+            Owned::Opened(flow) => Input::Opened { flow: *flow },
+            Owned::Stream(connection, bytes) => Input::Stream { connection: *connection, bytes },
+            Owned::Closed(connection) => Input::Closed { connection: *connection },
+            Owned::Unreachable(side, remote) => Input::Unreachable { side: *side, remote: *remote },
+            Owned::HandedOver(side, flow, bytes) => {
+                Input::HandedOver { side: *side, flow: *flow, bytes }
+            }
+            Owned::Learned(learned) => Input::Learned(learned.clone()),
+            Owned::Configure(policy) => Input::Configure(policy.clone()),
+            Owned::Drain => Input::Drain,
+            Owned::Timeout => return None,
+        })
+    }
+}
+
+impl Edge {
+    /// An edge of `shards` shards.
+    #[must_use]
+    pub fn new(policy: Policy, shards: u8, rng: &mut Rng) -> Self {
+        let policy = Arc::new(policy);
+        let secret = rng.seed();
+        let engines = (0..shards)
+            .map(|n| Engine::new(policy.clone(), ShardId(n), shards, secret, rng.seed()))
+            .collect();
+        Edge {
+            engines,
+            policy,
+            accepted: vec![0; usize::from(shards)],
+            conns: BTreeMap::new(),
+            opened: BTreeMap::new(),
+            unproven: BTreeSet::new(),
+            balance: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            violations: Vec::new(),
+            events: BTreeMap::new(),
+            inputs: 0,
+            handed_over: 0,
+        }
+    }
+
+    /// Sizes of all shards' tables.
+    #[must_use]
+    pub fn snapshots(&self) -> Vec<Snapshot> {
+        self.engines.iter().map(Engine::snapshot).collect()
+    }
+
+    /// The rules in force.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// How often this was decided.
+    #[must_use]
+    pub fn count(&self, reason: Reason) -> u64 {
+        self.events.iter().filter(|((_, _, r), _)| *r == reason).map(|(_, n)| n).sum()
+    }
+
+    /// No new calls from now on.
+    pub fn drain(&mut self, now: Time, out: &mut Outbox) {
+        for shard in 0..self.engines.len() {
+            self.feed(now, shard, Owned::Drain, out);
+        }
+    }
+
+    /// New rules.
+    pub fn configure(&mut self, now: Time, policy: Policy, out: &mut Outbox) {
+        self.policy = Arc::new(policy);
+        for shard in 0..self.engines.len() {
+            self.feed(now, shard, Owned::Configure(self.policy.clone()), out);
+        }
+    }
+
+    fn shards(&self) -> u8 {
+        u8::try_from(self.engines.len()).unwrap_or(u8::MAX)
+    }
+
+    fn violation(&mut self, now: Time, what: String) {
+        if self.violations.len() < 20 {
+            self.violations.push(format!("{now}: {what}"));
+        }
+    }
+
+    /// Gives an input to a shard, and what it causes to the others, until all is quiet.
+    fn feed(&mut self, now: Time, shard: usize, input: Owned, out: &mut Outbox) {
+        let mut queue = VecDeque::from([(shard, input)]);
+        let mut rounds = 0;
+        while let Some((shard, input)) = queue.pop_front() {
+            rounds += 1;
+            if rounds > HAND_OVERS_MAX {
+                return self.violation(now, "shards hand a message to and fro".into());
+            }
+            self.feed_one(now, shard, &input, &mut queue, out);
+        }
+    }
+
+    fn feed_one(
+        &mut self,
+        now: Time,
+        shard: usize,
+        input: &Owned,
+        queue: &mut VecDeque<(usize, Owned)>,
+        out: &mut Outbox,
+    ) {
+        let Some(engine) = self.engines.get_mut(shard) else {
+            return self.violation(now, format!("hand-over to shard {shard}"));
+        };
+        match input.as_input() {
+            Some(input) => engine.handle_input(now, input),
+            None => engine.handle_timeout(now),
+        }
+        self.inputs += u64::from(input.is_message());
+        let (mut decisions, mut handed) = (0, 0);
+        // The engine lends its outputs; what is kept is copied before it is asked again.
+        while let Some(output) = self.engines[shard].poll_output() {
+            match output {
+                Output::Event(event) => {
+                    decisions += 1;
+                    let event: Event = event.clone();
+                    self.on_event(now, &event, input);
+                }
+                Output::HandOver { shard: to, side, flow, bytes } => {
+                    handed += 1;
+                    queue.push_back((
+                        usize::from(to.0),
+                        Owned::HandedOver(side, flow, bytes.to_vec()),
+                    ));
+                }
+                Output::Learned(learned) => {
+                    for other in (0..self.engines.len()).filter(|other| *other != shard) {
+                        queue.push_back((other, Owned::Learned(learned.clone())));
+                    }
+                }
+                Output::Datagram { side, local, remote, bytes } => {
+                    let bytes = bytes.to_vec();
+                    self.on_datagram_out(now, shard, side, local, remote, &bytes);
+                    out.push(Request::Datagram { local, remote, bytes });
+                }
+                Output::Stream { connection, bytes } => {
+                    let bytes = bytes.to_vec();
+                    self.on_stream_out(now, connection, bytes, out);
+                }
+                Output::Close { connection, .. } => {
+                    if let Some(conn) = self.conns.get(&connection.to_bits()) {
+                        out.push(Request::Close { conn: *conn });
+                    }
+                }
+            }
+        }
+        self.handed_over += handed;
+        if input.is_message() && decisions + handed != 1 {
+            self.violation(
+                now,
+                format!("{decisions} events and {handed} hand-overs for one input: {input:?}"),
+            );
+        }
+        self.check_tables(now, shard);
+    }
+
+    fn check_tables(&mut self, now: Time, shard: usize) {
+        let snapshot = self.engines[shard].snapshot();
+        if snapshot.outputs != 0 {
+            self.violation(now, format!("{} outputs left", snapshot.outputs));
+        }
+        let tables = [
+            ("exchanges", snapshot.exchanges, self.policy.capacities.exchanges),
+            ("bindings", snapshot.bindings, self.policy.capacities.bindings),
+            ("nonces", snapshot.nonces, self.policy.capacities.nonces),
+            ("connections", snapshot.connections, self.policy.capacities.connections),
+            ("retained bytes", snapshot.retained_bytes, self.policy.capacities.retained_bytes),
+        ];
+        for (name, table, capacity) in tables {
+            if table.entries > capacity {
+                self.violation(now, format!("{name}: {} of {capacity}", table.entries));
+            }
+        }
+    }
+
+    fn on_event(&mut self, _now: Time, event: &Event, _input: &Owned) {
+        let side = match event.side {
+            Side::Outside => Side2::Outside,
+            Side::Inside => Side2::Inside,
+        };
+        let verdict = match event.verdict {
+            Verdict::Forward => "forward",
+            Verdict::Absorb => "absorb",
+            Verdict::Reject(_) => "reject",
+            Verdict::Drop => "drop",
+        };
+        *self.events.entry((side, verdict, event.reason)).or_default() += 1;
+    }
+
+    fn on_datagram_out(
+        &mut self,
+        now: Time,
+        shard: usize,
+        side: Side,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: &[u8],
+    ) {
+        let shard_id = ShardId(u8::try_from(shard).unwrap_or(u8::MAX));
+        if side == Side::Inside {
+            if local != self.policy.inside_of(shard_id) {
+                self.violation(now, format!("shard {shard} speaks inside from {local}"));
+            }
+            if bytes.len() > 4 && Msg::parse(bytes).is_none() {
+                self.violation(now, format!("unreadable to inside: {}", text(bytes)));
+            }
+            return;
+        }
+        if !self.policy.is_listener(local.ip(), local.port()) {
+            self.violation(now, format!("speaks outside from {local}"));
+        }
+        if self.unproven.contains(&remote) {
+            let balance = self.balance.entry(remote).or_default();
+            *balance -= 1;
+            if *balance < 0 {
+                self.violation(
+                    now,
+                    format!("more replies than requests to {remote}: {}", text(bytes)),
+                );
+            }
+        }
+        self.check_flow(now, Flow::udp(local, remote), bytes);
+    }
+
+    fn on_stream_out(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        bytes: Vec<u8>,
+        out: &mut Outbox,
+    ) {
+        let Some(conn) = self.conns.get(&connection.to_bits()).copied() else {
+            return self.violation(now, format!("sends on {connection:?}, which is closed"));
+        };
+        if let Some(flow) = self.opened.get(&conn).map(|opened| opened.flow) {
+            self.check_flow(now, flow, &bytes);
+        }
+        out.push(Request::Stream { conn, bytes });
+    }
+
+    /// A response leaves by a flow by which its request came, and by no other.
+    fn check_flow(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
+        if bytes.iter().all(|byte| b"\r\n".contains(byte)) {
+            return;
+        }
+        let Some(msg) = Msg::parse(bytes) else {
+            return self.violation(now, format!("unreadable to outside: {}", text(bytes)));
+        };
+        if msg.is_request() {
+            return;
+        }
+        let known = self.flows.get(&response_key(&msg));
+        if !known.is_some_and(|flows| flows.contains(&flow)) {
+            let what = format!("foreign flow {flow}, not {known:?}, for: {}", text(bytes));
+            self.violation(now, what);
+        }
+    }
+
+    fn on_request_in(&mut self, flow: Flow, bytes: &[u8]) {
+        if let Some(msg) = Msg::parse(bytes).filter(Msg::is_request) {
+            let flows = self.flows.entry(response_key(&msg)).or_default();
+            if !flows.contains(&flow) {
+                flows.push(flow);
+            }
+            // One flow may have several open requests; what is long over is forgotten.
+            if self.flows.len() > 20_000 {
+                self.flows.pop_first();
+            }
+        }
+        if self.unproven.contains(&flow.remote) {
+            *self.balance.entry(flow.remote).or_default() += 1;
+        }
+    }
+
+    fn shard_inside(&self, local: SocketAddr) -> Option<usize> {
+        (0..self.shards()).find(|n| self.policy.inside_of(ShardId(*n)) == local).map(usize::from)
+    }
+
+    fn shard_outside(&self, remote: SocketAddr) -> usize {
+        usize::from(Engine::shard_of(remote.ip(), self.shards()).0)
+    }
+
+    fn on_opened(
+        &mut self,
+        now: Time,
+        conn: Conn,
+        transport: Transport,
+        local: SocketAddr,
+        remote: SocketAddr,
+        out: &mut Outbox,
+    ) {
+        let shard = self.shard_outside(remote);
+        self.accepted[shard] += 1;
+        let shard_id = ShardId(u8::try_from(shard).unwrap_or(u8::MAX));
+        let id = ConnectionId::new(shard_id, self.accepted[shard]);
+        let flow = Flow { transport, local, remote, connection: Some(id) };
+        self.conns.insert(id.to_bits(), conn);
+        self.opened.insert(conn, Opened { id, flow, buffer: Vec::new() });
+        self.feed(now, shard, Owned::Opened(flow), out);
+    }
+}
+
+fn response_key(msg: &Msg) -> String {
+    format!("{}|{}|{}|{}", msg.value("Call-ID"), msg.branch(), msg.sent_by(), msg.value("CSeq"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).chars().take(1_200).collect()
+}
+
+impl Node for Edge {
+    fn handle(&mut self, now: Time, arrival: Arrival, out: &mut Outbox) {
+        match arrival {
+            Arrival::Datagram { local, remote, bytes } => {
+                let (side, shard) = match self.shard_inside(local) {
+                    Some(shard) => (Side::Inside, shard),
+                    None => (Side::Outside, self.shard_outside(remote)),
+                };
+                if side == Side::Outside {
+                    self.on_request_in(Flow::udp(local, remote), &bytes);
+                }
+                self.feed(now, shard, Owned::Datagram { side, local, remote, bytes }, out);
+            }
+            Arrival::Opened { conn, transport, local, remote } => {
+                self.on_opened(now, conn, transport, local, remote, out);
+            }
+            Arrival::Stream { conn, bytes } => {
+                let Some(opened) = self.opened.get_mut(&conn) else { return };
+                let (id, flow) = (opened.id, opened.flow);
+                opened.buffer.extend_from_slice(&bytes);
+                while let Some(frame) =
+                    self.opened.get_mut(&conn).and_then(|opened| take_frame(&mut opened.buffer))
+                {
+                    self.on_request_in(flow, &frame);
+                }
+                self.feed(now, usize::from(id.shard().0), Owned::Stream(id, bytes), out);
+            }
+            Arrival::Closed { conn } => {
+                let Some(opened) = self.opened.remove(&conn) else { return };
+                self.conns.remove(&opened.id.to_bits());
+                let shard = usize::from(opened.id.shard().0);
+                self.feed(now, shard, Owned::Closed(opened.id), out);
+            }
+            Arrival::Unreachable { local, remote } => {
+                let (side, shard) = match self.shard_inside(local) {
+                    Some(shard) => (Side::Inside, shard),
+                    None => (Side::Outside, self.shard_outside(remote)),
+                };
+                self.feed(now, shard, Owned::Unreachable(side, remote), out);
+            }
+        }
+    }
+
+    fn tick(&mut self, now: Time, out: &mut Outbox) {
+        for shard in 0..self.engines.len() {
+            if self.engines[shard].poll_timeout().is_none_or(|due| due > now) {
+                continue;
+            }
+            // One call lets a bounded number of deadlines fire.
+            for _ in 0..TIMEOUTS_MAX {
+                if self.engines[shard].poll_timeout().is_none_or(|due| due > now) {
+                    break;
+                }
+                self.feed(now, shard, Owned::Timeout, out);
+            }
+            if let Some(due) = self.engines[shard].poll_timeout().filter(|due| *due <= now) {
+                self.violation(now, format!("a deadline of {due} stays after its timeout"));
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Time> {
+        self.engines.iter().filter_map(Engine::poll_timeout).min()
+    }
+
+    fn listens(&self, local: SocketAddr) -> bool {
+        self.shard_inside(local).is_some() || self.policy.is_listener(local.ip(), local.port())
+    }
+
+    fn accepts(&self, local: SocketAddr, transport: Transport) -> bool {
+        self.policy
+            .listeners
+            .iter()
+            .any(|listener| listener.transport == transport && listener.address == local)
+    }
+}
