@@ -223,7 +223,7 @@ impl Edge {
                 }
                 Output::Stream { connection, bytes } => {
                     let bytes = bytes.to_vec();
-                    self.on_stream_out(now, connection, bytes, out);
+                    self.on_stream_out(now, shard, connection, bytes, out);
                 }
                 Output::Close { connection, .. } => {
                     if let Some(conn) = self.conns.get(&connection.to_bits()) {
@@ -313,12 +313,21 @@ impl Edge {
     fn on_stream_out(
         &mut self,
         now: Time,
+        shard: usize,
         connection: ConnectionId,
         bytes: Vec<u8>,
         out: &mut Outbox,
     ) {
         let Some(conn) = self.conns.get(&connection.to_bits()).copied() else {
-            return self.violation(now, format!("sends on {connection:?}, which is closed"));
+            // What is on its way when a connection ends is lost with it.
+            let accepted = self.accepted[usize::from(connection.shard().0)];
+            let ever = (connection.to_bits() & 0x00ff_ffff_ffff_ffff) <= accepted;
+            if !ever || usize::from(connection.shard().0) != shard {
+                let what =
+                    format!("shard {shard} sends on foreign {connection:x?}: {}", text(&bytes));
+                self.violation(now, what);
+            }
+            return;
         };
         if let Some(flow) = self.opened.get(&conn).map(|opened| opened.flow) {
             self.check_flow(now, flow, &bytes);

@@ -156,7 +156,7 @@ impl Layer {
 
     /// Starts a client transaction for a request with a Via; returns its key.
     pub fn send(&mut self, now: Time, request: Msg, path: Path, out: &mut Outbox) -> String {
-        let key = client_key(&request.branch(), request.method());
+        let key = client_key(&request);
         let machine = if request.method() == "INVITE" {
             ClientMachine::Invite(InviteClient::new(now, path.reliability(), &self.base))
         } else {
@@ -279,7 +279,7 @@ impl Layer {
     }
 
     fn on_response(&mut self, now: Time, msg: Msg, rng: &mut Rng, out: &mut Outbox) -> Option<Up> {
-        let key = client_key(&msg.branch(), msg.method());
+        let key = client_key(&msg);
         let client = self.clients.get_mut(&key)?;
         let action = match &mut client.machine {
             ClientMachine::Invite(machine) => machine.on_response(now, msg.status(), &self.base),
@@ -386,8 +386,10 @@ impl Layer {
     }
 }
 
-fn client_key(branch: &str, method: &str) -> String {
-    format!("{branch}|{method}")
+/// With the CSeq number, so that a phone that reuses a branch does not take a late 401 to its
+/// first request for one to its second.
+fn client_key(msg: &Msg) -> String {
+    format!("{}|{}|{}", msg.branch(), msg.cseq(), msg.method())
 }
 
 /// The ACK to a refusal (§17.1.1.3), with the actor's departures.

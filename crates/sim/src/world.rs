@@ -17,6 +17,9 @@ use wire::Transport;
 /// One way on the loopback interface.
 const LOOPBACK: Duration = Duration::from_micros(100);
 
+/// How long a SYN is repeated.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+
 /// A host in the world.
 pub type NodeId = usize;
 
@@ -87,6 +90,8 @@ enum What {
         from: NodeId,
     },
     Arrival(NodeId, Arrival),
+    /// What a host learns from its own stack, on the network or not.
+    Local(NodeId, Arrival),
     /// A SYN reaches a listener.
     Knock {
         conn: Conn,
@@ -399,6 +404,7 @@ impl World {
                     self.arrive(id, arrival);
                 }
             }
+            What::Local(id, arrival) => self.arrive(id, arrival),
             What::Knock { conn, transport, seen, inner, remote, from } => {
                 self.on_knock(conn, transport, (seen, inner), remote, from);
             }
@@ -449,7 +455,8 @@ impl World {
         remote: SocketAddr,
     ) {
         if self.hosts[from].cut {
-            return;
+            let closed = What::Local(from, Arrival::Closed { conn });
+            return self.schedule(self.now + CONNECT_TIMEOUT, closed);
         }
         let seen = match self.hosts[from].nat {
             Some(nat) => {
@@ -488,7 +495,7 @@ impl World {
 
     fn send_stream(&mut self, from: NodeId, conn: Conn, bytes: Vec<u8>) {
         let Some(stream) = self.streams.get(&conn) else {
-            let closed = What::Arrival(from, Arrival::Closed { conn });
+            let closed = What::Local(from, Arrival::Closed { conn });
             return self.schedule(self.now, closed);
         };
         let end = usize::from(stream.ends[0] == from);
@@ -529,7 +536,7 @@ impl World {
         let end = usize::from(stream.ends[0] == by);
         let at = (self.now + self.delay()).max(stream.last[end]);
         self.schedule(at, What::Arrival(stream.ends[end], Arrival::Closed { conn }));
-        self.schedule(self.now, What::Arrival(by, Arrival::Closed { conn }));
+        self.schedule(self.now, What::Local(by, Arrival::Closed { conn }));
     }
 
     /// Resets a connection; both ends are told.
