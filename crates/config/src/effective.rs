@@ -3,11 +3,12 @@
 use crate::model::{Config, Listen, TransportSettings, Trunk};
 use crate::read::VERSION;
 use crate::value::{print_duration, print_size};
-use policy::{Pbx, Policy, Registration};
+use policy::{Budgets, Capacities, Pbx, Policy, Registration, TimerBase};
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wire::Limits;
 
 /// A tree whose keys keep their order.
 enum Out {
@@ -203,45 +204,85 @@ fn transport(settings: &TransportSettings) -> Out {
     ])
 }
 
+/// Everything of the policy that has no place of its own in the file. Taken apart without `..`: a
+/// field that is added to the policy must get its key here and in `read`.
 fn rules(policy: &Policy) -> Out {
+    let Policy {
+        version: _,
+        listeners: _,
+        inside: _,
+        pbx: _,
+        domains: _,
+        timers: TimerBase { t1, t2, t4 },
+        limits,
+        capacities,
+        budgets,
+        timer_c,
+        trying_after,
+        retry_after,
+        nonce_memory,
+        answer_malformed,
+        source_header,
+    } = policy;
     let timers = Out::Table(vec![
-        ("t1", time(policy.timers.t1)),
-        ("t2", time(policy.timers.t2)),
-        ("t4", time(policy.timers.t4)),
-        ("timer_c", time(policy.timer_c)),
-        ("trying_after", time(policy.trying_after)),
-        ("retry_after", time(policy.retry_after)),
-        ("nonce_memory", time(policy.nonce_memory)),
-    ]);
-    let limits = Out::Table(vec![
-        ("message_bytes", size(policy.limits.message_bytes)),
-        ("start_line_bytes", size(policy.limits.start_line_bytes)),
-        ("header_bytes", size(policy.limits.header_bytes)),
-        ("header_lines", count(policy.limits.header_lines)),
-        ("header_line_bytes", size(policy.limits.header_line_bytes)),
-        ("via_values", count(policy.limits.via_values)),
-        ("body_bytes", size(policy.limits.body_bytes)),
-    ]);
-    let capacities = Out::Table(vec![
-        ("exchanges", count(policy.capacities.exchanges)),
-        ("bindings", count(policy.capacities.bindings)),
-        ("nonces", count(policy.capacities.nonces)),
-        ("connections", count(policy.capacities.connections)),
-        ("retained_bytes", size(policy.capacities.retained_bytes)),
-    ]);
-    let budgets = Out::Table(vec![
-        ("handshake", time(policy.budgets.handshake)),
-        ("first_byte", time(policy.budgets.first_byte)),
-        ("start_line", time(policy.budgets.start_line)),
-        ("headers", time(policy.budgets.headers)),
-        ("body", time(policy.budgets.body)),
-        ("idle", time(policy.budgets.idle)),
+        ("t1", time(*t1)),
+        ("t2", time(*t2)),
+        ("t4", time(*t4)),
+        ("timer_c", time(*timer_c)),
+        ("trying_after", time(*trying_after)),
+        ("retry_after", time(*retry_after)),
+        ("nonce_memory", time(*nonce_memory)),
     ]);
     Out::Table(vec![
         ("timers", timers),
-        ("limits", limits),
-        ("capacities", capacities),
-        ("budgets", budgets),
-        ("source_header", text(policy.source_header.as_deref().unwrap_or("off"))),
+        ("limits", limits_table(limits)),
+        ("capacities", capacities_table(capacities)),
+        ("budgets", budgets_table(budgets)),
+        ("answer_malformed", Out::Truth(*answer_malformed)),
+        ("source_header", text(source_header.as_deref().unwrap_or("off"))),
+    ])
+}
+
+fn limits_table(limits: &Limits) -> Out {
+    let Limits {
+        message_bytes,
+        start_line_bytes,
+        header_bytes,
+        header_lines,
+        header_line_bytes,
+        via_values,
+        body_bytes,
+    } = *limits;
+    Out::Table(vec![
+        ("message_bytes", size(message_bytes)),
+        ("start_line_bytes", size(start_line_bytes)),
+        ("header_bytes", size(header_bytes)),
+        ("header_lines", count(header_lines)),
+        ("header_line_bytes", size(header_line_bytes)),
+        ("via_values", count(via_values)),
+        ("body_bytes", size(body_bytes)),
+    ])
+}
+
+fn capacities_table(capacities: &Capacities) -> Out {
+    let Capacities { exchanges, bindings, nonces, connections, retained_bytes } = *capacities;
+    Out::Table(vec![
+        ("exchanges", count(exchanges)),
+        ("bindings", count(bindings)),
+        ("nonces", count(nonces)),
+        ("connections", count(connections)),
+        ("retained_bytes", size(retained_bytes)),
+    ])
+}
+
+fn budgets_table(budgets: &Budgets) -> Out {
+    let Budgets { handshake, first_byte, start_line, headers, body, idle } = *budgets;
+    Out::Table(vec![
+        ("handshake", time(handshake)),
+        ("first_byte", time(first_byte)),
+        ("start_line", time(start_line)),
+        ("headers", time(headers)),
+        ("body", time(body)),
+        ("idle", time(idle)),
     ])
 }

@@ -356,6 +356,7 @@ struct Rules {
     limits: Limits,
     capacities: Capacities,
     budgets: Budgets,
+    answer_malformed: bool,
     source_header: Option<String>,
 }
 
@@ -395,6 +396,7 @@ impl Default for Rules {
             limits: policy.limits,
             capacities: policy.capacities,
             budgets: policy.budgets,
+            answer_malformed: policy.answer_malformed,
             source_header: policy.source_header,
         }
     }
@@ -418,6 +420,7 @@ impl Rules {
             trying_after: self.timers.trying_after,
             retry_after: self.timers.retry_after,
             nonce_memory: self.timers.nonce_memory,
+            answer_malformed: self.answer_malformed,
             source_header: self.source_header,
             ..Policy::new(listeners, inside, pbx)
         }
@@ -454,6 +457,7 @@ fn rules_table(field: &Field<'_>) -> Rules {
         limits: limits_table(table.take("limits")),
         capacities: capacities_table(table.take("capacities")),
         budgets: budgets_table(table.take("budgets")),
+        answer_malformed: table.value("answer_malformed", value::truth, default.answer_malformed),
         source_header: table.value("source_header", value::header_name, default.source_header),
     };
     table.finish();

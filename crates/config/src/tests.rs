@@ -68,7 +68,7 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
         state_dir: state\n\
         drain_timeout: 1500ms\n\
         transport: { send_stall: 7s, send_queue: 100kB, handshakes: 7 }\n\
-        policy: { source_header: off, timers: { t1: 5ms, t2: 40ms, t4: 50ms, timer_c: 2s }, limits: { body_bytes: 0 }, \
+        policy: { answer_malformed: true, source_header: off, timers: { t1: 5ms, t2: 40ms, t4: 50ms, timer_c: 2s }, limits: { body_bytes: 0 }, \
           capacities: { retained_bytes: 1.5GiB }, budgets: { idle: 1h30m } }\n"
         .replace("CERT", certificate.to_str().unwrap())
         .replace("KEY", key.to_str().unwrap());

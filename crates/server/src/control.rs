@@ -146,10 +146,9 @@ impl Control {
     /// Reads the configuration again. A file with errors changes nothing.
     async fn reload(&mut self) {
         info!(config = %self.file.display(), "Reloading");
-        let reloading = NotifyState::monotonic_usec_now();
-        tell_manager(&[NotifyState::Reloading]);
-        if let Ok(now) = reloading {
-            tell_manager(&[NotifyState::Reloading, now]);
+        match NotifyState::monotonic_usec_now() {
+            Ok(now) => tell_manager(&[NotifyState::Reloading, now]),
+            Err(_) => tell_manager(&[NotifyState::Reloading]),
         }
         let result = self.apply().await;
         let pbxs = self.config.policy.pbx.len();
