@@ -2,7 +2,7 @@
 //! `SO_REUSEPORT` group is the number by which [`crate::steering`] finds them.
 
 use crate::{Settings, steering, system};
-use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol, SockFilter, Socket, TcpKeepalive, Type};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -32,6 +32,9 @@ pub struct Buffers {
     pub send: usize,
 }
 
+/// A socket filter that drops all: return zero bytes.
+const NOTHING: SockFilter = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+
 /// An address to bind, and what to say when it fails.
 #[derive(Clone, Copy)]
 struct Place {
@@ -45,14 +48,6 @@ impl Place {
     }
 }
 
-/// Refuses an address that another socket has. A group made with `SO_REUSEPORT` would not notice
-/// a second edge of the same user: the two would share the traffic at random.
-pub(crate) fn probe(transport: Transport, address: SocketAddr) -> Result<(), BindError> {
-    let place = Place { transport, address };
-    let socket = bare(place)?;
-    socket.bind(&address.into()).map_err(place.failed("bind"))
-}
-
 /// Binds one UDP socket for each shard to an outside address, in shard order. Port 0 stands for
 /// one free port for all.
 pub(crate) fn bind_datagram_group(
@@ -60,11 +55,13 @@ pub(crate) fn bind_datagram_group(
     address: SocketAddr,
     shards: u8,
 ) -> Result<Vec<Socket>, BindError> {
-    bind_group(Place { transport: Transport::Udp, address }, shards, |place| {
+    let place = Place { transport: Transport::Udp, address };
+    let group = bind_group(place, shards, |place| {
         let socket = bare(place)?;
         prepare_datagram(&socket, settings, place.address).map_err(place.failed("prepare"))?;
         Ok(socket)
-    })
+    })?;
+    open(group, place)
 }
 
 /// Binds one listener for each shard, in shard order, and starts to listen.
@@ -80,11 +77,12 @@ pub(crate) fn bind_listener_group(
         prepare_listener(&socket, settings).map_err(place.failed("prepare"))?;
         Ok(socket)
     })?;
+    let place = Place { transport, address };
     for socket in &group {
         // A listener joins its group here, not when it is bound.
-        socket.listen(backlog).map_err(Place { transport, address }.failed("listen on"))?;
+        socket.listen(backlog).map_err(place.failed("listen on"))?;
     }
-    Ok(group)
+    open(group, place)
 }
 
 /// Binds a shard's own socket towards the PBX.
@@ -98,6 +96,12 @@ pub(crate) fn bind_inside(settings: &Settings, address: SocketAddr) -> Result<So
     Ok(socket)
 }
 
+/// Binds sockets that take nothing in yet, in shard order.
+///
+/// `SO_REUSEPORT` alone would let a second edge of the same user share the port, and the two
+/// would divide the traffic at random. The program attached before the bind makes the first
+/// socket a group of its own, which no address of another socket, wildcards included, goes with
+/// (`sk_reuseport_cb`): the bind fails.
 fn bind_group(
     mut place: Place,
     shards: u8,
@@ -111,11 +115,21 @@ fn bind_group(
             steering::attach(socket.as_fd(), place.address.is_ipv6(), shards)
                 .map_err(place.failed("steer"))?;
         }
+        socket.attach_filter(&[NOTHING]).map_err(place.failed("prepare"))?;
         socket.bind(&place.address.into()).map_err(place.failed("bind"))?;
         if let Ok(Some(bound)) = socket.local_addr().map(|address| address.as_socket()) {
             place.address.set_port(bound.port());
         }
         group.push(socket);
+    }
+    Ok(group)
+}
+
+/// Lets traffic into a group that is whole: before, the program may name a socket that is not
+/// there, and the kernel would choose another.
+fn open(group: Vec<Socket>, place: Place) -> Result<Vec<Socket>, BindError> {
+    for socket in &group {
+        socket.detach_filter().map_err(place.failed("open"))?;
     }
     Ok(group)
 }
@@ -138,7 +152,7 @@ fn bare(place: Place) -> Result<Socket, BindError> {
         }
         Ok(socket)
     };
-    make().map_err(place.failed("open"))
+    make().map_err(place.failed("make"))
 }
 
 fn prepare_datagram(socket: &Socket, settings: &Settings, address: SocketAddr) -> io::Result<()> {
@@ -200,4 +214,26 @@ fn prepare_listener(socket: &Socket, settings: &Settings) -> io::Result<()> {
 
 pub(crate) fn buffers(socket: &Socket) -> io::Result<Buffers> {
     Ok(Buffers { receive: socket.recv_buffer_size()?, send: socket.send_buffer_size()? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::{TcpListener, TcpStream};
+
+    #[test]
+    fn accepted_connections_inherit_what_the_listener_has() {
+        let settings = Settings::default();
+        let here = "127.0.0.1:0".parse().unwrap();
+        let mut group = bind_listener_group(&settings, Transport::Tcp, here, 1).unwrap();
+        let listener = TcpListener::from(group.pop().unwrap());
+        listener.set_nonblocking(false).unwrap();
+        let _phone = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let accepted = Socket::from(listener.accept().unwrap().0);
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), settings.keepalive_idle);
+        assert_eq!(accepted.tcp_keepalive_interval().unwrap(), settings.keepalive_interval);
+        assert_eq!(accepted.linger().unwrap(), Some(Duration::ZERO));
+        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * settings.stream_kernel_buffer);
+    }
 }

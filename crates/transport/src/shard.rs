@@ -70,9 +70,6 @@ pub fn bind(
     listeners: &[Listener],
     inside: &[SocketAddr],
 ) -> Result<Vec<Sockets>, BindError> {
-    for listener in listeners {
-        bind::probe(listener.protocol.transport(), listener.address)?;
-    }
     let shards = u8::try_from(inside.len()).unwrap_or(u8::MAX);
     let mut all = Vec::with_capacity(inside.len());
     for (shard, address) in (0..shards).zip(inside) {
@@ -197,7 +194,8 @@ enum Step {
 }
 
 impl Shard {
-    /// Puts a shard's sockets under the runtime of the calling thread.
+    /// Puts a shard's sockets under the current-thread runtime of the calling thread, which must
+    /// have I/O and time enabled.
     ///
     /// # Errors
     /// When a socket cannot be registered: no descriptors, no reactor.

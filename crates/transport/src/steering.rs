@@ -24,8 +24,7 @@ const MODULO: u16 = (libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K) as u16;
 const RETURN: u16 = (libc::BPF_RET | libc::BPF_A) as u16;
 
 /// Steers the group of `socket`: the packet's source address chooses the index, by the order in
-/// which sockets joined. Needs no privilege. Attach it to the first socket before that is bound:
-/// then no packet is ever placed by the kernel's own hash.
+/// which sockets joined. Needs no privilege. To be attached to the first socket before it is bound.
 ///
 /// # Errors
 /// What `setsockopt(SO_ATTACH_REUSEPORT_CBPF)` says.

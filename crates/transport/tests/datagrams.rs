@@ -5,7 +5,7 @@ mod rig;
 
 use rig::{Rig, Seen, phone, receive};
 use std::net::{IpAddr, SocketAddr};
-use transport::{Listener, Protocol, Settings};
+use transport::{Listener, Protocol, Settings, Shard};
 use wire::{ShardId, Side};
 
 fn udp(address: &str) -> Listener {
@@ -132,14 +132,82 @@ fn batches_carry_many_datagrams_whole_and_in_order() {
 
 #[test]
 fn an_address_in_use_is_refused_by_name() {
-    let rig = Rig::start(&Settings::default(), &[udp("127.0.0.1:0")], 2);
-    let taken = Listener { protocol: Protocol::Udp, address: rig.outside[0] };
+    let stream = Listener { protocol: Protocol::Tcp, address: "127.0.0.1:0".parse().unwrap() };
+    let rig = Rig::start(&Settings::default(), &[udp("127.0.0.1:0"), stream], 2);
     let inside = ["127.0.0.1:0".parse().unwrap()];
-    let error = transport::bind(&Settings::default(), &[taken], &inside).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        format!("cannot bind udp {}: Address already in use (os error 98)", rig.outside[0])
-    );
+    for (protocol, taken) in [(Protocol::Udp, rig.outside[0]), (Protocol::Tcp, rig.outside[1])] {
+        let transport = protocol.transport().as_param();
+        for address in [taken, SocketAddr::new([0, 0, 0, 0].into(), taken.port())] {
+            let listener = Listener { protocol: protocol.clone(), address };
+            let error = transport::bind(&Settings::default(), &[listener], &inside).unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("cannot bind {transport} {address}: Address already in use (os error 98)")
+            );
+        }
+    }
+    // Nor may an edge take its own twice.
+    let free = phone("127.0.0.1:0").local_addr().unwrap();
+    let twice = [udp(&free.to_string()), udp(&free.to_string())];
+    let error = transport::bind(&Settings::default(), &twice, &inside).unwrap_err();
+    assert_eq!(error.address, free);
+}
+
+/// One shard for the runtime of the calling test, with one outside address.
+fn shard(settings: &Settings) -> (Shard, SocketAddr, SocketAddr) {
+    let here = ["127.0.0.1:0".parse().unwrap()];
+    let sockets = transport::bind(settings, &[udp("127.0.0.1:0")], &here).unwrap().pop().unwrap();
+    let (outside, inside) = (sockets.outside().unwrap()[0], sockets.inside().unwrap());
+    (Shard::new(settings, sockets).unwrap(), outside, inside)
+}
+
+fn sides(shard: &mut Shard) -> Vec<Side> {
+    let mut sides = Vec::new();
+    while let Some(input) = shard.next_input() {
+        match input {
+            proxy::Input::Datagram { side, .. } => sides.push(side),
+            other => panic!("{other:?}"),
+        }
+    }
+    sides
+}
+
+#[tokio::test]
+async fn a_flood_from_outside_leaves_the_inside_its_turn() {
+    let settings = Settings { datagrams_per_wake: 8, receive_batch: 4, ..Settings::default() };
+    let (mut shard, outside, inside) = shard(&settings);
+    let sender = phone("127.0.0.1:0");
+    for _ in 0..20 {
+        sender.send_to(b"flood", outside).unwrap();
+    }
+    for expected in [8, 8, 4] {
+        sender.send_to(b"answer", inside).unwrap();
+        // A driver that turns to something else while the shard gives way loses nothing.
+        for _ in 0..3 {
+            tokio::select! { biased; () = shard.ready() => {} () = std::future::ready(()) => {} }
+        }
+        shard.ready().await;
+        let seen = sides(&mut shard);
+        assert_eq!(seen.first(), Some(&Side::Inside));
+        assert_eq!(seen.len(), expected + 1);
+    }
+}
+
+#[tokio::test]
+async fn what_the_kernel_drops_is_counted() {
+    let settings = Settings { udp_receive_buffer: 16 << 10, ..Settings::default() };
+    let (mut shard, outside, _) = shard(&settings);
+    let sender = phone("127.0.0.1:0");
+    for _ in 0..200 {
+        sender.send_to(&[b'x'; 1000], outside).unwrap();
+    }
+    shard.ready().await;
+    let received = sides(&mut shard).len() as u64;
+    sender.send_to(b"after", outside).unwrap();
+    shard.ready().await;
+    assert_eq!(sides(&mut shard).len(), 1);
+    assert!(received < 200);
+    assert_eq!(shard.counters().udp_receive_overflowed.value(), 200 - received);
 }
 
 #[test]
