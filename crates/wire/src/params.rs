@@ -44,6 +44,14 @@ impl<'a> Param<'a> {
                 && !self.name.contains(&b'"')
     }
 
+    /// Whether its value is fit for a tag or a branch: RFC 3261 §25.1 has `token`, real phones
+    /// write most of what is printable; white space, quotes, backslashes, angle brackets, commas
+    /// and bytes above ASCII are cut at different places by different readers.
+    pub fn is_identifier(&self) -> bool {
+        let is_fit = |b: &u8| b.is_ascii_graphic() && !b"\"<>,\\".contains(b);
+        self.raw.unwrap_or_default().iter().all(is_fit)
+    }
+
     /// Nothing but white space between two delimiters.
     pub fn is_empty(&self) -> bool {
         self.name.is_empty() && self.raw.is_none()

@@ -32,7 +32,7 @@ impl<'a> Via<'a> {
     /// White space and folds around the slashes, the colon and the parameters are taken. `None`
     /// for another protocol than `SIP/2.0`, a host or port that can't be read, empty parameters
     /// (one `;` at the very end is forgiven), quotes that are not closed or not around a whole
-    /// value, or a second branch, rport or received.
+    /// value, a branch that different readers cut differently, or a second branch, rport or received.
     #[must_use]
     pub fn parse(bytes: &'a [u8], offset: u16) -> Option<Self> {
         Self::read(bytes, offset, false)
@@ -103,6 +103,9 @@ impl<'a> Via<'a> {
             self.end = end;
             let twice = match param.name.len() {
                 6 if param.is(b"branch") => {
+                    if !param.is_identifier() {
+                        return false;
+                    }
                     self.branch = param.value();
                     std::mem::replace(&mut seen_branch, true)
                 }
@@ -228,6 +231,9 @@ mod tests {
             "SIP/2.0/UDP h;=x",
             "SIP/2.0/UDP h;branch=a;branch=b",
             "SIP/2.0/UDP h;rport;rport=1",
+            "SIP/2.0/UDP h;branch=a b",
+            "SIP/2.0/UDP h;branch=a<b",
+            "SIP/2.0/UDP h;branch=\"a\"",
             "SIP/2.0/UDP h;branch\"x",
             "SIP/2.0/UDP h;branch=\"x",
             "SIP/2.0/UDP h;branch=a\"b\"",
