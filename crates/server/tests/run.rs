@@ -1,4 +1,5 @@
 //! The running edge: messages pass, signals are obeyed, the log keeps its law.
+#![allow(clippy::unwrap_used)] // a test that cannot go on ends
 
 mod common;
 
@@ -133,7 +134,7 @@ fn a_reload_applies_what_it_can_and_a_bad_file_changes_nothing() {
     edge.reload();
     edge.await_metric("ringfence_reloads_total{result=\"refused\"} 1");
     let log = edge.log();
-    let place = format!("{}:9:1: error: sharsd: unknown key", edge.file().display());
+    let place = format!("{}:10:1: error: sharsd: unknown key", edge.file().display());
     assert!(log.contains(&place), "{log}");
     let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 10), 0);
     phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "b", "UDP"));
@@ -141,9 +142,97 @@ fn a_reload_applies_what_it_can_and_a_bad_file_changes_nothing() {
     assert!(text.contains("\r\nX-Real-Source: 127.0.0.10:"), "{text}");
 }
 
+/// A TLS connection of a phone that trusts `certificate` alone; `None` when the edge shows another.
+fn connect_tls(edge: &Edge, certificate: &rcgen::Certificate) -> Option<Tls> {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(certificate.der().clone()).unwrap();
+    let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = "pbx.example.com".try_into().unwrap();
+    let connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+    let stream = TcpStream::connect((edge.ip, 5061)).unwrap();
+    let mut tls = rustls::StreamOwned::new(connection, stream);
+    match tls.conn.complete_io(&mut tls.sock) {
+        Ok(_) => Some(tls),
+        Err(error) => {
+            assert!(error.to_string().contains("certificate"), "{error}");
+            None
+        }
+    }
+}
+
+type Tls = rustls::StreamOwned<rustls::ClientConnection, TcpStream>;
+
+/// A request over TLS to the PBX and back.
+fn passes(edge: &Edge, tls: &mut Tls, branch: &str) {
+    let text = request("OPTIONS", tls.sock.local_addr().unwrap(), branch, "TLS");
+    tls.write_all(text.as_bytes()).unwrap();
+    pbx_answers(edge, "OPTIONS", "200 OK");
+    let mut buffer = [0; 4096];
+    let length = tls.read(&mut buffer).unwrap();
+    assert!(buffer[..length].starts_with(b"SIP/2.0 200 "));
+}
+
+#[test]
+fn certificates_are_replaced_while_connections_go_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let write = || {
+        let made = rcgen::generate_simple_self_signed(vec!["pbx.example.com".into()]).unwrap();
+        std::fs::write(file("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(file("key.pem"), made.signing_key.serialize_pem()).unwrap();
+        made.cert
+    };
+    let first = write();
+    let listen = format!(
+        "  - {{ transport: tls, address: \"{{ip}}:5061\", certificate: {}, key: {} }}",
+        file("cert.pem").display(),
+        file("key.pem").display()
+    );
+    let edge = Edge::start_listening(&listen);
+    let mut old = connect_tls(&edge, &first).expect("the first certificate is shown");
+    passes(&edge, &mut old, "one");
+
+    // A key that is not the certificate's refuses the reload.
+    let kept = std::fs::read(file("cert.pem")).unwrap();
+    let second = write();
+    std::fs::write(file("cert.pem"), kept).unwrap();
+    edge.reload();
+    edge.await_metric("ringfence_reloads_total{result=\"refused\"} 1");
+    assert!(connect_tls(&edge, &first).is_some(), "the first is still shown");
+
+    std::fs::write(file("cert.pem"), second.pem()).unwrap();
+    edge.reload();
+    edge.await_metric("ringfence_reloads_total{result=\"applied\"} 1");
+    assert!(connect_tls(&edge, &first).is_none(), "the first is not shown any more");
+    let mut new = connect_tls(&edge, &second).expect("the second is shown");
+    passes(&edge, &mut new, "two");
+    passes(&edge, &mut old, "three");
+}
+
+#[test]
+fn json_logs_are_one_object_a_line() {
+    let mut edge = Edge::start("log: { format: json }");
+    edge.reload();
+    edge.signal(libc::SIGTERM);
+    edge.wait();
+    let log = edge.log();
+    assert!(log.lines().count() >= 5, "{log}");
+    for line in log.lines() {
+        let value: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+        assert!(value["message"].is_string() && value["level"].is_string(), "{line}");
+    }
+    assert!(log.contains("\"message\":\"Listening\""), "{log}");
+}
+
 #[test]
 fn the_watchdog_is_fed() {
-    let edge = Edge::start_with("", &[("WATCHDOG_USEC", "3000000")]);
+    let edge = Edge::start_in(&[("WATCHDOG_USEC", "3000000")]);
     edge.await_state("WATCHDOG=1");
     edge.await_state("WATCHDOG=1");
 }

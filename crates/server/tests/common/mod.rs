@@ -53,12 +53,15 @@ impl Socket {
 }
 
 impl Edge {
-    /// The least configuration, with `extra` lines; `{ip}` in them is the edge's address.
-    pub fn yaml(ip: Ipv4Addr, state: &str, extra: &str) -> String {
+    /// The least configuration, with a line for another listener and `extra` lines; `{ip}` in
+    /// them is the edge's address.
+    fn yaml(ip: Ipv4Addr, state: &str, listen: &str, extra: &str) -> String {
+        let listen = listen.replace("{ip}", &ip.to_string());
         format!(
             "version: 1\n\
              listen:\n  - {{ transport: udp, address: \"{ip}:5060\" }}\n  \
              - {{ transport: tcp, address: \"{ip}:5060\" }}\n\
+             {listen}\n\
              inside: {{ address: \"{ip}:5080\", pbx: [\"{ip}:5070\"] }}\n\
              admin: {{ listen: \"{ip}:9060\" }}\n\
              state_dir: {state}\n{}\n",
@@ -68,18 +71,27 @@ impl Edge {
 
     /// Starts an edge and returns when it says that it is ready.
     pub fn start(extra: &str) -> Edge {
-        Edge::start_with(extra, &[])
+        Edge::start_with("", extra, &[])
+    }
+
+    /// As [`Edge::start`] with another listener.
+    pub fn start_listening(listen: &str) -> Edge {
+        Edge::start_with(listen, "", &[])
     }
 
     /// As [`Edge::start`] with environment variables.
-    pub fn start_with(extra: &str, environment: &[(&str, &str)]) -> Edge {
+    pub fn start_in(environment: &[(&str, &str)]) -> Edge {
+        Edge::start_with("", "", environment)
+    }
+
+    fn start_with(listen: &str, extra: &str, environment: &[(&str, &str)]) -> Edge {
         let ip = own_address();
         let directory = tempfile::tempdir().unwrap();
         let manager = UnixDatagram::bind(directory.path().join("notify")).unwrap();
         manager.set_read_timeout(Some(PATIENCE)).unwrap();
         let file = directory.path().join("ringfence.yaml");
         let state = directory.path().join("state");
-        std::fs::write(&file, Edge::yaml(ip, state.to_str().unwrap(), extra)).unwrap();
+        std::fs::write(&file, Edge::yaml(ip, state.to_str().unwrap(), listen, extra)).unwrap();
         let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let pbx = Socket::bind(ip, 5070);
         let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
@@ -102,7 +114,7 @@ impl Edge {
     /// Writes another configuration of the same edge.
     pub fn configure(&self, extra: &str) {
         let state = self.directory.path().join("state");
-        let yaml = Edge::yaml(self.ip, state.to_str().unwrap(), extra);
+        let yaml = Edge::yaml(self.ip, state.to_str().unwrap(), "", extra);
         std::fs::write(self.file(), yaml).unwrap();
     }
 
