@@ -259,6 +259,15 @@ impl Scene {
         });
     }
 
+    /// Start lines of what came back to a stranger.
+    #[must_use]
+    pub fn received(&self, stranger: NodeId) -> &[String] {
+        match self.world.actor(stranger) {
+            Actor::Stranger(stranger) => &stranger.received,
+            _ => &[],
+        }
+    }
+
     /// Registers a phone and waits for it; whether it is.
     pub fn register(&mut self, id: NodeId) -> bool {
         let before = self.phone(id).counts.registered;

@@ -3,9 +3,11 @@
 
 #![allow(clippy::print_stdout, reason = "shown only when a scene fails")]
 
+use policy::Registration;
 use sim::net::{Dependence, Nat, Quality};
 use sim::ua::AckQuirks;
-use sim::{Answer, CallState, Ending, Quirks, Scene, Setup};
+use sim::{Actor, Answer, CallState, Ending, NodeId, Passage, Quirks, Scene, Setup};
+use std::net::SocketAddr;
 use std::time::Duration;
 use wire::Transport;
 
@@ -408,4 +410,276 @@ fn loss_duplication_and_reordering_break_nothing() {
             no_violations(&scene);
         }
     });
+}
+
+#[test]
+fn path_mode_and_plain_contacts_work_too() {
+    for (registration, rewrite_contact) in [
+        (Registration::Path, false),
+        (Registration::ContactToken, false),
+        (Registration::ContactToken, true),
+    ] {
+        for shards in [1, 4] {
+            let setup = Setup { registration, rewrite_contact, shards, ..Setup::default() };
+            for transport in TRANSPORTS {
+                let mut scene = Scene::new(setup);
+                let caller = scene.add_phone("6001", transport);
+                let callee = scene.add_phone_with("6002", transport, true, None, |_| {});
+                assert!(scene.register(caller) && scene.register(callee));
+                let call = scene.call(caller, "6002");
+                assert_eq!(scene.phone(caller).call_state(call), Some(CallState::Up));
+                scene.world.run_for(secs(40));
+                let theirs = scene.phone(callee).incoming_calls()[0];
+                scene.with_phone(callee, |phone, now, out| phone.hang_up(now, theirs, out));
+                scene.world.run_for(secs(2));
+                let hung_up = Some(CallState::Over(Ending::HungUp));
+                assert_eq!(scene.phone(caller).call_state(call), hung_up);
+                assert_eq!(scene.pbx().counts.unacknowledged, 0);
+                no_violations(&scene);
+            }
+        }
+    }
+}
+
+#[test]
+fn two_devices_ring_and_one_answers() {
+    everywhere(|setup| {
+        let mut scene = Scene::new(Setup { max_contacts: 2, ..setup });
+        let caller = scene.add_phone("6001", Transport::Udp);
+        let slow = scene.add_phone_with("6002", Transport::Tcp, false, None, |config| {
+            config.answer = Answer::After(secs(8));
+        });
+        let fast = scene.add_phone("6002", Transport::Udp);
+        assert!(scene.register(caller) && scene.register(slow) && scene.register(fast));
+        assert_eq!(scene.pbx().contacts("6002").len(), 2);
+        let call = scene.call(caller, "6002");
+        assert_eq!(scene.phone(caller).call_state(call), Some(CallState::Up));
+        scene.world.run_for(secs(20));
+        let state = |phone: NodeId| {
+            let phone = scene.phone(phone);
+            phone.call_state(phone.incoming_calls()[0])
+        };
+        assert_eq!(state(fast), Some(CallState::Up));
+        assert_eq!(state(slow), Some(CallState::Over(Ending::Refused(487))));
+        no_violations(&scene);
+    });
+}
+
+#[test]
+fn a_200_that_is_never_acknowledged_is_repeated_for_64_t1_then_hung_up() {
+    everywhere(|setup| {
+        let mut scene = Scene::new(Setup { record: true, ..setup });
+        let phone = scene.add_phone("6001", Transport::Udp);
+        assert!(scene.register(phone));
+        let start = scene.world.now();
+        let call = scene.with_phone(phone, |phone, now, out| phone.call(now, "103", out));
+        scene.world.run_while(secs(5), |world| match world.actor(phone) {
+            Actor::Phone(phone) => phone.call_state(call) != Some(CallState::Ringing),
+            _ => false,
+        });
+        // It hears no more of this call, and says nothing: its power is gone.
+        scene.with_phone(phone, |phone, _, _| phone.reboot());
+        scene.world.run_for(secs(60));
+        let sent = |start_line: &str, to: &str| {
+            let tape = scene.world.tape.iter().flatten();
+            let wanted = |p: &&Passage| p.at >= start && p.to == to;
+            let text = |p: &Passage| String::from_utf8_lossy(&p.bytes).into_owned();
+            tape.filter(wanted)
+                .filter(|p| text(p).starts_with(start_line) && !text(p).contains("REGISTER\r\n"))
+                .count()
+        };
+        // At 0, 0.5, 1.5, 3.5 … 31.5 s, as the PBX repeats it.
+        assert_eq!(sent("SIP/2.0 200", "phone1"), 11);
+        assert_eq!(sent("BYE ", "phone1"), 1, "the phone answers 481, once is enough");
+        assert_eq!(scene.pbx().counts.unacknowledged, 1);
+        assert_eq!(scene.pbx().legs(), 0);
+        no_violations(&scene);
+    });
+}
+
+#[test]
+fn a_phone_that_vanishes_makes_its_caller_wait_no_longer_than_timer_b() {
+    everywhere(|setup| {
+        let mut scene = Scene::new(setup);
+        let caller = scene.add_phone("6001", Transport::Udp);
+        let callee = scene.add_phone("6002", Transport::Udp);
+        assert!(scene.register(caller) && scene.register(callee));
+        scene.world.set_cut(callee, true);
+        let before = scene.world.now();
+        let call = scene.call(caller, "6002");
+        let state = scene.phone(caller).call_state(call);
+        // The PBX gives up after 30 s, the edge after 32 s.
+        assert!(matches!(state, Some(CallState::Over(Ending::Refused(408 | 480)))), "{state:?}");
+        assert!(scene.world.now().since(before) < secs(34));
+        no_violations(&scene);
+    });
+}
+
+#[test]
+fn a_call_over_a_connection_that_is_gone_fails_fast() {
+    for shards in [1, 4] {
+        let mut scene = Scene::new(Setup { shards, qualify: Duration::ZERO, ..Setup::default() });
+        let caller = scene.add_phone("6001", Transport::Udp);
+        let callee = scene.add_phone("6002", Transport::Tls);
+        assert!(scene.register(caller) && scene.register(callee));
+        scene.world.set_cut(callee, true);
+        for conn in scene.world.connections() {
+            scene.world.reset(conn);
+        }
+        scene.world.run_for(secs(1));
+        let before = scene.world.now();
+        let call = scene.call(caller, "6002");
+        let refused = Some(CallState::Over(Ending::Refused(480)));
+        assert_eq!(scene.phone(caller).call_state(call), refused);
+        assert!(scene.world.now().since(before) < secs(1));
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_connection_that_ends_while_it_rings_ends_the_call() {
+    for shards in [1, 4] {
+        let mut scene = Scene::new(Setup { shards, qualify: Duration::ZERO, ..Setup::default() });
+        let caller = scene.add_phone("6001", Transport::Udp);
+        let callee = scene.add_phone_with("6002", Transport::Tcp, false, None, |config| {
+            config.answer = Answer::Ring;
+        });
+        assert!(scene.register(caller) && scene.register(callee));
+        let call = scene.with_phone(caller, |phone, now, out| phone.call(now, "6002", out));
+        scene.world.run_for(secs(3));
+        assert_eq!(scene.phone(caller).call_state(call), Some(CallState::Ringing));
+        for conn in scene.world.connections() {
+            scene.world.reset(conn);
+        }
+        scene.world.run_for(secs(1));
+        let refused = Some(CallState::Over(Ending::Refused(480)));
+        assert_eq!(scene.phone(caller).call_state(call), refused);
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_pbx_that_is_silent_is_nobodys_fault_and_found_again() {
+    for shards in [1, 4] {
+        let mut scene = Scene::new(Setup { shards, ..Setup::default() });
+        let phones: Vec<_> =
+            (6001..6005).map(|user| scene.add_phone(&user.to_string(), Transport::Udp)).collect();
+        for phone in &phones {
+            assert!(scene.register(*phone));
+        }
+        scene.with_pbx(|pbx, now, _| pbx.silence(now + secs(100)));
+        let call = scene.call(phones[0], "100");
+        let state = scene.phone(phones[0]).call_state(call);
+        assert!(matches!(state, Some(CallState::Over(Ending::Refused(408 | 503)))), "{state:?}");
+        // By now it is known to be down: the next caller is told at once, or is the probe.
+        scene.world.run_for(secs(10));
+        let before = scene.world.now();
+        let mut told = 0;
+        for phone in &phones {
+            let call = scene.with_phone(*phone, |phone, now, out| phone.call(now, "100", out));
+            scene.world.run_for(Duration::from_millis(100));
+            let refused = Some(CallState::Over(Ending::Refused(503)));
+            told += u32::from(scene.phone(*phone).call_state(call) == refused);
+        }
+        assert!(
+            told >= 4 - u32::from(shards),
+            "{told} told after {:?}",
+            scene.world.now().since(before)
+        );
+        scene.world.run_for(secs(160));
+        for phone in &phones {
+            assert!(scene.phone(*phone).is_registered(scene.world.now()));
+            let call = scene.call(*phone, "100");
+            assert_eq!(scene.phone(*phone).call_state(call), Some(CallState::Up));
+        }
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_pbx_that_restarts_is_bridged_by_retransmissions() {
+    everywhere(|setup| {
+        for down in [1, 3] {
+            let mut scene = Scene::new(setup);
+            let phone = scene.add_phone("6001", Transport::Udp);
+            assert!(scene.register(phone));
+            scene.with_pbx(|pbx, now, _| pbx.restart(now + secs(down)));
+            let call = scene.call(phone, "100");
+            assert_eq!(scene.phone(phone).call_state(call), Some(CallState::Up), "{down} s");
+            no_violations(&scene);
+        }
+    });
+}
+
+#[test]
+fn a_draining_edge_takes_no_new_call_and_ends_the_old_ones_well() {
+    for shards in [1, 4] {
+        let mut scene = Scene::new(Setup { shards, ..Setup::default() });
+        let phone = scene.add_phone("6001", Transport::Udp);
+        assert!(scene.register(phone));
+        let old = scene.call(phone, "100");
+        scene.with_edge(|edge, now, out| edge.drain(now, out));
+        let new = scene.call(phone, "100");
+        let refused = Some(CallState::Over(Ending::Refused(503)));
+        assert_eq!(scene.phone(phone).call_state(new), refused);
+        scene.with_phone(phone, |phone, now, out| phone.reinvite(now, old, out));
+        scene.world.run_for(secs(2));
+        assert_eq!(scene.phone(phone).reinvites(old), 1);
+        scene.with_phone(phone, |phone, now, out| phone.hang_up(now, old, out));
+        scene.world.run_for(secs(2));
+        assert_eq!(scene.pbx().legs(), 0);
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_strangers_credentials_from_elsewhere_are_challenged_anew() {
+    // Two phones of one account share what one of them was challenged with: the same nonce is
+    // good for both at the PBX, who sees one address only, and is not at the edge.
+    for shards in [1, 4] {
+        let mut scene = Scene::new(Setup { shards, ..Setup::default() });
+        let phone = scene.add_phone_with("6001", Transport::Udp, false, None, |config| {
+            config.quirks.reuses_nonce = true;
+        });
+        assert!(scene.register(phone));
+        let elsewhere = scene.fresh_address(false, false);
+        scene.world.move_to(phone, elsewhere, None);
+        scene.with_phone(phone, |phone, _, out| {
+            phone.roam(SocketAddr::new(elsewhere, 5060), out);
+        });
+        let call = scene.call(phone, "100");
+        assert_eq!(scene.phone(phone).call_state(call), Some(CallState::Up));
+        assert_eq!(scene.phone(phone).counts.refused, 0);
+        // The PBX saw no credentials with the first INVITE, so it had nothing to call stale.
+        assert_eq!(scene.pbx().counts.stale, 0);
+        let edge = scene.edge().expect("an edge");
+        assert_eq!(edge.count(policy::Reason::ForeignNonce), 1);
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_flood_of_strangers_gets_one_answer_a_request_and_leaves_phones_alone() {
+    for shards in [1, 4] {
+        let mut scene = Scene::with_policy(Setup { shards, ..Setup::default() }, |policy| {
+            policy.capacities.exchanges = 600;
+            policy.capacities.nonces = 200;
+        });
+        let phone = scene.add_phone("6001", Transport::Udp);
+        assert!(scene.register(phone));
+        let strangers: Vec<_> = (0..20).map(|_| scene.add_stranger()).collect();
+        for round in 0..20 {
+            for stranger in &strangers {
+                scene.knock(*stranger, "INVITE", &format!("{round}00"));
+            }
+            scene.world.run_for(Duration::from_millis(500));
+        }
+        scene.world.run_for(secs(40));
+        let answered: usize =
+            strangers.iter().map(|stranger| scene.received(*stranger).len()).sum();
+        assert!(answered > 300, "{answered} of 400 answered");
+        let call = scene.call(phone, "100");
+        assert_eq!(scene.phone(phone).call_state(call), Some(CallState::Up));
+        no_violations(&scene);
+    }
 }
