@@ -196,7 +196,6 @@ impl Control {
         info!(timeout = ?patience, "Draining; a second signal ends at once");
         tell_manager(&[NotifyState::Stopping]);
         self.status.draining.store(true, Relaxed);
-        self.status.telemetry.on_drain();
         let end = tokio::select! {
             () = ends.recv() => {
                 info!("A second signal: ending at once");
@@ -230,6 +229,7 @@ impl Control {
             // A shard that is gone has nothing in passage.
             let _ = answer.await;
         }
+        self.status.telemetry.on_drain();
         while self.unanswered() > 0 {
             tokio::time::sleep(DRAIN_LOOK).await;
         }

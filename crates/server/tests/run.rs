@@ -237,13 +237,67 @@ fn the_watchdog_is_fed() {
     edge.await_state("WATCHDOG=1");
 }
 
+/// The value of a header in a message.
+fn header<'t>(text: &'t str, name: &str) -> &'t str {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    line.unwrap_or_else(|| panic!("no {name} in\n{text}"))
+}
+
+/// The PBX calls the Contact that it was given at registration.
+fn call(edge: &Edge, contact: &str, branch: &str) {
+    let from = edge.pbx.address();
+    let invite = request("INVITE", from, branch, "UDP");
+    let invite = invite.replace("sip:bob@pbx.example.com SIP", &format!("{contact} SIP"));
+    let place = contact.split_once('@').unwrap().1;
+    edge.pbx.send(place.split(';').next().unwrap(), &invite);
+}
+
 #[test]
-fn the_secret_survives_a_restart() {
-    let edge = Edge::start("");
+fn a_registered_phone_is_reached_after_a_restart_by_any_shard() {
+    let mut edge = Edge::start("shards: 2");
+    let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
+    phone.send((edge.ip, 5060), &request("REGISTER", phone.address(), "r", "UDP"));
+    let (text, from) = edge.pbx.receive();
+    let contact = header(&text, "Contact").trim_start_matches('<').split('>').next().unwrap();
+    let contact = contact.to_owned();
+    let ok = answer(&text, &format!("200 OK\r\nContact: <{contact}>;expires=600"));
+    edge.pbx.send(from, &ok);
+    let (text, _) = phone.receive();
+    let own = format!("Contact: <sip:alice@{}>", phone.address());
+    assert!(text.contains(&own), "{text}");
+
+    call(&edge, &contact, "before");
+    let invite = phone.receive_with("before@test");
+    assert!(invite.starts_with(&format!("INVITE sip:alice@{} ", phone.address())), "{invite}");
+
+    edge.signal(libc::SIGTERM);
+    edge.await_metric("ringfence_draining 1");
+    edge.signal(libc::SIGTERM);
+    edge.wait();
+    edge.restart();
     let secret = edge.file().with_file_name("state").join("secret");
-    let metadata = std::fs::metadata(&secret).unwrap();
-    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&metadata.permissions()) & 0o777, 0o600);
-    assert_eq!(metadata.len(), 32);
+    assert_eq!(std::fs::metadata(&secret).unwrap().len(), 32);
+    call(&edge, &contact, "after");
+    phone.receive_with("after@test");
+
+    // The other shard's inside port hands the call to the shard that owns the phone's flow.
+    let (host, port) =
+        from.to_string().rsplit_once(':').map(|(h, p)| (h.to_owned(), p.to_owned())).unwrap();
+    let other = if port == "5080" { "5081" } else { "5080" };
+    call(&edge, &contact.replace(&from.to_string(), &format!("{host}:{other}")), "other");
+    phone.receive_with("other@test");
+}
+
+#[test]
+fn an_answer_at_the_wrong_shard_is_handed_over() {
+    let edge = Edge::start("shards: 2");
+    let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
+    phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "o", "UDP"));
+    let (text, from) = edge.pbx.receive();
+    let wrong = if from.port() == 5080 { 5081 } else { 5080 };
+    edge.pbx.send((edge.ip, wrong), &answer(&text, "200 OK"));
+    assert!(phone.receive().0.starts_with("SIP/2.0 200 "));
+    edge.await_metric("ringfence_hand_overs_total{result=\"sent\"} 1");
 }
 
 /// The log law: whatever peers send, no line at INFO or above names one of them.

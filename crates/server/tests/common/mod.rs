@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
@@ -52,6 +52,18 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Receives until a message holds `text`, past retransmissions of others.
+    pub fn receive_with(&self, text: &str) -> String {
+        loop {
+            let (message, _) = self.receive();
+            if message.contains(text) {
+                return message;
+            }
+        }
+    }
+}
+
 impl Edge {
     /// The least configuration, with a line for another listener and `extra` lines; `{ip}` in
     /// them is the edge's address.
@@ -92,19 +104,17 @@ impl Edge {
         let file = directory.path().join("ringfence.yaml");
         let state = directory.path().join("state");
         std::fs::write(&file, Edge::yaml(ip, state.to_str().unwrap(), listen, extra)).unwrap();
-        let log = std::fs::File::create(directory.path().join("log")).unwrap();
         let pbx = Socket::bind(ip, 5070);
-        let child = Command::new(env!("CARGO_BIN_EXE_ringfence"))
-            .args(["run", "--config"])
-            .arg(&file)
-            .env("NOTIFY_SOCKET", directory.path().join("notify"))
-            .envs(environment.iter().copied())
-            .stderr(log)
-            .spawn()
-            .unwrap();
+        let child = spawn(&file, environment);
         let edge = Edge { child, directory, manager, ip, pbx };
         edge.await_state("READY=1");
         edge
+    }
+
+    /// Starts it again after its end, from the same files.
+    pub fn restart(&mut self) {
+        self.child = spawn(&self.file(), &[]);
+        self.await_state("READY=1");
     }
 
     pub fn file(&self) -> PathBuf {
@@ -182,6 +192,19 @@ impl Edge {
         }
         panic!("no metric {line} in\n{}", self.page("/metrics"));
     }
+}
+
+/// Starts the binary; its log and the service manager's socket lie beside its configuration.
+fn spawn(file: &Path, environment: &[(&str, &str)]) -> Child {
+    let log = std::fs::File::create(file.with_file_name("log")).unwrap();
+    Command::new(env!("CARGO_BIN_EXE_ringfence"))
+        .args(["run", "--config"])
+        .arg(file)
+        .env("NOTIFY_SOCKET", file.with_file_name("notify"))
+        .envs(environment.iter().copied())
+        .stderr(log)
+        .spawn()
+        .unwrap()
 }
 
 impl Drop for Edge {
