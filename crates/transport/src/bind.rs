@@ -58,10 +58,17 @@ pub(crate) fn bind_datagram_group(
     let place = Place { transport: Transport::Udp, address };
     let group = bind_group(place, shards, |place| {
         let socket = bare(place)?;
-        prepare_datagram(&socket, settings, place.address).map_err(place.failed("prepare"))?;
+        prepare_datagram(&socket, settings, place.address)
+            .and_then(|()| socket.attach_filter(&[NOTHING]))
+            .map_err(place.failed("prepare"))?;
         Ok(socket)
     })?;
-    open(group, place)
+    // Only a whole group lets traffic in: before, the program may name a socket that is not there,
+    // and the kernel would choose another.
+    for socket in &group {
+        socket.detach_filter().map_err(place.failed("open"))?;
+    }
+    Ok(group)
 }
 
 /// Binds one listener for each shard, in shard order, and starts to listen.
@@ -77,12 +84,13 @@ pub(crate) fn bind_listener_group(
         prepare_listener(&socket, settings).map_err(place.failed("prepare"))?;
         Ok(socket)
     })?;
-    let place = Place { transport, address };
     for socket in &group {
-        // A listener joins its group here, not when it is bound.
-        socket.listen(backlog).map_err(place.failed("listen on"))?;
+        // A listener joins its group here, not when it is bound. A connection that comes before
+        // the last has joined may meet another shard than its source's, which serves it as well;
+        // a filter as for datagrams would need a privilege on newer kernels.
+        socket.listen(backlog).map_err(Place { transport, address }.failed("listen on"))?;
     }
-    open(group, place)
+    Ok(group)
 }
 
 /// Binds a shard's own socket towards the PBX.
@@ -96,7 +104,7 @@ pub(crate) fn bind_inside(settings: &Settings, address: SocketAddr) -> Result<So
     Ok(socket)
 }
 
-/// Binds sockets that take nothing in yet, in shard order.
+/// Binds sockets in shard order.
 ///
 /// `SO_REUSEPORT` alone would let a second edge of the same user share the port, and the two
 /// would divide the traffic at random. The program attached before the bind makes the first
@@ -115,21 +123,11 @@ fn bind_group(
             steering::attach(socket.as_fd(), place.address.is_ipv6(), shards)
                 .map_err(place.failed("steer"))?;
         }
-        socket.attach_filter(&[NOTHING]).map_err(place.failed("prepare"))?;
         socket.bind(&place.address.into()).map_err(place.failed("bind"))?;
         if let Ok(Some(bound)) = socket.local_addr().map(|address| address.as_socket()) {
             place.address.set_port(bound.port());
         }
         group.push(socket);
-    }
-    Ok(group)
-}
-
-/// Lets traffic into a group that is whole: before, the program may name a socket that is not
-/// there, and the kernel would choose another.
-fn open(group: Vec<Socket>, place: Place) -> Result<Vec<Socket>, BindError> {
-    for socket in &group {
-        socket.detach_filter().map_err(place.failed("open"))?;
     }
     Ok(group)
 }
