@@ -7,12 +7,14 @@
 mod differential;
 mod framing;
 pub mod mutation;
+mod passage;
 mod reading;
 pub mod seeds;
 mod splicing;
 
 pub use differential::differential;
 pub use framing::frame;
+pub use passage::{engine, voyage};
 pub use reading::parse;
 pub use splicing::splice;
 
@@ -23,5 +25,11 @@ pub type Verdict = String;
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// Every target.
-pub const TARGETS: [(&str, Target); 4] =
-    [("parse", parse), ("frame", frame), ("splice", splice), ("differential", differential)];
+pub const TARGETS: [(&str, Target); 6] = [
+    ("parse", parse),
+    ("frame", frame),
+    ("splice", splice),
+    ("differential", differential),
+    ("engine", engine),
+    ("voyage", voyage),
+];

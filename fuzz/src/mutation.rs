@@ -37,7 +37,7 @@ impl Random {
 }
 
 /// What SIP parsers trip over.
-const TOKENS: [&[u8]; 64] = [
+pub(crate) const TOKENS: [&[u8]; 64] = [
     b"\r\n",
     b"\r\n ",
     b"\r\n\t",

@@ -24,6 +24,8 @@ pub enum Reason {
     Loop,
     /// Proxy-Require names what we do not have (RFC 3261 §16.3 step 5).
     BadExtension,
+    /// A REGISTER's Contact is no URI that could be called.
+    BadContact,
     /// A token or Route of ours that we did not make.
     BadToken,
     /// A dead flow: the phone's connection is gone (RFC 5626 §5.3).
@@ -48,7 +50,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -60,6 +62,7 @@ impl Reason {
         Reason::TooManyHops,
         Reason::Loop,
         Reason::BadExtension,
+        Reason::BadContact,
         Reason::BadToken,
         Reason::FlowFailed,
         Reason::NoRoute,
@@ -87,6 +90,7 @@ impl Reason {
             Reason::TooManyHops => "too_many_hops",
             Reason::Loop => "loop",
             Reason::BadExtension => "bad_extension",
+            Reason::BadContact => "bad_contact",
             Reason::BadToken => "bad_token",
             Reason::FlowFailed => "flow_failed",
             Reason::NoRoute => "no_route",

@@ -69,6 +69,14 @@ pub enum Registration {
     Path,
 }
 
+impl Registration {
+    /// Whether Contacts become tokens.
+    #[must_use]
+    pub fn is_token(self) -> bool {
+        self == Registration::ContactToken
+    }
+}
+
 /// T1, T2, T4 (RFC 3261 §17.1.1.1); everything else is derived from them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimerBase {

@@ -8,12 +8,16 @@ use crate::{Event, Verdict};
 use policy::{Budgets, Reason, Time};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::time::Duration;
 use wire::stream::{Frame, Framer, Progress};
 use wire::{ConnectionId, Flow, Side};
 
 /// Requests towards one connection that are watched for its end, before those that ended are
 /// looked for.
 const WATCHED: usize = 16;
+
+/// Longest time that a connection's entry stays in the timing wheel.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -92,7 +96,7 @@ impl Engine {
                 exchanges: Vec::new(),
             },
         );
-        self.arm_connection(id);
+        self.arm_connection(now, id);
     }
 
     pub(crate) fn on_stream(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) {
@@ -146,7 +150,7 @@ impl Engine {
         }
         connection.progress = progress;
         connection.framer = framer;
-        self.arm_connection(id);
+        self.arm_connection(now, id);
     }
 
     pub(crate) fn on_closed(&mut self, now: Time, id: ConnectionId) {
@@ -161,7 +165,7 @@ impl Engine {
         let Some(connection) = self.connections.table.get_mut(&id) else { return };
         connection.armed = Time::FOREVER;
         if connection.deadline(&self.policy.budgets) > now {
-            return self.arm_connection(id);
+            return self.arm_connection(now, id);
         }
         let flow = connection.flow;
         let reason = if connection.progress == Progress::Idle && connection.spoken {
@@ -197,12 +201,14 @@ impl Engine {
         self.event(Side::Outside, flow, NO_METHOD, 0, Verdict::Absorb, Reason::KeepAlive);
     }
 
-    fn arm_connection(&mut self, id: ConnectionId) {
+    fn arm_connection(&mut self, now: Time, id: ConnectionId) {
         if let Some(connection) = self.connections.table.get_mut(&id) {
             let deadline = connection.deadline(&self.policy.budgets);
             if deadline < connection.armed {
-                connection.armed = deadline;
-                self.timers.insert(deadline, Timer::Connection(id));
+                // looked at again now and then, so that a closed connection's entry is soon gone
+                let at = deadline.min(now + LOOK_AGAIN);
+                connection.armed = at;
+                self.timers.insert(at, Timer::Connection(id));
             }
         }
     }

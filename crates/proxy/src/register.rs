@@ -10,7 +10,7 @@ use crate::routing::is_star;
 use crate::token::{Raw, Token};
 use policy::{Registration, Time};
 use std::time::Duration;
-use wire::{Flow, HeaderName, Message, NameAddr, ShardId, Splice, Uri};
+use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Splice, Uri};
 
 /// Expiry of a Contact when the 200 does not say (RFC 3261 §10.2.1.1).
 const EXPIRES: u32 = 3_600;
@@ -30,6 +30,22 @@ impl Engine {
             Registration::ContactToken => self.edit_contacts(now, splice, arrival),
             Registration::Path => self.insert_path(splice, arrival),
         }
+    }
+
+    /// Whether each Contact of a REGISTER can be kept and called: it comes back as a Request-URI,
+    /// so nothing may stand in it that ends one, and none may stay as it is, or the PBX would
+    /// call it by itself.
+    pub(crate) fn has_good_contacts(&self, message: &Message<'_>) -> bool {
+        let token = self.policy.pbx.first().is_some_and(|pbx| pbx.registration.is_token());
+        if message.method() != Method::Register || !token {
+            return true;
+        }
+        message.values(HeaderName::Contact).all(|value| {
+            is_star(&value)
+                || NameAddr::parse(value.bytes, value.span.start).is_some_and(|contact| {
+                    is_printable(contact.uri) && Uri::parse(contact.uri).is_some()
+                })
+        })
     }
 
     fn edit_contacts<'a>(
@@ -187,6 +203,11 @@ impl Engine {
             _ => self.shard,
         }
     }
+}
+
+/// Whether a URI can stand in a start line: no white space, no line end, no bracket.
+pub(crate) fn is_printable(uri: &[u8]) -> bool {
+    !uri.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'<' | b'>' | b'"'))
 }
 
 fn registering<'a>(message: &Message<'a>, contact: &NameAddr<'a>, flow: Flow) -> Registering<'a> {

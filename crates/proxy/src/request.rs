@@ -122,6 +122,9 @@ impl Engine {
         if message.values(HeaderName::ProxyRequire).next().is_some() {
             return Err(Refusal::new(Reason::BadExtension));
         }
+        if arrival.side == Side::Outside && !self.has_good_contacts(message) {
+            return Err(Refusal::new(Reason::BadContact));
+        }
         let starts = message.to_tag().is_empty();
         if self.draining && starts {
             return Err(Refusal::new(Reason::Draining));
@@ -376,7 +379,8 @@ pub(crate) fn phrase(status: u16) -> &'static str {
 pub(crate) fn answer_to(arrival: Arrival<'_, '_>) -> SocketAddr {
     let (via, remote) = (arrival.message.via(), arrival.flow.remote);
     let natted = via.host != wire::Host::Address(remote.ip());
-    if arrival.flow.transport.is_reliable() || via.rport.is_some() || natted {
+    let reliable = arrival.flow.transport.is_reliable();
+    if reliable || via.rport.is_some() || natted || arrival.side == Side::Inside {
         return remote;
     }
     SocketAddr::new(remote.ip(), via.port.unwrap_or(5060))

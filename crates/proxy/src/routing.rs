@@ -3,6 +3,7 @@
 
 use crate::bindings::Registering;
 use crate::engine::{Arrival, Engine};
+use crate::register::is_printable;
 use crate::request::aor;
 use crate::token::{Raw, Token};
 use policy::{Reason, Time};
@@ -122,6 +123,7 @@ impl Engine {
             && let Some(last) = message.values(HeaderName::Route).last()
             && !self.is_own_route(&last, arrival)
             && let Some(address) = NameAddr::parse(last.bytes, last.span.start)
+            && is_printable(address.uri)
         {
             splice.replace(message.request_uri_span(), address.uri);
             splice.delete_value(&last);

@@ -10,7 +10,9 @@ const PROGRESS_EVERY: u64 = 1_000_000;
 
 fn main() -> ExitCode {
     let Some((messages, seed, name)) = arguments() else {
-        eprintln!("usage: mutate [--messages N] [--seed N] parse|frame|splice|differential");
+        eprintln!(
+            "usage: mutate [--messages N] [--seed N] parse|frame|splice|differential|engine|voyage"
+        );
         return ExitCode::from(2);
     };
     let Some((_, target)) = TARGETS.iter().find(|(target, _)| *target == name) else {
