@@ -63,6 +63,13 @@ fn admin_pages_tell_health_and_readiness() {
     assert!(ready.contains("\"draining\":false"), "{ready}");
     assert!(edge.page("/metrics").contains("ringfence_build_info{version="));
     assert!(edge.page("/nothing").starts_with("HTTP/1.1 404 "));
+    // Connections that say nothing give their place back when they go.
+    for _ in 0..3 {
+        let silent: Vec<_> =
+            (0..64).map(|_| TcpStream::connect((edge.ip, 9060)).unwrap()).collect();
+        drop(silent);
+        assert!(edge.page("/healthz").starts_with("HTTP/1.1 200 "));
+    }
 }
 
 #[test]
