@@ -26,15 +26,6 @@ const ORDER_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 
-/// How serving ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    /// All was over, or the time was; the shards were ordered to stop.
-    Drained,
-    /// A second signal: at once.
-    Forced,
-}
-
 /// What the control thread holds.
 #[derive(Debug)]
 pub(crate) struct Control {
@@ -77,7 +68,7 @@ impl Control {
     pub(crate) async fn govern(
         mut self,
         mut readiness: mpsc::Receiver<std::io::Result<()>>,
-    ) -> Result<End, Failure> {
+    ) -> Result<(), Failure> {
         let broken = |error: std::io::Error| {
             Failure::new(Exit::Failed, format!("signals cannot be listened to: {error}"))
         };
@@ -91,7 +82,10 @@ impl Control {
         loop {
             tokio::select! {
                 _ = hangup.recv() => self.reload().await,
-                () = ends.recv() => return Ok(self.drain(&mut ends).await),
+                () = ends.recv() => {
+                    self.drain(&mut ends).await;
+                    return Ok(());
+                }
                 _ = beat.tick() => self.beat(watchdog).await?,
             }
         }
@@ -191,7 +185,7 @@ impl Control {
     }
 
     /// Takes nothing new, waits for what is in passage, then stops the shards.
-    async fn drain(&mut self, ends: &mut Ends) -> End {
+    async fn drain(&mut self, ends: &mut Ends) {
         let patience = self.config.drain_timeout;
         info!(timeout = ?patience, "Draining; a second signal ends at once");
         tell_manager(&[NotifyState::Stopping]);
@@ -199,7 +193,7 @@ impl Control {
         let end = tokio::select! {
             () = ends.recv() => {
                 info!("A second signal: ending at once");
-                return End::Forced;
+                return;
             }
             drained = timeout(patience, self.drained()) => drained,
         };
@@ -210,11 +204,20 @@ impl Control {
                 warn!(unanswered, "The drain timeout ends what is still in passage");
             }
         }
+        self.stop().await;
+    }
+
+    /// Orders the shards to end and waits until they have.
+    async fn stop(&self) {
         for orders in &self.orders {
-            // One that cannot take the order ends with the process.
-            let _ = orders.try_send(Order::Stop);
+            // One that has ended already needs no order.
+            let _ = timeout(ORDER_PATIENCE, orders.send(Order::Stop)).await;
         }
-        End::Drained
+        for orders in &self.orders {
+            if timeout(ORDER_PATIENCE, orders.closed()).await.is_err() {
+                error!("A shard does not end");
+            }
+        }
     }
 
     async fn drained(&self) {

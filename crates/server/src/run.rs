@@ -4,7 +4,7 @@ use crate::admin::Status;
 use crate::check::tell;
 use crate::cli::Exit;
 use crate::clock::Clock;
-use crate::control::{Control, End};
+use crate::control::Control;
 use crate::driver::{self, Seat};
 use crate::mesh;
 use crate::sockets::{Tls, bind, settings};
@@ -81,7 +81,6 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
     let clock = Clock::new();
     let policy = Arc::new(config.policy.clone());
     let (ready, readiness) = mpsc::channel(usize::from(shards));
-    let mut threads = Vec::new();
     for ((sockets, (mesh, mailbox)), metrics) in
         sockets.into_iter().zip(ends).zip(telemetry.shards())
     {
@@ -100,7 +99,7 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
             metrics: metrics.clone(),
             ready: ready.clone(),
         };
-        threads.push(spawn(shard, seat)?);
+        spawn(shard, seat)?;
     }
     drop(ready);
     let status = Arc::new(Status {
@@ -110,13 +109,7 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
         alive: AtomicBool::new(true),
     });
     let control = Control { file: file.to_owned(), config, level, tls, orders, status };
-    let end = govern(control, admin, readiness)?;
-    if end == End::Drained {
-        for thread in threads {
-            // A shard that had panicked was told by its closed queue before.
-            let _ = thread.join();
-        }
-    }
+    govern(control, admin, readiness)?;
     info!("Ended");
     Ok(())
 }
@@ -126,7 +119,7 @@ fn govern(
     control: Control,
     admin: Option<TcpListener>,
     readiness: mpsc::Receiver<std::io::Result<()>>,
-) -> Result<End, Failure> {
+) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("the control thread cannot start", &error))?;
     runtime.block_on(async {
@@ -142,11 +135,13 @@ fn govern(
     })
 }
 
-fn spawn(shard: ShardId, seat: Seat) -> Result<std::thread::JoinHandle<()>, Failure> {
+/// Starts a shard's thread. It is not joined: its end shows by its closed queue of orders.
+fn spawn(shard: ShardId, seat: Seat) -> Result<(), Failure> {
     let builder = std::thread::Builder::new().name(format!("shard-{}", shard.0));
-    builder
-        .spawn(move || driver::run(seat))
-        .map_err(|error| failed("a thread cannot start", &error))
+    match builder.spawn(move || driver::run(seat)) {
+        Ok(_) => Ok(()),
+        Err(error) => Err(failed("a thread cannot start", &error)),
+    }
 }
 
 fn failed(what: &str, error: &std::io::Error) -> Failure {

@@ -72,7 +72,7 @@ impl Telemetry {
         }
     }
 
-    /// From now on the edge drains.
+    /// All shards drain now.
     pub fn on_drain(&self) {
         self.draining.store(true, Relaxed);
     }
