@@ -484,7 +484,7 @@ impl Ua {
 impl Drop for Ua {
     fn drop(&mut self) {
         self.link.close();
-        if std::thread::panicking() {
+        if std::thread::panicking() || std::env::var_os("TAPES").is_some() {
             println!("--- {} at {}\n{}", self.user, self.local(), self.tape.transcript());
         }
     }

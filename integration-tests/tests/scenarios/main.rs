@@ -13,6 +13,7 @@ mod cancel;
 mod dialog;
 mod events;
 mod forked;
+mod habits;
 mod message;
 mod nat;
 mod nonce;

@@ -25,9 +25,10 @@ fn silent_pbx(mode: Mode) {
     assert!(matches!(refusal.code(), Some(408 | 503 | 504)), "{refusal}");
 }
 
-/// Nobody listens at the PBX's port: 503 with Retry-After, at once.
+/// Nobody listens at the PBX's port, and that is so for longer than a restart takes: 503 with
+/// Retry-After.
 fn stopped_pbx(mode: Mode) {
-    let stage = Plan::new(mode).scripted().start();
+    let stage = Plan::new(mode).scripted().with(HASTE).start();
     let alice = stage.phone("6001");
     for request in [alice.registration(300), alice.request("OPTIONS", &alice.uri("100"))] {
         let refusal = alice.transact(&request).expect_code(503);
@@ -38,9 +39,9 @@ fn stopped_pbx(mode: Mode) {
 }
 
 fn pbx_comes_back(mode: Mode) {
-    let stage = Plan::new(mode).scripted().start();
+    let stage = Plan::new(mode).scripted().with(HASTE).start();
     let alice = stage.phone("6001");
-    for _ in 0..20 {
+    for _ in 0..5 {
         alice.transact(&alice.registration(300)).expect_code(503);
     }
     let pbx = stage.scripted_pbx();
