@@ -45,7 +45,7 @@ ladders: ## call flows against their transcripts; BLESS=1 rewrites the transcrip
 	$(CARGO) test --workspace --locked -- ladder
 
 sim: ## the simulator over many seeds; SIM_SEED=n repeats one run exactly
-	$(CARGO) test -p sim --locked -- --nocapture
+	$(CARGO) test -p sim --locked --test sweep -- --nocapture
 
 fuzz: ## one TARGET=name for TIME=n seconds by libFuzzer (cargo-fuzz, nightly); without TARGET lists them
 	@scripts/fuzz.sh
