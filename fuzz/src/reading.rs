@@ -50,10 +50,10 @@ fn read(message: &Message<'_>) {
     }
     assert_eq!(next, Some(message.headers_end()));
     assert!(message.bytes().ends_with(message.body()));
-    assert_eq!(
-        usize::from(message.headers_end()) + 2 + message.body().len(),
-        message.bytes().len()
-    );
+    let body_start = message.bytes().len() - message.body().len();
+    // A datagram may end behind its last header line.
+    let empty_line = body_start - usize::from(message.headers_end());
+    assert!(empty_line == 2 || empty_line == 0 && message.body().is_empty());
     assert!(!message.call_id().is_empty());
     assert!(message.cseq().number < 1 << 31);
     let via = message.via_value();
@@ -98,7 +98,7 @@ fn read_values(message: &Message<'_>, index: usize, header: &Header) {
 
 /// A response of ours to whatever was read is itself read, and answers it.
 fn answer(request: &Message<'_>) {
-    let source = "[2001:db8::1]:5070".parse().expect("an address");
+    let source = "[fd9c::5eed]:5070".parse().expect("an address");
     let reply = Reply { status: 403, reason: "Forbidden", to_tag: b"t", headers: b"", source };
     let mut out = Vec::new();
     reply.write(request, &mut out);

@@ -12,7 +12,7 @@
 //! | a second From, To, Call-ID, CSeq, Max-Forwards; a second, different Content-Type, Event, Expires, Min-Expires, Refer-To, Retry-After, Session-Expires | first or last? |
 //! | more than one SP between the parts of the start line, white space at its end | RFC 3261 §7.1 |
 //! | white space, `<`, `>`, `"` or control characters in the Request-URI; no scheme; a SIP URI whose host or port can't be read, an IPv6 address without brackets | RFC 4475 §3.1.2.7, §3.1.2.8, RFC 5118 §4.2 |
-//! | From or To with quotes or brackets not closed, anything but parameters behind the bracket; several tags in From | which address, which dialog? |
+//! | From or To with quotes or brackets not closed, anything but parameters behind the bracket; several tags in From, or in To an empty one before another | which address, which dialog? |
 //! | a tag of From or To, or a branch of the top Via, with white space, quotes, backslashes, angle brackets, commas or bytes above ASCII in it | readers cut it at different places: which dialog, which transaction?
 //! | CSeq of 2³¹ or more, or with another method than the Request-Line | RFC 3261 §8.1.1.5 |
 //! | Max-Forwards above 255 or not a number | RFC 3261 §20.22 |

@@ -57,6 +57,10 @@ pub(super) fn scan<'a>(
         return Err(Malformed::From);
     }
     let (to, to_tags) = name_addr(value(seen.to), Malformed::ToMissing, Malformed::To)?;
+    // An empty one before another: who looks for a value would find the second.
+    if to_tags.several && to_tags.first.is_empty() {
+        return Err(Malformed::To);
+    }
     let call_id = call_id(value(seen.call_id))?;
     let cseq = cseq(value(seen.cseq))?;
     if let StartLine::Request { method, .. } = start_line

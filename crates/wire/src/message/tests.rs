@@ -155,6 +155,8 @@ fn header_lines_refused() {
         ("From: <sip:a@b>;tag=1;tag=2", Malformed::From),
         ("From: <sip:a@b", Malformed::From),
         ("To:", Malformed::To),
+        ("To: <sip:c@d>;tag;tag=2", Malformed::To),
+        ("To: <sip:c@d>;tag=;tag=2", Malformed::To),
         ("To: <sip:a@b> <sip:c@d>", Malformed::To),
         ("Via: SIP/2.0/UDP", Malformed::Via),
         ("Via: , SIP/2.0/UDP h", Malformed::Via),
