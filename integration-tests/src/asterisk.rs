@@ -1,16 +1,18 @@
 //! A real Asterisk in the foreground, every file it writes in the stage's directory.
 
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use crate::child::{Child, wait_until};
 use crate::stage::{self, Family, Stage, Way};
-use crate::{PATIENCE, Transport};
+use crate::{Message, PATIENCE, Transport, unique};
 
 /// A running Asterisk.
 pub struct Asterisk {
+    address: SocketAddr,
     home: PathBuf,
     run: PathBuf,
     child: Option<Child>,
@@ -26,7 +28,7 @@ impl Asterisk {
             fs::create_dir_all(run.join(directory)).unwrap();
         }
         write_configuration(&home, &run, stage);
-        let mut asterisk = Asterisk { home, run, child: None };
+        let mut asterisk = Asterisk { address: stage.pbx_address(), home, run, child: None };
         asterisk.resume();
         asterisk
     }
@@ -43,6 +45,26 @@ impl Asterisk {
         let mut child = Child::start("asterisk", &command, &self.run.join("log/console"));
         child.wait_for("'Asterisk Ready.'", |output| output.contains("Asterisk Ready."));
         self.child = Some(child);
+        wait_until("Asterisk knows its realm", PATIENCE, || self.knows_its_realm());
+    }
+
+    /// It takes over the realm's default a moment after it says that it is ready; a challenge
+    /// before that is of no use.
+    fn knows_its_realm(&self) -> bool {
+        let socket = UdpSocket::bind((self.address.ip(), 0)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let local = socket.local_addr().unwrap();
+        let request = Message::request("OPTIONS", "sip:pbx.test")
+            .with("Via", format!("SIP/2.0/UDP {local};branch=z9hG4bK{};rport", unique()))
+            .with("From", format!("<sip:6001@pbx.test>;tag={}", unique()))
+            .with("To", "<sip:pbx.test>")
+            .with("Call-ID", unique())
+            .with("CSeq", "1 OPTIONS")
+            .with("Max-Forwards", "1");
+        let mut answer = [0; 4096];
+        let _ = socket.send_to(&request.bytes(), self.address);
+        let length = socket.recv(&mut answer).unwrap_or(0);
+        String::from_utf8_lossy(&answer[..length]).contains("realm=\"asterisk\"")
     }
 
     /// A command for its CLI; what it prints.
