@@ -3,7 +3,7 @@
 
 use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
-use crate::sip::{Msg, take_frame};
+use crate::sip::{Msg, SipUri, take_frame, uri_of};
 use policy::{Policy, Reason, Time};
 use proxy::{Engine, Event, Input, Learned, Output, Snapshot, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -31,6 +31,8 @@ pub struct Edge {
     balance: BTreeMap<SocketAddr, i64>,
     /// Flows by which each outside request came, by what its responses are known by.
     flows: BTreeMap<String, Vec<Flow>>,
+    /// Branches of requests that had a provisional response.
+    provisional: BTreeSet<String>,
     /// What must not be; empty in a good run.
     pub violations: Vec<String>,
     /// Decisions by side, verdict and reason.
@@ -116,6 +118,7 @@ impl Edge {
             unproven: BTreeSet::new(),
             balance: BTreeMap::new(),
             flows: BTreeMap::new(),
+            provisional: BTreeSet::new(),
             violations: Vec::new(),
             events: BTreeMap::new(),
             inputs: 0,
@@ -289,8 +292,9 @@ impl Edge {
             if local != self.policy.inside_of(shard_id) {
                 self.violation(now, format!("shard {shard} speaks inside from {local}"));
             }
-            if bytes.len() > 4 && Msg::parse(bytes).is_none() {
-                self.violation(now, format!("unreadable to inside: {}", text(bytes)));
+            match Msg::parse(bytes) {
+                Some(msg) => self.check_request(now, &msg),
+                None => self.violation(now, format!("unreadable to inside: {}", text(bytes))),
             }
             return;
         }
@@ -344,12 +348,37 @@ impl Edge {
             return self.violation(now, format!("unreadable to outside: {}", text(bytes)));
         };
         if msg.is_request() {
-            return;
+            return self.check_request(now, &msg);
         }
         let known = self.flows.get(&response_key(&msg));
         if !known.is_some_and(|flows| flows.contains(&flow)) {
             let what = format!("foreign flow {flow}, not {known:?}, for: {}", text(bytes));
             self.violation(now, what);
+        }
+    }
+
+    /// A request leaves without Routes of our own, and a CANCEL not before a provisional response
+    /// (RFC 3261 §16.4, §9.1).
+    fn check_request(&mut self, now: Time, msg: &Msg) {
+        if !msg.is_request() {
+            return;
+        }
+        let own = |route: &String| {
+            let address = SipUri::parse(uri_of(route)).and_then(|uri| uri.address());
+            address.is_some_and(|address| self.listens(address))
+        };
+        if msg.values("Route").iter().any(own) {
+            self.violation(now, format!("an own Route is left: {:?}", msg.values("Route")));
+        }
+        if msg.method() == "CANCEL" && !self.provisional.contains(&msg.branch()) {
+            self.violation(now, format!("CANCEL without provisional response: {}", msg.branch()));
+        }
+    }
+
+    fn on_response_in(&mut self, bytes: &[u8]) {
+        let msg = Msg::parse(bytes).filter(|msg| (100..200).contains(&msg.status()));
+        if let Some(msg) = msg {
+            self.provisional.insert(msg.branch());
         }
     }
 
@@ -413,6 +442,7 @@ impl Node for Edge {
                     Some(shard) => (Side::Inside, shard),
                     None => (Side::Outside, self.shard_outside(remote)),
                 };
+                self.on_response_in(&bytes);
                 if side == Side::Outside {
                     self.on_request_in(Flow::udp(local, remote), &bytes);
                 }
@@ -428,6 +458,7 @@ impl Node for Edge {
                 while let Some(frame) =
                     self.opened.get_mut(&conn).and_then(|opened| take_frame(&mut opened.buffer))
                 {
+                    self.on_response_in(&frame);
                     self.on_request_in(flow, &frame);
                 }
                 self.feed(now, usize::from(id.shard().0), Owned::Stream(id, bytes), out);

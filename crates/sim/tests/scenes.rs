@@ -683,3 +683,34 @@ fn a_flood_of_strangers_gets_one_answer_a_request_and_leaves_phones_alone() {
         no_violations(&scene);
     }
 }
+
+#[test]
+fn a_phone_that_moves_between_shards_is_called_where_it_is() {
+    for registration in [Registration::ContactToken, Registration::Path] {
+        let rewrite_contact = false;
+        let setup = Setup { shards: 4, registration, rewrite_contact, ..Setup::default() };
+        let mut scene = Scene::new(setup);
+        let kind = Dependence::EndpointIndependent;
+        let caller = scene.add_phone("6001", Transport::Udp);
+        let nats: Vec<_> = (0..6)
+            .map(|_| scene.add_nat(|address| Nat::new(address, kind, kind, secs(60))))
+            .collect();
+        let callee = scene.add_phone_with("6002", Transport::Udp, false, Some(nats[0]), |_| {});
+        assert!(scene.register(caller) && scene.register(callee));
+        let contacts = scene.pbx().contacts("6002");
+        // Another provider each time: the public address changes, the Contact does not.
+        for nat in &nats[1..] {
+            let home = scene.phone(callee).config.local.ip();
+            scene.world.move_to(callee, home, Some(*nat));
+            assert!(scene.register(callee));
+            assert_eq!(scene.pbx().contacts("6002"), contacts, "one binding, one token");
+            let call = scene.call(caller, "6002");
+            assert_eq!(scene.phone(caller).call_state(call), Some(CallState::Up));
+            scene.with_phone(caller, |phone, now, out| phone.hang_up(now, call, out));
+            scene.world.run_for(secs(2));
+            assert!(scene.phone(callee).live_calls().is_empty());
+        }
+        assert!(scene.edge().expect("an edge").handed_over > 0, "the moves cross shards");
+        no_violations(&scene);
+    }
+}

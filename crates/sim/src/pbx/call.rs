@@ -29,6 +29,8 @@ pub(super) struct Leg {
     stream: Option<Conn>,
     /// The caller's leg, or the legs dialled.
     peers: Vec<u64>,
+    /// As caller of a contact with a Path: it is appended to the route set of a BYE.
+    path: Vec<String>,
     /// A CANCEL waits for the first provisional response (§9.1).
     cancel: bool,
 }
@@ -156,7 +158,8 @@ impl Pbx {
         };
         let mut invite = dialog.request("INVITE", None);
         self.describe(&mut invite);
-        let mut leg = Leg { dialog, stream: contact.stream, ..Leg::default() };
+        let path = contact.path.clone();
+        let mut leg = Leg { dialog, path, stream: contact.stream, ..Leg::default() };
         leg.peers.extend(caller);
         let path = self.path_to(contact.next_hop(), contact.stream)?;
         let via = self.via(path);
@@ -298,7 +301,13 @@ impl Pbx {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.state = State::Over;
         leg.ok = None;
-        let bye = leg.dialog.request("BYE", None);
+        let mut bye = leg.dialog.request("BYE", None);
+        // "With Path, Asterisk appends the Path's Route behind the Record-Route set (BYE, seen;
+        // ACK not)".
+        for route in &leg.path {
+            let behind = bye.values("Route").len();
+            bye.headers.insert(behind, ("Route".into(), route.clone()));
+        }
         let (hop, stream) = (leg.dialog.next_hop(), leg.stream);
         leg.client = None;
         match self.send(now, bye, &hop, stream, out) {

@@ -162,7 +162,8 @@ impl Run {
             82..90 => self.come_back(),
             90..93 => self.reset(phone),
             93..95 => self.reboot_nat(phone),
-            95 => self.unregister(phone),
+            95 if self.rng.chance(500) => self.unregister(phone),
+            95 => self.change_provider(phone),
             96 => self.restart_pbx(),
             97 => self.silence_pbx(),
             _ => self.jump(),
@@ -313,6 +314,24 @@ impl Run {
         };
         self.scene.with_phone(id, |phone, now, out| {
             phone.roam(local, out);
+            phone.register(now, out);
+        });
+    }
+
+    /// Another public address under the same Contact.
+    fn change_provider(&mut self, index: usize) {
+        if self.phones[index].nat.is_none() {
+            return;
+        }
+        self.disturb(index);
+        let kind = Dependence::Address;
+        let nat = self.scene.add_nat(|address| Nat::new(address, kind, kind, secs(60)));
+        let id = self.phones[index].id;
+        let home = self.scene.phone(id).config.local.ip();
+        self.phones[index].nat = Some(nat);
+        self.scene.world.move_to(id, home, Some(nat));
+        self.scene.with_phone(id, |phone, now, out| {
+            phone.drop_stream(out);
             phone.register(now, out);
         });
     }
