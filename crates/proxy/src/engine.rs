@@ -122,7 +122,11 @@ impl Engine {
             }
             // a phone that is gone is found by Timer B: ICMP from outside is easily forged
             Input::Unreachable { side: Side::Outside, .. } => {}
-            Input::HandedOver { side, flow, bytes } => {
+            Input::HandedOver { side, mut flow, bytes } => {
+                // answers to the PBX leave from this shard's own socket: it has no other
+                if side == Side::Inside {
+                    flow.local = self.names.inside();
+                }
                 self.on_bytes(now, side, flow, bytes, true);
             }
             Input::Learned(Learned::Binding(binding)) => self.bindings.learned(now, binding),
