@@ -33,6 +33,6 @@ mod wake;
 pub use bind::{BindError, Buffers};
 pub use counters::{Counter, Counters};
 pub use settings::Settings;
-pub use shard::{Listener, Protocol, Shard, Sockets, bind};
+pub use shard::{Listener, Protocol, Shard, Sockets, bind, runtime};
 pub use system::raise_file_limit;
 pub use tls::{CertStore, CertificateFiles, ClientCertificates, TlsError, TlsFiles};

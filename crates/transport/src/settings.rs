@@ -43,6 +43,8 @@ pub struct Settings {
     pub stream_read_bytes: usize,
     /// Bytes taken from one connection per wake-up, before other connections have their turn.
     pub stream_bytes_per_wake: usize,
+    /// Connections that have their turn per wake-up, before datagrams have theirs again.
+    pub connections_per_wake: usize,
     /// Bytes that wait for one peer to read; a connection that would hold more is closed and
     /// counted (`closed_send_queue`).
     pub send_queue_bytes: usize,
@@ -83,7 +85,8 @@ impl Default for Settings {
             handshakes: 256,
             handshake: Duration::from_secs(5),
             stream_read_bytes: 16 << 10,
-            stream_bytes_per_wake: 64 << 10,
+            stream_bytes_per_wake: 32 << 10,
+            connections_per_wake: 64,
             send_queue_bytes: 256 << 10,
             send_stall: Duration::from_secs(30),
             stream_kernel_buffer: 128 << 10,

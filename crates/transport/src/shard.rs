@@ -128,6 +128,16 @@ fn local(socket: &Socket) -> io::Result<SocketAddr> {
     socket.local_addr()?.as_socket().ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
+/// The runtime for a shard's thread: of one thread, with I/O and time. It looks for news of
+/// sockets after a few tasks, not after dozens, for each task is a step of a TLS handshake and may
+/// take the better part of a millisecond, while datagrams wait.
+///
+/// # Errors
+/// When the system has no descriptor for it.
+pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().enable_all().event_interval(4).build()
+}
+
 /// One shard's sockets under its runtime. Not to be moved to another thread's runtime.
 pub struct Shard {
     /// The inside socket, then the outside ones.
@@ -194,8 +204,7 @@ enum Step {
 }
 
 impl Shard {
-    /// Puts a shard's sockets under the current-thread runtime of the calling thread, which must
-    /// have I/O and time enabled.
+    /// Puts a shard's sockets under the runtime of the calling thread, see [`runtime`].
     ///
     /// # Errors
     /// When a socket cannot be registered: no descriptors, no reactor.
@@ -236,6 +245,10 @@ impl Shard {
     /// that is where timers, handshakes and news of other sockets come in. Dropping the future
     /// loses nothing.
     pub async fn ready(&mut self) {
+        if self.round.stage != Stage::Done {
+            // The driver has left a round before its end: it goes on.
+            return tokio::task::yield_now().await;
+        }
         let unfinished = self.round.unfinished || self.streams.has_work();
         if unfinished {
             tokio::task::yield_now().await;

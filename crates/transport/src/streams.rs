@@ -215,10 +215,9 @@ impl Streams {
         }
     }
 
-    /// Opens a round: each connection that was woken by now has one turn.
+    /// Opens a round: connections that were woken by now have one turn each, up to a bound.
     pub(crate) fn open_round(&mut self) {
-        self.turns = self.wakes.len();
-        self.reading = None;
+        self.turns = self.wakes.len().min(self.settings.connections_per_wake.max(1));
     }
 
     pub(crate) fn bytes(&self, count: usize) -> &[u8] {

@@ -194,6 +194,28 @@ async fn a_flood_from_outside_leaves_the_inside_its_turn() {
 }
 
 #[tokio::test]
+async fn one_peers_death_costs_another_no_datagram() {
+    let (mut shard, _, inside) = shard(&Settings::default());
+    let dead = phone("127.0.0.1:0").local_addr().unwrap();
+    let alive = phone("127.0.0.1:0");
+    let mut send = |remote| {
+        let (side, local) = (Side::Inside, inside);
+        shard.send(proxy::Output::Datagram { side, local, remote, bytes: b"hello" });
+        // No look at the errors between the two: the second call is told of the first's.
+        shard.flush();
+    };
+    send(dead);
+    send(alive.local_addr().unwrap());
+    assert_eq!(receive(&alive), ("hello".into(), inside));
+    shard.ready().await;
+    match shard.next_input() {
+        Some(proxy::Input::Unreachable { side: Side::Inside, remote }) => assert_eq!(remote, dead),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(shard.counters().udp_send_failed.value(), 0);
+}
+
+#[tokio::test]
 async fn what_the_kernel_drops_is_counted() {
     let settings = Settings { udp_receive_buffer: 16 << 10, ..Settings::default() };
     let (mut shard, outside, _) = shard(&settings);

@@ -203,7 +203,8 @@ fn connections_in_all_are_bounded() {
 
 #[test]
 fn thousands_come_and_go() {
-    let rig = Rig::start(&Settings::default(), &[tcp("127.0.0.1:0")], 2);
+    let settings = Settings { connections_per_wake: 3, accepts_per_wake: 2, ..Settings::default() };
+    let rig = Rig::start(&settings, &[tcp("127.0.0.1:0")], 2);
     for round in 0..20 {
         let mut phones: Vec<_> =
             (1..=100).map(|n| dial([127, 1, round, n].into(), rig.outside[0])).collect();
@@ -250,6 +251,28 @@ async fn next_closed(shard: &mut Shard) -> ConnectionId {
         }
         shard.flush();
     }
+}
+
+#[tokio::test]
+async fn a_round_left_early_loses_nothing() {
+    let settings =
+        Settings { stream_read_bytes: 1000, stream_bytes_per_wake: 5000, ..Settings::default() };
+    let (mut shard, at) = shard(&settings);
+    let mut phone = dial_local(at);
+    next_opened(&mut shard).await;
+    phone.write_all(&[b'x'; 50_000]).unwrap();
+    drop(phone);
+    let (mut bytes_seen, mut closed) = (0, false);
+    while !closed {
+        shard.ready().await;
+        match shard.next_input() {
+            Some(proxy::Input::Stream { bytes, .. }) => bytes_seen += bytes.len(),
+            Some(proxy::Input::Closed { .. }) => closed = true,
+            Some(other) => panic!("{other:?}"),
+            None => {}
+        }
+    }
+    assert_eq!(bytes_seen, 50_000);
 }
 
 #[tokio::test(start_paused = true)]

@@ -191,8 +191,7 @@ impl Rig {
         let (counters_to, counters) = sync_channel(1);
         let settings = settings.clone();
         self.threads.push(std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            runtime.unwrap().block_on(async {
+            transport::runtime().unwrap().block_on(async {
                 let (shard, inside) = (sockets.shard(), sockets.inside().unwrap());
                 let work = VecDeque::new();
                 let engine = Engine { shard, inside, seen, work, current: None };
