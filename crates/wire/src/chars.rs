@@ -25,6 +25,14 @@ const HOST: [bool; 256] = table(b"-._", true);
 /// Each character beyond RFC 3261's list is left to whom it concerns.
 const URI: [bool; 256] = table(b"-_.!~*'();/?:@&=+$,%[]#\\^`{|}", true);
 
+/// What may stand in a tag or a branch: everything printable but quotes, backslashes, angle
+/// brackets and commas.
+const IDENTIFIER: [bool; 256] = table(b"-_.!~*'();/?:@&=+$%[]#^`{|}", false);
+
+pub(crate) fn is_identifier(byte: u8) -> bool {
+    IDENTIFIER[usize::from(byte)]
+}
+
 /// What can end or divide a parameter: delimiters, `=`, and a quote.
 const DIVIDER: [bool; 256] = {
     let mut table = [false; 256];

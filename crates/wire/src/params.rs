@@ -1,6 +1,6 @@
 //! `name[=value]` lists parted by a delimiter: header parameters, URI parameters, challenges.
 
-use crate::chars::{cut, end_of, is_divider, quoted_end, trim, unquoted};
+use crate::chars::{cut, end_of, is_divider, is_identifier, quoted_end, trim, unquoted};
 
 /// One parameter. Offsets count from the first byte of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +48,7 @@ impl<'a> Param<'a> {
     /// write most of what is printable; white space, quotes, backslashes, angle brackets, commas
     /// and bytes above ASCII are cut at different places by different readers.
     pub fn is_identifier(&self) -> bool {
-        let is_fit = |b: &u8| b.is_ascii_graphic() && !b"\"<>,\\".contains(b);
-        self.raw.unwrap_or_default().iter().all(is_fit)
+        self.raw.unwrap_or_default().iter().all(|byte| is_identifier(*byte))
     }
 
     /// Nothing but white space between two delimiters.
