@@ -55,6 +55,19 @@ def cpu_ns(pids):
     return total
 
 
+def ticks(pids):
+    """(user, system) clock ticks so far."""
+    user = system = 0
+    for p in pids:
+        try:
+            stat = open(f"/proc/{p}/stat").read()
+            f = stat[stat.rindex(")") + 2:].split()
+            user, system = user + int(f[11]), system + int(f[12])
+        except OSError:
+            pass
+    return user, system
+
+
 def memory_kib(pids):
     """Shared pages counted once (PSS): for a single process that is its RSS."""
     pss = 0
@@ -233,11 +246,13 @@ def phones(target, scenario, rate=0, count=10**9, seconds=0.0, window=256, sourc
 def measured(target, drive, settle):
     """Runs `drive`; adds what it cost the target meanwhile and in `settle` seconds after."""
     pids = target.pids()
-    cpu, drops = cpu_ns(pids), socket_drops(pids)
+    cpu, drops, (user, system) = cpu_ns(pids), socket_drops(pids), ticks(pids)
     result = drive()
     time.sleep(settle)
     result["cpu_us"] = round((cpu_ns(pids) - cpu) / 1e3 / max(1, result["completed"]), 2)
     result["drops"] = socket_drops(pids) - drops
+    spent = [now - then for now, then in zip(ticks(pids), (user, system))]
+    result["user_share"] = round(spent[0] / sum(spent), 2) if sum(spent) else 0
     result["memory_kib"] = memory_kib(pids)
     result["alive"] = target.alive()
     return result
