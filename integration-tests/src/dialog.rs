@@ -57,7 +57,7 @@ impl Dialog {
         let cseq = self.cseq.fetch_add(1, Ordering::Relaxed) + 1;
         let mut request = self.numbered(ua, method, cseq);
         if matches!(method, "INVITE" | "UPDATE" | "SUBSCRIBE" | "REFER") {
-            request = request.with("Contact", format!("<{}>", ua.contact));
+            request = request.with("Contact", ua.contact_value());
         }
         request
     }

@@ -35,6 +35,8 @@ pub struct Ua {
     pub domain: String,
     /// What stands in its Contact; set it to lie (a private address, say).
     pub contact: String,
+    /// Parameters of its Contact: `;+sip.instance="<urn:uuid:...>"`, say.
+    pub contact_parameters: String,
     /// What stands in Via's sent-by; set it to lie.
     pub sent_by: String,
     /// Whether it knows MD5 only.
@@ -94,6 +96,7 @@ impl Ua {
             password: format!("secret{user}"),
             domain: DOMAIN.to_owned(),
             contact: String::new(),
+            contact_parameters: String::new(),
             sent_by: String::new(),
             md5_only: false,
             tape,
@@ -193,10 +196,16 @@ impl Ua {
             .with("User-Agent", "Ringfence test phone");
         match method {
             "INVITE" | "REGISTER" | "SUBSCRIBE" | "REFER" | "UPDATE" => {
-                request.with("Contact", format!("<{}>", self.contact))
+                request.with("Contact", self.contact_value())
             }
             _ => request,
         }
+    }
+
+    /// The value of its Contact.
+    #[must_use]
+    pub fn contact_value(&self) -> String {
+        format!("<{}>{}", self.contact, self.contact_parameters)
     }
 
     /// A Via with a branch of its own.
@@ -253,7 +262,7 @@ impl Ua {
             response.set("To", format!("{to};tag={tag}"));
         }
         if code > 100 && matches!(request.method(), "INVITE" | "SUBSCRIBE" | "UPDATE" | "REFER") {
-            response = response.with("Contact", format!("<{}>", self.contact));
+            response = response.with("Contact", self.contact_value());
         }
         response
     }

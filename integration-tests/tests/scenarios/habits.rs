@@ -12,6 +12,21 @@ both!(
     instance_and_parameters_in_contact,
     unknown_headers_and_bodies_arrive,
     call_id_with_an_address,
+    contact_with_a_host_name,
+    forwards_a_call,
+    ring_group,
+    invite_retry_with_the_same_branch,
+    challenge_is_never_acknowledged,
+    ack_with_a_branch_of_its_own,
+);
+
+not_yet!(
+    reconnects_during_a_call,
+    "the route set names the old flow, and a binding with another Contact is another binding"
+);
+not_yet!(
+    secure_uris,
+    "Asterisk wants sips: in the Record-Route of a sips: request (RFC 3261 16.6)"
 );
 
 /// RFC 3261 §7.3.3.
@@ -168,6 +183,147 @@ fn call_id_with_an_address(mode: Mode) {
     let mut request = alice.registration(300);
     request.set("Call-ID", format!("{}@{}", unique(), alice.local()));
     alice.authenticated(&request).expect_code(200);
+}
+
+/// A name only the phone's own network knows.
+fn contact_with_a_host_name(mode: Mode) {
+    let stage = Stage::new(mode);
+    for way in [Way::UDP, Way::TCP6] {
+        let mut alice = stage.phone_over("6001", way);
+        let transport = if way == Way::UDP { "" } else { ";transport=tcp" };
+        alice.contact = format!("sip:6001@desk.invalid{transport}");
+        alice.authenticated(&alice.registration(300)).expect_code(200);
+        let leg = alice.call("100").answered();
+        leg.hears_echo();
+        stage.pbx().hang_up_all();
+        leg.wait_hang_up();
+        stage.pbx().call("6001");
+        alice.incoming().accept().hang_up();
+        alice.deregister();
+    }
+}
+
+/// The connection breaks while a call stands; the phone, which says who it is (RFC 5626), makes a
+/// new one.
+fn reconnects_during_a_call(mode: Mode) {
+    let stage = Stage::new(mode);
+    for way in [Way::TCP, Way::TLS] {
+        let mut alice = stage.phone_over("6001", way);
+        alice.contact_parameters = ";+sip.instance=\"<urn:uuid:1>\"".into();
+        alice.register();
+        let leg = alice.call("100").answered();
+        leg.transact(&leg.request("OPTIONS")).expect_code(200);
+        let Leg { dialog, rtp, description, .. } = leg;
+        alice.move_to_new_port();
+        alice.tell_the_truth();
+        alice.register();
+        let nothing = Message::request("NONE", "sip:none");
+        let mut leg = Leg::new(&alice, dialog, rtp, &nothing, &description);
+        leg.reinvite("a=sendrecv", "a=sendonly");
+        stage.pbx().hang_up_all();
+        leg.wait_hang_up();
+        alice.deregister();
+    }
+}
+
+/// The phone sends its calls elsewhere: 302.
+fn forwards_a_call(mode: Mode) {
+    let stage = Stage::new(mode);
+    let (alice, bob) = (stage.phone("6001"), stage.phone_over("6002", Way::TLS));
+    bob.register();
+    let call = alice.call("6002");
+    let incoming = bob.incoming();
+    let mut moved = bob.response(&incoming.invite, 302, "Moved Temporarily");
+    moved.set("Contact", format!("<{}>", bob.uri("100")));
+    bob.respond(&moved);
+    incoming.wait_refusal_acknowledged();
+    let leg = call.answered();
+    leg.hears_echo();
+    leg.hang_up();
+    stage.pbx().wait_idle();
+}
+
+/// Two phones ring, one answers; the other is told that it did not miss the call (RFC 3326).
+fn ring_group(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    let (bob, carol) = (stage.phone("6002"), stage.phone_over("6003", Way::TLS6));
+    bob.register();
+    carol.register();
+    let call = alice.call("8000");
+    let (bobs, carols) = (bob.incoming(), carol.incoming());
+    bobs.ring();
+    carols.ring();
+    let bobs = bobs.accept();
+    let cancel = carols.cancelled();
+    assert!(cancel.value("Reason").contains("completed elsewhere"), "{cancel}");
+    call.answered().hang_up();
+    bobs.wait_hang_up();
+    stage.pbx().wait_idle();
+}
+
+/// The INVITE with credentials under the branch of the one that was challenged.
+fn invite_retry_with_the_same_branch(mode: Mode) {
+    let stage = Stage::new(mode);
+    for way in [Way::UDP, Way::TCP] {
+        let alice = stage.phone_over("6001", way);
+        let call = alice.invite("100");
+        let challenge = call.refused(401);
+        let mut again = alice.with_credentials(&call.invite, &challenge);
+        again.set("Via", call.invite.value("Via"));
+        Call::send(&alice, again, alice.rtp()).answered().hang_up();
+    }
+}
+
+/// Some phones take a 401 for the end of it and send no ACK.
+fn challenge_is_never_acknowledged(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    let call = alice.invite("100");
+    let challenge = alice.final_response(&call.invite).expect_code(401);
+    let again = alice.with_credentials(&call.invite, &challenge);
+    Call::send(&alice, again, alice.rtp()).answered().hang_up();
+}
+
+/// Some phones put a new branch into the ACK for a refusal.
+fn ack_with_a_branch_of_its_own(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    let call = alice.invite("100");
+    let challenge = alice.final_response(&call.invite).expect_code(401);
+    let mut ack = Message::request("ACK", call.invite.uri()).with("Via", alice.via());
+    for name in ["From", "Call-ID", "Max-Forwards"] {
+        ack = ack.with(name, call.invite.value(name));
+    }
+    let ack = ack.with("To", challenge.value("To")).with("CSeq", "1 ACK");
+    alice.send(&ack);
+    let again = alice.with_credentials(&call.invite, &challenge);
+    Call::send(&alice, again, alice.rtp()).answered().hang_up();
+}
+
+/// `sips:` in all URIs, as phones with "secure" ticked write them.
+fn secure_uris(mode: Mode) {
+    let stage = Stage::new(mode);
+    let mut alice = stage.phone_over("6001", Way::TLS);
+    alice.contact = format!("sips:6001@{}", alice.local());
+    let secure = |mut request: Message| {
+        request.start = request.start.replace(" sip:", " sips:");
+        for name in ["From", "To"] {
+            request.set(name, request.value(name).replace("<sip:", "<sips:"));
+        }
+        request
+    };
+    alice.authenticated(&secure(alice.registration(300))).expect_code(200);
+    let invite = secure(alice.request("INVITE", &alice.uri("100")));
+    let rtp = alice.rtp();
+    let call = Call::send(&alice, invite.with_body("application/sdp", offer(&rtp)), alice.rtp());
+    let challenge = call.refused(401);
+    let again = alice.with_credentials(&call.invite, &challenge);
+    let leg = Call::send(&alice, again, rtp).answered();
+    leg.hears_echo();
+    leg.hang_up();
+    stage.pbx().call("6001");
+    alice.incoming().accept().hang_up();
 }
 
 edge!(calls_back_from_its_list);

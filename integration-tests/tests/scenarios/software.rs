@@ -27,7 +27,7 @@ fn sipp(stage: &Stage, scenario: &str, transport: &str) {
         .arg(stage.server(Way::UDP).to_string())
         .args(["-sf", &scenario, "-inf", users.to_str().unwrap(), "-t", transport])
         .args(["-s", "100", "-i", &stage.network.host(stage.next_host()).to_string()])
-        .args(["-m", "3", "-r", "3", "-timeout", "30s", "-nostdin", "-trace_err"])
+        .args(["-m", "20", "-r", "20", "-timeout", "30s", "-nostdin", "-trace_err"])
         .current_dir(&stage.directory);
     let mut sipp = Child::start("sipp", &command, &stage.directory.join("sipp.log"));
     assert_eq!(sipp.wait(), Some(0), "{}", sipp.output());
