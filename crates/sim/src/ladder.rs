@@ -124,16 +124,24 @@ fn mask(header: &str, value: &str, names: &mut Names) -> String {
                 }
             }
         }
+        // Spread at random.
+        "Retry-After" => masked = "(seconds)".into(),
         _ => {}
     }
     masked
 }
 
-/// Users that are neither extensions nor names are tokens.
+/// Long users are tokens; the mark of our outside Record-Route is ten hexadecimal digits.
 fn mask_uri(uri: &str, names: &mut Names) -> String {
     let Some(parsed) = SipUri::parse(uri) else { return uri.to_string() };
-    if parsed.user.len() <= 12 {
-        return uri.to_string();
-    }
-    uri.replacen(&parsed.user, &names.name("token", &parsed.user), 1)
+    let kind = match parsed.user.len() {
+        10 if parsed.user.bytes().all(|byte| byte.is_ascii_hexdigit())
+            && parsed.user.bytes().any(|byte| byte.is_ascii_alphabetic()) =>
+        {
+            "mark"
+        }
+        13.. => "token",
+        _ => return uri.to_string(),
+    };
+    uri.replacen(&parsed.user, &names.name(kind, &parsed.user), 1)
 }

@@ -419,10 +419,14 @@ impl World {
     }
 
     fn deliver(&mut self, source: SocketAddr, to: SocketAddr, bytes: Vec<u8>, from: NodeId) {
-        let (id, local) = match self.nats.iter().find(|nat| nat.address == to.ip()) {
+        let (id, local) = match self.nats.iter().position(|nat| nat.address == to.ip()) {
             Some(nat) => {
-                let Some(inner) = nat.inbound(self.now, to.port(), source) else { return };
-                (self.owners.get(&inner.ip()).copied(), inner)
+                let Some(inner) = self.nats[nat].inbound(self.now, to.port(), source) else {
+                    return;
+                };
+                // Who has gone to another network is not behind this one any more.
+                let here = |id: &NodeId| self.hosts[*id].nat == Some(nat);
+                (self.owners.get(&inner.ip()).copied().filter(here), inner)
             }
             None => (self.host_at(to), to),
         };
