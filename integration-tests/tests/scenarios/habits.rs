@@ -254,6 +254,10 @@ fn ring_group(mode: Mode) {
     let (bobs, carols) = (bob.incoming(), carol.incoming());
     bobs.ring();
     carols.ring();
+    wait_until("Asterisk knows that both ring", PATIENCE, || {
+        let channels = stage.pbx().channels();
+        channels.iter().filter(|channel| channel.contains("!Ringing!")).count() == 2
+    });
     let bobs = bobs.accept();
     let cancel = carols.cancelled();
     assert!(cancel.value("Reason").contains("completed elsewhere"), "{cancel}");

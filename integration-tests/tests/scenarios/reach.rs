@@ -85,7 +85,12 @@ fn slow_phone_vanishes(mode: Mode) {
     stage.pbx().wait_idle();
 }
 
-edge!(connections_outlive_the_pbx, registrations_outlive_the_edge, source_is_told);
+edge!(
+    connections_outlive_the_pbx,
+    registrations_outlive_the_edge,
+    source_is_told,
+    gone_phone_is_not_reachable
+);
 
 /// The phone's connection is to the edge: the PBX may restart behind it.
 fn connections_outlive_the_pbx(mode: Mode) {
@@ -123,4 +128,15 @@ fn source_is_told(mode: Mode) {
     alice.call_with("100", liar).answered().hang_up();
     stage.pbx().wait_logged(&format!("SOURCE=<{}", alice.local()));
     assert!(!stage.pbx().log().contains("192.0.2.1"), "a forged header came through");
+}
+
+/// Its connection is closed: the edge says nothing in its place, or the PBX would take that for a
+/// sign of life.
+fn gone_phone_is_not_reachable(mode: Mode) {
+    let stage = Plan::new(mode).qualify(1).start();
+    let alice = stage.phone_over("6001", Way::TLS);
+    alice.register();
+    wait_until("it is reachable", PATIENCE, || stage.pbx().is_reachable("6001") == Some(true));
+    alice.disconnect();
+    wait_until("it is not", PATIENCE, || stage.pbx().is_reachable("6001") == Some(false));
 }
