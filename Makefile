@@ -41,8 +41,9 @@ tidy: ## small rules on the tree: file sizes, stubs, paths of somebody's machine
 deny: ## licences, bans and advisories of the dependencies (needs cargo-deny)
 	@scripts/deny.sh
 
-ladders: ## call flows against their transcripts; BLESS=1 rewrites the transcripts
-	$(CARGO) test --workspace --locked -- ladder
+ladders: ## call flows against their transcripts, and other recorded texts; BLESS=1 rewrites them
+	$(CARGO) test --locked -p sim --test ladders
+	$(CARGO) test --locked -p config -p telemetry
 
 sim: ## the simulator over many seeds; SIM_SEED=n repeats one run exactly
 	$(CARGO) test -p sim --locked --test sweep -- --nocapture
