@@ -19,6 +19,7 @@ mod nat;
 mod nonce;
 mod operations;
 mod path;
+mod proxy;
 mod reach;
 mod refusal;
 mod register;
