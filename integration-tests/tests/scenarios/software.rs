@@ -9,12 +9,21 @@ use integration_tests::*;
 both!(
     sipp_registers,
     sipp_registers_over_tcp,
+    sipp_registers_over_ipv6,
     sipp_calls,
-    baresip_registers_and_calls,
-    baresip_is_called
+    sipp_calls_over_ipv6
 );
 
-fn sipp(stage: &Stage, scenario: &str, transport: &str) {
+both!(
+    baresip_calls_over_udp,
+    baresip_calls_over_tcp,
+    baresip_calls_over_tls,
+    baresip_is_called_over_udp,
+    baresip_is_called_over_tcp,
+    baresip_is_called_over_tls,
+);
+
+fn sipp(stage: &Stage, scenario: &str, transport: &str, family: Family) {
     let scenario = format!("{}/sipp/{scenario}.xml", env!("CARGO_MANIFEST_DIR"));
     let users = stage.directory.join("users.csv");
     fs::write(
@@ -22,11 +31,16 @@ fn sipp(stage: &Stage, scenario: &str, transport: &str) {
         "SEQUENTIAL\n6001;[authentication username=6001 password=secret6001];pbx.test\n",
     )
     .unwrap();
+    let media = stage.network.host(stage.next_host()).to_string();
+    let (way, host) = match family {
+        Family::V4 => (Way::UDP, media.as_str()),
+        Family::V6 => (Way::UDP6, "::1"),
+    };
     let mut command = Command::new("sipp");
     command
-        .arg(stage.server(Way::UDP).to_string())
+        .arg(stage.server(way).to_string())
         .args(["-sf", &scenario, "-inf", users.to_str().unwrap(), "-t", transport])
-        .args(["-s", "100", "-i", &stage.network.host(stage.next_host()).to_string()])
+        .args(["-s", "100", "-i", host, "-mi", &media])
         .args(["-m", "20", "-r", "20", "-timeout", "30s", "-nostdin", "-trace_err"])
         .current_dir(&stage.directory);
     let mut sipp = Child::start("sipp", &command, &stage.directory.join("sipp.log"));
@@ -34,16 +48,26 @@ fn sipp(stage: &Stage, scenario: &str, transport: &str) {
 }
 
 fn sipp_registers(mode: Mode) {
-    sipp(&Stage::new(mode), "register", "u1");
+    sipp(&Stage::new(mode), "register", "u1", Family::V4);
 }
 
 fn sipp_registers_over_tcp(mode: Mode) {
-    sipp(&Stage::new(mode), "register", "t1");
+    sipp(&Stage::new(mode), "register", "t1", Family::V4);
+}
+
+fn sipp_registers_over_ipv6(mode: Mode) {
+    sipp(&Stage::new(mode), "register", "u1", Family::V6);
 }
 
 fn sipp_calls(mode: Mode) {
     let stage = Stage::new(mode);
-    sipp(&stage, "call", "u1");
+    sipp(&stage, "call", "u1", Family::V4);
+    stage.pbx().wait_idle();
+}
+
+fn sipp_calls_over_ipv6(mode: Mode) {
+    let stage = Stage::new(mode);
+    sipp(&stage, "call", "t1", Family::V6);
     stage.pbx().wait_idle();
 }
 
@@ -54,7 +78,7 @@ struct Baresip {
 }
 
 impl Baresip {
-    fn start(stage: &Stage, user: &str) -> Self {
+    fn start(stage: &Stage, user: &str, way: Way) -> Self {
         let host = stage.network.host(stage.next_host());
         let home = stage.directory.join(format!("baresip-{user}"));
         fs::create_dir_all(&home).unwrap();
@@ -69,10 +93,10 @@ impl Baresip {
             home.display()
         );
         fs::write(home.join("config"), configuration).unwrap();
+        let (server, transport) = (stage.server(way), way.transport.name().to_lowercase());
         let account = format!(
             "<sip:{user}@pbx.test>;auth_user={user};auth_pass=secret{user};regint=300;\
-             outbound=\"sip:{}\";answermode=auto;audio_codecs=pcmu\n",
-            stage.server(Way::UDP)
+             outbound=\"sip:{server};transport={transport}\";answermode=auto;audio_codecs=pcmu\n"
         );
         fs::write(home.join("accounts"), account).unwrap();
         let mut command = Command::new("baresip");
@@ -93,32 +117,53 @@ impl Baresip {
     }
 }
 
-fn baresip_registers_and_calls(mode: Mode) {
+fn baresip_calls(mode: Mode, way: Way) {
     let stage = Stage::new(mode);
-    let mut phone = Baresip::start(&stage, "6001");
+    let mut phone = Baresip::start(&stage, "6001", way);
     wait_until("baresip is registered", PATIENCE, || stage.pbx().contacts("6001").len() == 1);
     phone.tell("dial", "sip:100@pbx.test");
     wait_until("Asterisk hears it out", PATIENCE, || {
-        stage
-            .pbx()
-            .channels()
-            .iter()
-            .any(|channel| channel.contains("Echo") && channel.contains("Up"))
+        let channels = stage.pbx().channels();
+        channels.iter().any(|channel| channel.contains("Echo") && channel.contains("Up"))
     });
     phone.child.wait_for("established call", |output| output.contains("Call established"));
     phone.tell("hangup", "");
     stage.pbx().wait_idle();
 }
 
-fn baresip_is_called(mode: Mode) {
+fn baresip_is_called(mode: Mode, way: Way) {
     let stage = Stage::new(mode);
-    let mut phone = Baresip::start(&stage, "6002");
+    let mut phone = Baresip::start(&stage, "6002", way);
     wait_until("baresip is registered", PATIENCE, || stage.pbx().contacts("6002").len() == 1);
     let alice = stage.phone("6001");
     let leg = alice.call("6002").answered();
     phone.child.wait_for("established call", |output| output.contains("Call established"));
     leg.hang_up();
     stage.pbx().wait_idle();
+}
+
+fn baresip_calls_over_udp(mode: Mode) {
+    baresip_calls(mode, Way::UDP);
+}
+
+fn baresip_calls_over_tcp(mode: Mode) {
+    baresip_calls(mode, Way::TCP);
+}
+
+fn baresip_calls_over_tls(mode: Mode) {
+    baresip_calls(mode, Way::TLS);
+}
+
+fn baresip_is_called_over_udp(mode: Mode) {
+    baresip_is_called(mode, Way::UDP);
+}
+
+fn baresip_is_called_over_tcp(mode: Mode) {
+    baresip_is_called(mode, Way::TCP);
+}
+
+fn baresip_is_called_over_tls(mode: Mode) {
+    baresip_is_called(mode, Way::TLS);
 }
 
 both!(
