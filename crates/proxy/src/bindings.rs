@@ -74,7 +74,8 @@ impl Bindings {
         let key = self.key.hash(&[aor, contact, instance]).max(1);
         match self.entry(key) {
             Some(entry)
-                if instance.is_empty()
+                if entry.confirmed
+                    && instance.is_empty()
                     && entry.binding.call_id != self.key.hash(&[call_id])
                     && entry.binding.flow.remote.ip() != flow.remote.ip() =>
             {
@@ -92,7 +93,8 @@ impl Bindings {
         registering: &Registering<'_>,
         tokens: &Tokens,
     ) -> crate::token::Text {
-        match self.entry(key) {
+        // a mere claim does not lend its token, which has its own flow in it
+        match self.entry(key).filter(|entry| entry.confirmed) {
             Some(entry) => entry.binding.token.iter().copied().collect(),
             None => tokens.contact(key, home, &registering.flow, registering.contact),
         }
@@ -150,9 +152,19 @@ impl Bindings {
         true
     }
 
-    /// A binding that has not expired.
+    /// A binding that a 200 confirmed and that has not expired.
     pub(crate) fn find(&self, now: Time, key: u64) -> Option<&Binding> {
-        self.entry(key).map(|entry| &entry.binding).filter(|binding| binding.expires > now)
+        self.live(now, key).filter(|entry| entry.confirmed).map(|entry| &entry.binding)
+    }
+
+    /// The same, or what a REGISTER in passage claims: anybody may claim any Contact, so no more
+    /// than an OPTIONS goes there.
+    pub(crate) fn find_claimed(&self, now: Time, key: u64) -> Option<&Binding> {
+        self.live(now, key).map(|entry| &entry.binding)
+    }
+
+    fn live(&self, now: Time, key: u64) -> Option<&Entry> {
+        self.entry(key).filter(|entry| entry.binding.expires > now)
     }
 
     /// The key of a live confirmed binding for this AOR and Contact at this flow, 0 for none.

@@ -38,7 +38,7 @@ impl Engine {
                 self.strip_foreign(now, &mut splice, arrival);
             }
             if message.method() == Method::Register {
-                self.edit_register(now, &mut splice, arrival);
+                self.edit_register(now, &mut splice, arrival, strip);
             }
         }
         let written = self.out.write(|out| splice.write(out));

@@ -24,10 +24,11 @@ impl Engine {
         now: Time,
         splice: &mut Splice<'_, 'a>,
         arrival: Arrival<'_, 'a>,
+        stripped: bool,
     ) {
         let mode = self.policy.pbx.first().map(|pbx| pbx.registration).unwrap_or_default();
         match mode {
-            Registration::ContactToken => self.edit_contacts(now, splice, arrival),
+            Registration::ContactToken => self.edit_contacts(now, splice, arrival, stripped),
             Registration::Path => self.insert_path(splice, arrival),
         }
     }
@@ -53,10 +54,11 @@ impl Engine {
         now: Time,
         splice: &mut Splice<'_, 'a>,
         arrival: Arrival<'_, 'a>,
+        stripped: bool,
     ) {
         let message = arrival.message;
         // only a REGISTER that may succeed leaves a trace
-        let pending = message.value(HeaderName::Authorization).is_some();
+        let pending = !stripped && message.value(HeaderName::Authorization).is_some();
         let until = now + self.policy.timers.t1.saturating_mul(64);
         let mut uri = std::mem::take(&mut self.uri);
         for value in message.values(HeaderName::Contact) {

@@ -60,8 +60,16 @@ impl Engine {
         let (flow, key, uri) = match token {
             Token::Contact { key, flow, contact, .. } => match self.bindings.find(now, key) {
                 Some(binding) => (binding.flow, key, Some(binding.contact.clone())),
-                None if contact.is_empty() => return Err(Reason::FlowFailed),
-                None => (flow.ok_or(Reason::FlowFailed)?, key, Some(contact.into())),
+                None => match flow.filter(|_| !contact.is_empty()) {
+                    Some(flow) => (flow, key, Some(contact.into())),
+                    // the first qualify OPTIONS leaves before the 200 that confirms the binding
+                    None if message.method() == Method::Options => {
+                        let claimed = self.bindings.find_claimed(now, key);
+                        let binding = claimed.ok_or(Reason::FlowFailed)?;
+                        (binding.flow, key, Some(binding.contact.clone()))
+                    }
+                    None => return Err(Reason::FlowFailed),
+                },
             },
             Token::Flow { key, flow } => {
                 let flow = self.bindings.find(now, key).map_or(flow, |binding| binding.flow);
