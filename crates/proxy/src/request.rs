@@ -14,6 +14,17 @@ use wire::digest::Digest;
 use wire::reply::Reply;
 use wire::{Flow, HeaderName, Message, Method, Side, Uri};
 
+/// What the nonce in a request's credentials says of its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nonce {
+    /// There is none.
+    Absent,
+    /// It was relayed to this source.
+    Relayed,
+    /// It was not: the credentials are taken out.
+    Foreign,
+}
+
 /// An answer of the edge's own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refusal {
@@ -180,7 +191,8 @@ impl Engine {
         let binds = binds(arrival);
         let loop_hash = self.loop_hash(message);
         let branch = self.branches.make(now, self.shard, id.slot, id.generation, loop_hash, &binds);
-        let stripped = arrival.side == Side::Outside && self.has_foreign_nonce(now, arrival);
+        let nonce = self.nonce_of(now, arrival);
+        let stripped = nonce == Nonce::Foreign;
         let written = self.write_request(now, arrival, route, &branch, stripped);
         let kept = written.and_then(|range| {
             self.buffers.try_keep(self.out.bytes(&range)).map(|kept| (range, kept))
@@ -207,7 +219,7 @@ impl Engine {
             response: Default::default(),
             cancel_request: Default::default(),
             timer_c: if invite { now + self.policy.timer_c } else { Time::FOREVER },
-            trying_at: if invite && may_try(arrival, credentials) {
+            trying_at: if invite && may_try(arrival, nonce) {
                 now + self.policy.trying_after
             } else {
                 Time::FOREVER
@@ -218,7 +230,7 @@ impl Engine {
             answered: false,
             abandoned: false,
             stripped,
-            quiet: !(credentials != 0 && !stripped || self.has_way_back(arrival)),
+            quiet: !(nonce == Nonce::Relayed || self.has_way_back(arrival)),
         };
         self.exchanges.insert(id, exchange);
         if let Some(connection) = target.connection {
@@ -259,14 +271,23 @@ impl Engine {
         }
     }
 
-    /// Whether any credentials use a nonce that was not relayed to this source.
-    fn has_foreign_nonce(&mut self, now: Time, arrival: Arrival<'_, '_>) -> bool {
+    /// Whether the credentials of an outside request answer a challenge that this source was
+    /// sent. Those of another scheme than Digest are the PBX's to judge, and say nothing here.
+    fn nonce_of(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Nonce {
         let source = arrival.flow.remote.ip();
-        let mut foreign = false;
-        for (_, digest) in credentials(arrival.message) {
-            foreign |= digest.is_digest && !self.nonces.was_relayed(now, digest.nonce, source);
+        let mut nonce = Nonce::Absent;
+        if arrival.side == Side::Inside {
+            return nonce;
         }
-        foreign
+        for (_, digest) in credentials(arrival.message).filter(|(_, digest)| digest.is_digest) {
+            let relayed = self.nonces.was_relayed(now, digest.nonce, source);
+            if !relayed || nonce == Nonce::Foreign {
+                nonce = Nonce::Foreign;
+            } else {
+                nonce = Nonce::Relayed;
+            }
+        }
+        nonce
     }
 
     fn credentials_hash(&self, message: &Message<'_>) -> u64 {
@@ -402,10 +423,10 @@ pub(crate) fn method_bytes<'a>(message: &Message<'a>) -> &'a [u8] {
 }
 
 /// Whether the edge may say 100 by itself (RFC 3261 §16.2). Not before a challenge: old clients
-/// do not answer a 401 that a 100 went before, and a request without credentials from outside is
-/// challenged at once.
-fn may_try(arrival: Arrival<'_, '_>, credentials: u64) -> bool {
-    arrival.side == Side::Inside || credentials != 0 || !arrival.message.to_tag().is_empty()
+/// do not answer a 401 that a 100 went before, and a request without good credentials from
+/// outside is challenged at once.
+fn may_try(arrival: Arrival<'_, '_>, nonce: Nonce) -> bool {
+    arrival.side == Side::Inside || nonce == Nonce::Relayed || !arrival.message.to_tag().is_empty()
 }
 
 /// Credentials for digest, with the index of their line.

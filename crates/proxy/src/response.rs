@@ -92,6 +92,9 @@ impl Engine {
             }
         } else {
             exchange.timer_c = Time::FOREVER;
+            // RFC 3261 §26.3.2.4: a challenge is not repeated, a nonce that came back proves no
+            // source. Only whoever had a 100 has stopped asking.
+            exchange.quiet |= matches!(status, 401 | 407) && exchange.response.is_empty();
         }
         exchange.trying_at = Time::FOREVER;
         if !exchange.server.on_sent(now, status, &base) {
