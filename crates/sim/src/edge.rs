@@ -3,11 +3,11 @@
 
 use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
-use crate::sip::{Msg, SipUri, take_frame, uri_of};
+use crate::sip::{Msg, SipUri, auth_param, take_frame, uri_of};
 use policy::{Policy, Reason, Time};
 use proxy::{Engine, Event, Input, Learned, Output, Snapshot, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::{ConnectionId, Flow, ShardId, Side, Transport};
 
@@ -21,6 +21,7 @@ const TIMEOUTS_MAX: usize = 64;
 #[derive(Debug)]
 pub struct Edge {
     engines: Vec<Engine>,
+    secret: [u8; 32],
     policy: Arc<Policy>,
     accepted: Vec<u64>,
     /// Simulated connections by the engine's number, and back.
@@ -31,6 +32,8 @@ pub struct Edge {
     balance: BTreeMap<SocketAddr, i64>,
     /// Flows by which each outside request came, by what its responses are known by.
     flows: BTreeMap<String, Vec<Flow>>,
+    /// Addresses that each nonce was relayed to.
+    nonces: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Branches of requests that had a provisional response.
     provisional: BTreeSet<String>,
     /// What must not be; empty in a good run.
@@ -111,6 +114,7 @@ impl Edge {
             .collect();
         Edge {
             engines,
+            secret,
             policy,
             accepted: vec![0; usize::from(shards)],
             conns: BTreeMap::new(),
@@ -118,6 +122,7 @@ impl Edge {
             unproven: BTreeSet::new(),
             balance: BTreeMap::new(),
             flows: BTreeMap::new(),
+            nonces: BTreeMap::new(),
             provisional: BTreeSet::new(),
             violations: Vec::new(),
             events: BTreeMap::new(),
@@ -144,11 +149,29 @@ impl Edge {
         self.events.iter().filter(|((_, _, r), _)| *r == reason).map(|(_, n)| n).sum()
     }
 
+    /// Ends without a word and starts again, with the secret of before and nothing else.
+    pub fn restart(&mut self, rng: &mut Rng, out: &mut Outbox) {
+        let shards = self.shards();
+        let start =
+            |n| Engine::new(self.policy.clone(), ShardId(n), shards, self.secret, rng.seed());
+        self.engines = (0..shards).map(start).collect();
+        self.conns.clear();
+        for conn in std::mem::take(&mut self.opened).into_keys() {
+            out.push(Request::Close { conn });
+        }
+    }
+
     /// No new calls from now on.
     pub fn drain(&mut self, now: Time, out: &mut Outbox) {
         for shard in 0..self.engines.len() {
             self.feed(now, shard, Owned::Drain, out);
         }
+    }
+
+    /// Whether a challenge with this nonce was sent to an address.
+    #[must_use]
+    pub fn was_relayed(&self, nonce: &str, to: IpAddr) -> bool {
+        self.nonces.get(nonce).is_some_and(|sources| sources.contains(&to))
     }
 
     /// New rules.
@@ -293,7 +316,10 @@ impl Edge {
                 self.violation(now, format!("shard {shard} speaks inside from {local}"));
             }
             match Msg::parse(bytes) {
-                Some(msg) => self.check_request(now, &msg),
+                Some(msg) => {
+                    self.check_request(now, &msg);
+                    self.check_source(now, &msg);
+                }
                 None => self.violation(now, format!("unreadable to inside: {}", text(bytes))),
             }
             return;
@@ -350,6 +376,14 @@ impl Edge {
         if msg.is_request() {
             return self.check_request(now, &msg);
         }
+        for value in msg.values_of_lines("WWW-Authenticate") {
+            let nonce = auth_param(&value, "nonce").unwrap_or_default();
+            self.nonces.entry(nonce).or_default().insert(flow.remote.ip());
+        }
+        // What a stranger garbles may be read in two ways; its replies are counted.
+        if self.unproven.contains(&flow.remote) {
+            return;
+        }
         let known = self.flows.get(&response_key(&msg));
         if !known.is_some_and(|flows| flows.contains(&flow)) {
             let what = format!("foreign flow {flow}, not {known:?}, for: {}", text(bytes));
@@ -372,6 +406,31 @@ impl Edge {
         }
         if msg.method() == "CANCEL" && !self.provisional.contains(&msg.branch()) {
             self.violation(now, format!("CANCEL without provisional response: {}", msg.branch()));
+        }
+    }
+
+    /// What the PBX is told of a request's source is the edge's word, and credentials have a
+    /// nonce that was relayed to that very address.
+    fn check_source(&mut self, now: Time, msg: &Msg) {
+        let Some(name) = self.policy.source_header.clone() else { return };
+        // CANCEL and the ACK to a refusal are the edge's own, hop by hop.
+        if !msg.is_request() || (msg.method() == "CANCEL" || msg.method() == "ACK") {
+            return;
+        }
+        let sources = msg.values_of_lines(&name);
+        let address = sources.first().and_then(|value| value.split(';').next()?.parse().ok());
+        let Some(source) = address.map(|address: SocketAddr| address.ip()) else {
+            return self.violation(now, format!("no source told: {}", msg.start));
+        };
+        if sources.len() != 1 {
+            self.violation(now, format!("{name} stands there {} times", sources.len()));
+        }
+        for value in msg.values_of_lines("Authorization") {
+            // Another scheme than Digest is the PBX's to refuse.
+            let Some(nonce) = auth_param(&value, "nonce") else { continue };
+            if !self.nonces.get(&nonce).is_some_and(|sources| sources.contains(&source)) {
+                self.violation(now, format!("a nonce not relayed to {source}: {value}"));
+            }
         }
     }
 

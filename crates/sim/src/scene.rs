@@ -5,6 +5,7 @@ use crate::net::{Nat, Outbox, Quality};
 use crate::pbx::{Pbx, PbxConfig};
 use crate::phone::{Answer, Phone, PhoneConfig, Quirks};
 use crate::rng::Rng;
+use crate::sip::{Msg, auth_param};
 use crate::stranger::Stranger;
 use crate::world::{Actor, NodeId, World};
 use policy::{Listener, Policy, Registration, Time, TimerBase};
@@ -252,9 +253,59 @@ impl Scene {
 
     /// Has a stranger send a request.
     pub fn knock(&mut self, stranger: NodeId, method: &str, extension: &str) {
+        self.knock_with(stranger, method, extension, "User-Agent: sipcli/v1.8");
+    }
+
+    /// The same with a header line of the test's choice.
+    pub fn knock_with(&mut self, stranger: NodeId, method: &str, extension: &str, line: &str) {
         self.world.with(stranger, |actor, _, out| {
             if let Actor::Stranger(stranger) = actor {
-                stranger.knock(method, extension, out);
+                stranger.knock(method, extension, line, out);
+            }
+        });
+    }
+
+    /// Has a stranger send a request that somebody sent to the edge of late, and that begins no
+    /// more than a dialog, with `changes` bytes changed.
+    pub fn replay(&mut self, stranger: NodeId, which: u64, changes: u64) {
+        let stranger_ip = match self.world.actor(stranger) {
+            Actor::Stranger(stranger) => stranger.local.ip(),
+            _ => return,
+        };
+        // A nonce of Asterisk's is the same for all who are challenged in one second, the
+        // stranger too: with one of those he passes for the phone.
+        let now = self.world.now().as_secs();
+        let is_old = |bytes: &Vec<u8>| {
+            let msg = Msg::parse(bytes).unwrap_or_default();
+            let nonce = auth_param(msg.value("Authorization"), "nonce").unwrap_or_default();
+            let second = nonce.split('/').next().and_then(|second| second.parse().ok());
+            let shared = self.edge().is_some_and(|edge| edge.was_relayed(&nonce, stranger_ip));
+            nonce.is_empty() || (second.is_some_and(|second: u64| second + 2 < now) && !shared)
+        };
+        let overheard: Vec<_> = self.world.overheard().filter(is_old).collect();
+        let Some(bytes) = overheard.get((which as usize) % overheard.len().max(1)).cloned() else {
+            return;
+        };
+        self.world.with(stranger, |actor, _, out| {
+            if let Actor::Stranger(stranger) = actor {
+                stranger.replay(bytes, changes, out);
+            }
+        });
+    }
+
+    /// Restarts the edge.
+    pub fn restart_edge(&mut self) {
+        self.next += 1;
+        let mut rng = Rng::new(self.seed, 1_000_000 + self.next);
+        self.with_edge(|edge, _, out| edge.restart(&mut rng, out));
+    }
+
+    /// Has a stranger claim a phone's Contact, after it was challenged itself or not.
+    pub fn claim(&mut self, stranger: NodeId, phone: NodeId) {
+        let (aor, contact) = (self.phone(phone).aor(), self.phone(phone).contact());
+        self.world.with(stranger, |actor, _, out| {
+            if let Actor::Stranger(stranger) = actor {
+                stranger.claim(&aor, &contact, out);
             }
         });
     }

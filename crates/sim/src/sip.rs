@@ -48,8 +48,8 @@ impl Msg {
     /// Reads a whole message; `None` when it is none. Content-Length, when there, must be right.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Msg> {
-        let text = String::from_utf8_lossy(bytes);
-        let (head, body) = text.split_once("\r\n\r\n")?;
+        let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
+        let (head, body) = (String::from_utf8_lossy(&bytes[..end]), &bytes[end + 4..]);
         let mut lines = head.split("\r\n");
         let start = lines.next()?.to_string();
         if !start.starts_with("SIP/2.0 ") && !start.ends_with(" SIP/2.0") {
@@ -65,9 +65,11 @@ impl Msg {
             let (name, value) = line.split_once(':')?;
             headers.push((long_name(name.trim()).to_string(), value.trim().to_string()));
         }
-        let message = Msg { start, headers, body: body.to_string() };
+        let length_of_body = body.len();
+        let body = String::from_utf8_lossy(body).into_owned();
+        let message = Msg { start, headers, body };
         let length = message.header("Content-Length");
-        if length.is_some_and(|length| length.parse() != Ok(body.len())) {
+        if length.is_some_and(|length| length.parse() != Ok(length_of_body)) {
             return None;
         }
         Some(message)
@@ -143,6 +145,13 @@ impl Msg {
             .filter(|(n, _)| n.eq_ignore_ascii_case(name))
             .flat_map(|(_, value)| split_values(value))
             .collect()
+    }
+
+    /// All lines of that name, not parted at commas.
+    #[must_use]
+    pub fn values_of_lines(&self, name: &str) -> Vec<String> {
+        let named = |(n, _): &&(String, String)| n.eq_ignore_ascii_case(name);
+        self.headers.iter().filter(named).map(|(_, value)| value.clone()).collect()
     }
 
     /// Appends a header line.

@@ -6,16 +6,20 @@ use crate::net::{Arrival, Conn, Nat, Node, Outbox, Quality, Request};
 use crate::pbx::Pbx;
 use crate::phone::Phone;
 use crate::rng::Rng;
+use crate::sip::Msg;
 use crate::stranger::Stranger;
 use policy::Time;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::Transport;
 
 /// One way on the loopback interface.
 const LOOPBACK: Duration = Duration::from_micros(100);
+
+/// Datagrams of phones that a stranger may have overheard.
+const OVERHEARD: usize = 64;
 
 /// How long a SYN is repeated.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -152,6 +156,8 @@ pub struct World {
     streams: BTreeMap<Conn, StreamState>,
     queue: BinaryHeap<Reverse<Happening>>,
     sequence: u64,
+    /// The last datagrams from outside that begin no more than a dialog.
+    overheard: VecDeque<Vec<u8>>,
 }
 
 impl World {
@@ -170,7 +176,16 @@ impl World {
             streams: BTreeMap::new(),
             queue: BinaryHeap::new(),
             sequence: 0,
+            overheard: VecDeque::new(),
         }
+    }
+
+    /// Requests without a To-tag that were sent outside of late.
+    pub fn overheard(&self) -> impl Iterator<Item = Vec<u8>> {
+        let requests = self.overheard.iter().filter(|bytes| {
+            Msg::parse(bytes).is_some_and(|msg| msg.is_request() && msg.to_tag().is_empty())
+        });
+        requests.cloned()
     }
 
     /// The time.
@@ -373,6 +388,12 @@ impl World {
         }
         if self.hosts[from].cut || !self.hosts[from].addresses.contains(&local.ip()) {
             return;
+        }
+        if matches!(self.hosts[from].actor, Actor::Phone(_)) {
+            self.overheard.push_back(bytes.clone());
+            if self.overheard.len() > OVERHEARD {
+                self.overheard.pop_front();
+            }
         }
         let seen = match self.hosts[from].nat {
             Some(nat) => self.nats[nat].outbound(self.now, local, remote),

@@ -716,3 +716,76 @@ fn a_phone_that_moves_between_shards_is_called_where_it_is() {
         no_violations(&scene);
     }
 }
+
+#[test]
+fn a_claim_without_a_password_gets_nobodys_calls() {
+    for transport in TRANSPORTS {
+        for challenged in [false, true] {
+            let mut scene = Scene::new(Setup { qualify: Duration::ZERO, ..Setup::default() });
+            let phone = scene.add_phone("6001", transport);
+            assert!(scene.register(phone));
+            // From here on the token alone knows the way.
+            scene.world.set_cut(phone, transport != Transport::Udp);
+            scene.restart_edge();
+            let stranger = scene.add_stranger();
+            if challenged {
+                scene.knock(stranger, "REGISTER", "6001");
+                scene.world.run_for(secs(1));
+            }
+            scene.claim(stranger, phone);
+            scene.world.run_for(secs(1));
+            let before = scene.received(stranger).len();
+            scene.with_pbx(|pbx, now, out| pbx.originate(now, "6001", out));
+            scene.world.run_for(secs(5));
+            assert_eq!(scene.received(stranger).len(), before, "{:?}", scene.received(stranger));
+            let calls = scene.phone(phone).incoming_calls().len();
+            assert_eq!(calls, usize::from(transport == Transport::Udp), "{transport:?}");
+            no_violations(&scene);
+        }
+    }
+}
+
+#[test]
+fn calls_and_registrations_outlive_a_restart_of_the_edge() {
+    for registration in [Registration::ContactToken, Registration::Path] {
+        for shards in [1, 4] {
+            let rewrite_contact = false;
+            let setup = Setup { shards, registration, rewrite_contact, ..Setup::default() };
+            let mut scene = Scene::new(setup);
+            let caller = scene.add_phone("6001", Transport::Udp);
+            let callee = scene.add_phone("6002", Transport::Udp);
+            assert!(scene.register(caller) && scene.register(callee));
+            let old = scene.call(caller, "6002");
+            scene.world.run_for(secs(1));
+            scene.restart_edge();
+            let theirs = scene.phone(callee).live_calls()[0];
+            scene.with_phone(callee, |phone, now, out| phone.reinvite(now, theirs, out));
+            scene.world.run_for(secs(1));
+            assert_eq!(scene.phone(callee).reinvites(theirs), 1);
+            scene.with_phone(callee, |phone, now, out| phone.hang_up(now, theirs, out));
+            scene.world.run_for(secs(1));
+            let hung_up = Some(CallState::Over(Ending::HungUp));
+            assert_eq!(scene.phone(caller).call_state(old), hung_up);
+            let new = scene.call(caller, "6002");
+            assert_eq!(scene.phone(caller).call_state(new), Some(CallState::Up));
+            no_violations(&scene);
+        }
+    }
+}
+
+#[test]
+fn made_up_credentials_are_answered_once() {
+    for authorization in ["Basic Zm9vOmJhcg==", "Digest username=\"6001\",nonce=\"1/2\"", "x"] {
+        for silent in [false, true] {
+            let mut scene = Scene::new(Setup::default());
+            let stranger = scene.add_stranger();
+            if silent {
+                scene.with_pbx(|pbx, now, _| pbx.silence(now + secs(3)));
+            }
+            scene.knock_with(stranger, "INVITE", "100", &format!("Authorization: {authorization}"));
+            scene.world.run_for(secs(60));
+            assert!(scene.received(stranger).len() <= 1, "{:?}", scene.received(stranger));
+            no_violations(&scene);
+        }
+    }
+}

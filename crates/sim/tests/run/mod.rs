@@ -98,7 +98,17 @@ impl Run {
         };
         // rewrite_contact would undo Path: field notes say it must be off there.
         let rewrite_contact = setup.rewrite_contact && setup.registration != Registration::Path;
-        let mut scene = Scene::new(Setup { rewrite_contact, ..setup });
+        // Tables that are full refuse, and nothing else.
+        let cramped = rng.chance(150);
+        let mut scene = Scene::with_policy(Setup { rewrite_contact, ..setup }, |policy| {
+            if cramped {
+                policy.capacities.exchanges = 1 + rng.below(40) as usize;
+                policy.capacities.bindings = 1 + rng.below(6) as usize;
+                policy.capacities.nonces = 2 + rng.below(10) as usize;
+                policy.capacities.connections = 1 + rng.below(4) as usize;
+                policy.capacities.retained_bytes = 2_000 + rng.below(60_000) as usize;
+            }
+        });
         let mut phones = Vec::new();
         for index in 0..3 + rng.below(5) {
             phones.push(subscriber(&mut rng, &mut scene, index, setup.max_contacts));
@@ -107,6 +117,7 @@ impl Run {
         let calm_from = scene.world.now();
         let calm = rng.chance(400);
         let calls = Vec::new();
+        let calm_from = if cramped { Time::FOREVER } else { calm_from };
         Run { seed, rng, scene, phones, stranger, calls, calm_from, action: 0, checked: 0, calm }
     }
 
@@ -153,7 +164,8 @@ impl Run {
             44..51 => self.cancel(phone),
             51..58 => self.reinvite(phone),
             58..63 => self.register(phone),
-            63..68 => self.flood(),
+            63..65 => self.flood(),
+            65..68 => self.replay(),
             68..73 => self.send_other(phone),
             73 => self.configure(),
             74..76 => self.originate(phone),
@@ -385,6 +397,18 @@ impl Run {
             let extension = format!("{}", 1_000 + self.rng.below(9_000));
             self.scene.knock(self.stranger, method, &extension);
             if self.rng.chance(500) {
+                self.wait(1);
+            }
+        }
+    }
+
+    /// What a stranger sends again from his own address disturbs nobody, credentials or not.
+    fn replay(&mut self) {
+        for _ in 0..self.rng.below(40) {
+            let changes = [0, 0, 1, 2, 8][self.rng.below(5) as usize];
+            let which = self.rng.below(64);
+            self.scene.replay(self.stranger, which, changes);
+            if self.rng.chance(300) {
                 self.wait(1);
             }
         }
