@@ -3,7 +3,7 @@
 # million through each of the others. TARGET=name picks one, MESSAGES=n and SEED=n change the run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-for target in ${TARGET:-$(ls fuzz/fuzz_targets | sed 's/\.rs$//')}; do
+for target in ${TARGET:-$(ls fuzz/fuzz_targets | sed "s/\.rs$//") voyage}; do
     messages=1000000
     [ "$target" != parse ] || messages=10000000
     TARGET=$target MESSAGES=${MESSAGES:-$messages} scripts/fuzz.sh

@@ -35,7 +35,8 @@ pub struct Settings {
     /// Stream connections of one source: an IPv4 address or an IPv6 /64. Generous, for a whole
     /// office may sit behind one address; further ones are reset and counted (`refused_source`).
     pub connections_per_source: usize,
-    /// Handshakes in progress; further ones are reset and counted (`refused_handshakes`).
+    /// Handshakes in progress; further ones are reset and counted (`refused_handshakes`). Four times
+    /// what one source may hold, so that no single one keeps the others out.
     pub handshakes: usize,
     /// Time from accept to the end of the TLS handshake.
     pub handshake: Duration,
@@ -82,7 +83,7 @@ impl Default for Settings {
             accepts_per_wake: 16,
             connections: 16_384,
             connections_per_source: 256,
-            handshakes: 256,
+            handshakes: 1_024,
             handshake: Duration::from_secs(5),
             stream_read_bytes: 16 << 10,
             stream_bytes_per_wake: 32 << 10,
