@@ -49,6 +49,34 @@ fn notified(leg: &Leg<'_>, state: &str) -> Message {
     }
 }
 
+edge!(subscription_follows_the_phone);
+
+/// The NAT's port changes; the NOTIFY goes where the registration is now.
+fn subscription_follows_the_phone(mode: Mode) {
+    let stage = Stage::new(mode);
+    let (mut alice, bob) = (stage.phone("6001"), stage.phone("6002"));
+    alice.register();
+    bob.register();
+    let subscribe = (alice.request("SUBSCRIBE", &alice.uri("6002")))
+        .with("Event", "dialog")
+        .with("Accept", "application/dialog-info+xml")
+        .with("Expires", "600");
+    let accepted = alice.authenticated(&subscribe).expect_code(200);
+    let dialog = Dialog::of_response(&subscribe, &accepted);
+    let Leg { dialog, rtp, .. } = {
+        let leg = Leg::new(&alice, dialog, alice.rtp(), &accepted, "");
+        notified(&leg, "terminated");
+        leg
+    };
+    alice.move_to_new_port();
+    alice.register();
+    stage.pbx().call("6002");
+    let incoming = bob.incoming();
+    incoming.ring();
+    notified(&Leg::new(&alice, dialog, rtp, &accepted, ""), "early");
+    incoming.refuse(486, "Busy Here");
+}
+
 both!(unsolicited_notify, publish, options_is_answered_by_the_pbx, unknown_method);
 
 /// `check-sync` and its kin: a NOTIFY outside any dialog.

@@ -2,7 +2,7 @@
 
 use integration_tests::*;
 
-both!(private_address, private_address_on_tcp, received_and_rport, no_rport);
+both!(private_address, private_address_on_tcp, received_and_rport, no_rport, lying_via);
 
 fn private_address(mode: Mode) {
     behind_nat(mode, Way::UDP);
@@ -53,4 +53,14 @@ fn no_rport(mode: Mode) {
     let mut request = alice.request("OPTIONS", &alice.uri("100"));
     request.set("Via", request.value("Via").replace(";rport", ""));
     alice.transact(&request).expect_code(401);
+}
+
+/// What a client writes into `received` and `rport` is not believed.
+fn lying_via(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    let mut request = alice.request("OPTIONS", &alice.uri("100"));
+    request.set("Via", request.value("Via").replace(";rport", ";received=192.0.2.77;rport=9"));
+    let answer = alice.transact(&request);
+    assert!(!answer.value("Via").contains("192.0.2.77"), "{answer}");
 }

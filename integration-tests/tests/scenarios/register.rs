@@ -47,6 +47,9 @@ both!(
     sha256,
     sha256_offered_first,
     address_as_domain,
+    two_contacts_in_one_request,
+    asks_for_its_bindings,
+    takes_back_one_of_two,
 );
 
 /// Nobody may answer the qualify OPTIONS in the phone's place.
@@ -162,4 +165,45 @@ fn address_as_domain(mode: Mode) {
     bob.domain = bob.server().to_string();
     bob.register();
     bob.call("100").answered().hang_up();
+}
+
+/// Comma-joined, each with its own parameters.
+fn two_contacts_in_one_request(mode: Mode) {
+    let stage = Plan::new(mode).keeping_contacts().start();
+    let alice = stage.phone("6101");
+    let other = "sip:6101@192.0.2.9:5070;line=2";
+    let mut register = alice.registration(300);
+    register.set("Contact", format!("\"A, B\" <{}>;q=0.5, <{other}>;expires=120", alice.contact));
+    let registered = alice.authenticated(&register).expect_code(200);
+    let listed: Vec<_> = registered.all("Contact").into_iter().map(uri_of).collect();
+    assert!(listed.contains(&alice.contact.as_str()) && listed.contains(&other), "{registered}");
+    assert_eq!(stage.pbx().contacts("6101").len(), 2);
+}
+
+/// A REGISTER without Contact (RFC 3261 §10.2.3).
+fn asks_for_its_bindings(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6101");
+    alice.register();
+    let mut query = alice.registration(300);
+    query.remove("Contact");
+    query.remove("Expires");
+    let listed = alice.authenticated(&query).expect_code(200);
+    assert!(alice.own_contact(&listed).is_some(), "{listed}");
+}
+
+fn takes_back_one_of_two(mode: Mode) {
+    let stage = Plan::new(mode).keeping_contacts().start();
+    let alice = stage.phone("6101");
+    let other = "sip:6101@192.0.2.9:5070";
+    let mut register = alice.registration(300);
+    register.set("Contact", format!("<{}>, <{other}>", alice.contact));
+    alice.authenticated(&register).expect_code(200);
+    let mut back = alice.registration(300);
+    back.set("Contact", format!("<{other}>;expires=0"));
+    let left = alice.authenticated(&back).expect_code(200);
+    assert_eq!(left.all("Contact").len(), 1, "{left}");
+    assert!(alice.own_contact(&left).is_some(), "{left}");
+    stage.pbx().call("6101");
+    alice.incoming().accept().hang_up();
 }
