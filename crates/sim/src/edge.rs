@@ -65,9 +65,15 @@ struct Opened {
 /// An input that owns its bytes.
 #[derive(Debug)]
 enum Owned {
-    Datagram { side: Side, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
+    Datagram {
+        side: Side,
+        local: SocketAddr,
+        remote: SocketAddr,
+        bytes: Vec<u8>,
+    },
     Opened(Flow),
-    Stream(ConnectionId, Vec<u8>),
+    /// With how many messages it completes, when nothing else is in it.
+    Stream(ConnectionId, Vec<u8>, Option<usize>),
     Closed(ConnectionId),
     Unreachable(Side, SocketAddr),
     HandedOver(Side, Flow, Vec<u8>),
@@ -78,9 +84,13 @@ enum Owned {
 }
 
 impl Owned {
-    /// Whether it is exactly one message, which makes exactly one decision.
-    fn is_message(&self) -> bool {
-        matches!(self, Owned::Datagram { .. } | Owned::HandedOver(..))
+    /// How many whole messages it holds: each makes exactly one decision.
+    fn messages(&self) -> Option<usize> {
+        match self {
+            Owned::Datagram { .. } | Owned::HandedOver(..) => Some(1),
+            Owned::Stream(_, _, messages) => *messages,
+            _ => None,
+        }
     }
 
     fn as_input(&self) -> Option<Input<'_>> {
@@ -89,7 +99,7 @@ impl Owned {
                 Input::Datagram { side: *side, local: *local, remote: *remote, bytes }
             }
             Owned::Opened(flow) => Input::Opened { flow: *flow },
-            Owned::Stream(connection, bytes) => Input::Stream { connection: *connection, bytes },
+            Owned::Stream(connection, bytes, _) => Input::Stream { connection: *connection, bytes },
             Owned::Closed(connection) => Input::Closed { connection: *connection },
             Owned::Unreachable(side, remote) => Input::Unreachable { side: *side, remote: *remote },
             Owned::HandedOver(side, flow, bytes) => {
@@ -220,7 +230,7 @@ impl Edge {
             Some(input) => engine.handle_input(now, input),
             None => engine.handle_timeout(now),
         }
-        self.inputs += u64::from(input.is_message());
+        self.inputs += input.messages().unwrap_or(0) as u64;
         let (mut decisions, mut handed) = (0, 0);
         // The engine lends its outputs; what is kept is copied before it is asked again.
         while let Some(output) = self.engines[shard].poll_output() {
@@ -259,10 +269,10 @@ impl Edge {
             }
         }
         self.handed_over += handed;
-        if input.is_message() && decisions + handed != 1 {
+        if input.messages().is_some_and(|messages| messages as u64 != decisions + handed) {
             self.violation(
                 now,
-                format!("{decisions} events and {handed} hand-overs for one input: {input:?}"),
+                format!("{decisions} events and {handed} hand-overs for: {input:?}"),
             );
         }
         self.check_tables(now, shard);
@@ -514,13 +524,19 @@ impl Node for Edge {
                 let Some(opened) = self.opened.get_mut(&conn) else { return };
                 let (id, flow) = (opened.id, opened.flow);
                 opened.buffer.extend_from_slice(&bytes);
+                let mut messages = Some(0);
                 while let Some(frame) =
                     self.opened.get_mut(&conn).and_then(|opened| take_frame(&mut opened.buffer))
                 {
+                    messages = messages.filter(|_| !frame.is_empty()).map(|count| count + 1);
                     self.on_response_in(&frame);
                     self.on_request_in(flow, &frame);
                 }
-                self.feed(now, usize::from(id.shard().0), Owned::Stream(id, bytes), out);
+                // Bytes of a keep-alive may be left over from the chunk before.
+                let keep_alive = bytes.starts_with(b"\r") || bytes.starts_with(b"\n");
+                let messages = messages.filter(|_| !keep_alive);
+                let input = Owned::Stream(id, bytes, messages);
+                self.feed(now, usize::from(id.shard().0), input, out);
             }
             Arrival::Closed { conn } => {
                 let Some(opened) = self.opened.remove(&conn) else { return };

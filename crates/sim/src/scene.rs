@@ -152,6 +152,7 @@ impl Scene {
             timers: TimerBase::default(),
         };
         change(&mut config);
+        let local = config.local;
         let name = config.name.clone();
         let phone = Phone::new(config, number, Rng::new(self.seed, 100 + number));
         let id = self.world.add(&name, Actor::Phone(Box::new(phone)), &[local.ip()], nat);
@@ -263,6 +264,26 @@ impl Scene {
                 stranger.knock(method, extension, line, out);
             }
         });
+    }
+
+    /// Somebody sends a request under the address of a host that knows nothing of it; the edge's
+    /// replies there are counted against these requests.
+    pub fn spoof(&mut self, source: SocketAddr, method: &str, extension: &str) {
+        self.next += 1;
+        let server = SocketAddr::new(OUTSIDE_V4, 5060);
+        let mut out = Outbox::new();
+        Stranger::new(source, server, Rng::new(self.seed, 2_000_000 + self.next)).knock(
+            method,
+            extension,
+            "Authorization: Basic Zm9vOmJhcg==",
+            &mut out,
+        );
+        self.with_edge(|edge, _, _| edge.unproven.insert(source));
+        for request in out {
+            if let crate::net::Request::Datagram { bytes, .. } = request {
+                self.world.inject(source, server, bytes);
+            }
+        }
     }
 
     /// Has a stranger send a request that somebody sent to the edge of late, and that begins no

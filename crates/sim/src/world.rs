@@ -152,7 +152,8 @@ pub struct World {
     rng: Rng,
     hosts: Vec<Host>,
     nats: Vec<Nat>,
-    owners: BTreeMap<IpAddr, NodeId>,
+    /// By the NAT they are behind and their address: private ones may be the same elsewhere.
+    owners: BTreeMap<(Option<usize>, IpAddr), NodeId>,
     streams: BTreeMap<Conn, StreamState>,
     queue: BinaryHeap<Reverse<Happening>>,
     sequence: u64,
@@ -215,7 +216,7 @@ impl World {
     ) -> NodeId {
         let id = self.hosts.len();
         for address in addresses {
-            self.owners.insert(*address, id);
+            self.owners.insert((nat, *address), id);
         }
         let deadline = actor.as_node().deadline();
         let (name, addresses) = (name.to_string(), addresses.to_vec());
@@ -225,10 +226,11 @@ impl World {
 
     /// Gives a host another address instead of those it had.
     pub fn move_to(&mut self, id: NodeId, address: IpAddr, nat: Option<usize>) {
+        let before = self.hosts[id].nat;
         for old in std::mem::take(&mut self.hosts[id].addresses) {
-            self.owners.remove(&old);
+            self.owners.remove(&(before, old));
         }
-        self.owners.insert(address, id);
+        self.owners.insert((nat, address), id);
         self.hosts[id].addresses.push(address);
         self.hosts[id].nat = nat;
     }
@@ -319,6 +321,12 @@ impl World {
         true
     }
 
+    /// A datagram appears in the network outside, with any source that its sender liked.
+    pub fn inject(&mut self, source: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) {
+        let from = 0;
+        self.schedule(self.now, What::Packet { local: source, remote, bytes, from });
+    }
+
     /// Lets the clock jump, as on a suspended machine: all that was due then comes late.
     pub fn jump(&mut self, length: Duration) {
         self.now = self.now + length;
@@ -363,9 +371,9 @@ impl World {
         if let Some(id) = self.host_at(address) {
             return Some(id);
         }
-        let nat = self.nats.iter().find(|nat| nat.address == address.ip())?;
-        let inner = nat.inner_of(address.port())?;
-        self.owners.get(&inner.ip()).copied()
+        let nat = self.nats.iter().position(|nat| nat.address == address.ip())?;
+        let inner = self.nats[nat].inner_of(address.port())?;
+        self.owners.get(&(Some(nat), inner.ip())).copied()
     }
 
     /// Who has an address itself; several hosts may share loopback.
@@ -375,7 +383,7 @@ impl World {
                 host.addresses.contains(&address.ip()) && host.actor.as_node().listens(address)
             });
         }
-        self.owners.get(&address.ip()).copied()
+        self.owners.get(&(None, address.ip())).copied()
     }
 
     fn send(&mut self, from: NodeId, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8>) {
@@ -446,8 +454,7 @@ impl World {
                     return;
                 };
                 // Who has gone to another network is not behind this one any more.
-                let here = |id: &NodeId| self.hosts[*id].nat == Some(nat);
-                (self.owners.get(&inner.ip()).copied().filter(here), inner)
+                (self.owners.get(&(Some(nat), inner.ip())).copied(), inner)
             }
             None => (self.host_at(to), to),
         };
@@ -504,7 +511,7 @@ impl World {
         from: NodeId,
     ) {
         let back = self.now + self.delay();
-        let listener = self.owners.get(&remote.ip()).copied().filter(|id| {
+        let listener = self.owners.get(&(None, remote.ip())).copied().filter(|id| {
             self.hosts[*id].actor.as_node().accepts(remote, transport) && !self.hosts[*id].cut
         });
         let Some(to) = listener else {

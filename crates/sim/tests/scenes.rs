@@ -789,3 +789,35 @@ fn made_up_credentials_are_answered_once() {
         }
     }
 }
+
+#[test]
+fn two_offices_with_the_same_private_address_both_ring() {
+    for (registers, shards) in [(false, 1), (true, 1), (false, 4), (true, 4)] {
+        let rewrite_contact = false;
+        let setup = Setup { shards, rewrite_contact, max_contacts: 2, ..Setup::default() };
+        let mut scene = Scene::new(setup);
+        let kind = Dependence::EndpointIndependent;
+        let caller = scene.add_phone("6001", Transport::Udp);
+        let offices: Vec<_> = (0..2)
+            .map(|_| {
+                let nat = scene.add_nat(|address| Nat::new(address, kind, kind, secs(60)));
+                scene.add_phone_with("6002", Transport::Udp, false, Some(nat), |config| {
+                    config.local = SocketAddr::new([192, 168, 1, 5].into(), 5060);
+                    config.answer = Answer::Ring;
+                })
+            })
+            .collect();
+        assert!(scene.register(caller) && scene.register(offices[0]) && scene.register(offices[1]));
+        if registers {
+            // And stays so with each refresh.
+            scene.world.run_for(secs(400));
+        }
+        assert_eq!(scene.pbx().contacts("6002").len(), 2);
+        scene.with_phone(caller, |phone, now, out| phone.call(now, "6002", out));
+        scene.world.run_for(secs(3));
+        for office in offices {
+            assert_eq!(scene.phone(office).live_calls().len(), 1, "{shards} shards");
+        }
+        no_violations(&scene);
+    }
+}

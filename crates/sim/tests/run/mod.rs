@@ -177,7 +177,8 @@ impl Run {
             95 if self.rng.chance(500) => self.unregister(phone),
             95 => self.change_provider(phone),
             96 => self.restart_pbx(),
-            97 => self.silence_pbx(),
+            97 if self.rng.chance(500) => self.silence_pbx(),
+            97 => self.restart_edge(),
             _ => self.jump(),
         }
     }
@@ -395,7 +396,12 @@ impl Run {
         for _ in 0..self.rng.below(60) {
             let method = ["INVITE", "REGISTER", "OPTIONS", "BYE"][self.rng.below(4) as usize];
             let extension = format!("{}", 1_000 + self.rng.below(9_000));
-            self.scene.knock(self.stranger, method, &extension);
+            if self.rng.chance(300) {
+                let victim = [192, 0, 2, 1 + self.rng.below(5) as u8];
+                self.scene.spoof(SocketAddr::new(victim.into(), 5060), method, &extension);
+            } else {
+                self.scene.knock(self.stranger, method, &extension);
+            }
             if self.rng.chance(500) {
                 self.wait(1);
             }
@@ -443,6 +449,11 @@ impl Run {
         let silent = self.rng.up_to(secs(90));
         self.disturb_all(silent);
         self.scene.with_pbx(|pbx, now, _| pbx.silence(now + silent));
+    }
+
+    fn restart_edge(&mut self) {
+        self.disturb_all(Duration::ZERO);
+        self.scene.restart_edge();
     }
 
     fn configure(&mut self) {
@@ -521,6 +532,9 @@ impl Run {
         for phone in &self.phones {
             self.scene.with_phone(phone.id, |phone, _, _| phone.reboot());
             self.scene.world.set_cut(phone.id, true);
+        }
+        if self.rng.chance(500) {
+            self.scene.with_edge(|edge, now, out| edge.drain(now, out));
         }
         let far = self.now() + secs(1_000_000);
         self.scene.with_pbx(|pbx, _, _| pbx.restart(far));
