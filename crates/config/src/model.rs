@@ -207,7 +207,7 @@ impl Default for TransportSettings {
         TransportSettings {
             backlog: 1_024,
             connections_per_source: 256,
-            handshakes: 256,
+            handshakes: 1_024,
             send_queue: 256 << 10,
             send_stall: Duration::from_secs(30),
             datagrams_per_wakeup: 128,
