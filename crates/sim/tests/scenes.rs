@@ -54,6 +54,10 @@ fn a_phone_registers_refreshes_and_leaves() {
                 scene.with_phone(phone, |phone, now, out| phone.unregister(now, out));
                 scene.world.run_for(secs(5));
                 assert!(scene.pbx().contacts("6001").is_empty());
+                let bound = scene.edge().map(|edge| {
+                    edge.snapshots().iter().map(|shard| shard.bindings.entries).sum::<usize>()
+                });
+                assert_eq!(bound.unwrap_or(0), 0, "all shards forget");
                 assert!(!scene.phone(phone).is_registered(scene.world.now()));
                 no_violations(&scene);
             }
@@ -64,13 +68,16 @@ fn a_phone_registers_refreshes_and_leaves() {
 #[test]
 fn the_first_options_is_answered_though_it_leaves_before_the_200() {
     everywhere(|setup| {
-        let mut scene = Scene::new(setup);
-        let phone = scene.add_phone("6001", Transport::Udp);
-        assert!(scene.register(phone));
-        scene.world.run_for(secs(1));
-        assert_eq!(scene.phone(phone).counts.options, 1);
-        assert_eq!(scene.pbx().counts.qualified, 1);
-        no_violations(&scene);
+        for transport in TRANSPORTS {
+            let mut scene = Scene::new(setup);
+            let phone = scene.add_phone("6001", transport);
+            assert!(scene.register(phone));
+            // Before the PBX repeats it.
+            scene.world.run_for(Duration::from_millis(200));
+            assert_eq!(scene.phone(phone).counts.options, 1);
+            assert_eq!(scene.pbx().counts.qualified, 1);
+            no_violations(&scene);
+        }
     });
 }
 
@@ -818,6 +825,28 @@ fn two_offices_with_the_same_private_address_both_ring() {
         for office in offices {
             assert_eq!(scene.phone(office).live_calls().len(), 1, "{shards} shards");
         }
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_qualify_over_a_connection_that_ends_stays_unanswered() {
+    for shards in [1, 4] {
+        let mut scene = Scene::new(Setup { shards, ..Setup::default() });
+        let phone = scene.add_phone("6001", Transport::Tcp);
+        assert!(scene.register(phone));
+        scene.world.run_for(secs(30));
+        assert!(scene.pbx().is_reachable("6001"));
+        let answered = scene.pbx().counts.qualified;
+        // The next OPTIONS goes down a connection that leads nowhere, and then ends.
+        scene.world.set_cut(phone, true);
+        scene.world.run_for(secs(31));
+        for conn in scene.world.connections() {
+            scene.world.reset(conn);
+        }
+        scene.world.run_for(secs(100));
+        assert_eq!(scene.pbx().counts.qualified, answered, "any answer is a sign of life");
+        assert!(!scene.pbx().is_reachable("6001"));
         no_violations(&scene);
     }
 }
