@@ -55,6 +55,8 @@ pub struct Run {
     checked: u64,
     /// Nothing is disturbed: all calls must complete.
     calm: bool,
+    /// Tables are tiny: nothing need complete.
+    cramped: bool,
 }
 
 impl Drop for Run {
@@ -118,7 +120,19 @@ impl Run {
         let calm = rng.chance(400);
         let calls = Vec::new();
         let calm_from = if cramped { Time::FOREVER } else { calm_from };
-        Run { seed, rng, scene, phones, stranger, calls, calm_from, action: 0, checked: 0, calm }
+        Run {
+            seed,
+            rng,
+            scene,
+            phones,
+            stranger,
+            calls,
+            calm_from,
+            action: 0,
+            checked: 0,
+            calm,
+            cramped,
+        }
     }
 
     /// Runs to the end and checks what must hold.
@@ -480,7 +494,9 @@ impl Run {
             let counts = &self.scene.phone(phone.id).counts;
             assert_eq!(counts.contact_missing, 0, "{} misses its Contact", phone.user);
             assert_eq!(counts.strange_uri, 0, "{} gets foreign Request-URIs", phone.user);
-            assert_eq!(counts.refused, 0, "{} is asked for its password", phone.user);
+            // A memory of two nonces forgets what it has just sent.
+            let refused = if self.cramped { 0 } else { counts.refused };
+            assert_eq!(refused, 0, "{} is asked for its password", phone.user);
         }
         let now = self.now();
         for call in std::mem::take(&mut self.calls) {
