@@ -265,10 +265,12 @@ fn limits_table(limits: &Limits) -> Out {
 }
 
 fn capacities_table(capacities: &Capacities) -> Out {
-    let Capacities { exchanges, bindings, nonces, connections, retained_bytes } = *capacities;
+    let Capacities { exchanges, bindings, moved_flows, nonces, connections, retained_bytes } =
+        *capacities;
     Out::Table(vec![
         ("exchanges", count(exchanges)),
         ("bindings", count(bindings)),
+        ("moved_flows", count(moved_flows)),
         ("nonces", count(nonces)),
         ("connections", count(connections)),
         ("retained_bytes", size(retained_bytes)),

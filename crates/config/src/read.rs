@@ -509,12 +509,13 @@ fn capacities_table(field: Option<Field<'_>>) -> Capacities {
     let mut count = |name, default| table.count(name, 16..=1 << 24, default);
     let exchanges = count("exchanges", default.exchanges);
     let bindings = count("bindings", default.bindings);
+    let moved_flows = count("moved_flows", default.moved_flows);
     let nonces = count("nonces", default.nonces);
     let connections = count("connections", default.connections);
     let bytes = 1 << 20..=1 << 40;
     let retained_bytes = table.size("retained_bytes", bytes, default.retained_bytes);
     table.finish();
-    Capacities { exchanges, bindings, nonces, connections, retained_bytes }
+    Capacities { exchanges, bindings, moved_flows, nonces, connections, retained_bytes }
 }
 
 fn budgets_table(field: Option<Field<'_>>) -> Budgets {

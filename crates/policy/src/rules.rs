@@ -105,6 +105,8 @@ pub struct Capacities {
     pub exchanges: usize,
     /// Registered bindings known.
     pub bindings: usize,
+    /// Flows that a dialog's phone has left, with the flow it came back by.
+    pub moved_flows: usize,
     /// Nonces remembered with the source they were relayed to.
     pub nonces: usize,
     /// Stream connections.
@@ -118,6 +120,7 @@ impl Default for Capacities {
         Capacities {
             exchanges: 1 << 20,
             bindings: 200_000,
+            moved_flows: 20_000,
             nonces: 1 << 18,
             connections: 20_000,
             retained_bytes: 1 << 30,

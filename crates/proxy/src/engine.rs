@@ -6,6 +6,7 @@ use crate::connections::Connections;
 use crate::exchange::{ExchangeId, Exchanges};
 use crate::health::Health;
 use crate::io::{Input, Learned, Output, Snapshot, Table};
+use crate::moves::Moves;
 use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::request::Refusal;
@@ -40,6 +41,7 @@ pub struct Engine {
     pub(crate) nonces: RelayedNonces,
     pub(crate) exchanges: Exchanges,
     pub(crate) bindings: Bindings,
+    pub(crate) moves: Moves,
     pub(crate) connections: Connections,
     pub(crate) buffers: Buffers,
     pub(crate) timers: Timers<Timer>,
@@ -92,6 +94,7 @@ impl Engine {
             nonces: RelayedNonces::new(&secret, capacities.nonces, policy.nonce_memory),
             exchanges: Exchanges::new(capacities.exchanges),
             bindings: Bindings::new(&secret, capacities.bindings),
+            moves: Moves::new(&secret, capacities.moved_flows),
             connections: Connections::new(capacities.connections),
             buffers: Buffers::new(capacities.retained_bytes),
             timers: Timers::new(),
@@ -133,6 +136,9 @@ impl Engine {
             Input::Learned(Learned::Moved { key, flow, expires }) => {
                 self.bindings.moved(key, flow, expires);
             }
+            Input::Learned(Learned::FlowMoved { key, flow }) => {
+                self.moves.insert(key, flow);
+            }
             Input::Learned(Learned::Unbound { key }) => {
                 self.bindings.remove(key);
             }
@@ -173,6 +179,7 @@ impl Engine {
             exchanges: self.exchanges.table(),
             unanswered: self.exchanges.unanswered(),
             bindings: self.bindings.table(),
+            moved_flows: self.moves.table(),
             nonces: Table {
                 entries: self.nonces.len(),
                 capacity: self.policy.capacities.nonces,
@@ -207,6 +214,7 @@ impl Engine {
         self.nonces.configure(capacities.nonces, policy.nonce_memory);
         self.exchanges.configure(capacities.exchanges);
         self.bindings.configure(capacities.bindings);
+        self.moves.configure(capacities.moved_flows);
         self.connections.configure(capacities.connections);
         self.buffers.configure(capacities.retained_bytes);
         self.policy = policy;

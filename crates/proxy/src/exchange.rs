@@ -71,6 +71,8 @@ pub(crate) struct Exchange {
     pub(crate) sent_at: Time,
     /// Earliest entry in the timing wheel.
     pub(crate) armed: Time,
+    /// Key of the flow that its dialog's route names, when it came by another one.
+    pub(crate) moved_from: Option<u64>,
     /// A provisional response came back.
     pub(crate) provisional: bool,
     /// A final response went back, or none will.

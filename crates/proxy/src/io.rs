@@ -119,6 +119,13 @@ pub enum Learned {
         /// When it ends.
         expires: Time,
     },
+    /// A phone came back by another flow during a dialog.
+    FlowMoved {
+        /// Key of the flow that its dialogs' routes name.
+        key: u64,
+        /// Its flow now.
+        flow: Flow,
+    },
     /// A registration that ended.
     Unbound {
         /// Its key.
@@ -180,6 +187,8 @@ pub struct Snapshot {
     pub unanswered: usize,
     /// Bindings known.
     pub bindings: Table,
+    /// Flows left in mid-dialog.
+    pub moved_flows: Table,
     /// Nonces remembered.
     pub nonces: Table,
     /// Stream connections.

@@ -27,6 +27,7 @@ mod exchange;
 mod hashed;
 mod health;
 mod io;
+mod moves;
 mod names;
 mod outbox;
 mod register;

@@ -224,6 +224,7 @@ impl Engine {
             } else {
                 Time::FOREVER
             },
+            moved_from: self.moved_from(arrival),
             sent_at: now,
             armed: Time::FOREVER,
             provisional: false,
@@ -253,6 +254,20 @@ impl Engine {
         let token = self.own_route_token(arrival.message, &mut raw);
         let source = arrival.flow.remote.ip();
         matches!(token, Some(Token::Flow { flow, .. }) if flow.remote.ip() == source)
+    }
+
+    /// Key of the flow that the dialog's route names, when the request came by another one.
+    fn moved_from(&self, arrival: Arrival<'_, '_>) -> Option<u64> {
+        if arrival.side == Side::Inside || arrival.message.to_tag().is_empty() {
+            return None;
+        }
+        let mut raw = Raw::default();
+        match self.own_route_token(arrival.message, &mut raw) {
+            Some(Token::Flow { flow, .. }) if flow != arrival.flow => {
+                Some(self.moves.key_of(&flow))
+            }
+            _ => None,
+        }
     }
 
     /// An ACK for a 2xx is no transaction of ours: it is passed on by itself (RFC 3261 §16.6,

@@ -5,6 +5,7 @@ use crate::Verdict;
 use crate::edits::edit_content_length;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
+use crate::io::Learned;
 use crate::request::phrase;
 use admission::Branch;
 use policy::{Reason, Time};
@@ -148,6 +149,20 @@ impl Engine {
             self.exchanges.answered(id);
         } else {
             self.send_cancel(now, id);
+        }
+        if (200..300).contains(&status) {
+            self.on_accepted(id);
+        }
+    }
+
+    /// The PBX took a request inside a dialog: whoever sent it knows the dialog, and where it
+    /// came from is where the dialog's phone is.
+    fn on_accepted(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        let Some(key) = exchange.moved_from.take() else { return };
+        let flow = exchange.origin;
+        if self.moves.insert(key, flow) && self.shards > 1 {
+            self.out.learned(Learned::FlowMoved { key, flow });
         }
     }
 

@@ -71,10 +71,7 @@ impl Engine {
                     None => return Err(Reason::FlowFailed),
                 },
             },
-            Token::Flow { key, flow } => {
-                let flow = self.bindings.find(now, key).map_or(flow, |binding| binding.flow);
-                (flow, key, None)
-            }
+            Token::Flow { key, flow } => (self.dialog_flow(now, key, flow), key, None),
         };
         let owner = match flow.connection {
             Some(connection) => connection.shard(),
@@ -87,6 +84,19 @@ impl Engine {
             return Err(Reason::FlowFailed);
         }
         Ok(Route::To { side: Side::Outside, flow, key, uri })
+    }
+
+    /// Where a dialog's phone is: at its binding's flow, or where it came back in mid-dialog, or
+    /// where the dialog began; the first of them that is not known to be gone.
+    fn dialog_flow(&self, now: Time, key: u64, began: Flow) -> Flow {
+        let bound = self.bindings.find(now, key).map(|binding| binding.flow);
+        let moved = self.moves.find(&began);
+        let gone = |flow: &Flow| {
+            flow.connection.is_some_and(|connection| {
+                connection.shard() == self.shard && !self.connections.is_open(connection)
+            })
+        };
+        [bound, moved].into_iter().flatten().find(|flow| !gone(flow)).unwrap_or(began)
     }
 
     /// The token in the first Route that we wrote.

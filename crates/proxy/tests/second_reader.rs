@@ -90,10 +90,7 @@ fn an_invite_reads_the_same_to_another_implementation() {
     assert_eq!(got.from_header().expect("From").typed(), sent.from_header().expect("From").typed());
     assert_eq!(got.to_header().expect("To").typed(), sent.to_header().expect("To").typed());
     assert_eq!(got.call_id_header().expect("Call-ID").value(), "call-1");
-    assert_eq!(
-        got.cseq_header().expect("CSeq").typed(),
-        sent.cseq_header().expect("CSeq").typed()
-    );
+    assert_eq!(got.cseq_header().expect("CSeq").typed(), sent.cseq_header().expect("CSeq").typed());
     let via = got.via_header().expect("Via").typed().expect("typed");
     assert_eq!(via.uri.host_with_port, ("127.0.0.1", 5080).into(), "ours is on top");
     assert!(via.branch().is_some_and(|branch| branch.value().starts_with("z9hG4bK")));

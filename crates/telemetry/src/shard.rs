@@ -9,8 +9,8 @@ pub(crate) const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 pub(crate) const VERDICTS: [&str; 4] = ["forward", "absorb", "reject", "drop"];
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 pub(crate) const SIDES: [&str; 2] = ["outside", "inside"];
-pub(crate) const TABLES: [&str; 5] =
-    ["exchanges", "bindings", "nonces", "connections", "retained_bytes"];
+pub(crate) const TABLES: [&str; 6] =
+    ["exchanges", "bindings", "moved_flows", "nonces", "connections", "retained_bytes"];
 pub(crate) const REASONS: usize = Reason::ALL.len();
 const METHODS: usize = Event::METHODS.len();
 /// Index of "other" in [`Event::METHODS`].
@@ -130,6 +130,7 @@ impl ShardMetrics {
         let tables = [
             snapshot.exchanges,
             snapshot.bindings,
+            snapshot.moved_flows,
             snapshot.nonces,
             snapshot.connections,
             snapshot.retained_bytes,
