@@ -59,7 +59,7 @@ impl Msg {
         for line in lines {
             if line.starts_with([' ', '\t']) {
                 let last = headers.last_mut()?;
-                last.1 = format!("{} {}", last.1, line.trim());
+                last.1 = format!("{} {}", last.1, line.trim()).trim().to_string();
                 continue;
             }
             let (name, value) = line.split_once(':')?;
