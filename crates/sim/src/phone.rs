@@ -122,6 +122,8 @@ pub struct Phone {
     tries: BTreeMap<String, Try>,
     others: BTreeMap<String, Option<u16>>,
     sequence: u32,
+    /// Contacts that it had at other addresses.
+    past: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -169,6 +171,7 @@ impl Phone {
             tries: BTreeMap::new(),
             others: BTreeMap::new(),
             sequence: 0,
+            past: Vec::new(),
         }
     }
 
@@ -192,6 +195,7 @@ impl Phone {
     /// path, which leads nowhere.
     pub fn roam(&mut self, local: SocketAddr, out: &mut Outbox) {
         self.drop_stream(out);
+        self.past.push(self.contact());
         self.config.local = local;
     }
 
@@ -428,7 +432,9 @@ impl Phone {
 
     fn on_request(&mut self, now: Time, key: &str, msg: &Msg, _path: Path, out: &mut Outbox) {
         let in_dialog = !msg.to_tag().is_empty();
-        if !in_dialog && msg.method() != "CANCEL" && msg.uri() != self.contact() {
+        // What it was called before it moved may still reach it.
+        let own = msg.uri() == self.contact() || self.past.iter().any(|past| past == msg.uri());
+        if !in_dialog && msg.method() != "CANCEL" && !own {
             self.counts.strange_uri += 1;
         }
         match msg.method() {
