@@ -12,24 +12,6 @@ macro_rules! both {
     )*};
 }
 
-/// For a scenario that Asterisk by itself passes and the edge does not yet, with the reason.
-#[macro_export]
-macro_rules! not_yet {
-    ($scenario:ident, $why:literal) => {
-        mod $scenario {
-            #[test]
-            fn direct() {
-                super::$scenario($crate::Mode::Direct)
-            }
-            #[ignore = $why]
-            #[test]
-            fn edge() {
-                super::$scenario($crate::Mode::Edge)
-            }
-        }
-    };
-}
-
 /// For functions of [`Mode`](crate::Mode) that make sense only with the edge, and with many
 /// shards too.
 #[macro_export]

@@ -138,8 +138,8 @@ impl Engine {
             Ok(Route::Shard(shard)) => {
                 self.out.hand_over(shard, arrival.side, arrival.flow, message.bytes());
             }
-            Ok(route @ Route::To { .. }) if !message.to_tag().is_empty() => {
-                self.forward_ack(now, arrival, &route);
+            Ok(Route::To(hop)) if !message.to_tag().is_empty() => {
+                self.forward_ack(now, arrival, &hop);
             }
             _ => self.note(arrival, Verdict::Drop, Reason::NoTransaction),
         }

@@ -3,7 +3,7 @@
 
 use crate::engine::{Arrival, Engine};
 use crate::request::credentials;
-use crate::routing::Route;
+use crate::routing::{Hop, edit_contact_schemes};
 use policy::Time;
 use std::io::Write as _;
 use wire::{HeaderName, Message, Method, Side, Splice, Transport};
@@ -18,7 +18,7 @@ impl Engine {
         &mut self,
         now: Time,
         arrival: Arrival<'_, '_>,
-        route: &Route,
+        hop: &Hop,
         branch: &admission::Branch,
         strip: bool,
     ) -> Option<std::ops::Range<usize>> {
@@ -26,12 +26,10 @@ impl Engine {
         let mut text = std::mem::take(&mut self.text);
         let mut splice = Splice::new(message, &mut text);
         edit_top_via(&mut splice, arrival);
-        self.edit_route(&mut splice, arrival, route);
-        self.insert_vias(now, &mut splice, arrival, route, branch);
+        self.edit_route(&mut splice, arrival, hop);
+        self.insert_vias(now, &mut splice, arrival, hop, branch);
         edit_max_forwards(&mut splice);
-        if let Route::To { flow, .. } = route {
-            edit_content_length(&mut splice, flow.transport);
-        }
+        edit_content_length(&mut splice, hop.flow.transport);
         if arrival.side == Side::Outside {
             self.edit_source_header(&mut splice, arrival);
             if strip {
@@ -39,7 +37,12 @@ impl Engine {
             }
             if message.method() == Method::Register {
                 self.edit_register(now, &mut splice, arrival, strip);
+            } else if arrival.flow.transport == Transport::Tls {
+                edit_contact_schemes(&mut splice, false);
             }
+        }
+        if hop.side == Side::Outside && hop.secure {
+            edit_contact_schemes(&mut splice, true);
         }
         let written = self.out.write(|out| splice.write(out));
         self.text = text;
@@ -53,10 +56,10 @@ impl Engine {
         now: Time,
         splice: &mut Splice<'_, '_>,
         arrival: Arrival<'_, '_>,
-        route: &Route,
+        hop: &Hop,
         branch: &admission::Branch,
     ) {
-        let Route::To { side, flow, key, .. } = route else { return };
+        let Hop { side, flow, key, secure, .. } = hop;
         let message = arrival.message;
         let line = |name| message.lines(name).next().map(|(_, header)| header.line.start);
         let via_at = line(HeaderName::Via).unwrap_or(message.headers_end());
@@ -66,16 +69,16 @@ impl Engine {
                 Side::Outside => (flow, *key),
                 Side::Inside => (&arrival.flow, self.binding_of(now, arrival)),
             };
-            let token = self.tokens.flow(key, outside);
+            let token = self.tokens.flow(key, outside, *secure);
             splice.insert(at, |out| {
                 let inside = |out: &mut Vec<u8>| {
                     self.names.write_inside_route("Record-Route", &token, out);
                 };
                 if *side == Side::Inside {
                     inside(out);
-                    self.names.write_outside_record_route(outside, out);
+                    self.names.write_outside_record_route(outside, *secure, out);
                 } else {
-                    self.names.write_outside_record_route(outside, out);
+                    self.names.write_outside_record_route(outside, *secure, out);
                     inside(out);
                 }
             });

@@ -79,6 +79,8 @@ pub(crate) struct Exchange {
     pub(crate) answered: bool,
     /// No final response will ever go back (RFC 4320 §4.2): the server transaction is dropped.
     pub(crate) abandoned: bool,
+    /// Its sender outside speaks `sips`, or its target does.
+    pub(crate) secure: bool,
     /// Foreign credentials were taken out: a challenge goes back with `stale=true`.
     pub(crate) stripped: bool,
     /// A final response is not repeated on a timer: nothing shows that the source receives what

@@ -90,13 +90,17 @@ impl Names {
         }
     }
 
-    /// `Record-Route: <sip:mark@host:port;transport=…;lr>` of the outside.
-    pub(crate) fn write_outside_record_route(&self, flow: &Flow, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"Record-Route: <sip:");
+    /// `Record-Route: <sip:mark@host:port;transport=…;lr>` of the outside. "If the Request-URI
+    /// contains a SIPS URI, [...] the URI placed into the Record-Route header field MUST be a
+    /// SIPS URI" (RFC 3261 §16.6 step 4).
+    pub(crate) fn write_outside_record_route(&self, flow: &Flow, secure: bool, out: &mut Vec<u8>) {
+        let scheme: &[u8] = if secure { b"sips:" } else { b"sip:" };
+        out.extend_from_slice(b"Record-Route: <");
+        out.extend_from_slice(scheme);
         out.extend_from_slice(&self.mark);
         out.push(b'@');
         self.write_sent_by(Side::Outside, flow, out);
-        if flow.transport != Transport::Udp {
+        if flow.transport != Transport::Udp && !secure {
             out.extend_from_slice(b";transport=");
             out.extend_from_slice(flow.transport.as_param().as_bytes());
         }

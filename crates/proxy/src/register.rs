@@ -88,7 +88,7 @@ impl Engine {
 
     fn insert_path(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
         let message = arrival.message;
-        let token = self.tokens.flow(0, &arrival.flow);
+        let token = self.tokens.flow(0, &arrival.flow, false);
         let at = message
             .lines(HeaderName::Path)
             .next()

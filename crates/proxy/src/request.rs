@@ -3,7 +3,7 @@
 use crate::Verdict;
 use crate::engine::{Arrival, Engine, method_index};
 use crate::exchange::{Client, Exchange, Server};
-use crate::routing::Route;
+use crate::routing::{Hop, Route};
 use crate::token::{Raw, Token};
 use admission::branch::{Binds, NO_SLOT};
 use policy::{Reason, Time};
@@ -47,13 +47,13 @@ impl Engine {
         if let Err(refusal) = self.validate(now, arrival) {
             return self.refuse(arrival, refusal);
         }
-        let route = match self.route(now, arrival) {
+        let hop = match self.route(now, arrival) {
             Ok(Route::Local) => return self.refuse(arrival, Refusal::OK),
             Ok(Route::Shard(shard)) => {
                 let bytes = arrival.message.bytes();
                 return self.out.hand_over(shard, arrival.side, arrival.flow, bytes);
             }
-            Ok(route) => route,
+            Ok(Route::To(hop)) => hop,
             Err(Reason::FlowFailed) if *b"OPTIONS" == *method_bytes(arrival.message) => {
                 // Asterisk takes any answer to its qualify OPTIONS, a refusal too, for a sign of
                 // life of the phone; silence is the truth
@@ -61,7 +61,7 @@ impl Engine {
             }
             Err(reason) => return self.refuse(arrival, Refusal::new(reason)),
         };
-        self.forward(now, arrival, &route, key, credentials);
+        self.forward(now, arrival, &hop, key, credentials);
     }
 
     /// The key of the server transaction that a request belongs to (RFC 3261 §17.2.3), with the
@@ -179,12 +179,12 @@ impl Engine {
         &mut self,
         now: Time,
         arrival: Arrival<'_, '_>,
-        route: &Route,
+        hop: &Hop,
         key: u64,
         credentials: u64,
     ) {
         let message = arrival.message;
-        let Route::To { side, flow: target, .. } = route else { return };
+        let Hop { side, flow: target, .. } = hop;
         let Some(id) = self.exchanges.try_reserve() else {
             return self.refuse(arrival, Refusal::new(Reason::Overload));
         };
@@ -193,7 +193,7 @@ impl Engine {
         let branch = self.branches.make(now, self.shard, id.slot, id.generation, loop_hash, &binds);
         let nonce = self.nonce_of(now, arrival);
         let stripped = nonce == Nonce::Foreign;
-        let written = self.write_request(now, arrival, route, &branch, stripped);
+        let written = self.write_request(now, arrival, hop, &branch, stripped);
         let kept = written.and_then(|range| {
             self.buffers.try_keep(self.out.bytes(&range)).map(|kept| (range, kept))
         });
@@ -231,6 +231,7 @@ impl Engine {
             answered: false,
             abandoned: false,
             stripped,
+            secure: hop.secure,
             quiet: !(nonce == Nonce::Relayed || self.has_way_back(arrival)),
         };
         self.exchanges.insert(id, exchange);
@@ -272,12 +273,12 @@ impl Engine {
 
     /// An ACK for a 2xx is no transaction of ours: it is passed on by itself (RFC 3261 §16.6,
     /// last paragraph of §17.1.1).
-    pub(crate) fn forward_ack(&mut self, now: Time, arrival: Arrival<'_, '_>, route: &Route) {
-        let Route::To { side, flow, .. } = route else { return };
+    pub(crate) fn forward_ack(&mut self, now: Time, arrival: Arrival<'_, '_>, hop: &Hop) {
+        let Hop { side, flow, .. } = hop;
         let loop_hash = self.loop_hash(arrival.message);
         let binds = binds(arrival);
         let branch = self.branches.make(now, self.shard, NO_SLOT, 0, loop_hash, &binds);
-        match self.write_request(now, arrival, route, &branch, false) {
+        match self.write_request(now, arrival, hop, &branch, false) {
             Some(range) => {
                 self.out.send(*side, flow, range);
                 self.note(arrival, Verdict::Forward, Reason::Clean);

@@ -7,6 +7,7 @@ use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::io::Learned;
 use crate::request::phrase;
+use crate::routing::edit_contact_schemes;
 use admission::Branch;
 use policy::{Reason, Time};
 use std::io::Write as _;
@@ -74,6 +75,7 @@ impl Engine {
         let timer_c = now + self.policy.timer_c;
         let base = self.policy.timers;
         let Some(exchange) = self.exchanges.at(id) else { return };
+        let secure = exchange.secure;
         if status < 200 {
             exchange.provisional = true;
             // the PBX lets the source in: its answers are worth repeating
@@ -123,6 +125,8 @@ impl Engine {
         }
         if confirmed {
             self.edit_registered(now, &mut splice, message);
+        } else if secure {
+            edit_contact_schemes(&mut splice, side == Side::Outside);
         }
         let written = self.out.write(|out| splice.write(out));
         self.text = text;

@@ -7,40 +7,48 @@ use crate::register::is_printable;
 use crate::request::aor;
 use crate::token::{Raw, Token};
 use policy::{Reason, Time};
-use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Side, Splice, Uri, Value};
+use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Side, Span, Splice, Uri, Value};
 
 /// A request's way.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
     /// To one next hop.
-    To {
-        /// Its side.
-        side: Side,
-        /// Its flow.
-        flow: Flow,
-        /// Key of the binding that is called, 0 for none.
-        key: u64,
-        /// The Request-URI to write, when it was a token of ours: the phone's own Contact.
-        uri: Option<Box<[u8]>>,
-    },
+    To(Hop),
     /// The edge itself is asked (OPTIONS by the PBX).
     Local,
     /// Another shard owns the flow.
     Shard(ShardId),
 }
 
+/// A next hop.
+#[derive(Clone, Debug)]
+pub(crate) struct Hop {
+    /// Its side.
+    pub(crate) side: Side,
+    /// Its flow.
+    pub(crate) flow: Flow,
+    /// Key of the binding that is called, 0 for none.
+    pub(crate) key: u64,
+    /// The Request-URI to write, when it was a token of ours: the phone's own Contact.
+    pub(crate) uri: Option<Box<[u8]>>,
+    /// Whether the outside speaks `sips` here. The PBX is on loopback and hears `sip`: it would
+    /// ask for TLS on its own side otherwise.
+    pub(crate) secure: bool,
+}
+
 impl Engine {
     pub(crate) fn route(&self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
         match arrival.side {
-            Side::Outside => self.route_inwards(),
+            Side::Outside => self.route_inwards(arrival),
             Side::Inside => self.route_outwards(now, arrival),
         }
     }
 
-    fn route_inwards(&self) -> Result<Route, Reason> {
+    fn route_inwards(&self, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
         let pbx = self.policy.pbx.first().ok_or(Reason::NoRoute)?;
         let flow = Flow::udp(self.names.inside(), pbx.address);
-        Ok(Route::To { side: Side::Inside, flow, key: 0, uri: None })
+        let secure = is_sips(arrival.message.request_uri());
+        Ok(Route::To(Hop { side: Side::Inside, flow, key: 0, uri: None, secure }))
     }
 
     fn route_outwards(&self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
@@ -57,21 +65,16 @@ impl Engine {
                 None => return Err(Reason::BadToken),
             },
         };
-        let (flow, key, uri) = match token {
-            Token::Contact { key, flow, contact, .. } => match self.bindings.find(now, key) {
-                Some(binding) => (binding.flow, key, Some(binding.contact.clone())),
-                None => match flow.filter(|_| !contact.is_empty()) {
-                    Some(flow) => (flow, key, Some(contact.into())),
-                    // the first qualify OPTIONS leaves before the 200 that confirms the binding
-                    None if message.method() == Method::Options => {
-                        let claimed = self.bindings.find_claimed(now, key);
-                        let binding = claimed.ok_or(Reason::FlowFailed)?;
-                        (binding.flow, key, Some(binding.contact.clone()))
-                    }
-                    None => return Err(Reason::FlowFailed),
-                },
-            },
-            Token::Flow { key, flow } => (self.dialog_flow(now, key, flow), key, None),
+        let (flow, key, uri, secure) = match token {
+            Token::Contact { key, flow, contact, .. } => {
+                let options = message.method() == Method::Options;
+                let (flow, contact) = self.bound_flow(now, key, flow, contact, options)?;
+                let secure = is_sips(&contact);
+                (flow, key, Some(contact), secure)
+            }
+            Token::Flow { key, flow, secure } => {
+                (self.dialog_flow(now, key, flow), key, None, secure)
+            }
         };
         let owner = match flow.connection {
             Some(connection) => connection.shard(),
@@ -83,7 +86,30 @@ impl Engine {
         if flow.connection.is_some_and(|connection| !self.connections.is_open(connection)) {
             return Err(Reason::FlowFailed);
         }
-        Ok(Route::To { side: Side::Outside, flow, key, uri })
+        Ok(Route::To(Hop { side: Side::Outside, flow, key, uri, secure }))
+    }
+
+    /// Where the phone of a contact token is, and its own Contact URI.
+    fn bound_flow(
+        &self,
+        now: Time,
+        key: u64,
+        first: Option<Flow>,
+        contact: &[u8],
+        options: bool,
+    ) -> Result<(Flow, Box<[u8]>), Reason> {
+        if let Some(binding) = self.bindings.find(now, key) {
+            return Ok((binding.flow, binding.contact.clone()));
+        }
+        match first.filter(|_| !contact.is_empty()) {
+            Some(flow) => Ok((flow, contact.into())),
+            // the first qualify OPTIONS leaves before the 200 that confirms the binding
+            None if options => {
+                let claimed = self.bindings.find_claimed(now, key).ok_or(Reason::FlowFailed)?;
+                Ok((claimed.flow, claimed.contact.clone()))
+            }
+            None => Err(Reason::FlowFailed),
+        }
     }
 
     /// Where a dialog's phone is: at its binding's flow, or where it came back in mid-dialog, or
@@ -120,7 +146,7 @@ impl Engine {
         &self,
         splice: &mut Splice<'_, 'a>,
         arrival: Arrival<'_, 'a>,
-        route: &Route,
+        hop: &Hop,
     ) {
         let message = arrival.message;
         for value in message.values(HeaderName::Route) {
@@ -129,7 +155,7 @@ impl Engine {
             }
             splice.delete_value(&value);
         }
-        if let Route::To { uri: Some(uri), .. } = route {
+        if let Some(uri) = &hop.uri {
             splice.replace(message.request_uri_span(), uri);
             return;
         }
@@ -145,7 +171,10 @@ impl Engine {
         {
             splice.replace(message.request_uri_span(), address.uri);
             splice.delete_value(&last);
+            return;
         }
+        let sips = hop.side == Side::Outside && hop.secure;
+        edit_scheme(splice, message.request_uri(), message.request_uri_span(), sips);
     }
 
     fn is_record_route(&self, message: &Message<'_>, arrival: Arrival<'_, '_>) -> bool {
@@ -183,6 +212,32 @@ impl Engine {
             flow: arrival.flow,
         };
         self.bindings.key_at(now, &registering)
+    }
+}
+
+/// Whether a URI's scheme is `sips`.
+fn is_sips(uri: &[u8]) -> bool {
+    uri.get(..5).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sips:"))
+}
+
+/// Makes a `sip` URI a `sips` one or the reverse; another scheme stays.
+fn edit_scheme(splice: &mut Splice<'_, '_>, uri: &[u8], span: Span, sips: bool) {
+    let is_sip = uri.get(..4).is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"sip:"));
+    if sips && is_sip {
+        splice.replace(Span { start: span.start, end: span.start + 3 }, b"sips");
+    } else if !sips && is_sips(uri) {
+        splice.replace(Span { start: span.start, end: span.start + 4 }, b"sip");
+    }
+}
+
+/// Makes the Contacts of a message `sips` or `sip`, so that both sides see the scheme that they
+/// speak (RFC 3261 §8.1.1.8, §12.1.1).
+pub(crate) fn edit_contact_schemes(splice: &mut Splice<'_, '_>, sips: bool) {
+    let message = splice.message();
+    for value in message.values(HeaderName::Contact) {
+        if let Some(contact) = NameAddr::parse(value.bytes, value.span.start) {
+            edit_scheme(splice, contact.uri, contact.uri_span, sips);
+        }
     }
 }
 

@@ -31,6 +31,7 @@ pub(crate) const TEXT_BYTES_MAX: usize = RAW_BYTES_MAX.div_ceil(3) * 4;
 const CONTACT: u8 = 0x40;
 const FLOW: u8 = 0x80;
 const V6: u8 = 0x08;
+const SECURE: u8 = 0x04;
 
 /// A token's bytes, before and after base64url.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +60,8 @@ pub(crate) enum Token<'r> {
         key: u64,
         /// The flow.
         flow: Flow,
+        /// Whether the dialog speaks `sips` outside.
+        secure: bool,
     },
 }
 
@@ -87,9 +90,9 @@ impl Tokens {
     }
 
     /// A flow token.
-    pub(crate) fn flow(&self, key: u64, flow: &Flow) -> Text {
+    pub(crate) fn flow(&self, key: u64, flow: &Flow, secure: bool) -> Text {
         let mut raw = Raw::default();
-        raw.head(FLOW, key, flow);
+        raw.head(if secure { FLOW | SECURE } else { FLOW }, key, flow);
         raw.address(flow.local);
         raw.address(flow.remote);
         if let Some(connection) = flow.connection {
@@ -132,7 +135,8 @@ impl Tokens {
                 } else {
                     None
                 };
-                Some(Token::Flow { key, flow: Flow { transport, local, remote, connection } })
+                let flow = Flow { transport, local, remote, connection };
+                Some(Token::Flow { key, flow, secure: head & SECURE != 0 })
             }
             _ => None,
         }
@@ -276,8 +280,11 @@ mod tests {
     fn flow_tokens_round_trip() {
         let mut raw = Raw::default();
         for flow in [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062"), tls()] {
-            let text = tokens().flow(3, &flow);
-            assert_eq!(tokens().open(&text, &mut raw), Some(Token::Flow { key: 3, flow }));
+            for secure in [false, true] {
+                let text = tokens().flow(3, &flow, secure);
+                let token = Token::Flow { key: 3, flow, secure };
+                assert_eq!(tokens().open(&text, &mut raw), Some(token));
+            }
         }
     }
 
@@ -299,7 +306,7 @@ mod tests {
     #[test]
     fn nobody_else_makes_one() {
         let mut raw = Raw::default();
-        let text = tokens().flow(0, &udp("198.51.100.7:5062"));
+        let text = tokens().flow(0, &udp("198.51.100.7:5062"), false);
         assert_eq!(Tokens::new(&[8; 32]).open(&text, &mut raw), None);
         for at in 0..text.len() - 1 {
             let mut changed = text.clone();

@@ -19,15 +19,8 @@ both!(
     invite_retry_with_the_same_branch,
     challenge_is_never_acknowledged,
     ack_with_a_branch_of_its_own,
-);
-
-not_yet!(
     reconnects_with_a_new_contact,
-    "the route set names the old flow, and a binding with another Contact is another binding"
-);
-not_yet!(
     secure_uris,
-    "Asterisk wants sips: in the Record-Route of a sips: request (RFC 3261 16.6)"
 );
 
 /// RFC 3261 §7.3.3.
