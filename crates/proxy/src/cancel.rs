@@ -118,7 +118,11 @@ impl Engine {
         let id = self
             .exchanges
             .find(key)
-            .or_else(|| tagged.as_ref().and_then(|branch| self.exchanges.with_branch(branch)));
+            .or_else(|| tagged.as_ref().and_then(|branch| self.exchanges.with_branch(branch)))
+            .or_else(|| {
+                let key = self.ack_key(message, arrival.flow.remote.ip());
+                self.exchanges.find(key)
+            });
         if let Some(id) = id {
             let base = self.policy.timers;
             let action = self

@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) target: Flow,
     /// Key of its server transaction.
     pub(crate) key: u64,
+    /// Key of an ACK that has nothing right but the tags, 0 before a non-2xx final response.
+    pub(crate) ack_key: u64,
     /// Hash of its credentials, 0 for none.
     pub(crate) credentials: u64,
     /// The branch of our Via.
@@ -289,6 +291,14 @@ impl Exchanges {
         self.unanswered += 1;
     }
 
+    /// Lets an ACK to the final response be found by another key too.
+    pub(crate) fn expect_ack(&mut self, id: ExchangeId, key: u64) {
+        if let Some(exchange) = self.at(id) {
+            exchange.ack_key = key;
+            self.index.insert(key, id.slot);
+        }
+    }
+
     pub(crate) fn find(&self, key: u64) -> Option<ExchangeId> {
         let slot = *self.index.get(&key)?;
         Some(ExchangeId { slot, generation: self.slots[slot as usize].generation })
@@ -330,8 +340,10 @@ impl Exchanges {
         let exchange = slot.exchange.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
-        if self.index.get(&exchange.key) == Some(&id.slot) {
-            self.index.remove(&exchange.key);
+        for key in [exchange.key, exchange.ack_key] {
+            if self.index.get(&key) == Some(&id.slot) {
+                self.index.remove(&key);
+            }
         }
         Some(exchange)
     }

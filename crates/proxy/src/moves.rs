@@ -35,15 +35,17 @@ impl Moves {
         self.capacity = capacity;
     }
 
-    /// The key of a flow, the same in all shards.
-    pub(crate) fn key_of(&self, flow: &Flow) -> u64 {
+    /// The key of a dialog's first flow, the same in all shards. The Call-ID belongs to it: a NAT
+    /// gives an address that one phone has left to another.
+    pub(crate) fn key_of(&self, flow: &Flow, call_id: &[u8]) -> u64 {
         let ip = match flow.remote.ip() {
             std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
             std::net::IpAddr::V6(v6) => v6.octets(),
         };
         let connection = flow.connection.map_or(0, wire::ConnectionId::to_bits).to_be_bytes();
         let (remote, local) = (flow.remote.port().to_be_bytes(), flow.local.port().to_be_bytes());
-        self.key.hash(&[flow.transport.as_param().as_bytes(), &ip, &remote, &local, &connection])
+        let transport = flow.transport.as_param().as_bytes();
+        self.key.hash(&[call_id, transport, &ip, &remote, &local, &connection])
     }
 
     /// Whether it is news that the phone of flow `key` is at `flow` now.
@@ -64,12 +66,12 @@ impl Moves {
         true
     }
 
-    /// Where the phone of `flow` is now, if it has left it.
-    pub(crate) fn find(&self, flow: &Flow) -> Option<Flow> {
+    /// Where the phone of the dialog is now that began at `flow`, if it has left it.
+    pub(crate) fn find(&self, flow: &Flow, call_id: &[u8]) -> Option<Flow> {
         if self.flows.is_empty() {
             return None;
         }
-        self.flows.get(&self.key_of(flow)).copied()
+        self.flows.get(&self.key_of(flow, call_id)).copied()
     }
 
     pub(crate) fn table(&self) -> Table {
@@ -89,15 +91,16 @@ mod tests {
     #[test]
     fn the_last_move_counts_and_the_oldest_is_forgotten() {
         let mut moves = Moves::new(&[1; 32], 2);
-        assert_eq!(moves.find(&flow(1)), None);
-        let keys: Vec<u64> = (1..=3).map(|port| moves.key_of(&flow(port))).collect();
+        assert_eq!(moves.find(&flow(1), b"c"), None);
+        let keys: Vec<u64> = (1..=3).map(|port| moves.key_of(&flow(port), b"c")).collect();
         assert!(moves.insert(keys[0], flow(11)));
         assert!(!moves.insert(keys[0], flow(11)), "no news");
         assert!(moves.insert(keys[0], flow(12)));
-        assert_eq!(moves.find(&flow(1)), Some(flow(12)));
+        assert_eq!(moves.find(&flow(1), b"c"), Some(flow(12)));
+        assert_eq!(moves.find(&flow(1), b"d"), None, "another dialog");
         moves.insert(keys[1], flow(21));
         moves.insert(keys[2], flow(31));
-        assert_eq!((moves.find(&flow(1)), moves.table().entries), (None, 2));
-        assert_eq!(moves.find(&flow(3)), Some(flow(31)));
+        assert_eq!((moves.find(&flow(1), b"c"), moves.table().entries), (None, 2));
+        assert_eq!(moves.find(&flow(3), b"c"), Some(flow(31)));
     }
 }

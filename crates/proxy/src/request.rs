@@ -89,6 +89,17 @@ impl Engine {
         }
     }
 
+    /// Key of the ACK to a non-2xx response by what honest clients get right in it: Call-ID and
+    /// tags. Branch, CSeq number and hosts may be wrong.
+    pub(crate) fn ack_key(&self, message: &Message<'_>, source: std::net::IpAddr) -> u64 {
+        let source = match source.to_canonical() {
+            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+            std::net::IpAddr::V6(v6) => v6.octets(),
+        };
+        let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
+        self.hash.hash(&[b"ACK", &source, call_id, from, to]).max(1)
+    }
+
     /// A retransmission is answered with what was answered before, and never judged twice.
     fn absorbed(
         &mut self,
@@ -212,6 +223,7 @@ impl Engine {
             answer_to: answer_to(arrival),
             target: *target,
             key,
+            ack_key: 0,
             credentials,
             branch,
             method: method_index(message.method()),
@@ -265,7 +277,7 @@ impl Engine {
         let mut raw = Raw::default();
         match self.own_route_token(arrival.message, &mut raw) {
             Some(Token::Flow { flow, .. }) if flow != arrival.flow => {
-                Some(self.moves.key_of(&flow))
+                Some(self.moves.key_of(&flow, arrival.message.call_id()))
             }
             _ => None,
         }
@@ -296,7 +308,8 @@ impl Engine {
             return nonce;
         }
         for (_, digest) in credentials(arrival.message).filter(|(_, digest)| digest.is_digest) {
-            let relayed = self.nonces.was_relayed(now, digest.nonce, source);
+            let relayed = self.nonces.was_relayed(now, digest.nonce, source)
+                && self.nonces.is_own_response(now, digest.response, source);
             if !relayed || nonce == Nonce::Foreign {
                 nonce = Nonce::Foreign;
             } else {

@@ -149,6 +149,10 @@ impl Engine {
         }
         self.out.send(side, &flow, range);
         self.note(arrival, Verdict::Forward, Reason::Clean);
+        if status >= 300 && message.cseq().method == Method::Invite {
+            let key = self.ack_key(message, flow.remote.ip());
+            self.exchanges.expect_ack(id, key);
+        }
         if status >= 200 {
             self.exchanges.answered(id);
         } else {

@@ -73,7 +73,7 @@ impl Engine {
                 (flow, key, Some(contact), secure)
             }
             Token::Flow { key, flow, secure } => {
-                (self.dialog_flow(now, key, flow), key, None, secure)
+                (self.dialog_flow(now, key, flow, message), key, None, secure)
             }
         };
         let owner = match flow.connection {
@@ -114,9 +114,9 @@ impl Engine {
 
     /// Where a dialog's phone is: at its binding's flow, or where it came back in mid-dialog, or
     /// where the dialog began; the first of them that is not known to be gone.
-    fn dialog_flow(&self, now: Time, key: u64, began: Flow) -> Flow {
+    fn dialog_flow(&self, now: Time, key: u64, began: Flow, message: &Message<'_>) -> Flow {
         let bound = self.bindings.find(now, key).map(|binding| binding.flow);
-        let moved = self.moves.find(&began);
+        let moved = self.moves.find(&began, message.call_id());
         let gone = |flow: &Flow| {
             flow.connection.is_some_and(|connection| {
                 connection.shard() == self.shard && !self.connections.is_open(connection)

@@ -10,6 +10,10 @@ use wire::Side;
 /// takes about a second, and is bridged by retransmissions.
 const REFUSED_T1: u32 = 8;
 
+/// How many T1 an INVITE may go unanswered by the PBX: the last retransmission of Timer A comes at
+/// 63·T1, and the caller's own Timer B would end at 64·T1, before it could hear of it.
+const GIVE_UP_T1: u32 = 60;
+
 impl Engine {
     pub(crate) fn on_exchange_due(&mut self, now: Time, id: ExchangeId) {
         let Some(exchange) = self.exchanges.at(id) else { return };
@@ -33,6 +37,12 @@ impl Engine {
             match exchange.client.on_timeout(now, &base) {
                 Action::Send => {
                     let inwards = exchange.origin_side == Side::Outside;
+                    let late = now.since(exchange.sent_at) >= base.t1.saturating_mul(GIVE_UP_T1);
+                    if inwards && late && exchange.is_invite() {
+                        let down = self.health.on_silence(exchange.sent_at);
+                        exchange.client.on_transport_error(now);
+                        return self.give_up(now, id, if down { 503 } else { 408 });
+                    }
                     let waited = now.since(exchange.sent_at) >= base.t1.saturating_mul(REFUSED_T1);
                     if inwards && waited && self.health.is_refusing(exchange.sent_at) {
                         self.health.on_silence(exchange.sent_at);

@@ -369,3 +369,37 @@ fn an_edge_says_100_by_itself_only_to_who_cannot_be_challenged() {
     assert_eq!(trying.len(), 1);
     assert!(trying[0].text.starts_with("SIP/2.0 100 Trying\r\nVia: SIP/2.0/UDP 192.168.1.5"));
 }
+
+#[test]
+fn an_overheard_registration_is_not_good_from_elsewhere() {
+    let mut edge = Edge::new();
+    let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n1\"\n";
+    // the PBX gives both the same nonce, as Asterisk does within a second
+    for (source, branch) in [(PHONE, "z9hG4bKa"), ("192.0.2.66:5060", "z9hG4bKb")] {
+        let (sent, _) = edge.source_sends(source, &request("REGISTER", "sip:pbx", branch, ""));
+        edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
+    }
+    let credentials = "Authorization: Digest username=\"6001\",nonce=\"n1\",response=\"r1\"\n";
+    let register = |branch| request("REGISTER", "sip:pbx", branch, credentials);
+    let (sent, _) = edge.phone_sends(&register("z9hG4bKc"));
+    assert!(sent[0].text.contains("response=\"r1\""));
+    let (sent, event) = edge.source_sends("192.0.2.66:5060", &register("z9hG4bKd"));
+    assert_eq!(event.reason.as_str(), "foreign_nonce");
+    assert!(!sent[0].text.contains("Authorization"));
+}
+
+#[test]
+fn an_ack_to_a_refusal_is_known_by_its_tags() {
+    let mut edge = Edge::new();
+    let (sent, _) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
+    edge.pbx_sends(&respond(&sent[0].text, "180 Ringing", "busy-tag", ""));
+    let (sent, _) = edge.pbx_sends(&respond(&sent[0].text, "486 Busy Here", "busy-tag", ""));
+    assert_eq!(sent.len(), 2, "the 486 outside and the ACK inside");
+    assert!(!edge.pass(Duration::from_millis(600)).is_empty(), "it is repeated until the ACK");
+    let ack = request("ACK", "sip:100@pbx", "z9hG4bKother", "")
+        .replace("To: <sip:100@pbx>", "To: <sip:100@pbx>;tag=busy-tag")
+        .replace("CSeq: 1", "CSeq: 7");
+    let (sent, event) = edge.phone_sends(&ack);
+    assert_eq!((event.verdict, sent.len()), (Verdict::Absorb, 0));
+    assert!(edge.pass(Duration::from_secs(10)).is_empty());
+}

@@ -51,6 +51,8 @@ malformed! {
     /// A header line without a colon or with a name that is no token, or white space in front of
     /// the first one.
     HeaderName = "header_name",
+    /// A folded line of nothing but white space: the end of the head for some readers.
+    EmptyFold = "empty_fold",
     /// CR without LF in the head.
     BareCr = "bare_cr",
     /// LF without CR in the head.

@@ -9,6 +9,7 @@
 //! | NUL in the head, but as a quoted pair | ends the text for C programs |
 //! | CR or LF alone in the head, on datagrams and streams | a line end for some, a character for others; none of the clean captures we have needs it |
 //! | white space before the start line or the first header line, a header name that is no token, VT or FF before the colon | headers smuggled past one of two parsers |
+//! | a folded line of white space only | the empty line for some readers, who would lose what stands behind it |
 //! | a second From, To, Call-ID, CSeq, Max-Forwards; a second, different Content-Type, Event, Expires, Min-Expires, Refer-To, Retry-After, Session-Expires | first or last? |
 //! | more than one SP between the parts of the start line, white space at its end | RFC 3261 §7.1 |
 //! | white space, `<`, `>`, `"` or control characters in the Request-URI; no scheme; a SIP URI whose host or port can't be read, an IPv6 address without brackets | RFC 4475 §3.1.2.7, §3.1.2.8, RFC 5118 §4.2 |

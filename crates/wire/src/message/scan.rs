@@ -340,7 +340,13 @@ enum LineEnd {
 /// Judges the CR or LF at `at`.
 fn is_line_end(bytes: &[u8], at: usize) -> Result<LineEnd, Malformed> {
     match (bytes.get(at), bytes.get(at + 1), bytes.get(at + 2)) {
-        (Some(b'\r'), Some(b'\n'), Some(b' ' | b'\t')) => Ok(LineEnd::Fold),
+        (Some(b'\r'), Some(b'\n'), Some(b' ' | b'\t')) => {
+            let text = end_of(bytes, at + 2, |byte| matches!(byte, b' ' | b'\t'));
+            match bytes.get(text) {
+                Some(b'\r' | b'\n') => Err(Malformed::EmptyFold),
+                _ => Ok(LineEnd::Fold),
+            }
+        }
         (Some(b'\r'), Some(b'\n'), _) => Ok(LineEnd::Last),
         (Some(b'\r'), None, None) => Err(Malformed::HeadUnfinished),
         (Some(b'\r'), _, _) => Err(Malformed::BareCr),
