@@ -122,9 +122,7 @@ impl Engine {
     fn strip_foreign(&mut self, now: Time, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
         let source = arrival.flow.remote.ip();
         for (index, digest) in credentials(arrival.message) {
-            let relayed = self.nonces.was_relayed(now, digest.nonce, source)
-                && self.nonces.is_own_response(now, digest.response, source);
-            if digest.is_digest && !relayed {
+            if digest.is_digest && !self.is_answer_of(now, &digest, source) {
                 splice.delete_line(index);
             }
         }

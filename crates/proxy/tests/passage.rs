@@ -379,7 +379,8 @@ fn an_overheard_registration_is_not_good_from_elsewhere() {
         let (sent, _) = edge.source_sends(source, &request("REGISTER", "sip:pbx", branch, ""));
         edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
     }
-    let credentials = "Authorization: Digest username=\"6001\",nonce=\"n1\",response=\"r1\"\n";
+    let credentials =
+        "Authorization: Digest username=\"6001\",nonce=\"n1\",response=\"r1\",cnonce=\"c\"\n";
     let register = |branch| request("REGISTER", "sip:pbx", branch, credentials);
     let (sent, _) = edge.phone_sends(&register("z9hG4bKc"));
     assert!(sent[0].text.contains("response=\"r1\""));

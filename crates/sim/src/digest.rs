@@ -34,10 +34,18 @@ impl Challenge {
     }
 
     /// The `Authorization` value for a request.
-    pub fn answer(&mut self, user: &str, password: &str, method: &str, uri: &str) -> String {
+    /// `client` tells one client's cnonce from another's.
+    pub fn answer(
+        &mut self,
+        client: &str,
+        user: &str,
+        password: &str,
+        method: &str,
+        uri: &str,
+    ) -> String {
         self.count += 1;
         let nc = format!("{:08x}", self.count);
-        let cnonce = "0a4f113b";
+        let cnonce = &md5_hex(client)[..8];
         let response = response(user, &self.realm, password, method, uri, &self.nonce, &nc, cnonce);
         let mut value = format!(
             "Digest username=\"{user}\", realm=\"{}\", nonce=\"{}\", uri=\"{uri}\", \

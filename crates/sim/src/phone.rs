@@ -426,7 +426,8 @@ impl Phone {
         }
         let (method, uri) = (request.method().to_string(), request.uri().to_string());
         let PhoneConfig { user, password, .. } = &self.config;
-        let value = challenge.answer(user, password, &method, &uri);
+        let client = request.value("Call-ID").to_string();
+        let value = challenge.answer(&client, user, password, &method, &uri);
         request.add("Authorization", &value);
     }
 
