@@ -73,21 +73,6 @@ impl RelayedNonces {
         known
     }
 
-    /// Whether `source` is the first that uses `response`, a digest made with a nonce that was
-    /// relayed to it. Whoever was challenged in the same second holds the same nonce; a digest
-    /// that he overheard is still another's.
-    pub fn is_own_response(&mut self, now: Time, response: &[u8], source: IpAddr) -> bool {
-        self.turn(now);
-        let seen = self.key.hash(&[b"response", response]);
-        let own = self.hash(response, source);
-        if self.remembers(seen) {
-            return self.remembers(own);
-        }
-        self.remember(now, seen);
-        self.remember(now, own);
-        true
-    }
-
     /// Pairs remembered.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -104,10 +89,6 @@ impl RelayedNonces {
     #[must_use]
     pub fn evictions(&self) -> u64 {
         self.evictions
-    }
-
-    fn remembers(&self, hash: u64) -> bool {
-        self.young.contains(&hash) || self.old.contains(&hash)
     }
 
     fn remember(&mut self, now: Time, hash: u64) {
@@ -180,17 +161,6 @@ mod tests {
         assert!(nonces.was_relayed(at(1), b"n1", A));
         assert!(!nonces.was_relayed(at(1), b"n1", B));
         assert!(!nonces.was_relayed(at(1), b"n2", A));
-    }
-
-    #[test]
-    fn an_overheard_response_is_anothers() {
-        let mut nonces = nonces(100);
-        nonces.relayed(at(0), b"n1", A);
-        nonces.relayed(at(0), b"n1", B);
-        assert!(nonces.is_own_response(at(1), b"r1", A));
-        assert!(!nonces.is_own_response(at(2), b"r1", B));
-        assert!(nonces.is_own_response(at(3), b"r1", A), "repeated by its maker");
-        assert!(nonces.is_own_response(at(3), b"r2", B), "his own");
     }
 
     #[test]

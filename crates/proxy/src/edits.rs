@@ -122,7 +122,7 @@ impl Engine {
     fn strip_foreign(&mut self, now: Time, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
         let source = arrival.flow.remote.ip();
         for (index, digest) in credentials(arrival.message) {
-            if digest.is_digest && !self.is_answer_of(now, &digest, source) {
+            if digest.is_digest && !self.nonces.was_relayed(now, digest.nonce, source) {
                 splice.delete_line(index);
             }
         }

@@ -308,7 +308,7 @@ impl Engine {
             return nonce;
         }
         for (_, digest) in credentials(arrival.message).filter(|(_, digest)| digest.is_digest) {
-            let relayed = self.is_answer_of(now, &digest, source);
+            let relayed = self.nonces.was_relayed(now, digest.nonce, source);
             if !relayed || nonce == Nonce::Foreign {
                 nonce = Nonce::Foreign;
             } else {
@@ -316,19 +316,6 @@ impl Engine {
             }
         }
         nonce
-    }
-
-    /// Whether credentials answer a challenge that `source` was sent, and are its own: with a
-    /// cnonce in it no two clients make the same response.
-    pub(crate) fn is_answer_of(
-        &mut self,
-        now: Time,
-        digest: &Digest<'_>,
-        source: std::net::IpAddr,
-    ) -> bool {
-        self.nonces.was_relayed(now, digest.nonce, source)
-            && (digest.cnonce.is_empty()
-                || self.nonces.is_own_response(now, digest.response, source))
     }
 
     fn credentials_hash(&self, message: &Message<'_>) -> u64 {

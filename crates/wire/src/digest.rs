@@ -14,7 +14,6 @@ pub struct Digest<'a> {
     /// Whether the scheme is `Digest`; other schemes have no parameters here.
     pub is_digest: bool,
     pub algorithm: &'a [u8],
-    pub cnonce: &'a [u8],
     pub nonce: &'a [u8],
     pub opaque: &'a [u8],
     /// The quoted value's span, quotes excluded.
@@ -58,7 +57,6 @@ impl<'a> Digest<'a> {
                 name if name.eq_ignore_ascii_case(b"response") => (16, &mut digest.response),
                 name if name.eq_ignore_ascii_case(b"uri") => (32, &mut digest.uri),
                 name if name.eq_ignore_ascii_case(b"username") => (64, &mut digest.username),
-                name if name.eq_ignore_ascii_case(b"cnonce") => (128, &mut digest.cnonce),
                 name if name.eq_ignore_ascii_case(b"stale") => {
                     let stale = param.value().eq_ignore_ascii_case(b"true");
                     digest.stale = digest.stale.or(Some((stale, span)));
@@ -91,7 +89,7 @@ mod tests {
     fn credentials() {
         let text = message(
             "Authorization: digest username=\"a, \\\"b\\\"\",\r\n realm = \"r\", nonce=\"n/1\", \
-             uri=\"sip:h;x=1,2\", response=\"00\", algorithm=MD5, opaque=\"op\",qop=auth, cnonce=c1, nonce=\"m\"",
+             uri=\"sip:h;x=1,2\", response=\"00\", algorithm=MD5, opaque=\"op\",qop=auth, nonce=\"m\"",
         );
         let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
         let (_, header) = message.lines(HeaderName::Authorization).next().unwrap();
@@ -102,7 +100,6 @@ mod tests {
         assert_eq!(digest.nonce, b"n/1");
         assert_eq!(digest.uri, b"sip:h;x=1,2");
         assert_eq!(digest.response, b"00");
-        assert_eq!(digest.cnonce, b"c1");
         assert_eq!(digest.algorithm, b"MD5");
         assert_eq!(digest.opaque, b"op");
         assert_eq!(message.slice(digest.opaque_span.unwrap()), b"op");
