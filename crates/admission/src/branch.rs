@@ -13,7 +13,7 @@
 //! Slot and generation name the transaction, so a response is matched without a search; the loop
 //! hash tells a loop from a spiral (§16.3 step 4).
 
-use crate::key::{Key, MAC_BYTES, equal};
+use crate::key::{Key, MAC_BYTES, address_bytes, equal};
 use policy::Time;
 use std::net::IpAddr;
 use wire::ShardId;
@@ -94,10 +94,7 @@ impl BranchKey {
     }
 
     fn mac(&self, head: &[u8], minutes: u64, binds: &Binds<'_>) -> [u8; MAC_BYTES] {
-        let source = match binds.source.to_canonical() {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            IpAddr::V6(v6) => v6.octets(),
-        };
+        let source = address_bytes(binds.source);
         self.0.mac(&[head, &minutes.to_be_bytes(), &source, binds.call_id, binds.from_tag])
     }
 }

@@ -6,6 +6,7 @@ use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fmt;
 use std::hash::Hasher as _;
+use std::net::IpAddr;
 
 /// Bytes of a message authentication code in tokens and branches.
 pub const MAC_BYTES: usize = 10;
@@ -58,6 +59,15 @@ impl Key {
             hasher.write(part);
         }
         hasher.finish128().as_bytes()
+    }
+}
+
+/// An address as it enters a hash: an IPv4 address and its mapped IPv6 form are the same source.
+#[must_use]
+pub fn address_bytes(address: IpAddr) -> [u8; 16] {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

@@ -5,7 +5,7 @@
 //! restores what standing in front took away: credentials pass only if their nonce was relayed to
 //! the address that uses it.
 
-use crate::key::Key;
+use crate::key::{Key, address_bytes};
 use policy::Time;
 use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -116,10 +116,7 @@ impl RelayedNonces {
     }
 
     fn hash(&self, nonce: &[u8], source: IpAddr) -> u64 {
-        match source.to_canonical() {
-            IpAddr::V4(v4) => self.key.hash(&[nonce, &v4.octets()]),
-            IpAddr::V6(v6) => self.key.hash(&[nonce, &v6.octets()]),
-        }
+        self.key.hash(&[nonce, &address_bytes(source)])
     }
 }
 

@@ -3,10 +3,10 @@
 use crate::io::{Binding, Table};
 use crate::token::Tokens;
 use admission::Key;
+use admission::key::address_bytes;
 use policy::Time;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::net::IpAddr;
 use wire::{Flow, ShardId};
 
 /// Entries looked at for one to push out when the table is full.
@@ -79,7 +79,7 @@ impl Bindings {
                     && entry.binding.call_id != self.key.hash(&[call_id])
                     && entry.binding.flow.remote.ip() != flow.remote.ip() =>
             {
-                self.key.hash(&[aor, contact, &octets(flow.remote.ip())]).max(1)
+                self.key.hash(&[aor, contact, &address_bytes(flow.remote.ip())]).max(1)
             }
             _ => key,
         }
@@ -279,13 +279,6 @@ impl Bindings {
             }
             _ => false,
         }
-    }
-}
-
-fn octets(ip: IpAddr) -> [u8; 16] {
-    match ip {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        IpAddr::V6(v6) => v6.octets(),
     }
 }
 

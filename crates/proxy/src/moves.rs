@@ -5,6 +5,7 @@
 use crate::hashed::Hashed;
 use crate::io::Table;
 use admission::Key;
+use admission::key::address_bytes;
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use wire::Flow;
@@ -38,10 +39,7 @@ impl Moves {
     /// The key of a dialog's first flow, the same in all shards. The Call-ID belongs to it: a NAT
     /// gives an address that one phone has left to another.
     pub(crate) fn key_of(&self, flow: &Flow, call_id: &[u8]) -> u64 {
-        let ip = match flow.remote.ip() {
-            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            std::net::IpAddr::V6(v6) => v6.octets(),
-        };
+        let ip = address_bytes(flow.remote.ip());
         let connection = flow.connection.map_or(0, wire::ConnectionId::to_bits).to_be_bytes();
         let (remote, local) = (flow.remote.port().to_be_bytes(), flow.local.port().to_be_bytes());
         let transport = flow.transport.as_param().as_bytes();

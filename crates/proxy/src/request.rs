@@ -6,6 +6,7 @@ use crate::exchange::{Client, Exchange, Server};
 use crate::routing::{Hop, Route};
 use crate::token::{Raw, Token};
 use admission::branch::{Binds, NO_SLOT};
+use admission::key::address_bytes;
 use policy::{Reason, Time};
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -71,10 +72,7 @@ impl Engine {
         let message = arrival.message;
         let via = message.via();
         let number = message.cseq().number.to_be_bytes();
-        let source = match arrival.flow.remote.ip().to_canonical() {
-            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            std::net::IpAddr::V6(v6) => v6.octets(),
-        };
+        let source = address_bytes(arrival.flow.remote.ip());
         let method = match message.method() {
             Method::Ack | Method::Cancel | Method::Invite => b"INVITE",
             _ => method_bytes(message),
@@ -92,10 +90,7 @@ impl Engine {
     /// Key of the ACK to a non-2xx response by what honest clients get right in it: Call-ID and
     /// tags. Branch, CSeq number and hosts may be wrong.
     pub(crate) fn ack_key(&self, message: &Message<'_>, source: std::net::IpAddr) -> u64 {
-        let source = match source.to_canonical() {
-            std::net::IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-            std::net::IpAddr::V6(v6) => v6.octets(),
-        };
+        let source = address_bytes(source);
         let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
         self.hash.hash(&[b"ACK", &source, call_id, from, to]).max(1)
     }
