@@ -22,6 +22,8 @@ pub enum Reason {
     TooManyHops,
     /// The request has been here before, unchanged (RFC 3261 §16.3 step 4).
     Loop,
+    /// An INVITE that is in passage already came again by another way (RFC 3261 §8.2.2.2).
+    Merged,
     /// Proxy-Require names what we do not have (RFC 3261 §16.3 step 5).
     BadExtension,
     /// A REGISTER's Contact is no URI that could be called.
@@ -50,7 +52,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 23] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -61,6 +63,7 @@ impl Reason {
         Reason::UnsupportedVersion,
         Reason::TooManyHops,
         Reason::Loop,
+        Reason::Merged,
         Reason::BadExtension,
         Reason::BadContact,
         Reason::BadToken,
@@ -89,6 +92,7 @@ impl Reason {
             Reason::UnsupportedVersion => "unsupported_version",
             Reason::TooManyHops => "too_many_hops",
             Reason::Loop => "loop",
+            Reason::Merged => "merged",
             Reason::BadExtension => "bad_extension",
             Reason::BadContact => "bad_contact",
             Reason::BadToken => "bad_token",

@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) target: Flow,
     /// Key of its server transaction.
     pub(crate) key: u64,
+    /// Key by which an INVITE that comes again by another way is known, 0 for others.
+    pub(crate) merge_key: u64,
     /// Key of an ACK that has nothing right but the tags, 0 before a non-2xx final response.
     pub(crate) ack_key: u64,
     /// Hash of its credentials, 0 for none.
@@ -280,6 +282,9 @@ impl Exchanges {
     /// request with other credentials took its name.
     pub(crate) fn insert(&mut self, id: ExchangeId, exchange: Exchange) {
         self.index.insert(exchange.key, id.slot);
+        if exchange.merge_key != 0 {
+            self.index.insert(exchange.merge_key, id.slot);
+        }
         let boxed = match self.spare.pop() {
             Some(mut boxed) => {
                 *boxed = exchange;
@@ -340,7 +345,7 @@ impl Exchanges {
         let exchange = slot.exchange.take()?;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(id.slot);
-        for key in [exchange.key, exchange.ack_key] {
+        for key in [exchange.key, exchange.ack_key, exchange.merge_key] {
             if self.index.get(&key) == Some(&id.slot) {
                 self.index.remove(&key);
             }

@@ -26,6 +26,17 @@ enum Nonce {
     Foreign,
 }
 
+/// By what an exchange is found and told apart.
+#[derive(Clone, Copy, Debug)]
+struct Keys {
+    /// Of its server transaction.
+    key: u64,
+    /// Of the request, however it comes.
+    merge_key: u64,
+    /// Hash of its credentials.
+    credentials: u64,
+}
+
 /// An answer of the edge's own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Refusal {
@@ -62,7 +73,11 @@ impl Engine {
             }
             Err(reason) => return self.refuse(arrival, Refusal::new(reason)),
         };
-        self.forward(now, arrival, &hop, key, credentials);
+        let merge_key = self.merge_key(arrival);
+        if self.is_merged(merge_key) {
+            return self.refuse(arrival, Refusal::new(Reason::Merged));
+        }
+        self.forward(now, arrival, &hop, Keys { key, merge_key, credentials });
     }
 
     /// The key of the server transaction that a request belongs to (RFC 3261 §17.2.3), with the
@@ -93,6 +108,28 @@ impl Engine {
         let source = address_bytes(source);
         let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
         self.hash.hash(&[b"ACK", &source, call_id, from, to]).max(1)
+    }
+
+    /// What makes a request the same however it comes (RFC 3261 §8.2.2.2): From-tag, Call-ID and
+    /// CSeq; 0 for all but an INVITE from outside that starts a dialog.
+    fn merge_key(&self, arrival: Arrival<'_, '_>) -> u64 {
+        let message = arrival.message;
+        let starts = arrival.side == Side::Outside && message.to_tag().is_empty();
+        if !starts || message.method() != Method::Invite {
+            return 0;
+        }
+        let number = message.cseq().number.to_be_bytes();
+        self.hash.hash(&[b"merged", message.call_id(), message.from_tag(), &number]).max(1)
+    }
+
+    /// Whether that INVITE is in passage: Asterisk would take it for a second call.
+    fn is_merged(&mut self, merge_key: u64) -> bool {
+        merge_key != 0
+            && self
+                .exchanges
+                .find(merge_key)
+                .and_then(|id| self.exchanges.at(id))
+                .is_some_and(|exchange| exchange.merge_key == merge_key && !exchange.answered)
     }
 
     /// A retransmission is answered with what was answered before, and never judged twice.
@@ -181,14 +218,7 @@ impl Engine {
     }
 
     /// RFC 3261 §16.6, with one target.
-    fn forward(
-        &mut self,
-        now: Time,
-        arrival: Arrival<'_, '_>,
-        hop: &Hop,
-        key: u64,
-        credentials: u64,
-    ) {
+    fn forward(&mut self, now: Time, arrival: Arrival<'_, '_>, hop: &Hop, keys: Keys) {
         let message = arrival.message;
         let Hop { side, flow: target, .. } = hop;
         let Some(id) = self.exchanges.try_reserve() else {
@@ -217,9 +247,10 @@ impl Engine {
             origin: arrival.flow,
             answer_to: answer_to(arrival),
             target: *target,
-            key,
+            key: keys.key,
+            merge_key: keys.merge_key,
             ack_key: 0,
-            credentials,
+            credentials: keys.credentials,
             branch,
             method: method_index(message.method()),
             request,
@@ -385,7 +416,7 @@ impl Refusal {
             Reason::UnsupportedScheme => 416,
             Reason::UnsupportedVersion => 505,
             Reason::TooManyHops => 483,
-            Reason::Loop => 482,
+            Reason::Loop | Reason::Merged => 482,
             Reason::BadExtension => 420,
             Reason::BadToken | Reason::NoRoute => 404,
             Reason::NoTransaction => 481,

@@ -356,7 +356,9 @@ fn an_edge_says_100_by_itself_only_to_who_cannot_be_challenged() {
     assert!(sent.iter().all(|s| s.side == Side::Inside), "{sent:?}");
     // neither an invented nonce nor another scheme keeps the challenge away
     let credentials = "Authorization: Digest username=\"6001\",nonce=\"n0\"\n";
-    edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKb", credentials));
+    let again =
+        request("INVITE", "sip:100@pbx", "z9hG4bKb", credentials).replace("CSeq: 1", "CSeq: 2");
+    edge.phone_sends(&again);
     edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKc", "Authorization: Basic x\n"));
     let sent = edge.pass(Duration::from_millis(300));
     assert!(sent.iter().all(|s| s.side == Side::Inside), "{sent:?}");
@@ -384,4 +386,18 @@ fn an_ack_to_a_refusal_is_known_by_its_tags() {
     let (sent, event) = edge.phone_sends(&ack);
     assert_eq!((event.verdict, sent.len()), (Verdict::Absorb, 0));
     assert!(edge.pass(Duration::from_secs(10)).is_empty());
+}
+
+#[test]
+fn an_invite_in_passage_is_not_taken_twice() {
+    let mut edge = Edge::new();
+    let (sent, _) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
+    let twin = request("INVITE", "sip:100@pbx", "z9hG4bKb", "");
+    let (refused, event) = edge.source_sends("198.51.100.9:5060", &twin);
+    assert_eq!((event.verdict, event.reason.as_str()), (Verdict::Reject(482), "merged"));
+    assert_eq!(refused.len(), 1);
+    // once it is answered, the same numbers are a retry
+    edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", ""));
+    let (_, event) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKc", ""));
+    assert_eq!(event.verdict, Verdict::Forward);
 }

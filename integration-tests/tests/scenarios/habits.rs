@@ -21,7 +21,6 @@ both!(
     ack_with_a_branch_of_its_own,
     reconnects_with_a_new_contact,
     secure_uris,
-    same_request_by_two_ways,
 );
 
 /// RFC 3261 §7.3.3.
@@ -351,19 +350,4 @@ fn calls_back_from_its_list(mode: Mode) {
     let back = alice.call("6002");
     bob.incoming().accept();
     back.answered().hang_up();
-}
-
-/// A fork upstream that sends the same INVITE twice, each with a branch of its own: the PBX knows
-/// that it has it already (RFC 3261 §8.2.2.2), and the edge lets it decide.
-fn same_request_by_two_ways(mode: Mode) {
-    let stage = Stage::new(mode);
-    let alice = stage.phone("6001");
-    let call = alice.call("102");
-    call.wait(180);
-    let mut twin = call.invite.clone();
-    twin.set("Via", alice.via());
-    let twin = Call::send(&alice, twin, alice.rtp());
-    twin.refused(482);
-    call.cancel();
-    call.refused(487);
 }

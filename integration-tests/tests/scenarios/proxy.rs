@@ -9,6 +9,7 @@ edge!(
     moves_to_other_networks,
     moves_to_other_networks_during_a_call,
     one_challenge_one_ack,
+    same_invite_by_two_ways,
 );
 
 fn hops_run_out(mode: Mode) {
@@ -88,4 +89,18 @@ fn one_challenge_one_ack(mode: Mode) {
     pbx.answer(&pbx.wait_request("OPTIONS"), 200, "OK");
     alice.final_response(&options);
     assert_eq!(pbx.received(|m| m.is("ACK")).len(), 1);
+}
+
+/// A fork on the way here sends the same INVITE twice, each with a branch of its own
+/// (RFC 3261 8.2.2.2). Asterisk by itself takes the second for another call.
+fn same_invite_by_two_ways(mode: Mode) {
+    let stage = Stage::new(mode);
+    let alice = stage.phone("6001");
+    let call = alice.call("102");
+    call.wait(180);
+    let mut twin = call.invite.clone();
+    twin.set("Via", alice.via());
+    Call::send(&alice, twin, alice.rtp()).refused(482);
+    call.cancel();
+    call.refused(487);
 }
