@@ -351,21 +351,22 @@ fn a_silent_pbx_is_told_to_the_caller_and_nobody_is_blamed() {
 #[test]
 fn an_edge_says_100_by_itself_only_to_who_cannot_be_challenged() {
     let mut edge = Edge::new();
-    edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
+    let invite = |call: &str, branch: &str, more: &str| {
+        request("INVITE", "sip:100@pbx", branch, more).replace("Call-ID: c1", call)
+    };
+    edge.phone_sends(&invite("Call-ID: c1", "z9hG4bKa", ""));
     let sent = edge.pass(Duration::from_millis(400));
     assert!(sent.iter().all(|s| s.side == Side::Inside), "{sent:?}");
     // neither an invented nonce nor another scheme keeps the challenge away
     let credentials = "Authorization: Digest username=\"6001\",nonce=\"n0\"\n";
-    let again =
-        request("INVITE", "sip:100@pbx", "z9hG4bKb", credentials).replace("CSeq: 1", "CSeq: 2");
-    edge.phone_sends(&again);
-    edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKc", "Authorization: Basic x\n"));
+    edge.phone_sends(&invite("Call-ID: c2", "z9hG4bKb", credentials));
+    edge.phone_sends(&invite("Call-ID: c3", "z9hG4bKc", "Authorization: Basic x\n"));
     let sent = edge.pass(Duration::from_millis(300));
     assert!(sent.iter().all(|s| s.side == Side::Inside), "{sent:?}");
-    let (sent, _) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKd", ""));
+    let (sent, _) = edge.phone_sends(&invite("Call-ID: c4", "z9hG4bKd", ""));
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n0\"\n";
     edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
-    edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKe", credentials));
+    edge.phone_sends(&invite("Call-ID: c4", "z9hG4bKe", credentials));
     let sent = edge.pass(Duration::from_millis(300));
     let trying: Vec<_> = sent.iter().filter(|s| s.side == Side::Outside).collect();
     assert_eq!(trying.len(), 1);
