@@ -1,14 +1,32 @@
-//! What must be known of a source to let it through: keyed hashes, the branch that proves a
-//! return path, and which nonce was relayed to whom.
+//! The gate: judges sources by how their digest challenges end, and says of each request whether
+//! it may pass. `docs/admission.md` is its specification.
 //!
-//! Pure: no clock, no socket, no randomness of its own. It does not parse messages and sends
-//! nothing; `proxy` asks it and carries out the answer. The ledger that judges sources stands on
-//! these parts.
+//! # Contract
+//!
+//! - Pure: no clock, no socket, no randomness of its own. It reads messages and sends nothing;
+//!   `proxy` asks it and carries out the answer.
+//! - Three stages: [`Gate::on_source`] before parsing, [`Gate::on_request`] for each request from
+//!   outside that is no retransmission, and the outcome stage: [`Gate::on_final`],
+//!   [`Gate::on_ack`], [`Gate::on_cancel`].
+//! - After each call, [`Gate::poll_effect`] until it gives `None`; then [`Gate::poll_timeout`].
+//! - What can be forged may cost a drop, never a ban.
+//! - Each table has a bound in [`policy::GateCapacities`]; nothing grows with the number of forged
+//!   addresses.
+//! - All that one source does must come to one gate; gates of other shards tell each other what
+//!   they must share by [`Learned`].
 
 pub mod branch;
+mod effect;
+mod gate;
 pub mod key;
 pub mod nonces;
+mod request;
 
 pub use branch::{Branch, BranchKey};
+pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Record};
+pub use gate::{Counts, Gate, GateSnapshot, TableUse};
 pub use key::Key;
 pub use nonces::RelayedNonces;
+pub use request::{
+    Acknowledged, Credentials, Final, Judgement, Pass, Proof, Request, Ticket, Verdict,
+};

@@ -209,6 +209,8 @@ fn transport(settings: &TransportSettings) -> Out {
 fn rules(policy: &Policy) -> Out {
     let Policy {
         version: _,
+        // printed by itself
+        admission: _,
         listeners: _,
         inside: _,
         pbx: _,

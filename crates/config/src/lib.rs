@@ -30,8 +30,7 @@ mod value;
 mod tests;
 
 pub use model::{
-    Admin, ClientCertificates, Config, Listen, Log, LogFormat, Network, TlsFiles,
-    TransportSettings, Trunk,
+    Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
 };
 pub use problem::{Invalid, Problem, Severity};
 pub use read::{Loaded, Overrides, load, load_str};

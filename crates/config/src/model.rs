@@ -1,8 +1,7 @@
 //! What a valid configuration is.
 
-use policy::Policy;
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use policy::{Network, Policy};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -95,50 +94,6 @@ pub struct Admin {
 impl Default for Admin {
     fn default() -> Self {
         Admin { listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9060), networks: Vec::new() }
-    }
-}
-
-/// An IP network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// The network of `address` with the first `prefix` bits; the rest is cleared.
-    #[must_use]
-    pub(crate) fn new(address: IpAddr, prefix: u8) -> Self {
-        let address = match address {
-            IpAddr::V4(v4) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
-                IpAddr::V4((u32::from(v4) & mask).into())
-            }
-            IpAddr::V6(v6) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
-                IpAddr::V6((u128::from(v6) & mask).into())
-            }
-        };
-        Network { address, prefix }
-    }
-
-    /// Its first address.
-    #[must_use]
-    pub fn address(&self) -> IpAddr {
-        self.address
-    }
-
-    /// Whether `ip` lies in it; an IPv4-mapped IPv6 address counts as IPv4.
-    #[must_use]
-    pub fn contains(&self, ip: IpAddr) -> bool {
-        let ip = ip.to_canonical();
-        ip.is_ipv4() == self.address.is_ipv4() && Network::new(ip, self.prefix) == *self
-    }
-}
-
-impl fmt::Display for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.prefix)
     }
 }
 

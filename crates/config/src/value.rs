@@ -1,9 +1,8 @@
 //! Single values: text to meaning, and back for `--print-effective`.
 
-use crate::model::Network;
 use crate::problem::Complaint;
 use crate::table::nearest;
-use policy::Registration;
+use policy::{Network, Registration};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;

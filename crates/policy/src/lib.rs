@@ -4,10 +4,23 @@
 //! valid), the floors above read it. The closed list of [`Reason`]s is what metrics, the audit
 //! stream, the explanation and the docs call things.
 
+mod admission;
+mod balanced;
+mod method;
+mod network;
 mod reason;
 mod rules;
+mod signature;
 mod time;
 
+pub use admission::{
+    Admission, BAD_USER, BanRules, CampaignRules, ChallengeMode, EdgeChallenge, GateCapacities,
+    GuardRules, HalfLife, Levels, LimitAnswer, LimitKey, Mode, NarrowRules, NumberSet, Outcome,
+    Patience, ProofRules, Rate, Rule, Then, TrustRules, When, Who, WhoSet,
+};
+pub use method::{METHODS, MethodSet, method_index};
+pub use network::Network;
 pub use reason::Reason;
 pub use rules::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase};
+pub use signature::{Ceiling, HITS_MAX, Hits, Signature, Signatures};
 pub use time::Time;

@@ -48,11 +48,33 @@ pub enum Reason {
     Slow,
     /// A keep-alive.
     KeepAlive,
+    /// The source, its network or its shape is banned.
+    Banned,
+    /// The source is narrowed, and this is more than it may have in passage.
+    Narrowed,
+    /// This AOR is banned by this flow or at this source.
+    PairBanned,
+    /// Strangers have used up their tries on this AOR.
+    Guarded,
+    /// Its shape is that of a campaign.
+    Campaign,
+    /// It looks like a tool.
+    Signature,
+    /// A rule of the policy; the event names it.
+    Rule,
+    /// More than a rate allows.
+    Rate,
+    /// Its source must prove its return path first.
+    Unproven,
+    /// It asked for what never existed.
+    Honeytoken,
+    /// The answer waits: it is longer than what an unproven source has sent.
+    Amplification,
 }
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 23] = [
+    pub const ALL: [Reason; 34] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -76,6 +98,17 @@ impl Reason {
         Reason::ForeignNonce,
         Reason::Slow,
         Reason::KeepAlive,
+        Reason::Banned,
+        Reason::Narrowed,
+        Reason::PairBanned,
+        Reason::Guarded,
+        Reason::Campaign,
+        Reason::Signature,
+        Reason::Rule,
+        Reason::Rate,
+        Reason::Unproven,
+        Reason::Honeytoken,
+        Reason::Amplification,
     ];
 
     /// The word that metrics, audit lines and docs use.
@@ -105,6 +138,17 @@ impl Reason {
             Reason::ForeignNonce => "foreign_nonce",
             Reason::Slow => "slow",
             Reason::KeepAlive => "keep_alive",
+            Reason::Banned => "banned",
+            Reason::Narrowed => "narrowed",
+            Reason::PairBanned => "pair_banned",
+            Reason::Guarded => "guarded",
+            Reason::Campaign => "campaign",
+            Reason::Signature => "signature",
+            Reason::Rule => "rule",
+            Reason::Rate => "rate",
+            Reason::Unproven => "unproven",
+            Reason::Honeytoken => "honeytoken",
+            Reason::Amplification => "amplification",
         }
     }
 }

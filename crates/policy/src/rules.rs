@@ -36,6 +36,8 @@ pub struct Policy {
     pub answer_malformed: bool,
     /// Name of the header that tells the PBX a request's real source; `None` sends none.
     pub source_header: Option<String>,
+    /// How sources are judged.
+    pub admission: crate::Admission,
 }
 
 /// One outside listener.
@@ -178,6 +180,7 @@ impl Policy {
             nonce_memory: Duration::from_secs(600),
             answer_malformed: false,
             source_header: Some("X-Ringfence-Source".into()),
+            admission: crate::Admission::default(),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::request::Refusal;
 use crate::token::Tokens;
 use crate::{Event, Verdict};
 use admission::{BranchKey, Key, RelayedNonces};
-use policy::{Policy, Reason, Time};
+use policy::{Policy, Reason, Time, method_index};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use std::net::IpAddr;
@@ -349,24 +349,3 @@ impl Engine {
 
 /// Index of "none" in [`Event::METHODS`].
 pub(crate) const NO_METHOD: u8 = 15;
-
-/// Index of a method in [`Event::METHODS`].
-pub(crate) fn method_index(method: Method<'_>) -> u8 {
-    match method {
-        Method::Ack => 0,
-        Method::Bye => 1,
-        Method::Cancel => 2,
-        Method::Info => 3,
-        Method::Invite => 4,
-        Method::Message => 5,
-        Method::Notify => 6,
-        Method::Options => 7,
-        Method::Prack => 8,
-        Method::Publish => 9,
-        Method::Refer => 10,
-        Method::Register => 11,
-        Method::Subscribe => 12,
-        Method::Update => 13,
-        Method::Other(_) => 14,
-    }
-}

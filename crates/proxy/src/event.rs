@@ -36,22 +36,5 @@ pub struct Event {
 
 impl Event {
     /// Label values for methods: a closed set.
-    pub const METHODS: [&'static str; 16] = [
-        "ACK",
-        "BYE",
-        "CANCEL",
-        "INFO",
-        "INVITE",
-        "MESSAGE",
-        "NOTIFY",
-        "OPTIONS",
-        "PRACK",
-        "PUBLISH",
-        "REFER",
-        "REGISTER",
-        "SUBSCRIBE",
-        "UPDATE",
-        "other",
-        "none",
-    ];
+    pub const METHODS: [&'static str; 16] = policy::METHODS;
 }

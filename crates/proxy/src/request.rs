@@ -1,13 +1,13 @@
 //! Requests: validation (RFC 3261 §16.3), the decision where they go, forwarding (§16.6).
 
 use crate::Verdict;
-use crate::engine::{Arrival, Engine, method_index};
+use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, Server};
 use crate::routing::{Hop, Route};
 use crate::token::{Raw, Token};
 use admission::branch::{Binds, NO_SLOT};
 use admission::key::address_bytes;
-use policy::{Reason, Time};
+use policy::{Reason, Time, method_index};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use transaction::Action;

@@ -46,7 +46,7 @@ impl Engine {
             self.note(arrival, Verdict::Absorb, Reason::Clean);
             return self.settle(id);
         }
-        if crate::engine::method_index(method) != exchange.method {
+        if policy::method_index(method) != exchange.method {
             return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
         }
         match exchange.client.on_response(now, status, &base) {

@@ -1,0 +1,231 @@
+//! What the gate gives out besides verdicts: bans, what other shards must know, alerts.
+
+use crate::Proof;
+use policy::{Network, Outcome, Reason, Time};
+use wire::Flow;
+
+/// A piece of news.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Effect {
+    /// To all other shards' gates.
+    Learned(Learned),
+    /// A ban began, or one that is in force was renewed.
+    Banned(Box<Ban>),
+    /// A ban ended.
+    Lifted(Lift),
+    /// Somebody should know.
+    Alert(Alert),
+    /// Connections of this source are closed: a ban reaches who is there already.
+    Close(Network),
+}
+
+/// What is banned, smallest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BanKey {
+    /// An AOR (its hash) over one flow.
+    AorFlow {
+        /// Hash of the AOR.
+        aor: u64,
+        /// The flow.
+        flow: Flow,
+    },
+    /// An AOR (its hash) at one source.
+    AorSource {
+        /// Hash of the AOR.
+        aor: u64,
+        /// The source.
+        source: Network,
+    },
+    /// A source: an IPv4 address or an IPv6 /64.
+    Source(Network),
+    /// A network: what an operator, a feed or its many banned sources say.
+    Network(Network),
+    /// A shape of messages.
+    Campaign(u64),
+}
+
+impl BanKey {
+    /// Label of its kind.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            BanKey::AorFlow { .. } => "flow",
+            BanKey::AorSource { .. } => "aor",
+            BanKey::Source(_) => "address",
+            BanKey::Network(_) => "network",
+            BanKey::Campaign(_) => "campaign",
+        }
+    }
+}
+
+/// Number of a ban: unique in a shard's life; the shard's number is its top byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct BanId(pub u64);
+
+/// Who banned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// This edge's own evidence.
+    Local,
+    /// An operator.
+    Operator,
+    /// A feed.
+    Feed,
+    /// Another shard or machine.
+    Peer,
+}
+
+/// A ban with everything that explains it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ban {
+    /// Its number.
+    pub id: BanId,
+    /// What is banned.
+    pub key: BanKey,
+    /// Why: the outcome's or rule's name, or the operator's text.
+    pub why: Box<str>,
+    /// Label for metrics.
+    pub reason: Reason,
+    /// How the source was proven; `None` for an operator's or a feed's ban.
+    pub proof: Option<Proof>,
+    /// From when.
+    pub since: Time,
+    /// Until when.
+    pub until: Time,
+    /// A known source is only narrowed.
+    pub narrowed: bool,
+    /// Version of the policy that judged.
+    pub policy_version: u64,
+    /// Score that the evidence had.
+    pub score: f32,
+    /// Who banned.
+    pub origin: Origin,
+    /// The evidence, oldest first, at most [`Ban::RECORDS_MAX`].
+    pub evidence: Vec<Record>,
+}
+
+impl Ban {
+    /// Most records of a chain.
+    pub const RECORDS_MAX: usize = 16;
+}
+
+/// One piece of evidence.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// When.
+    pub at: Time,
+    /// Index of the method in [`policy::METHODS`].
+    pub method: u8,
+    /// How the challenge ended.
+    pub outcome: Outcome,
+    /// Whom it claimed to be, at most 64 bytes, as it was written (hostile text).
+    pub aor: Box<[u8]>,
+    /// What it dialled, likewise.
+    pub dialled: Box<[u8]>,
+    /// Its shape.
+    pub shape: u64,
+    /// How its source was proven.
+    pub proof: Option<Proof>,
+    /// Index of the rule that weighed it, `u16::MAX` for none.
+    pub rule: u16,
+    /// Index of the signature that it matched, `u16::MAX` for none.
+    pub signature: u16,
+    /// What it weighed.
+    pub weight: f32,
+}
+
+/// A ban that ended.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lift {
+    /// Which.
+    pub id: BanId,
+    /// What was banned.
+    pub key: BanKey,
+    /// Whether it ran out by itself.
+    pub expired: bool,
+}
+
+/// Something somebody should know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Alert {
+    /// A shape became a campaign.
+    Campaign {
+        /// Which.
+        shape: u64,
+        /// Sources seen.
+        sources: u32,
+    },
+    /// An unknown source calls one of our numbers and never answers the challenge.
+    CarrierCandidate {
+        /// Who.
+        source: Network,
+        /// The number, as dialled.
+        dialled: Box<[u8]>,
+    },
+    /// Known phones come back all at once.
+    Storm,
+    /// A proven source asked for what never existed.
+    Honeytoken {
+        /// Who.
+        source: Network,
+    },
+    /// A signature met somebody authenticated and is only counted from now on.
+    Demoted {
+        /// Index of the signature.
+        signature: u16,
+    },
+    /// The edge challenges strangers by itself from now on (or no more).
+    UnderAttack {
+        /// Whether it began.
+        began: bool,
+    },
+}
+
+/// What other shards' gates must know.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Learned {
+    /// Strangers were refused on an AOR.
+    Refused {
+        /// Hash of the AOR.
+        aor: u64,
+    },
+    /// A proven source failed under a shape, or somebody succeeded.
+    Shape {
+        /// Which.
+        shape: u64,
+        /// Hash of the source.
+        source: u64,
+        /// Success?
+        success: bool,
+    },
+    /// A source was banned: its network counts it.
+    SourceBanned {
+        /// Which.
+        source: Network,
+        /// Until when.
+        until: Time,
+    },
+    /// Somebody authenticated in a network.
+    Known {
+        /// The network.
+        network: Network,
+    },
+    /// How the PBX challenges: realm and algorithms.
+    Realm {
+        /// Realm.
+        realm: Box<[u8]>,
+        /// Bits: 1 MD5, 2 SHA-256, 4 SHA-512-256.
+        algorithms: u8,
+    },
+    /// An operator's or feed's ban.
+    Ban(Box<Ban>),
+    /// An operator lifts bans of these addresses; with `trust` they are trusted until then.
+    Lift {
+        /// Which.
+        network: Network,
+        /// Until when nothing bans it.
+        trust: Option<Time>,
+        /// Whether evidence and repetitions are forgotten, too.
+        forgive: bool,
+    },
+}

@@ -1,0 +1,162 @@
+//! What the gate is asked, and what it answers.
+
+use policy::{Reason, Who};
+use wire::{Flow, Message};
+
+/// A request from outside, no retransmission, no ACK, no CANCEL.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'r, 'a> {
+    /// By which flow it came.
+    pub flow: &'r Flow,
+    /// The message.
+    pub message: &'r Message<'a>,
+    /// Whether it is inside a dialog that a Route of ours proves for this source.
+    pub dialog: bool,
+}
+
+/// How a return path was proven.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Proof {
+    /// A completed TCP or TLS handshake.
+    Handshake,
+    /// An ACK echoed a To-tag that its sender could not know.
+    AckTag,
+    /// Credentials echoed our prefix of `opaque`.
+    Opaque,
+    /// Credentials echoed the nonce of the edge's own challenge.
+    Nonce,
+}
+
+impl Proof {
+    /// All.
+    pub const ALL: [Proof; 4] = [Proof::Handshake, Proof::AckTag, Proof::Opaque, Proof::Nonce];
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Proof::Handshake => "handshake",
+            Proof::AckTag => "ack_tag",
+            Proof::Opaque => "opaque",
+            Proof::Nonce => "nonce",
+        }
+    }
+}
+
+/// What becomes of a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Verdict {
+    /// It goes on.
+    Accept(Pass),
+    /// The edge challenges it: [`crate::Gate::write_challenge`] writes the header lines.
+    Challenge,
+    /// It is dropped in silence.
+    Drop,
+    /// It is answered statelessly (RFC 3261 §8.2.7); 503 with Retry-After.
+    Reject(u16),
+}
+
+/// A request that goes on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Pass {
+    /// What its credentials are, and so what is to be done with them.
+    pub credentials: Credentials,
+    /// To be kept with the request, and given back when it is answered.
+    pub ticket: Ticket,
+}
+
+/// What the credentials of a request are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// There are none (of scheme Digest).
+    Absent,
+    /// Their nonce was relayed to this source: they pass. A prefix of ours in `opaque` is taken
+    /// off again.
+    Relayed,
+    /// Their nonce was not: they are taken out, and the new challenge gets `stale=true`.
+    Foreign,
+    /// They answer the edge's own challenge: taken out likewise.
+    Echo,
+}
+
+impl Credentials {
+    /// Whether the header lines must not reach the PBX.
+    #[must_use]
+    pub fn are_stripped(self) -> bool {
+        matches!(self, Credentials::Foreign | Credentials::Echo)
+    }
+}
+
+/// What the outcome stage must know of a request, so that nothing is parsed again.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ticket {
+    /// Key of its ledger entry: source, Call-ID, From-tag, method.
+    pub entry: u64,
+    /// Hash of its AOR.
+    pub aor: u64,
+    /// Its shape.
+    pub shape: u64,
+    /// What was known of its sender.
+    pub who: Who,
+    /// Index of the method in [`policy::METHODS`].
+    pub method: u8,
+    /// What its outcome's weight is multiplied with, by signatures and rules: 1, 2 or 3.
+    pub factor: u8,
+    /// Index of the heaviest signature it matched, `u16::MAX` for none.
+    pub signature: u16,
+    /// It came with credentials that passed.
+    pub credentials: bool,
+    /// Its AOR is at home at its source.
+    pub at_home: bool,
+    /// It asked for a honeytoken.
+    pub honeytoken: bool,
+    /// It calls one of our numbers and looks like no tool.
+    pub candidate: bool,
+    /// It is judged at all: neither trusted nor inside a dialog.
+    pub judged: bool,
+}
+
+/// A verdict with what explains it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Judgement {
+    /// What becomes of the request. In `mode: observe` always [`Verdict::Accept`].
+    pub verdict: Verdict,
+    /// Why; [`Reason::Clean`] when nothing spoke against it.
+    pub reason: Reason,
+    /// Index of the policy's rule that decided, `u16::MAX` for none.
+    pub rule: u16,
+    /// Index of the signature that decided, `u16::MAX` for none.
+    pub signature: u16,
+    /// What is known of the sender.
+    pub who: Who,
+    /// Evidence on its source.
+    pub score: f32,
+    /// What would have been decided, when the rule or all is in `mode: observe`.
+    pub would: Option<Verdict>,
+}
+
+/// A final response on its way out, with the request's ticket.
+#[derive(Clone, Copy, Debug)]
+pub struct Final<'r, 'a> {
+    /// To whom.
+    pub flow: &'r Flow,
+    /// The response.
+    pub message: &'r Message<'a>,
+    /// Of the request.
+    pub ticket: &'r Ticket,
+    /// AOR and dialled user, for explanations.
+    pub aor: &'r [u8],
+    /// Request-URI's user.
+    pub dialled: &'r [u8],
+}
+
+/// An ACK to a non-2xx (or, for an unchallenged call, to a 2xx) from outside.
+#[derive(Clone, Copy, Debug)]
+pub struct Acknowledged<'r, 'a> {
+    /// From whom.
+    pub flow: &'r Flow,
+    /// The ACK.
+    pub message: &'r Message<'a>,
+    /// Of the exchange that it ends, when Call-ID and both tags are those of one that is at hand.
+    pub ticket: Option<&'r Ticket>,
+}

@@ -1,0 +1,74 @@
+use std::fmt;
+use std::net::IpAddr;
+
+/// An IP network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// The network of `address` with the first `prefix` bits (at most 32 or 128); the rest is
+    /// cleared. An IPv4-mapped IPv6 address counts as it is written here.
+    #[must_use]
+    pub fn new(address: IpAddr, prefix: u8) -> Self {
+        let address = match address {
+            IpAddr::V4(v4) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(prefix.min(32))).unwrap_or(0);
+                IpAddr::V4((u32::from(v4) & mask).into())
+            }
+            IpAddr::V6(v6) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(prefix.min(128))).unwrap_or(0);
+                IpAddr::V6((u128::from(v6) & mask).into())
+            }
+        };
+        Network { address, prefix }
+    }
+
+    /// The network of one address.
+    #[must_use]
+    pub fn host(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Network::new(address, if address.is_ipv4() { 32 } else { 128 })
+    }
+
+    /// What stands for one party: an IPv4 address, or the /64 of an IPv6 address.
+    #[must_use]
+    pub fn source(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Network::new(address, if address.is_ipv4() { 32 } else { 64 })
+    }
+
+    /// What stands around a source: the /24, or the /48 of an IPv6 address.
+    #[must_use]
+    pub fn around(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Network::new(address, if address.is_ipv4() { 24 } else { 48 })
+    }
+
+    /// Its first address.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    /// Its length in bits.
+    #[must_use]
+    pub fn prefix(&self) -> u8 {
+        self.prefix
+    }
+
+    /// Whether `ip` lies in it; an IPv4-mapped IPv6 address counts as IPv4.
+    #[must_use]
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        let ip = ip.to_canonical();
+        ip.is_ipv4() == self.address.is_ipv4() && Network::new(ip, self.prefix) == *self
+    }
+}
+
+impl fmt::Display for Network {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
