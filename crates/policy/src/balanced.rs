@@ -43,7 +43,7 @@ pub(crate) fn rules() -> Vec<Rule> {
                     "PUBLISH",
                     "MESSAGE",
                 ])
-                .not(),
+                .others(),
                 dialog: Some(false),
                 ..strangers.clone()
             },

@@ -68,7 +68,7 @@ impl MethodSet {
 
     /// All but these.
     #[must_use]
-    pub fn not(self) -> Self {
+    pub fn others(self) -> Self {
         MethodSet(!self.0)
     }
 
