@@ -33,6 +33,6 @@ pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
 };
 pub use problem::{Invalid, Problem, Severity};
-pub use read::{Loaded, Overrides, load, load_str};
+pub use read::{Loaded, Overrides, load, load_str, load_with};
 pub use secret::{Secret, SecretOrigin};
 pub use tree::{MAX_BYTES, MAX_NODES};

@@ -36,6 +36,9 @@ pub struct Loaded {
 pub struct Overrides {
     /// The number of shards when the file gives none; default: [`Config::default_shards`].
     pub shards: Option<u8>,
+    /// Certificates, keys and CA files are not looked at: where no socket is served they need not
+    /// exist. Listeners come without them.
+    pub certificates_unread: bool,
 }
 
 /// Reads a file and the files it names.
@@ -43,8 +46,16 @@ pub struct Overrides {
 /// # Errors
 /// [`Invalid`] with every problem found when at least one is an error.
 pub fn load(file: &Path) -> Result<Loaded, Invalid> {
+    load_with(file, Overrides::default())
+}
+
+/// As [`load`], with some things otherwise.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_with(file: &Path, overrides: Overrides) -> Result<Loaded, Invalid> {
     match std::fs::read_to_string(file) {
-        Ok(text) => load_str(file, &text, Overrides::default()),
+        Ok(text) => load_str(file, &text, overrides),
         Err(error) => {
             let problems = Problems::default();
             let source = Source { file, text: "", problems: &problems };
@@ -80,7 +91,8 @@ fn read(root: &Field<'_>, overrides: Overrides) -> Option<Config> {
     let mut table = root.table()?;
     version(&mut table);
     let listen_field = table.need("listen", "say where phones reach us, e.g. listen: [{ transport: udp, address: \"203.0.113.1:5060\" }]");
-    let listen = listen_field.as_ref().map(listen_list).unwrap_or_default();
+    let listen =
+        listen_field.as_ref().map(|field| listen_list(field, overrides)).unwrap_or_default();
     let inside = table
         .need("inside", "say where the PBX is, e.g. inside: { pbx: [\"127.0.0.1:5070\"] }")
         .and_then(|field| inside_table(&field));
@@ -127,22 +139,23 @@ fn version(table: &mut Table<'_>) {
     }
 }
 
-fn listen_list(field: &Field<'_>) -> Vec<Listen> {
+fn listen_list(field: &Field<'_>, overrides: Overrides) -> Vec<Listen> {
     let elements = field.list();
     if elements.is_empty() && matches!(field.node.kind, Kind::List(_)) {
         field.error(Complaint::new("at least one listener is needed"));
     }
-    elements.iter().filter_map(listen_table).collect()
+    elements.iter().filter_map(|element| listen_table(element, overrides)).collect()
 }
 
-fn listen_table(field: &Field<'_>) -> Option<Listen> {
+fn listen_table(field: &Field<'_>, overrides: Overrides) -> Option<Listen> {
     let mut table = field.table()?;
     let transport = table.need("transport", "udp, tcp or tls");
     let transport = transport.and_then(|field| field.parse(value::transport));
     let address = table.need("address", "e.g. address: \"203.0.113.1:5060\"");
     let address = address.and_then(|field| field.parse(value::address));
     let advertise = table.optional("advertise", value::sent_by);
-    let tls = tls_files(field, &mut table, transport);
+    let unread = overrides.certificates_unread;
+    let tls = tls_files(field, &mut table, transport, unread);
     table.finish();
     Some(Listen { listener: Listener { transport: transport?, address: address?, advertise }, tls })
 }
@@ -152,11 +165,15 @@ fn tls_files(
     listen: &Field<'_>,
     table: &mut Table<'_>,
     transport: Option<Transport>,
+    unread: bool,
 ) -> Option<TlsFiles> {
     let certificate = table.take("certificate");
     let key = table.take("key");
     let several = table.take("certificates");
     let client = table.take("client_certificates");
+    if unread && transport == Some(Transport::Tls) {
+        return Some(TlsFiles { certificates: Vec::new(), client_certificates: None });
+    }
     if transport != Some(Transport::Tls) {
         for field in [&certificate, &key, &several, &client].into_iter().flatten() {
             if transport.is_some() {

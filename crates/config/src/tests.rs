@@ -4,7 +4,7 @@ use crate::{Config, Invalid, Loaded, Overrides, Severity, load, load_str};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-const ONE_SHARD: Overrides = Overrides { shards: Some(1) };
+const ONE_SHARD: Overrides = Overrides { shards: Some(1), certificates_unread: false };
 
 fn read(text: &str) -> Result<Loaded, Invalid> {
     load_str(Path::new("ringfence.yaml"), text, ONE_SHARD)
@@ -119,6 +119,18 @@ policy: policy.yaml                  # or inline; hot-reloaded
 
 /// In every mapping of every sample each key is misspelt once: the right line and the key that
 /// was meant must be named.
+#[test]
+fn certificates_need_not_exist_where_nothing_is_served() {
+    let text = "version: 1\n\
+        listen: [{ transport: tls, address: \"127.0.0.1:5061\", certificate: no.pem, key: no.key }]\n\
+        inside: { pbx: [\"127.0.0.1:5070\"] }\n";
+    let read = |certificates_unread| {
+        load_str(Path::new("r.yaml"), text, Overrides { certificates_unread, ..ONE_SHARD })
+    };
+    assert_eq!(read(true).unwrap().config.policy.listeners[0].transport, wire::Transport::Tls);
+    assert!(read(false).is_err());
+}
+
 #[test]
 fn a_misspelt_key_anywhere_is_refused_with_its_line_and_the_nearest_key() {
     let mut seen = 0;

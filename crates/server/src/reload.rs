@@ -106,7 +106,9 @@ mod tests {
 
     fn read(text: &str) -> Config {
         let text = format!("version: 1\n{text}");
-        load_str(Path::new("r.yaml"), &text, Overrides { shards: Some(2) }).unwrap().config
+        load_str(Path::new("r.yaml"), &text, Overrides { shards: Some(2), ..Overrides::default() })
+            .unwrap()
+            .config
     }
 
     const BASE: &str = "listen: [{ transport: udp, address: \"127.0.0.1:5060\" }]\n\
