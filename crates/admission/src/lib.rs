@@ -21,6 +21,8 @@ mod gate;
 pub mod key;
 pub mod nonces;
 mod request;
+#[allow(dead_code)]
+mod store;
 
 pub use branch::{Branch, BranchKey};
 pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Record};

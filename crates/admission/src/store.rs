@@ -1,0 +1,356 @@
+//! The one bounded table that all of the gate's memory is made of: entries by a keyed hash, in age
+//! order within a rank, the least worthy pushed out when it is full.
+//!
+//! An entry costs its own size, 8 bytes of links and at most 12 of index; memory grows with what is
+//! in it, not with its bound. A look-up meets two cache lines, the index's and the entry's, however
+//! many entries there are.
+
+use crate::TableUse;
+
+/// Something that is kept by a keyed hash.
+pub(crate) trait Entry {
+    /// Its key: a keyed hash ([`crate::Key::hash`]), so that nobody outside can aim at the index.
+    /// It must not change while the entry is in a table.
+    fn key(&self) -> u64;
+}
+
+/// How worthy an entry is of its place: the lowest goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Rank {
+    /// Its address may be forged.
+    Unproven,
+    /// Its return path was proven.
+    Proven,
+    /// Somebody authenticated.
+    Known,
+    /// A ban rests on it.
+    Banned,
+}
+
+impl Rank {
+    /// All, the lowest first.
+    pub(crate) const ALL: [Rank; 4] = [Rank::Unproven, Rank::Proven, Rank::Known, Rank::Banned];
+}
+
+/// No slot: the end of a list.
+const NONE: u32 = (1 << 30) - 1;
+/// Most entries of a table: two of a link's bits tell the rank.
+const ENTRIES_MAX: usize = NONE as usize;
+
+/// A table of at most `capacity` entries.
+#[derive(Debug)]
+pub(crate) struct Store<V> {
+    /// Without holes: the last one moves into the place of one that goes.
+    slots: Vec<Slot<V>>,
+    index: Index,
+    lists: [List; Rank::ALL.len()],
+    capacity: usize,
+    evictions: u64,
+}
+
+#[derive(Debug)]
+struct Slot<V> {
+    value: V,
+    /// Neighbour on the old side; the rank in the two highest bits.
+    older: u32,
+    younger: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct List {
+    oldest: u32,
+    youngest: u32,
+}
+
+impl<V: Entry> Store<V> {
+    /// An empty table. A capacity of 0 counts as 1.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Store {
+            slots: Vec::new(),
+            index: Index::default(),
+            lists: [List { oldest: NONE, youngest: NONE }; Rank::ALL.len()],
+            capacity: capacity.clamp(1, ENTRIES_MAX),
+            evictions: 0,
+        }
+    }
+
+    /// Changes the bound. What is too much goes, the oldest of the lowest rank first; the memory
+    /// that it took is given back.
+    pub(crate) fn configure(&mut self, capacity: usize) {
+        self.capacity = capacity.clamp(1, ENTRIES_MAX);
+        if self.len() <= self.capacity {
+            return;
+        }
+        while self.len() > self.capacity && self.evict(Rank::Banned).is_some() {}
+        self.slots.shrink_to_fit();
+        self.index.rebuild(self.slots.len());
+    }
+
+    /// The entry of that key.
+    pub(crate) fn find(&self, key: u64) -> Option<&V> {
+        self.at(self.slot_of(key)?)
+    }
+
+    /// The same, to be changed (but for its key).
+    pub(crate) fn find_mut(&mut self, key: u64) -> Option<&mut V> {
+        let slot = self.slot_of(key)?;
+        self.slots.get_mut(slot as usize).map(|slot| &mut slot.value)
+    }
+
+    /// The rank of that key's entry.
+    pub(crate) fn rank(&self, key: u64) -> Option<Rank> {
+        let slot = self.slot_of(key)?;
+        self.slots.get(slot as usize).map(Slot::rank)
+    }
+
+    /// Takes an entry in, as the youngest of `rank`. Gives back what has no place any more: the
+    /// older entry of the same key; or the oldest of the lowest rank; or, when all others are of a
+    /// higher rank than the newcomer, `value` itself.
+    pub(crate) fn insert(&mut self, rank: Rank, value: V) -> Option<V> {
+        let key = value.key();
+        if let Some(slot) = self.slot_of(key) {
+            self.relink(slot, rank);
+            return self
+                .slots
+                .get_mut(slot as usize)
+                .map(|slot| std::mem::replace(&mut slot.value, value));
+        }
+        let mut evicted = None;
+        if self.len() >= self.capacity {
+            evicted = self.evict(rank);
+            if evicted.is_none() {
+                self.evictions += 1;
+                return Some(value);
+            }
+        }
+        let slot = self.slots.len() as u32;
+        self.slots.push(Slot { value, older: NONE, younger: NONE });
+        self.index.insert(key, slot);
+        self.link(slot, rank);
+        evicted
+    }
+
+    /// Makes an entry the youngest of `rank`; `false` when there is none of that key.
+    pub(crate) fn touch(&mut self, key: u64, rank: Rank) -> bool {
+        let Some(slot) = self.slot_of(key) else { return false };
+        self.relink(slot, rank);
+        true
+    }
+
+    /// Takes an entry out.
+    pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
+        let slot = self.slot_of(key)?;
+        Some(self.take(slot))
+    }
+
+    /// The one of that rank that was untouched for longest.
+    pub(crate) fn oldest(&self, rank: Rank) -> Option<&V> {
+        self.at(self.lists[rank as usize].oldest)
+    }
+
+    /// All entries, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &V> {
+        self.slots.iter().map(|slot| &slot.value)
+    }
+
+    /// All entries, in no order, to be changed (but for their keys).
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut V> {
+        self.slots.iter_mut().map(|slot| &mut slot.value)
+    }
+
+    /// Takes everything out and gives the memory back.
+    pub(crate) fn clear(&mut self) {
+        *self = Store { evictions: self.evictions, ..Store::new(self.capacity) };
+    }
+
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Entries, bound and evictions, for metrics.
+    pub(crate) fn table(&self) -> TableUse {
+        TableUse { entries: self.len(), capacity: self.capacity, evictions: self.evictions }
+    }
+
+    fn at(&self, slot: u32) -> Option<&V> {
+        self.slots.get(slot as usize).map(|slot| &slot.value)
+    }
+
+    fn slot_of(&self, key: u64) -> Option<u32> {
+        self.index.find(key, |slot| self.at(slot).is_some_and(|value| value.key() == key))
+    }
+
+    /// Takes out the oldest of the lowest rank, which is at most `highest`.
+    fn evict(&mut self, highest: Rank) -> Option<V> {
+        let lowest = self.lists.iter().position(|list| list.oldest != NONE)?;
+        if lowest > highest as usize {
+            return None;
+        }
+        self.evictions += 1;
+        Some(self.take(self.lists[lowest].oldest))
+    }
+
+    fn take(&mut self, slot: u32) -> V {
+        self.unlink(slot);
+        let taken = self.slots.swap_remove(slot as usize);
+        self.index.remove(taken.value.key(), slot);
+        let last = self.slots.len() as u32;
+        if let Some(moved) = self.slots.get(slot as usize) {
+            let (rank, older, younger) = (moved.rank(), moved.older(), moved.younger);
+            self.index.renumber(moved.value.key(), last, slot);
+            self.set_younger(rank, older, slot);
+            self.set_older(rank, younger, slot);
+        }
+        taken.value
+    }
+
+    fn relink(&mut self, slot: u32, rank: Rank) {
+        if self.lists[rank as usize].youngest != slot {
+            self.unlink(slot);
+            self.link(slot, rank);
+        }
+    }
+
+    fn link(&mut self, slot: u32, rank: Rank) {
+        let youngest = self.lists[rank as usize].youngest;
+        if let Some(linked) = self.slots.get_mut(slot as usize) {
+            linked.older = youngest | (rank as u32) << 30;
+            linked.younger = NONE;
+        }
+        self.set_younger(rank, youngest, slot);
+        self.lists[rank as usize].youngest = slot;
+    }
+
+    fn unlink(&mut self, slot: u32) {
+        let Some(linked) = self.slots.get(slot as usize) else { return };
+        let (rank, older, younger) = (linked.rank(), linked.older(), linked.younger);
+        self.set_younger(rank, older, younger);
+        self.set_older(rank, younger, older);
+    }
+
+    /// Of the slot `of`, or of the list's end when there is none.
+    fn set_younger(&mut self, rank: Rank, of: u32, younger: u32) {
+        match self.slots.get_mut(of as usize) {
+            Some(slot) => slot.younger = younger,
+            None => self.lists[rank as usize].oldest = younger,
+        }
+    }
+
+    fn set_older(&mut self, rank: Rank, of: u32, older: u32) {
+        match self.slots.get_mut(of as usize) {
+            Some(slot) => slot.older = older | (rank as u32) << 30,
+            None => self.lists[rank as usize].youngest = older,
+        }
+    }
+}
+
+impl<V> Slot<V> {
+    fn rank(&self) -> Rank {
+        Rank::ALL[(self.older >> 30) as usize]
+    }
+
+    fn older(&self) -> u32 {
+        self.older & NONE
+    }
+}
+
+/// From keys to slots: open addressing with linear probing. A bucket holds the upper half of the
+/// key, which alone says where the bucket belongs (so the index grows without reading an entry),
+/// and the slot's number.
+#[derive(Debug, Default)]
+struct Index {
+    /// Tag in the upper half, slot in the lower; [`EMPTY`] when nothing is in it.
+    buckets: Vec<u64>,
+    used: usize,
+}
+
+const EMPTY: u64 = u64::MAX;
+
+impl Index {
+    fn find(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
+        self.position(key, is_it).map(|at| self.buckets[at] as u32)
+    }
+
+    fn insert(&mut self, key: u64, slot: u32) {
+        // two thirds at most are in use, so that a search meets few buckets
+        if (self.used + 1) * 3 > self.buckets.len() * 2 {
+            self.rebuild((self.used + 1).max(8) * 5 / 4);
+        }
+        self.place((key >> 32) << 32 | u64::from(slot));
+        self.used += 1;
+    }
+
+    fn remove(&mut self, key: u64, slot: u32) {
+        let Some(mut hole) = self.position(key, |at| at == slot) else { return };
+        self.used -= 1;
+        let mut at = self.next(hole);
+        // whatever stands behind the hole and belongs at it or before moves up
+        while self.buckets[at] != EMPTY {
+            let home = self.home(self.buckets[at]);
+            if self.distance(home, at) >= self.distance(hole, at) {
+                self.buckets[hole] = self.buckets[at];
+                hole = at;
+            }
+            at = self.next(at);
+        }
+        self.buckets[hole] = EMPTY;
+    }
+
+    fn renumber(&mut self, key: u64, from: u32, to: u32) {
+        if let Some(at) = self.position(key, |slot| slot == from) {
+            self.buckets[at] = (key >> 32) << 32 | u64::from(to);
+        }
+    }
+
+    /// Makes room for `entries`.
+    fn rebuild(&mut self, entries: usize) {
+        let buckets = vec![EMPTY; entries.max(self.used) * 3 / 2 + 4];
+        let old = std::mem::replace(&mut self.buckets, buckets);
+        for bucket in old.into_iter().filter(|bucket| *bucket != EMPTY) {
+            self.place(bucket);
+        }
+    }
+
+    fn place(&mut self, bucket: u64) {
+        let mut at = self.home(bucket);
+        while self.buckets[at] != EMPTY {
+            at = self.next(at);
+        }
+        self.buckets[at] = bucket;
+    }
+
+    fn position(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<usize> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let mut at = self.home(key);
+        loop {
+            let bucket = self.buckets[at];
+            if bucket == EMPTY {
+                return None;
+            }
+            if bucket >> 32 == key >> 32 && is_it(bucket as u32) {
+                return Some(at);
+            }
+            at = self.next(at);
+        }
+    }
+
+    /// The upper half, as a fraction of the length.
+    fn home(&self, key: u64) -> usize {
+        ((u128::from(key >> 32) * self.buckets.len() as u128) >> 32) as usize
+    }
+
+    fn next(&self, at: usize) -> usize {
+        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
+    }
+
+    fn distance(&self, from: usize, to: usize) -> usize {
+        if to >= from { to - from } else { to + self.buckets.len() - from }
+    }
+}
+
+#[cfg(test)]
+mod tests;
