@@ -11,6 +11,7 @@
 //! - After every input to the edge its outputs are fetched, and what must hold is checked;
 //!   breaches are collected in [`Edge::violations`].
 
+mod attacker;
 mod digest;
 mod edge;
 pub mod ladder;
@@ -24,10 +25,11 @@ mod stranger;
 pub mod ua;
 mod world;
 
+pub use attacker::{AttackConfig, AttackCounts, Attacker, Form, Kind, Sources, Tool};
 pub use edge::{Edge, Side2};
 pub use pbx::{Pbx, PbxConfig, PbxCounts};
 pub use phone::{Answer, CallState, Ending, Phone, PhoneConfig, PhoneCounts, Quirks};
 pub use rng::Rng;
-pub use scene::{DOMAIN, Scene, Setup};
+pub use scene::{DIDS, DOMAIN, SERVER, SERVER_V6, Scene, Setup, TRUNKS};
 pub use stranger::Stranger;
 pub use world::{Actor, NodeId, Passage, World};

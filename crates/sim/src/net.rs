@@ -65,6 +65,15 @@ pub enum Request {
         /// What.
         bytes: Vec<u8>,
     },
+    /// Send a datagram under an address that is not this host's.
+    Forged {
+        /// The address it pretends to come from.
+        source: SocketAddr,
+        /// To.
+        remote: SocketAddr,
+        /// What.
+        bytes: Vec<u8>,
+    },
     /// Open a connection; the number is the host's choice, unique in the run.
     Connect {
         /// Its number.

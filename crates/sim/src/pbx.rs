@@ -12,8 +12,8 @@ use crate::ua::{AckQuirks, Layer, Path, Up};
 use call::Leg;
 use policy::{Time, TimerBase};
 use register::Binding;
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::Transport;
 
@@ -38,6 +38,15 @@ pub struct PbxConfig {
     pub qualify: Duration,
     /// RFC 3261 timer bases.
     pub timers: TimerBase,
+    /// Challenges as chan_sip did: the 401 to an INVITE is repeated on Timer G until its ACK, and
+    /// its tag is `as` with eight hexadecimal digits.
+    pub chan_sip: bool,
+    /// Sources that need no password: trunks.
+    pub identified: BTreeSet<IpAddr>,
+    /// Whether INVITEs of strangers are let into a context of their own, unchallenged.
+    pub guests: bool,
+    /// Numbers that trunks and guests may call; answered like the echo.
+    pub dids: BTreeSet<String>,
 }
 
 /// Numbers of what the PBX has seen, for tests.
@@ -76,6 +85,8 @@ pub struct Pbx {
     down_until: Time,
     /// What it has seen.
     pub counts: PbxCounts,
+    /// Wrong passwords by the account that was tried and the real source.
+    pub guesses: BTreeMap<(String, IpAddr), u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +118,7 @@ impl Pbx {
             silent_until: Time::ZERO,
             down_until: Time::ZERO,
             counts: PbxCounts::default(),
+            guesses: BTreeMap::new(),
         }
     }
 
@@ -186,9 +198,15 @@ impl Pbx {
             _ => {}
         }
         let source = self.source_of(path);
-        let user = match self.authenticate(now, msg, source) {
-            Ok(user) => user,
-            Err(stale) => return self.challenge(now, key, msg, source, stale, out),
+        let guest = self.config.guests && msg.header("Authorization").is_none();
+        let identified = self.config.identified.contains(&real_source(msg, source));
+        let user = if msg.method() == "INVITE" && (guest || identified) {
+            "guest".to_string()
+        } else {
+            match self.authenticate(now, msg, source) {
+                Ok(user) => user,
+                Err(stale) => return self.challenge(now, key, msg, source, stale, out),
+            }
         };
         self.counts.authenticated += 1;
         match msg.method() {
@@ -220,6 +238,7 @@ impl Pbx {
         );
         if expected != part("response") {
             self.counts.refused += 1;
+            *self.guesses.entry((user, real_source(msg, source))).or_default() += 1;
             return Err(false);
         }
         // "stale=true is sent when the digest is right for the password but the nonce is not
@@ -244,7 +263,11 @@ impl Pbx {
     ) {
         self.counts.challenged += 1;
         self.counts.stale += u64::from(stale);
-        let mut response = Msg::response(msg, 401, "Unauthorized", &msg.branch());
+        let tag = match self.config.chan_sip {
+            true => format!("as{}", self.rng.hex(8)),
+            false => msg.branch(),
+        };
+        let mut response = Msg::response(msg, 401, "Unauthorized", &tag);
         let nonce = nonce_for(now.as_secs(), source);
         let opaque = self.rng.hex(16);
         let stale = if stale { "stale=true," } else { "" };
@@ -256,7 +279,11 @@ impl Pbx {
             ),
         );
         response.add("Server", "Sim PBX");
-        self.layer.respond_stateless(key, &response, out);
+        if self.config.chan_sip {
+            self.layer.respond(now, key, &response, out);
+        } else {
+            self.layer.respond_stateless(key, &response, out);
+        }
     }
 
     fn answer(
@@ -321,6 +348,12 @@ impl Pbx {
         };
         format!("SIP/2.0/{transport} {local};rport;branch=z9hG4bKPj{}", self.rng.hex(24))
     }
+}
+
+/// Whom the edge says a request is from; without an edge the packet's source.
+fn real_source(msg: &Msg, packet: SocketAddr) -> IpAddr {
+    let told = msg.header("X-Ringfence-Source").and_then(|value| value.split(';').next());
+    told.and_then(|address| address.parse().ok()).unwrap_or(packet).ip()
 }
 
 /// "time + hash of (time, source IP, instance id, realm)".

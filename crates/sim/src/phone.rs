@@ -44,8 +44,12 @@ pub struct Quirks {
     pub forgets_opaque: bool,
     /// Tries at first with the last nonce it knows.
     pub reuses_nonce: bool,
-    /// Asks for `rport` in its Vias.
+    /// Does not ask for `rport` in its Vias.
     pub no_rport: bool,
+    /// Never answers a challenge, this often of a thousand.
+    pub forgets_retry: u32,
+    /// Has no User-Agent.
+    pub no_user_agent: bool,
 }
 
 /// What a phone is set to.
@@ -73,6 +77,8 @@ pub struct PhoneConfig {
     pub keep_alive: Duration,
     /// Gives up calling after this.
     pub patience: Duration,
+    /// After a refused registration it tries again after this and up to half as much more.
+    pub retry: Duration,
     /// Departures.
     pub quirks: Quirks,
     /// RFC 3261 timer bases.
@@ -398,6 +404,9 @@ impl Phone {
             return false;
         }
         if self.config.quirks.stops_after_provisional && tried.provisional {
+            return false;
+        }
+        if self.rng.chance(self.config.quirks.forgets_retry) {
             return false;
         }
         let Some(challenge) = Challenge::parse(&value) else { return false };

@@ -1,5 +1,6 @@
 //! A scene: a PBX, an edge in front of it or none, and phones.
 
+use crate::attacker::{AttackConfig, Attacker, Kind};
 use crate::edge::Edge;
 use crate::net::{Nat, Outbox, Quality};
 use crate::pbx::{Pbx, PbxConfig};
@@ -16,6 +17,14 @@ use wire::Transport;
 
 /// Domain of the AORs.
 pub const DOMAIN: &str = "pbx.example.com";
+/// Numbers that the trunk calls.
+pub const DIDS: [&str; 2] = ["494012345601", "494012345602"];
+/// Addresses of a trunk that the PBX knows.
+pub const TRUNKS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 10), Ipv4Addr::new(192, 0, 2, 11)];
+/// Where UDP is listened for.
+pub const SERVER: SocketAddr = SocketAddr::new(OUTSIDE_V4, 5060);
+/// The same over IPv6.
+pub const SERVER_V6: SocketAddr = SocketAddr::new(OUTSIDE_V6, 5060);
 const OUTSIDE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 const OUTSIDE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -37,6 +46,12 @@ pub struct Setup {
     pub max_contacts: usize,
     /// Between OPTIONS to each contact; zero for never.
     pub qualify: Duration,
+    /// Accounts from 6001 on.
+    pub accounts: u32,
+    /// The PBX challenges as chan_sip did.
+    pub chan_sip: bool,
+    /// The PBX lets strangers' INVITEs in, unchallenged.
+    pub guests: bool,
     /// Keeps all messages, and prints them when the test fails.
     pub record: bool,
 }
@@ -51,6 +66,9 @@ impl Default for Setup {
             rewrite_contact: true,
             max_contacts: 1,
             qualify: Duration::from_secs(60),
+            accounts: 99,
+            chan_sip: false,
+            guests: false,
             record: false,
         }
     }
@@ -98,12 +116,16 @@ impl Scene {
         let hosted: Vec<IpAddr> = if direct { outside.to_vec() } else { vec![LOOPBACK] };
         let config = PbxConfig {
             addresses,
-            accounts: accounts(),
+            accounts: accounts(setup.accounts),
             max_contacts: setup.max_contacts,
             rewrite_contact: setup.rewrite_contact,
             support_path: setup.registration == Registration::Path,
             qualify: setup.qualify,
             timers: TimerBase::default(),
+            chan_sip: setup.chan_sip,
+            identified: TRUNKS.map(IpAddr::V4).into(),
+            guests: setup.guests,
+            dids: DIDS.map(str::to_string).into(),
         };
         let pbx = Pbx::new(config, Rng::new(setup.seed, 2));
         let pbx = world.add("pbx", Actor::Pbx(Box::new(pbx)), &hosted, None);
@@ -148,6 +170,7 @@ impl Scene {
             answer: Answer::After(Duration::from_secs(2)),
             keep_alive: Duration::from_secs(20),
             patience: Duration::from_secs(60),
+            retry: Duration::from_secs(10),
             quirks: Quirks::default(),
             timers: TimerBase::default(),
         };
@@ -164,6 +187,29 @@ impl Scene {
     pub fn add_nat(&mut self, nat: impl FnOnce(IpAddr) -> Nat) -> usize {
         let address = self.fresh_address(false, false);
         self.world.add_nat(nat(address))
+    }
+
+    /// Adds an attacker, who starts by himself.
+    pub fn add_attacker(&mut self, config: AttackConfig) -> NodeId {
+        let number = self.next;
+        self.next += 1;
+        let addresses = match config.kind {
+            Kind::Forge { .. } => Vec::new(),
+            _ => config.sources.addresses(config.shots),
+        };
+        let name = config.label.to_string();
+        let attacker = Attacker::new(config, Rng::new(self.seed, 100 + number));
+        self.world.add(&name, Actor::Attacker(Box::new(attacker)), &addresses, None)
+    }
+
+    /// An attacker, to look at.
+    #[must_use]
+    #[allow(clippy::panic, reason = "as for phones")]
+    pub fn attacker(&self, id: NodeId) -> &Attacker {
+        match self.world.actor(id) {
+            Actor::Attacker(attacker) => attacker,
+            other => panic!("no attacker: {other:?}"),
+        }
     }
 
     /// Adds a stranger; the edge's replies to it are counted against its requests.
@@ -380,8 +426,8 @@ impl Drop for Scene {
     }
 }
 
-fn accounts() -> BTreeMap<String, String> {
-    (6001..6100).map(|user| (user.to_string(), format!("secret-{user}"))).collect()
+fn accounts(count: u32) -> BTreeMap<String, String> {
+    (6001..6001 + count).map(|user| (user.to_string(), format!("secret-{user}"))).collect()
 }
 
 /// The policy of a scene's edge: all transports over IPv4 and IPv6.

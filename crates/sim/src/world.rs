@@ -1,6 +1,7 @@
 //! The simulated world: a clock that jumps from event to event, hosts, and the network between
 //! them.
 
+use crate::attacker::Attacker;
 use crate::edge::Edge;
 use crate::net::{Arrival, Conn, Nat, Node, Outbox, Quality, Request};
 use crate::pbx::Pbx;
@@ -10,7 +11,7 @@ use crate::sip::Msg;
 use crate::stranger::Stranger;
 use policy::Time;
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::Transport;
@@ -35,6 +36,7 @@ pub enum Actor {
     Pbx(Box<Pbx>),
     Phone(Box<Phone>),
     Stranger(Box<Stranger>),
+    Attacker(Box<Attacker>),
 }
 
 impl Actor {
@@ -44,6 +46,7 @@ impl Actor {
             Actor::Pbx(pbx) => pbx.as_mut(),
             Actor::Phone(phone) => phone.as_mut(),
             Actor::Stranger(stranger) => stranger.as_mut(),
+            Actor::Attacker(attacker) => attacker.as_mut(),
         }
     }
 
@@ -53,6 +56,7 @@ impl Actor {
             Actor::Pbx(pbx) => pbx.as_ref(),
             Actor::Phone(phone) => phone.as_ref(),
             Actor::Stranger(stranger) => stranger.as_ref(),
+            Actor::Attacker(attacker) => attacker.as_ref(),
         }
     }
 }
@@ -151,6 +155,8 @@ pub struct World {
     pub steps: u64,
     rng: Rng,
     hosts: Vec<Host>,
+    /// Hosts by their deadlines.
+    due: BTreeSet<(Time, NodeId)>,
     nats: Vec<Nat>,
     /// By the NAT they are behind and their address: private ones may be the same elsewhere.
     owners: BTreeMap<(Option<usize>, IpAddr), NodeId>,
@@ -172,6 +178,7 @@ impl World {
             steps: 0,
             rng,
             hosts: Vec::new(),
+            due: BTreeSet::new(),
             nats: Vec::new(),
             owners: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -220,7 +227,8 @@ impl World {
         }
         let deadline = actor.as_node().deadline();
         let (name, addresses) = (name.to_string(), addresses.to_vec());
-        self.hosts.push(Host { name, actor, addresses, nat, cut: false, deadline });
+        self.hosts.push(Host { name, actor, addresses, nat, cut: false, deadline: None });
+        self.set_deadline(id, deadline);
         id
     }
 
@@ -267,8 +275,7 @@ impl World {
     /// Goes to the next event and lets it happen. `false` when nothing is left to happen.
     pub fn step(&mut self) -> bool {
         let packet = self.queue.peek().map(|Reverse(first)| first.at);
-        let timer =
-            self.hosts.iter().enumerate().filter_map(|(id, host)| Some((host.deadline?, id))).min();
+        let timer = self.due.first().copied();
         match (packet, timer) {
             (None, None) => return false,
             (Some(at), timer) if timer.is_none_or(|(due, _)| at <= due) => {
@@ -286,7 +293,7 @@ impl World {
                     // Twice the same deadline would be for ever.
                     let name = &self.hosts[id].name;
                     assert!(matches!(self.hosts[id].actor, Actor::Edge(_)), "{name} stands still");
-                    self.hosts[id].deadline = Some(now + Duration::from_millis(1));
+                    self.set_deadline(id, Some(now + Duration::from_millis(1)));
                 }
             }
             (Some(_), None) => {}
@@ -334,8 +341,8 @@ impl World {
 
     fn next_event(&self) -> Option<Time> {
         let packet = self.queue.peek().map(|Reverse(first)| first.at);
-        let timers = self.hosts.iter().filter_map(|host| host.deadline);
-        timers.chain(packet).min()
+        let timer = self.due.first().map(|(due, _)| *due);
+        timer.into_iter().chain(packet).min()
     }
 
     fn schedule(&mut self, at: Time, what: What) {
@@ -345,10 +352,15 @@ impl World {
 
     /// Does what a host asked for, and looks at its clock.
     fn settle(&mut self, id: NodeId, out: Outbox) {
-        self.hosts[id].deadline = self.hosts[id].actor.as_node().deadline();
+        let deadline = self.hosts[id].actor.as_node().deadline();
+        self.set_deadline(id, deadline);
         for request in out {
             match request {
                 Request::Datagram { local, remote, bytes } => self.send(id, local, remote, bytes),
+                Request::Forged { source, remote, bytes } => {
+                    let at = self.now + self.delay();
+                    self.schedule(at, What::Packet { local: source, remote, bytes, from: id });
+                }
                 Request::Connect { conn, transport, local, remote } => {
                     self.connect(id, conn, transport, local, remote);
                 }
@@ -356,6 +368,17 @@ impl World {
                 Request::Close { conn } => self.close(id, conn),
             }
         }
+    }
+
+    fn set_deadline(&mut self, id: NodeId, deadline: Option<Time>) {
+        let before = std::mem::replace(&mut self.hosts[id].deadline, deadline);
+        if before == deadline {
+            return;
+        }
+        if let Some(before) = before {
+            self.due.remove(&(before, id));
+        }
+        self.due.extend(deadline.map(|deadline| (deadline, id)));
     }
 
     fn record(&mut self, from: NodeId, remote: SocketAddr, transport: Transport, bytes: &[u8]) {
@@ -394,7 +417,8 @@ impl World {
             let packet = What::Packet { local, remote, bytes, from };
             return self.schedule(self.now + LOOPBACK, packet);
         }
-        if self.hosts[from].cut || !self.hosts[from].addresses.contains(&local.ip()) {
+        let own = self.owners.get(&(self.hosts[from].nat, local.ip())) == Some(&from);
+        if self.hosts[from].cut || !own {
             return;
         }
         if matches!(self.hosts[from].actor, Actor::Phone(_)) {

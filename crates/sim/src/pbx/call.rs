@@ -57,7 +57,13 @@ impl Pbx {
         let leg = self.callee_leg(key, msg, path);
         let extension = SipUri::parse(msg.uri()).unwrap_or_default().user;
         self.layer.respond(now, key, &Msg::response(msg, 100, "Trying", ""), out);
+        if user == "guest" && !self.config.dids.contains(&extension) {
+            return self.refuse(now, leg, 404, "Not Found", out);
+        }
         match extension.as_str() {
+            did if self.config.dids.contains(did) => {
+                self.later(now + Duration::from_millis(5), Todo::Answer(leg));
+            }
             // Echo: answered at once.
             "100" => self.later(now + Duration::from_millis(5), Todo::Answer(leg)),
             "101" => self.refuse(now, leg, 486, "Busy Here", out),

@@ -73,8 +73,10 @@ impl Phone {
             .add("Call-ID", &call_id)
             .add("CSeq", &format!("{cseq} REGISTER"))
             .add("Contact", &format!("<{}>", self.contact()))
-            .add("Expires", &expires.to_string())
-            .add("User-Agent", "Sim Phone");
+            .add("Expires", &expires.to_string());
+        if !self.config.quirks.no_user_agent {
+            request.add("User-Agent", "Sim Phone");
+        }
         if self.config.quirks.reuses_nonce {
             self.authorize(&mut request);
         }
@@ -120,8 +122,9 @@ impl Phone {
             (status, _) => {
                 *self.counts.register_failures.entry(status).or_default() += 1;
                 self.registration.failures += 1;
-                let after = msg.value("Retry-After").parse().unwrap_or(10);
-                let wait = Duration::from_secs(after) + self.rng.up_to(Duration::from_secs(5));
+                let after = msg.value("Retry-After").parse().map(Duration::from_secs);
+                let after = after.unwrap_or(self.config.retry);
+                let wait = after + self.rng.up_to(after / 2);
                 self.register_again(now + wait);
             }
         }

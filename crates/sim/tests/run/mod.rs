@@ -97,6 +97,7 @@ impl Run {
             max_contacts: 1 + rng.below(2) as usize,
             qualify: secs([0, 60][rng.below(2) as usize]),
             record: std::env::var_os("SIM_TAPE").is_some(),
+            ..Setup::default()
         };
         // rewrite_contact would undo Path: field notes say it must be off there.
         let rewrite_contact = setup.rewrite_contact && setup.registration != Registration::Path;
