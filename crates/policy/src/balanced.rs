@@ -68,7 +68,18 @@ pub(crate) fn rules() -> Vec<Rule> {
             When { who: WhoSet::of(&[Who::Unproven]), ..any.clone() },
             limit(LimitKey::All, 50_000, LimitAnswer::Challenge),
         ),
-        rule("stranger-rate", strangers.clone(), limit(LimitKey::Source, 50, LimitAnswer::Pace)),
+        // each its own budget: whoever borrows a phone's address spends the unproven one, and the
+        // phone answers the challenge
+        rule(
+            "unproven-rate",
+            When { who: WhoSet::of(&[Who::Unproven]), ..any.clone() },
+            limit(LimitKey::Source, 50, LimitAnswer::Challenge),
+        ),
+        rule(
+            "proven-rate",
+            When { who: WhoSet::of(&[Who::Proven]), ..any.clone() },
+            limit(LimitKey::Flow, 50, LimitAnswer::Pace),
+        ),
         rule(
             "source-rate",
             When { who: WhoSet::of(&[Who::Known]), ..any.clone() },
