@@ -15,6 +15,8 @@
 //! - All that one source does must come to one gate; gates of other shards tell each other what
 //!   they must share by [`Learned`].
 
+#[allow(dead_code)]
+mod bans;
 pub mod branch;
 mod effect;
 mod gate;
@@ -23,6 +25,8 @@ pub mod nonces;
 mod request;
 #[allow(dead_code)]
 mod store;
+#[allow(dead_code)]
+mod trust;
 
 pub use branch::{Branch, BranchKey};
 pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Record};

@@ -1,0 +1,591 @@
+//! Bans in force, and of ended ones how often they had to be: the next lasts longer.
+//!
+//! By source, by network (few lengths of prefix are in use, and only those are looked up), by shape
+//! and by pair. Nobody whom the trust oracle covers gets in.
+
+use crate::key::address_bytes;
+use crate::store::{Entry, Rank, Store};
+use crate::trust::{Trust, overlap};
+use crate::{Ban, BanId, BanKey, Key, Lift, Origin, Proof, TableUse};
+use policy::{Admission, BanRules, Network, Reason, Time};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+use wire::{Flow, ShardId};
+
+/// What a look-up says of a ban in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InForce {
+    /// Its number.
+    pub(crate) id: BanId,
+    /// Until when.
+    pub(crate) until: Time,
+    /// Label for metrics.
+    pub(crate) reason: Reason,
+    /// It slows; it does not drop.
+    pub(crate) narrowed: bool,
+}
+
+/// Why a ban begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Cause<'a> {
+    /// The outcome's or rule's name.
+    pub(crate) why: &'a str,
+    /// Label for metrics.
+    pub(crate) reason: Reason,
+    /// How the source was proven.
+    pub(crate) proof: Option<Proof>,
+    /// Score that the evidence had.
+    pub(crate) score: f32,
+    /// The source is known: it is only narrowed.
+    pub(crate) narrowed: bool,
+    /// Version of the policy that judged.
+    pub(crate) policy_version: u64,
+}
+
+/// One shard's bans.
+#[derive(Debug)]
+pub(crate) struct Bans {
+    key: Key,
+    shard: ShardId,
+    rules: BanRules,
+    campaign: Duration,
+    store: Store<Held>,
+    /// When each entry's state changes next; an item whose entry has gone or changes later is
+    /// void.
+    deadlines: BinaryHeap<Reverse<(Time, u64)>>,
+    kinds: Kinds,
+    lifts: VecDeque<Lift>,
+    made: u64,
+}
+
+/// A ban, or the memory of one. What each datagram's look-up reads stands together in front.
+#[derive(Debug)]
+#[repr(C)]
+struct Held {
+    key: u64,
+    until: Time,
+    id: BanId,
+    reason: Reason,
+    narrowed: bool,
+    in_force: bool,
+    proof: Option<Proof>,
+    origin: Origin,
+    /// How many bans there were, less those forgiven up to `evidence`.
+    times: u8,
+    score: f32,
+    since: Time,
+    /// When something last spoke against it.
+    evidence: Time,
+    policy_version: u64,
+    what: What,
+    why: Box<str>,
+}
+
+/// A [`BanKey`] in less room: flows are long and rare.
+#[derive(Clone, Debug)]
+enum What {
+    Network(Network),
+    Campaign(u64),
+    AorSource(u64, Network),
+    AorFlow(Box<(u64, Flow)>),
+}
+
+/// How many bans of a kind are in force: what is not there is not looked up.
+#[derive(Debug)]
+struct Kinds {
+    v4: [u32; 33],
+    v6: [u32; 129],
+    pairs: [u32; 2],
+    campaigns: u32,
+    /// Lengths in use besides those of sources.
+    lengths_v4: Vec<u8>,
+    lengths_v6: Vec<u8>,
+}
+
+const SOURCE_V4: u8 = 32;
+const SOURCE_V6: u8 = 64;
+
+impl Entry for Held {
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+impl Bans {
+    /// None yet. `shard` is the top byte of the numbers they get.
+    pub(crate) fn new(secret: &[u8; 32], shard: ShardId, rules: &Admission) -> Self {
+        Bans {
+            key: Key::derive(secret, "bans"),
+            shard,
+            rules: rules.bans,
+            campaign: rules.campaign.lifetime,
+            store: Store::new(rules.capacities.bans),
+            deadlines: BinaryHeap::new(),
+            kinds: Kinds::default(),
+            lifts: VecDeque::new(),
+            made: 0,
+        }
+    }
+
+    /// New rules, for bans to come, and a new oracle: bans of those whom it covers are lifted.
+    pub(crate) fn configure(&mut self, now: Time, rules: &Admission, trust: &Trust) {
+        self.rules = rules.bans;
+        self.campaign = rules.campaign.lifetime;
+        while self.store.len() > rules.capacities.bans.max(1) {
+            let least = Rank::ALL.into_iter().find_map(|rank| self.store.oldest(rank));
+            let Some(key) = least.map(|held| held.key) else { break };
+            self.forget(key);
+        }
+        self.store.configure(rules.capacities.bans);
+        self.lift_trusted(now, trust);
+    }
+
+    /// What bans this address, if something does: its source or a network around it. One that
+    /// drops goes before one that narrows.
+    pub(crate) fn of_source(&self, now: Time, ip: IpAddr) -> Option<InForce> {
+        let ip = ip.to_canonical();
+        let (own, counts, lengths) = match ip {
+            IpAddr::V4(_) => (SOURCE_V4, self.kinds.v4.as_slice(), &self.kinds.lengths_v4),
+            IpAddr::V6(_) => (SOURCE_V6, self.kinds.v6.as_slice(), &self.kinds.lengths_v6),
+        };
+        let own = (counts[usize::from(own)] > 0).then_some(&own);
+        let mut narrowed = None;
+        for length in own.into_iter().chain(lengths) {
+            match self.in_force(now, self.network_key(Network::new(ip, *length))) {
+                Some(ban) if !ban.narrowed => return Some(ban),
+                found => narrowed = narrowed.or(found),
+            }
+        }
+        narrowed
+    }
+
+    /// What bans this AOR over this flow or at its source. One that drops goes before one that
+    /// narrows.
+    pub(crate) fn of_pair(&self, now: Time, aor: u64, flow: &Flow) -> Option<InForce> {
+        let by_flow = (self.kinds.pairs[0] > 0)
+            .then(|| self.in_force(now, self.flow_key(aor, flow)))
+            .flatten();
+        if by_flow.is_some_and(|ban| !ban.narrowed) || self.kinds.pairs[1] == 0 {
+            return by_flow;
+        }
+        let source = Network::source(flow.remote.ip());
+        match self.in_force(now, self.source_key(aor, source)) {
+            Some(ban) if !ban.narrowed => Some(ban),
+            by_source => by_flow.or(by_source),
+        }
+    }
+
+    /// What bans this shape.
+    pub(crate) fn of_shape(&self, now: Time, shape: u64) -> Option<InForce> {
+        (self.kinds.campaigns > 0).then(|| self.in_force(now, self.shape_key(shape))).flatten()
+    }
+
+    /// Bans `what` by our own evidence, or renews its ban, for as long as the rules say: each time
+    /// longer. `None` when somebody trusted would be banned. The chain of the result is empty.
+    pub(crate) fn ban(
+        &mut self,
+        now: Time,
+        trust: &Trust,
+        what: BanKey,
+        cause: &Cause<'_>,
+    ) -> Option<Ban> {
+        let what = What::from(what);
+        if what.is_trusted(now, trust) {
+            return None;
+        }
+        let key = self.key_of(&what);
+        let old = self.store.find(key);
+        let renewed = old.filter(|held| held.is_in_force(now));
+        let (id, since, until) = match renewed {
+            Some(held) => (held.id, held.since, held.until),
+            None => (self.next_id(), now, now),
+        };
+        let times = match old {
+            Some(held) if renewed.is_some() => held.times,
+            Some(held) => held.times_at(now, self.rules.forgive).saturating_add(1),
+            None => 1,
+        };
+        let until = until.max(now + self.duration(&what, times));
+        self.made += u64::from(renewed.is_none());
+        let held = Held {
+            key,
+            until,
+            id,
+            reason: cause.reason,
+            narrowed: cause.narrowed,
+            in_force: true,
+            proof: cause.proof,
+            origin: Origin::Local,
+            times,
+            score: cause.score,
+            since,
+            evidence: now,
+            policy_version: cause.policy_version,
+            what,
+            why: cause.why.into(),
+        };
+        self.hold(held)
+    }
+
+    /// Takes up a ban that somebody else made: an operator, a feed, another shard. Its number and
+    /// its end are theirs. `false` when it is over, or somebody trusted would be banned.
+    pub(crate) fn impose(&mut self, now: Time, trust: &Trust, ban: &Ban) -> bool {
+        let what = What::from(ban.key);
+        if ban.until <= now || what.is_trusted(now, trust) {
+            return false;
+        }
+        let key = self.key_of(&what);
+        let old = self.store.find(key);
+        let times = old.map_or(1, |held| held.times.max(1));
+        // only an operator shortens what is in force
+        let least = old.filter(|held| held.is_in_force(now) && ban.origin != Origin::Operator);
+        let held = Held {
+            key,
+            until: ban.until.max(least.map_or(now, |held| held.until)),
+            id: ban.id,
+            reason: ban.reason,
+            narrowed: ban.narrowed,
+            in_force: true,
+            proof: ban.proof,
+            origin: ban.origin,
+            times,
+            score: ban.score,
+            since: ban.since,
+            evidence: now,
+            policy_version: ban.policy_version,
+            what,
+            why: ban.why.clone(),
+        };
+        self.hold(held).is_some()
+    }
+
+    /// Something spoke against `what`: forgiveness waits from now on.
+    pub(crate) fn evidence(&mut self, now: Time, what: &BanKey) {
+        let forgive = self.rules.forgive;
+        let key = self.key_of(&What::from(*what));
+        if let Some(held) = self.store.find_mut(key) {
+            held.times = held.times_at(now, forgive);
+            held.evidence = now;
+        }
+    }
+
+    /// Lifts the bans of addresses in `network`, networks around it included; with `forgive` they
+    /// are as if they had never been.
+    pub(crate) fn lift(&mut self, now: Time, network: Network, forgive: bool) {
+        self.lift_where(now, forgive, |what| what.network().is_some_and(|it| overlap(it, network)));
+    }
+
+    /// Lifts the ban of `what`.
+    pub(crate) fn lift_key(&mut self, now: Time, what: &BanKey) {
+        let key = self.key_of(&What::from(*what));
+        if self.store.find(key).is_some_and(|held| held.in_force) {
+            self.end(now, key, false);
+        }
+    }
+
+    /// Lifts the bans of those whom the oracle covers now, and forgets that they were.
+    pub(crate) fn lift_trusted(&mut self, now: Time, trust: &Trust) {
+        self.lift_where(now, true, |what| what.is_trusted(now, trust));
+    }
+
+    /// Ends what has run out, `portion` entries at most.
+    pub(crate) fn handle_timeout(&mut self, now: Time, portion: usize) {
+        for _ in 0..portion {
+            let Some(Reverse((at, key))) = self.deadlines.peek().copied() else { return };
+            if at > now {
+                return;
+            }
+            self.deadlines.pop();
+            let Some(held) = self.store.find(key) else { continue };
+            let due = held.deadline(self.rules.forgive);
+            match held.in_force {
+                _ if due > now => self.deadlines.push(Reverse((due, key))),
+                true => self.end(now, key, true),
+                false => drop(self.store.remove(key)),
+            }
+        }
+    }
+
+    /// When [`Bans::handle_timeout`] is due.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.deadlines.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// The next ban that ended: ran out, lifted, or pushed out because the table is full.
+    pub(crate) fn poll_lift(&mut self) -> Option<Lift> {
+        self.lifts.pop_front()
+    }
+
+    /// Those in force, without their chains.
+    pub(crate) fn iter(&self, now: Time) -> impl Iterator<Item = Ban> {
+        self.store.iter().filter(move |held| held.is_in_force(now)).map(Held::ban)
+    }
+
+    /// Entries (ended ones that are remembered, too), bound and evictions.
+    pub(crate) fn table(&self) -> TableUse {
+        self.store.table()
+    }
+
+    fn in_force(&self, now: Time, key: u64) -> Option<InForce> {
+        let held = self.store.find(key).filter(|held| held.is_in_force(now))?;
+        Some(InForce {
+            id: held.id,
+            until: held.until,
+            reason: held.reason,
+            narrowed: held.narrowed,
+        })
+    }
+
+    fn next_id(&self) -> BanId {
+        BanId(u64::from(self.shard.0) << 56 | (self.made & 0x00ff_ffff_ffff_ffff))
+    }
+
+    /// How long the `times`-th ban lasts.
+    fn duration(&self, what: &What, times: u8) -> Duration {
+        let (first, longest) = match what {
+            What::Campaign(_) => return self.campaign,
+            What::Network(_) => (self.rules.first, self.rules.longest),
+            What::AorSource(..) | What::AorFlow(_) => {
+                (self.rules.pair_first, self.rules.pair_longest)
+            }
+        };
+        let factor = self.rules.factor.saturating_pow(u32::from(times.saturating_sub(1)));
+        first.saturating_mul(factor).min(longest)
+    }
+
+    fn hold(&mut self, held: Held) -> Option<Ban> {
+        let (key, deadline, ban) = (held.key, held.until, held.ban());
+        if self.store.find(key).is_some_and(|old| old.in_force) {
+            self.count(key, -1);
+        }
+        let gone = self.store.insert(Rank::Banned, held);
+        if let Some(gone) = gone.filter(|gone| gone.key != key && gone.in_force) {
+            self.kinds.count(&gone.what, -1);
+            self.lifts.push_back(gone.lift(false));
+        }
+        self.count(key, 1);
+        self.schedule(deadline, key);
+        Some(ban)
+    }
+
+    /// Each entry has an item; void ones are as many again at most.
+    fn schedule(&mut self, deadline: Time, key: u64) {
+        self.deadlines.push(Reverse((deadline, key)));
+        if self.deadlines.len() > self.store.len() * 2 + 64 {
+            let forgive = self.rules.forgive;
+            let all = self.store.iter().map(|held| Reverse((held.deadline(forgive), held.key)));
+            self.deadlines = all.collect();
+        }
+    }
+
+    /// A ban in force is no more; how often there was one is remembered.
+    fn end(&mut self, now: Time, key: u64, expired: bool) {
+        self.count(key, -1);
+        let Some(held) = self.store.find_mut(key) else { return };
+        held.in_force = false;
+        held.until = held.until.min(now);
+        let (lift, due) = (held.lift(expired), held.deadline(self.rules.forgive));
+        self.lifts.push_back(lift);
+        self.store.touch(key, Rank::Unproven);
+        self.schedule(due, key);
+    }
+
+    fn forget(&mut self, key: u64) {
+        let Some(held) = self.store.remove(key) else { return };
+        if held.in_force {
+            self.kinds.count(&held.what, -1);
+            self.lifts.push_back(held.lift(false));
+        }
+    }
+
+    fn lift_where(&mut self, now: Time, forgive: bool, is_it: impl Fn(&What) -> bool) {
+        let met = self.store.iter().filter(|held| is_it(&held.what));
+        let met: Vec<_> = met.map(|held| (held.key, held.in_force)).collect();
+        for (key, in_force) in met {
+            match (forgive, in_force) {
+                (true, _) => self.forget(key),
+                (false, true) => self.end(now, key, false),
+                (false, false) => {}
+            }
+        }
+    }
+
+    fn count(&mut self, key: u64, by: i32) {
+        if let Some(held) = self.store.find(key) {
+            self.kinds.count(&held.what, by);
+        }
+    }
+
+    fn key_of(&self, what: &What) -> u64 {
+        match what {
+            What::Network(network) => self.network_key(*network),
+            What::Campaign(shape) => self.shape_key(*shape),
+            What::AorSource(aor, source) => self.source_key(*aor, *source),
+            What::AorFlow(pair) => self.flow_key(pair.0, &pair.1),
+        }
+    }
+
+    fn network_key(&self, network: Network) -> u64 {
+        self.key.hash(&[&network_bytes(network)])
+    }
+
+    fn shape_key(&self, shape: u64) -> u64 {
+        self.key.hash(&[b"shape", &shape.to_be_bytes()])
+    }
+
+    fn source_key(&self, aor: u64, source: Network) -> u64 {
+        self.key.hash(&[b"source", &aor.to_be_bytes(), &network_bytes(source)])
+    }
+
+    fn flow_key(&self, aor: u64, flow: &Flow) -> u64 {
+        let connection = flow.connection.map_or(u64::MAX, wire::ConnectionId::to_bits);
+        self.key.hash(&[
+            &[flow.transport as u8],
+            &aor.to_be_bytes(),
+            &address_bytes(flow.local.ip()),
+            &flow.local.port().to_be_bytes(),
+            &address_bytes(flow.remote.ip()),
+            &flow.remote.port().to_be_bytes(),
+            &connection.to_be_bytes(),
+        ])
+    }
+}
+
+impl Held {
+    fn is_in_force(&self, now: Time) -> bool {
+        self.in_force && self.until > now
+    }
+
+    /// How many of its bans still count.
+    fn times_at(&self, now: Time, forgive: Duration) -> u8 {
+        let forgiven = now.since(self.evidence).as_nanos() / forgive.as_nanos().max(1);
+        self.times.saturating_sub(u8::try_from(forgiven).unwrap_or(u8::MAX))
+    }
+
+    /// When it ends, or is forgiven.
+    fn deadline(&self, forgive: Duration) -> Time {
+        if self.in_force {
+            self.until
+        } else {
+            self.evidence + forgive.saturating_mul(u32::from(self.times))
+        }
+    }
+
+    fn lift(&self, expired: bool) -> Lift {
+        Lift { id: self.id, key: BanKey::from(&self.what), expired }
+    }
+
+    fn ban(&self) -> Ban {
+        Ban {
+            id: self.id,
+            key: BanKey::from(&self.what),
+            why: self.why.clone(),
+            reason: self.reason,
+            proof: self.proof,
+            since: self.since,
+            until: self.until,
+            narrowed: self.narrowed,
+            policy_version: self.policy_version,
+            score: self.score,
+            origin: self.origin,
+            evidence: Vec::new(),
+        }
+    }
+}
+
+impl What {
+    /// Where it is banned; `None` when everywhere.
+    fn network(&self) -> Option<Network> {
+        match self {
+            What::Network(network) | What::AorSource(_, network) => Some(*network),
+            What::AorFlow(pair) => Some(Network::source(pair.1.remote.ip())),
+            What::Campaign(_) => None,
+        }
+    }
+
+    fn is_trusted(&self, now: Time, trust: &Trust) -> bool {
+        self.network().is_some_and(|network| trust.covers(now, network).is_some())
+    }
+}
+
+impl From<BanKey> for What {
+    fn from(key: BanKey) -> Self {
+        match key {
+            BanKey::Source(network) | BanKey::Network(network) => What::Network(network),
+            BanKey::Campaign(shape) => What::Campaign(shape),
+            BanKey::AorSource { aor, source } => What::AorSource(aor, source),
+            BanKey::AorFlow { aor, flow } => What::AorFlow(Box::new((aor, flow))),
+        }
+    }
+}
+
+impl From<&What> for BanKey {
+    fn from(what: &What) -> Self {
+        match what {
+            // one address is a network, too: what is as long as a source is one
+            What::Network(network) if is_source(*network) => BanKey::Source(*network),
+            What::Network(network) => BanKey::Network(*network),
+            What::Campaign(shape) => BanKey::Campaign(*shape),
+            What::AorSource(aor, source) => BanKey::AorSource { aor: *aor, source: *source },
+            What::AorFlow(pair) => BanKey::AorFlow { aor: pair.0, flow: pair.1 },
+        }
+    }
+}
+
+impl Default for Kinds {
+    fn default() -> Self {
+        Kinds {
+            v4: [0; 33],
+            v6: [0; 129],
+            pairs: [0; 2],
+            campaigns: 0,
+            lengths_v4: Vec::new(),
+            lengths_v6: Vec::new(),
+        }
+    }
+}
+
+impl Kinds {
+    fn count(&mut self, what: &What, by: i32) {
+        let network = match what {
+            What::Network(network) => network,
+            What::AorFlow(_) => return add(&mut self.pairs[0], by),
+            What::AorSource(..) => return add(&mut self.pairs[1], by),
+            What::Campaign(_) => return add(&mut self.campaigns, by),
+        };
+        let prefix = network.prefix();
+        let (counts, lengths) = match network.address() {
+            IpAddr::V4(_) => (self.v4.as_mut_slice(), &mut self.lengths_v4),
+            IpAddr::V6(_) => (self.v6.as_mut_slice(), &mut self.lengths_v6),
+        };
+        let Some(count) = counts.get_mut(usize::from(prefix)) else { return };
+        add(count, by);
+        if !is_source(*network) {
+            lengths.retain(|length| *length != prefix);
+            if *count > 0 {
+                lengths.push(prefix);
+            }
+        }
+    }
+}
+
+fn add(count: &mut u32, by: i32) {
+    *count = count.saturating_add_signed(by);
+}
+
+fn is_source(network: Network) -> bool {
+    network.prefix() == if network.address().is_ipv4() { SOURCE_V4 } else { SOURCE_V6 }
+}
+
+fn network_bytes(network: Network) -> [u8; 18] {
+    let mut bytes = [0; 18];
+    bytes[0] = network.prefix();
+    bytes[1] = u8::from(network.address().is_ipv4());
+    bytes[2..].copy_from_slice(&address_bytes(network.address()));
+    bytes
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,303 @@
+use super::*;
+use std::collections::HashMap;
+
+const A: &str = "198.51.100.7";
+
+fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+fn source(text: &str) -> BanKey {
+    BanKey::Source(Network::source(ip(text)))
+}
+
+fn network(text: &str, prefix: u8) -> BanKey {
+    BanKey::Network(Network::new(ip(text), prefix))
+}
+
+fn at(seconds: u64) -> Time {
+    Time::ZERO + Duration::from_secs(1_000_000 + seconds)
+}
+
+fn flow(remote: &str) -> Flow {
+    Flow::udp("192.0.2.1:5060".parse().unwrap(), remote.parse().unwrap())
+}
+
+const CAUSE: Cause<'_> = Cause {
+    why: "abandoned-invite",
+    reason: Reason::Banned,
+    proof: Some(Proof::AckTag),
+    score: 3.0,
+    narrowed: false,
+    policy_version: 7,
+};
+
+fn bans() -> Bans {
+    Bans::new(&[5; 32], ShardId(3), &Admission::default())
+}
+
+fn bounded(capacity: usize) -> (Bans, Admission) {
+    let mut rules = Admission::default();
+    rules.capacities.bans = capacity;
+    (Bans::new(&[5; 32], ShardId(3), &rules), rules)
+}
+
+fn begin(bans: &mut Bans, now: Time, what: BanKey) -> Ban {
+    bans.ban(now, &Trust::default(), what, &CAUSE).expect("nobody is trusted")
+}
+
+fn lifts(bans: &mut Bans) -> Vec<(BanKey, bool)> {
+    std::iter::from_fn(|| bans.poll_lift()).map(|lift| (lift.key, lift.expired)).collect()
+}
+
+/// Lets everything run that is due until then, each at its time.
+fn run(bans: &mut Bans, until: Time) {
+    while let Some(due) = bans.poll_timeout().filter(|due| *due <= until) {
+        bans.handle_timeout(due, 1);
+    }
+}
+
+#[test]
+fn a_source_is_banned_for_its_time() {
+    let mut bans = bans();
+    assert_eq!(bans.of_source(at(0), ip(A)), None);
+    let ban = begin(&mut bans, at(0), source(A));
+    assert_eq!((ban.since, ban.until, ban.id), (at(0), at(600), BanId(3 << 56)));
+    assert_eq!((&*ban.why, ban.policy_version, ban.origin), ("abandoned-invite", 7, Origin::Local));
+    let found = bans.of_source(at(599), ip(A)).expect("in force");
+    assert_eq!((found.id, found.until, found.narrowed), (ban.id, at(600), false));
+    assert!(bans.of_source(at(1), ip("::ffff:198.51.100.7")).is_some(), "the same source");
+    assert_eq!(bans.of_source(at(1), ip("198.51.100.8")), None);
+    assert_eq!(bans.of_source(at(600), ip(A)), None, "over, timer or not");
+    assert_eq!(bans.poll_timeout(), Some(at(600)));
+    bans.handle_timeout(at(600), 100);
+    assert_eq!(lifts(&mut bans), [(source(A), true)]);
+}
+
+#[test]
+fn an_ipv6_source_is_its_64() {
+    let mut bans = bans();
+    begin(&mut bans, at(0), source("2001:db8:1:2::1"));
+    assert!(bans.of_source(at(1), ip("2001:db8:1:2:ffff::9")).is_some());
+    assert_eq!(bans.of_source(at(1), ip("2001:db8:1:3::1")), None);
+}
+
+#[test]
+fn networks_of_any_length_are_found_while_they_last() {
+    let mut bans = bans();
+    for (what, meets, misses) in [
+        (network("198.51.100.0", 24), "198.51.100.200", "198.51.101.1"),
+        (network("10.0.0.0", 8), "10.200.1.1", "11.0.0.1"),
+        (network("2001:db8::", 48), "2001:db8:0:77::1", "2001:db8:1::1"),
+        (network("2001:db8:7::5", 128), "2001:db8:7::5", "2001:db8:7::6"),
+    ] {
+        begin(&mut bans, at(0), what);
+        assert!(bans.of_source(at(1), ip(meets)).is_some(), "{what:?}");
+        assert_eq!(bans.of_source(at(1), ip(misses)), None, "{what:?}");
+        bans.lift_key(at(2), &what);
+        assert_eq!(bans.of_source(at(3), ip(meets)), None, "{what:?}");
+    }
+    assert!(bans.kinds.lengths_v4.is_empty() && bans.kinds.lengths_v6.is_empty());
+}
+
+#[test]
+fn each_next_ban_is_four_times_as_long_up_to_a_day() {
+    let mut bans = bans();
+    let mut now = at(0);
+    for minutes in [10, 40, 160, 640, 24 * 60] {
+        let ban = begin(&mut bans, now, source(A));
+        assert_eq!(ban.until.since(now), Duration::from_secs(minutes * 60));
+        now = ban.until;
+        run(&mut bans, now);
+    }
+    assert_eq!(lifts(&mut bans).len(), 5);
+}
+
+#[test]
+fn pairs_are_banned_for_less() {
+    let mut bans = bans();
+    let what = BanKey::AorSource { aor: 1, source: Network::source(ip(A)) };
+    let mut now = at(0);
+    for minutes in [1, 4, 16, 60, 60] {
+        let ban = begin(&mut bans, now, what);
+        assert_eq!(ban.until.since(now), Duration::from_secs(minutes * 60));
+        now = ban.until;
+        run(&mut bans, now);
+    }
+}
+
+#[test]
+fn a_day_without_evidence_forgives_a_level() {
+    let day = 24 * 3_600;
+    let mut bans = bans();
+    begin(&mut bans, at(0), source(A));
+    run(&mut bans, at(600));
+    let second = begin(&mut bans, at(700), source(A));
+    assert_eq!(second.until, at(700 + 40 * 60));
+    // two levels, one of them forgiven a day after the last evidence
+    run(&mut bans, at(10_000));
+    bans.evidence(at(10_000), &source(A));
+    run(&mut bans, at(10_000 + day));
+    let third = begin(&mut bans, at(10_000 + day), source(A));
+    assert_eq!(third.until.since(third.since), Duration::from_secs(40 * 60));
+    // and all after enough of them: nothing is left of it
+    run(&mut bans, at(10_000 + 4 * day));
+    assert_eq!(bans.table().entries, 0);
+    assert_eq!(bans.poll_timeout(), None);
+}
+
+#[test]
+fn a_renewed_ban_keeps_its_number_and_level() {
+    let mut bans = bans();
+    let first = begin(&mut bans, at(0), source(A));
+    let again = begin(&mut bans, at(300), source(A));
+    assert_eq!((again.id, again.since, again.until), (first.id, at(0), at(900)));
+    run(&mut bans, at(600));
+    assert!(bans.of_source(at(899), ip(A)).is_some());
+    run(&mut bans, at(900));
+    assert_eq!(lifts(&mut bans), [(source(A), true)]);
+}
+
+#[test]
+fn pairs_are_found_by_flow_and_by_source() {
+    let mut bans = bans();
+    let (one, other) = (flow("198.51.100.7:5060"), flow("198.51.100.7:5061"));
+    begin(&mut bans, at(0), BanKey::AorFlow { aor: 1, flow: one });
+    assert!(bans.of_pair(at(1), 1, &one).is_some());
+    assert_eq!(bans.of_pair(at(1), 1, &other), None);
+    assert_eq!(bans.of_pair(at(1), 2, &one), None);
+    let slowed = Cause { narrowed: true, ..CAUSE };
+    let what = BanKey::AorSource { aor: 1, source: Network::source(ip(A)) };
+    bans.ban(at(0), &Trust::default(), what, &slowed);
+    assert!(bans.of_pair(at(1), 1, &other).is_some_and(|ban| ban.narrowed));
+    assert!(bans.of_pair(at(1), 1, &one).is_some_and(|ban| !ban.narrowed), "what drops goes first");
+    assert_eq!(bans.of_source(at(1), ip(A)), None, "the source is not banned");
+}
+
+#[test]
+fn what_drops_goes_before_what_narrows() {
+    let mut bans = bans();
+    bans.ban(at(0), &Trust::default(), source(A), &Cause { narrowed: true, ..CAUSE });
+    assert!(bans.of_source(at(1), ip(A)).is_some_and(|ban| ban.narrowed));
+    begin(&mut bans, at(0), network("198.51.100.0", 24));
+    assert!(bans.of_source(at(1), ip(A)).is_some_and(|ban| !ban.narrowed));
+}
+
+#[test]
+fn nobody_trusted_is_banned_by_anything() {
+    let mut bans = bans();
+    let mut trust = Trust::default();
+    trust.give(at(0), Network::host(ip(A)), at(10_000));
+    let everything = [
+        source(A),
+        network("198.51.100.0", 24),
+        network("0.0.0.0", 0),
+        BanKey::AorSource { aor: 1, source: Network::source(ip(A)) },
+        BanKey::AorFlow { aor: 1, flow: flow("198.51.100.7:5060") },
+    ];
+    for what in everything {
+        assert_eq!(bans.ban(at(0), &trust, what, &CAUSE), None, "{what:?}");
+        let imposed = Ban {
+            key: what,
+            ..begin(&mut Bans::new(&[1; 32], ShardId(0), &Admission::default()), at(0), what)
+        };
+        assert!(!bans.impose(at(0), &trust, &imposed), "{what:?}");
+    }
+    // and who is trusted later is let go
+    for what in everything {
+        begin(&mut bans, at(0), what);
+    }
+    begin(&mut bans, at(0), source("203.0.113.1"));
+    bans.configure(at(1), &Admission::default(), &trust);
+    assert_eq!(lifts(&mut bans).len(), everything.len());
+    assert_eq!(bans.iter(at(2)).map(|ban| ban.key).collect::<Vec<_>>(), [source("203.0.113.1")]);
+}
+
+#[test]
+fn an_operator_lifts_what_meets_the_addresses() {
+    let mut bans = bans();
+    let pair = BanKey::AorFlow { aor: 1, flow: flow("198.51.100.7:5060") };
+    for what in [source(A), network("198.51.100.0", 24), pair, source("198.51.100.9")] {
+        begin(&mut bans, at(0), what);
+    }
+    bans.lift(at(1), Network::host(ip(A)), false);
+    assert_eq!(bans.of_source(at(2), ip(A)), None);
+    assert_eq!(bans.of_pair(at(2), 1, &flow("198.51.100.7:5060")), None);
+    assert!(bans.of_source(at(2), ip("198.51.100.9")).is_some(), "not asked for");
+    assert!(lifts(&mut bans).iter().all(|(_, expired)| !expired));
+    let second = begin(&mut bans, at(3), source(A));
+    assert_eq!(second.until, at(3 + 2_400), "remembered");
+    bans.lift(at(4), Network::host(ip(A)), true);
+    let third = begin(&mut bans, at(5), source(A));
+    assert_eq!(third.until, at(5 + 600), "forgiven");
+}
+
+#[test]
+fn an_operators_ban_keeps_its_number_and_end() {
+    let mut bans = bans();
+    let made = begin(&mut bans, at(0), source(A));
+    let order = Ban { id: BanId(9), origin: Origin::Operator, until: at(60), ..made.clone() };
+    assert!(bans.impose(at(1), &Trust::default(), &order));
+    assert_eq!(
+        bans.of_source(at(2), ip(A)).map(|ban| (ban.id, ban.until)),
+        Some((BanId(9), at(60)))
+    );
+    let feed = Ban { id: BanId(10), origin: Origin::Feed, until: at(30), ..made };
+    assert!(bans.impose(at(3), &Trust::default(), &feed));
+    assert_eq!(bans.of_source(at(4), ip(A)).map(|ban| ban.until), Some(at(60)), "not shortened");
+    assert!(!bans.impose(at(99), &Trust::default(), &feed), "over");
+}
+
+#[test]
+fn bans_and_timers_are_bounded() {
+    let (mut bans, _) = bounded(100);
+    for n in 0..10_000u32 {
+        let what = BanKey::Source(Network::source(IpAddr::from(n.to_be_bytes())));
+        begin(&mut bans, at(0), what);
+        bans.lift_key(at(0), &what);
+        begin(&mut bans, at(0), what);
+        assert!(bans.table().entries <= 100);
+        assert!(bans.deadlines.len() <= 2 * 100 + 64);
+        lifts(&mut bans);
+    }
+    assert_eq!(bans.kinds.v4[32], 100);
+    begin(&mut bans, at(0), network("192.0.2.0", 24));
+    assert_eq!(lifts(&mut bans).len(), 1, "who is pushed out is told");
+}
+
+#[test]
+fn a_smaller_bound_lifts_the_oldest() {
+    let (mut bans, mut rules) = bounded(100);
+    for n in 0..100u32 {
+        begin(&mut bans, at(0), BanKey::Source(Network::source(IpAddr::from(n.to_be_bytes()))));
+    }
+    rules.capacities.bans = 10;
+    bans.configure(at(1), &rules, &Trust::default());
+    assert_eq!(lifts(&mut bans).len(), 90);
+    assert!(bans.of_source(at(2), IpAddr::from(99u32.to_be_bytes())).is_some());
+}
+
+/// Many sources over many days, against a list that says the same.
+#[test]
+fn what_is_in_force_is_what_the_list_says() {
+    let mut bans = bans();
+    let mut list: HashMap<u32, Time> = HashMap::new();
+    let mut dice = 1u64;
+    let mut now = at(0);
+    for _ in 0..20_000 {
+        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let n = (dice >> 40) as u32 % 50;
+        let address = IpAddr::from(n.to_be_bytes());
+        now = now + Duration::from_secs((dice >> 33) % 900);
+        if dice >> 63 == 0 {
+            let ban = begin(&mut bans, now, BanKey::Source(Network::source(address)));
+            list.insert(n, ban.until);
+        }
+        bans.handle_timeout(now, 3);
+        for n in 0..50u32 {
+            let expected = list.get(&n).is_some_and(|until| *until > now);
+            assert_eq!(bans.of_source(now, IpAddr::from(n.to_be_bytes())).is_some(), expected);
+        }
+        lifts(&mut bans);
+    }
+}

@@ -1,0 +1,187 @@
+//! The trust oracle: the one function that every stage asks before it judges or bans anybody.
+
+use policy::{Network, Policy, Time};
+use std::net::IpAddr;
+
+/// Most trusts that operators give for a time.
+const GIVEN_MAX: usize = 256;
+
+/// Whom nothing judges and nothing bans: the PBX's and our own addresses, the policy's networks,
+/// and for a while what an operator says.
+#[derive(Debug, Default)]
+pub(crate) struct Trust {
+    lasting: Vec<Trusted>,
+    given: Vec<(Trusted, Time)>,
+}
+
+#[derive(Debug)]
+struct Trusted {
+    network: Network,
+    name: Box<str>,
+}
+
+impl Trust {
+    /// As the policy says.
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let mut trust = Trust::default();
+        trust.configure(policy);
+        trust
+    }
+
+    /// Another policy; what operators gave stays.
+    pub(crate) fn configure(&mut self, policy: &Policy) {
+        self.lasting.clear();
+        let rules = &policy.admission.trust;
+        if rules.own_addresses {
+            let pbx = policy.pbx.iter().map(|pbx| (pbx.address.ip(), "pbx"));
+            let inside = std::iter::once((policy.inside.ip(), "inside"));
+            let listeners = policy.listeners.iter().map(|at| (at.address.ip(), "listener"));
+            for (ip, name) in pbx.chain(inside).chain(listeners) {
+                // a wildcard is an address of nobody
+                if !ip.is_unspecified() {
+                    self.lasting.push(Trusted::new(Network::host(ip), name));
+                }
+            }
+        }
+        let networks = rules.networks.iter();
+        self.lasting.extend(networks.map(|(network, name)| Trusted::new(*network, name)));
+    }
+
+    /// An operator trusts a network until then. Of more than [`GIVEN_MAX`] the one that ends first
+    /// gives way.
+    pub(crate) fn give(&mut self, now: Time, network: Network, until: Time) {
+        self.given.retain(|(given, until)| *until > now && given.network != network);
+        if until <= now {
+            return;
+        }
+        if self.given.len() >= GIVEN_MAX {
+            let first = (0..self.given.len()).min_by_key(|at| self.given[*at].1);
+            first.map(|at| self.given.swap_remove(at));
+        }
+        self.given.push((Trusted::new(network, "operator"), until));
+    }
+
+    /// The name of what trusts this address.
+    pub(crate) fn of(&self, now: Time, ip: IpAddr) -> Option<&str> {
+        let ip = ip.to_canonical();
+        self.in_force(now)
+            .find(|trusted| trusted.network.contains(ip))
+            .map(|trusted| &*trusted.name)
+    }
+
+    /// The name of what trusts an address in this network, or a network around it: whoever bans
+    /// that network would ban somebody trusted.
+    pub(crate) fn covers(&self, now: Time, network: Network) -> Option<&str> {
+        self.in_force(now).find(|trusted| overlap(trusted.network, network)).map(|it| &*it.name)
+    }
+
+    fn in_force(&self, now: Time) -> impl Iterator<Item = &Trusted> {
+        let given = self.given.iter().filter(move |(_, until)| *until > now);
+        self.lasting.iter().chain(given.map(|(trusted, _)| trusted))
+    }
+}
+
+impl Trusted {
+    fn new(network: Network, name: &str) -> Self {
+        Trusted { network, name: name.into() }
+    }
+}
+
+/// Whether two networks have an address in common.
+pub(crate) fn overlap(a: Network, b: Network) -> bool {
+    let (wide, narrow) = if a.prefix() <= b.prefix() { (a, b) } else { (b, a) };
+    wide.contains(narrow.address())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::{Listener, Pbx, Registration};
+    use std::time::Duration;
+    use wire::Transport;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn network(text: &str, prefix: u8) -> Network {
+        Network::new(ip(text), prefix)
+    }
+
+    fn policy() -> Policy {
+        let listener = |address: &str| Listener {
+            transport: Transport::Udp,
+            address: address.parse().unwrap(),
+            advertise: None,
+        };
+        let pbx =
+            Pbx { address: "10.9.0.2:5060".parse().unwrap(), registration: Registration::Path };
+        let listeners = vec![listener("0.0.0.0:5060"), listener("[2001:db8::1]:5060")];
+        let mut policy = Policy::new(listeners, "10.9.0.1:5070".parse().unwrap(), vec![pbx]);
+        policy.admission.trust.networks =
+            vec![(network("203.0.113.0", 28), "carrier".into()), (network("::1", 128), "a".into())];
+        policy
+    }
+
+    #[test]
+    fn own_addresses_and_named_networks_are_trusted() {
+        let trust = Trust::new(&policy());
+        for (address, name) in [
+            ("10.9.0.2", Some("pbx")),
+            ("::ffff:10.9.0.2", Some("pbx")),
+            ("10.9.0.1", Some("inside")),
+            ("2001:db8::1", Some("listener")),
+            ("203.0.113.15", Some("carrier")),
+            ("203.0.113.16", None),
+            ("0.0.0.0", None),
+            ("2001:db8::2", None),
+        ] {
+            assert_eq!(trust.of(Time::ZERO, ip(address)), name, "{address}");
+        }
+    }
+
+    #[test]
+    fn a_network_with_somebody_trusted_in_it_is_covered() {
+        let trust = Trust::new(&policy());
+        for (address, prefix, name) in [
+            ("203.0.113.0", 24, Some("carrier")),
+            ("203.0.113.4", 32, Some("carrier")),
+            ("203.0.113.128", 25, None),
+            ("0.0.0.0", 0, Some("pbx")),
+            ("2001:db8::", 64, Some("listener")),
+            ("2001:db8:1::", 64, None),
+        ] {
+            assert_eq!(trust.covers(Time::ZERO, network(address, prefix)), name, "{address}");
+        }
+    }
+
+    #[test]
+    fn own_addresses_may_be_left_out() {
+        let mut policy = policy();
+        policy.admission.trust.own_addresses = false;
+        let trust = Trust::new(&policy);
+        assert_eq!(trust.of(Time::ZERO, ip("10.9.0.2")), None);
+        assert_eq!(trust.of(Time::ZERO, ip("203.0.113.1")), Some("carrier"));
+    }
+
+    #[test]
+    fn what_an_operator_gives_ends_and_survives_a_reload() {
+        let mut trust = Trust::new(&policy());
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        trust.give(at(0), network("198.51.100.0", 24), at(60));
+        trust.configure(&policy());
+        assert_eq!(trust.of(at(59), ip("198.51.100.7")), Some("operator"));
+        assert_eq!(trust.of(at(60), ip("198.51.100.7")), None);
+        trust.give(at(0), network("198.51.100.0", 24), at(0));
+        assert_eq!(trust.of(at(1), ip("198.51.100.7")), None, "taken back");
+        for n in 0..1_000u32 {
+            trust.give(
+                at(0),
+                Network::host(IpAddr::from(n.to_be_bytes())),
+                at(1_000 + u64::from(n)),
+            );
+        }
+        assert_eq!(trust.given.len(), GIVEN_MAX);
+        assert_eq!(trust.of(at(1), IpAddr::from(999u32.to_be_bytes())), Some("operator"));
+    }
+}
