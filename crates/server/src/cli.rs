@@ -99,6 +99,37 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Judge what a test bench sends, in its own time, without sockets
+    ///
+    /// One engine with the rules of the configuration, driven over JSON lines: each line on standard
+    /// input is something that happens at a time that the line names, and exactly one line on
+    /// standard output says what the edge does about it. Nothing is bound, no clock is read, no file
+    /// is written; certificates need not exist. The same seed and lines give the same answers.
+    ///
+    /// A line:    {"now":12.345,"ev":"dgram","src":"198.51.100.7:5060","b64":"UkVHSVNURVIg…"}
+    ///
+    /// Its answer: {"out":[{"dst":"127.0.0.1:5070","transport":"UDP","b64":"…"}],"close":[],
+    /// "bans":[],"next_timer":12.845}
+    ///
+    /// `ev` is dgram, tcp_open, tcp_data, tcp_close or tick. A datagram from the PBX's address is
+    /// the PBX speaking; what goes to that address is for it. Come back with a tick when
+    /// `next_timer` is reached. A line that is not understood is answered with {"error":"…"} and
+    /// changes nothing. docs/replay.md has all of it.
+    #[command(after_help = REPLAY_EXAMPLES)]
+    Replay {
+        /// Take stimuli on standard input, answer on standard output
+        #[arg(long, required = true)]
+        stdio: bool,
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// Makes secret and random numbers: another seed, other tags and branches
+        #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+        seed: u64,
+        /// Say in each answer what was decided of each message, and why
+        #[arg(long)]
+        decisions: bool,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
   ringfence completions bash > /etc/bash_completion.d/ringfence
@@ -130,6 +161,14 @@ Examples:
   ringfence check --json | jq '.problems[]'      for scripts
 
 Exit codes: 0 usable (warnings are printed); 1 it has errors; 2 usage";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  ringfence replay --stdio --config ringfence.yaml < day.jsonl > answers.jsonl
+  ringfence replay --stdio --decisions --config ringfence.yaml < day.jsonl |
+    jq -c '.decisions[]? | select(.verdict == \"drop\")'
+
+Exit codes: 0 the input ended; 1 configuration error; 2 usage; 4 failure";
 
 /// Prints a completion script.
 pub(crate) fn completions(shell: Shell) -> ExitCode {

@@ -10,6 +10,7 @@ mod control;
 mod driver;
 mod mesh;
 mod reload;
+mod replay;
 mod run;
 mod sockets;
 
@@ -22,6 +23,9 @@ fn main() -> ExitCode {
         cli::Command::Run { config } => run::run(&config),
         cli::Command::Check { config, print_effective, json } => {
             check::check(&config, print_effective, json)
+        }
+        cli::Command::Replay { stdio: _, config, seed, decisions } => {
+            replay::stdio(&config, replay::Options { seed, decisions })
         }
         cli::Command::Completions { shell } => cli::completions(shell),
         cli::Command::Man => cli::man(),

@@ -1,0 +1,89 @@
+use super::answer::Bans;
+use super::lines::{LINE_MAX, Lines};
+use super::stimulus::{Stimulus, seconds, time};
+use policy::{Network, Time};
+use std::io::Read;
+
+/// Gives out its parts one read at a time.
+struct Parts(Vec<&'static [u8]>);
+
+impl Read for Parts {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.0.is_empty() {
+            return Ok(0);
+        }
+        self.0.remove(0).read(buffer)
+    }
+}
+
+#[test]
+fn a_deadline_that_comes_back_as_it_was_told_is_due() {
+    let mut nanos = 1_u64;
+    // from nanoseconds to the year 2200, where a double tells only each microsecond
+    while nanos < 7_300_000_000_000_000_000 {
+        for at in [nanos - 1, nanos, nanos + 7].map(Time::from_nanos) {
+            let told = format!("{{\"ev\":\"tick\",\"now\":{:?}}}", seconds(at));
+            let back = Stimulus::parse(told.as_bytes()).unwrap().now().unwrap();
+            assert!(back >= at, "{told}: {back:?} is before {at:?}");
+            assert!(back.as_nanos() - at.as_nanos() < 2_000, "{told}: {back:?} is late for {at:?}");
+        }
+        nanos += nanos / 7 + 1;
+    }
+}
+
+#[test]
+fn times_are_between_the_epoch_and_2286() {
+    assert_eq!(time(12.345), Some(Time::from_nanos(12_345_000_000)));
+    assert_eq!(time(0.0), Some(Time::ZERO));
+    for wrong in [-1e-9, 1e11, f64::NAN, f64::INFINITY] {
+        assert_eq!(time(wrong), None);
+    }
+}
+
+#[test]
+fn who_writes_may_wait_in_the_middle_of_a_line() {
+    let mut lines = Lines::new(Parts(vec![b"one\ntwo\nth", b"ree\n\nfi", b"ve"]), 64);
+    let mut waits = 0;
+    let mut next = || {
+        let line = lines.next(|| {
+            waits += 1;
+            Ok(())
+        });
+        let line = line.unwrap().map(|line| String::from_utf8(line.unwrap().to_vec()).unwrap());
+        (line, waits)
+    };
+    let line = |text: &str| Some(text.to_owned());
+    assert_eq!(next(), (line("one"), 1));
+    assert_eq!(next(), (line("two"), 1));
+    assert_eq!(next(), (line("three"), 2));
+    assert_eq!(next(), (line(""), 2));
+    assert_eq!(next(), (line("five"), 4));
+    assert_eq!(next().0, None);
+}
+
+#[test]
+fn a_line_without_end_takes_no_memory() {
+    let long = std::io::repeat(b'x').take(LINE_MAX as u64 + 1);
+    let mut lines = Lines::new(long.chain(&b"\nnext"[..]), 4_096);
+    assert!(lines.next(|| Ok(())).unwrap().unwrap().is_err());
+    assert_eq!(lines.next(|| Ok(())).unwrap(), Some(Ok(&b"next"[..])));
+
+    let longest = std::io::repeat(b'x').take(LINE_MAX as u64);
+    let mut lines = Lines::new(longest, 4_096);
+    assert_eq!(lines.next(|| Ok(())).unwrap().unwrap().unwrap().len(), LINE_MAX);
+}
+
+#[test]
+fn bans_are_addresses_and_networks() {
+    let network = |ip: &str, prefix| Network::new(ip.parse().unwrap(), prefix);
+    let mut bans = Bans::default();
+    assert_eq!(bans.text(), b"");
+    bans.set(network("198.51.100.7", 32), true);
+    bans.set(network("198.51.100.7", 32), true);
+    bans.set(network("2001:db8::7", 64), true);
+    bans.set(network("203.0.113.9", 24), true);
+    assert_eq!(bans.text(), br#""198.51.100.7","203.0.113.0/24","2001:db8::/64""#);
+    bans.set(network("203.0.113.0", 24), false);
+    bans.set(network("203.0.113.0", 24), false);
+    assert_eq!(bans.text(), br#""198.51.100.7","2001:db8::/64""#);
+}
