@@ -23,6 +23,7 @@ mod gate;
 pub mod key;
 pub mod nonces;
 mod request;
+mod shape;
 #[allow(dead_code)]
 mod store;
 #[allow(dead_code)]
@@ -36,3 +37,4 @@ pub use nonces::RelayedNonces;
 pub use request::{
     Acknowledged, Credentials, Final, Judgement, Pass, Proof, Request, Ticket, Verdict,
 };
+pub use shape::shape;

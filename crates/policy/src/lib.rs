@@ -22,5 +22,8 @@ pub use method::{METHODS, MethodSet, method_index};
 pub use network::Network;
 pub use reason::Reason;
 pub use rules::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase};
-pub use signature::{Ceiling, HITS_MAX, Hits, Signature, Signatures};
+pub use signature::{
+    Ceiling, Condition, HITS_MAX, Hits, Order, Peculiarity, Signature, SignatureError,
+    SignatureSpec, Signatures, Test, TextField,
+};
 pub use time::Time;

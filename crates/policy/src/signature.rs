@@ -1,8 +1,30 @@
 //! What tools look like: signatures, compiled into sets that are matched in one pass.
+//!
+//! # Contract
+//!
+//! - Matching costs the same for every request of a size: each field that some signature looks at
+//!   is read once by one automaton for all of its patterns, without backtracking; nothing is
+//!   allocated.
+//! - What an automaton may grow to is bounded; more is an error when compiled, never when matched.
+//! - A signature whose fields an honest message lacks is not even evaluated: each has *triggers*,
+//!   facts of which it needs one.
+//! - Only requests that the parser took are looked at: what is no SIP is the parser's business.
+
+mod automaton;
+mod compile;
+mod condition;
+mod facts;
+
+#[cfg(test)]
+mod tests;
 
 use crate::Mode;
 use arrayvec::ArrayVec;
+use compile::Compiled;
+use std::sync::Arc;
 use wire::Message;
+
+pub use condition::{Condition, Order, Peculiarity, SignatureError, Test, TextField};
 
 /// The most that a match may do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,29 +50,64 @@ pub struct Signature {
     pub mode: Mode,
 }
 
-/// Signatures, ready to match. The default has none.
-#[derive(Clone, Debug, Default)]
-pub struct Signatures {
-    list: Vec<Signature>,
+/// A signature as it is written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SignatureSpec {
+    /// Its name in metrics, events and the file.
+    pub id: Box<str>,
+    /// What a match may do.
+    pub ceiling: Ceiling,
+    /// Whether it acts. `Off` never matches.
+    pub mode: Mode,
+    /// The tool or the behaviour, for people.
+    pub what: Box<str>,
+    /// Where the knowledge comes from.
+    pub source: Box<str>,
+    /// Which honest senders look alike.
+    pub false_positives: Box<str>,
+    /// What a message must be like.
+    pub when: Condition,
 }
 
-/// Most signatures that one message is said to match.
+/// Signatures, ready to match. The default has none. Cloning shares them.
+#[derive(Clone, Debug, Default)]
+pub struct Signatures {
+    list: Arc<[Signature]>,
+    compiled: Option<Arc<Compiled>>,
+}
+
+/// Most signatures that one message is said to match; the heaviest ones are kept.
 pub const HITS_MAX: usize = 8;
 
-/// Which matched, by index.
+/// Which matched, by index in the file's order; the heaviest ceiling first.
 pub type Hits = ArrayVec<u16, HITS_MAX>;
 
 impl Signatures {
+    /// Makes them ready to match.
+    ///
+    /// # Errors
+    /// The signature and the condition that cannot be compiled, or that makes the whole too large.
+    pub fn compile(specs: Vec<SignatureSpec>) -> Result<Self, SignatureError> {
+        let compiled = Compiled::new(&specs)?;
+        let list = specs
+            .into_iter()
+            .map(|spec| Signature { id: spec.id, ceiling: spec.ceiling, mode: spec.mode })
+            .collect();
+        Ok(Signatures { list, compiled: Some(Arc::new(compiled)) })
+    }
+
     /// In the file's order.
     #[must_use]
     pub fn list(&self) -> &[Signature] {
         &self.list
     }
 
-    /// Which of them a request matches: one pass, no backtracking, no allocation.
+    /// Which of them a request matches; a response matches none.
     #[must_use]
     pub fn matches(&self, message: &Message<'_>) -> Hits {
-        let _ = message;
-        Hits::new()
+        match &self.compiled {
+            Some(compiled) if message.is_request() => compiled.matches(message),
+            _ => Hits::new(),
+        }
     }
 }
