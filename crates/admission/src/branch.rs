@@ -13,6 +13,7 @@
 //! Slot and generation name the transaction, so a response is matched without a search; the loop
 //! hash tells a loop from a spiral (§16.3 step 4).
 
+use crate::base32;
 use crate::key::{Key, MAC_BYTES, address_bytes, equal};
 use policy::Time;
 use std::net::IpAddr;
@@ -22,14 +23,12 @@ use wire::ShardId;
 const MAGIC: &[u8; 7] = b"z9hG4bK";
 const HEAD_BYTES: usize = 12;
 const BYTES: usize = HEAD_BYTES + MAC_BYTES;
-const DIGITS: usize = (BYTES * 8).div_ceil(5);
+const DIGITS: usize = base32::digits(BYTES);
 /// Length of a branch's text.
 pub const TEXT_BYTES: usize = MAGIC.len() + DIGITS;
 /// Minutes for which an echo is still a proof: the longest INVITE transaction (Timer C and the
 /// 64·T1 behind it) and a reserve.
 const PROOF_MINUTES: u8 = 10;
-/// Lower case only: some peers fold the case of tags.
-const ALPHABET: &[u8; 32] = b"0123456789abcdefghijklmnopqrstuv";
 
 /// Slot of a message forwarded without a transaction (ACK of a 2xx).
 pub const NO_SLOT: u32 = u32::MAX;
@@ -104,28 +103,8 @@ impl Branch {
     /// believed only after comparison with the stored one, or [`BranchKey::is_proof`].
     #[must_use]
     pub fn parse(text: &[u8]) -> Option<Self> {
-        let digits = text.strip_prefix(MAGIC)?;
-        if digits.len() != DIGITS {
-            return None;
-        }
         let mut bytes = [0; BYTES];
-        let (mut bits, mut count, mut at) = (0u32, 0, 0);
-        for &digit in digits {
-            let value = match digit {
-                b'0'..=b'9' => digit - b'0',
-                b'a'..=b'v' => digit - b'a' + 10,
-                b'A'..=b'V' => digit - b'A' + 10,
-                _ => return None,
-            };
-            bits = (bits << 5) | u32::from(value);
-            count += 5;
-            if count >= 8 {
-                count -= 8;
-                *bytes.get_mut(at)? = (bits >> count) as u8;
-                at += 1;
-                bits &= (1 << count) - 1;
-            }
-        }
+        base32::decode(text.strip_prefix(MAGIC)?, &mut bytes)?;
         Some(Branch(bytes))
     }
 
@@ -133,21 +112,9 @@ impl Branch {
     #[must_use]
     pub fn text(&self) -> [u8; TEXT_BYTES] {
         let mut text = [0; TEXT_BYTES];
-        text[..MAGIC.len()].copy_from_slice(MAGIC);
-        let (mut bits, mut count, mut at) = (0u32, 0, MAGIC.len());
-        for &byte in &self.0 {
-            bits = (bits << 8) | u32::from(byte);
-            count += 8;
-            while count >= 5 {
-                count -= 5;
-                text[at] = ALPHABET[(bits >> count) as usize & 31];
-                at += 1;
-            }
-            bits &= (1 << count) - 1;
-        }
-        if count > 0 {
-            text[at] = ALPHABET[(bits << (5 - count)) as usize & 31];
-        }
+        let (magic, digits) = text.split_at_mut(MAGIC.len());
+        magic.copy_from_slice(MAGIC);
+        base32::encode(&self.0, digits);
         text
     }
 

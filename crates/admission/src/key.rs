@@ -33,6 +33,12 @@ impl Key {
         Key(Key(high).mac128(&[&inner, purpose.as_bytes()]))
     }
 
+    /// The key that stands for this one on the `day`-th day: keys rotate without being stored.
+    #[must_use]
+    pub(crate) fn of_day(&self, day: u64) -> Self {
+        Key(self.mac128(&[b"day", &day.to_be_bytes()]))
+    }
+
     /// A table key of 64 bits over `parts`, each told apart from its neighbours by its length.
     #[must_use]
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {

@@ -17,11 +17,14 @@
 
 #[allow(dead_code)]
 mod bans;
+mod base32;
 pub mod branch;
 mod effect;
 mod gate;
 pub mod key;
 pub mod nonces;
+#[allow(dead_code)]
+mod proof;
 mod request;
 mod shape;
 #[allow(dead_code)]
