@@ -1,5 +1,4 @@
 use crate::Event;
-use admission::{Alert, Ban, GateSnapshot, Lift};
 use policy::{Policy, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -53,7 +52,7 @@ pub enum Input<'a> {
         /// One whole message.
         bytes: &'a [u8],
     },
-    /// What another shard learned, or (by [`Learned::Gate`]) what an operator orders.
+    /// What another shard learned.
     Learned(Learned),
     /// New rules; state, dialogs, bindings and connections stay.
     Configure(Arc<Policy>),
@@ -102,18 +101,12 @@ pub enum Output<'a> {
     },
     /// Tell all other shards.
     Learned(Learned),
-    /// A ban began, or one in force was renewed.
-    Ban(Box<Ban>),
-    /// A ban ended.
-    Lift(Lift),
-    /// Somebody should know.
-    Alert(Alert),
     /// A decision, for counters, the audit stream and explanations.
     Event(Event),
 }
 
 /// What all shards must know.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Learned {
     /// A phone's registration is new.
     Binding(Binding),
@@ -138,8 +131,6 @@ pub enum Learned {
         /// Its key.
         key: u64,
     },
-    /// What the gates must share.
-    Gate(admission::Learned),
 }
 
 /// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626).
@@ -174,8 +165,6 @@ pub enum CloseReason {
     Overload,
     /// Drain is done.
     Draining,
-    /// Its source is banned.
-    Banned,
 }
 
 /// Entries and bound of a table.
@@ -187,13 +176,6 @@ pub struct Table {
     pub capacity: usize,
     /// Entries pushed out because the table was full, ever.
     pub evictions: u64,
-}
-
-impl From<admission::TableUse> for Table {
-    fn from(table: admission::TableUse) -> Self {
-        let admission::TableUse { entries, capacity, evictions } = table;
-        Table { entries, capacity, evictions }
-    }
 }
 
 /// A look at the engine for metrics and tests.
@@ -211,8 +193,6 @@ pub struct Snapshot {
     pub nonces: Table,
     /// Stream connections.
     pub connections: Table,
-    /// The gate's tables; the nonces are among them.
-    pub gate: GateSnapshot,
     /// Bytes retained for retransmissions.
     pub retained_bytes: Table,
     /// Timer entries.

@@ -27,7 +27,6 @@ mod exchange;
 mod hashed;
 mod health;
 mod io;
-mod judge;
 mod moves;
 mod names;
 mod outbox;
@@ -39,5 +38,5 @@ mod timeouts;
 mod token;
 
 pub use engine::Engine;
-pub use event::{Event, Grounds, Verdict};
+pub use event::{Event, Verdict};
 pub use io::{Binding, CloseReason, Input, Learned, Output, Snapshot, Table};
