@@ -162,6 +162,8 @@ pub enum Alert {
         /// The number, as dialled.
         dialled: Box<[u8]>,
     },
+    /// In `mode: observe`, once in a ban's time: what would have been banned.
+    WouldBan(Box<Ban>),
     /// Known phones come back all at once.
     Storm,
     /// A proven source asked for what never existed.

@@ -129,6 +129,8 @@ impl Gate {
             honeytoken: false,
             candidate: false,
             judged: true,
+            tagged: false,
+            proof: None,
         };
         Judgement {
             verdict: Verdict::Accept(Pass { credentials, ticket }),
@@ -210,6 +212,13 @@ impl Gate {
     pub fn is_proven(&self, now: Time, flow: &Flow) -> bool {
         let _ = now;
         flow.transport.is_reliable()
+    }
+
+    /// The latest proof of the source's return path that counts at this moment.
+    #[must_use]
+    pub fn proof(&self, now: Time, flow: &Flow) -> Option<Proof> {
+        let _ = now;
+        flow.transport.is_reliable().then_some(Proof::Handshake)
     }
 
     /// What another shard learned, or an operator orders.

@@ -114,6 +114,10 @@ pub struct Ticket {
     pub candidate: bool,
     /// It is judged at all: neither trusted nor inside a dialog.
     pub judged: bool,
+    /// It had a To-tag, so that an echo of its answer's To-tag proves nothing.
+    pub tagged: bool,
+    /// What the request itself proves: its stream, or what its credentials echo.
+    pub proof: Option<Proof>,
 }
 
 /// A verdict with what explains it.

@@ -27,6 +27,7 @@ impl Engine {
             return;
         };
         self.refuse(arrival, Refusal::OK);
+        self.on_superseded(now, id);
         self.cancel(now, id, Some(arrival.message));
     }
 
@@ -115,14 +116,15 @@ impl Engine {
         let message = arrival.message;
         let key = self.server_key(arrival);
         let tagged = Branch::parse(message.to_tag());
+        let by_tags = self.exchanges.find(self.ack_key(message, arrival.flow.remote.ip()));
+        if arrival.side == Side::Outside {
+            self.acknowledged(now, arrival, by_tags);
+        }
         let id = self
             .exchanges
             .find(key)
             .or_else(|| tagged.as_ref().and_then(|branch| self.exchanges.with_branch(branch)))
-            .or_else(|| {
-                let key = self.ack_key(message, arrival.flow.remote.ip());
-                self.exchanges.find(key)
-            });
+            .or(by_tags);
         if let Some(id) = id {
             let base = self.policy.timers;
             let action = self
@@ -141,6 +143,9 @@ impl Engine {
         match self.route(now, arrival) {
             Ok(Route::Shard(shard)) => {
                 self.out.hand_over(shard, arrival.side, arrival.flow, message.bytes());
+            }
+            Ok(Route::To(_)) if self.is_kept_out(now, arrival) => {
+                self.note(arrival, Verdict::Drop, Reason::Unproven);
             }
             Ok(Route::To(hop)) if !message.to_tag().is_empty() => {
                 self.forward_ack(now, arrival, &hop);

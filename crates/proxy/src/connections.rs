@@ -5,7 +5,7 @@ use crate::exchange::ExchangeId;
 use crate::hashed::Hashed;
 use crate::io::{CloseReason, Table};
 use crate::{Event, Verdict};
-use policy::{Budgets, Reason, Time};
+use policy::{Budgets, Network, Reason, Time};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::time::Duration;
@@ -84,6 +84,12 @@ impl Engine {
             self.out.close(id, CloseReason::Overload);
             return;
         }
+        if let Some(reason) = self.gate.on_source(now, flow.remote.ip()) {
+            self.event(Side::Outside, flow, NO_METHOD, 0, Verdict::Drop, reason);
+            self.out.close(id, CloseReason::Banned);
+            return;
+        }
+        self.gate.on_connection(now, &flow, true);
         self.connections.table.insert(
             id,
             Connection {
@@ -103,6 +109,10 @@ impl Engine {
         let limits = self.policy.limits;
         let Some(connection) = self.connections.table.get_mut(&id) else { return };
         let flow = connection.flow;
+        if let Some(reason) = self.gate.on_source(now, flow.remote.ip()) {
+            self.event(Side::Outside, flow, NO_METHOD, 0, Verdict::Drop, reason);
+            return self.close(now, id, CloseReason::Banned);
+        }
         connection.spoken = true;
         // taken out while its messages run through the engine
         let mut framer = std::mem::take(&mut connection.framer);
@@ -125,15 +135,11 @@ impl Engine {
                 Ok(Some(Frame::Pong)) => self.keep_alive(flow),
                 Ok(None) => break false,
                 Err(malformed) => {
-                    self.out.event(Event {
-                        side: Side::Outside,
-                        flow,
-                        method: NO_METHOD,
-                        status: 0,
-                        verdict: Verdict::Drop,
-                        reason: Reason::Malformed,
-                        detail: malformed.as_str(),
-                    });
+                    self.gate.on_malformed(now, &flow);
+                    let (side, verdict) = (Side::Outside, Verdict::Drop);
+                    let event = Event::new(side, flow, NO_METHOD, 0, verdict, Reason::Malformed);
+                    let (detail, policy_version) = (malformed.as_str(), self.policy.version);
+                    self.out.event(Event { detail, policy_version, ..event });
                     break true;
                 }
             }
@@ -155,6 +161,7 @@ impl Engine {
 
     pub(crate) fn on_closed(&mut self, now: Time, id: ConnectionId) {
         if let Some(connection) = self.connections.table.remove(&id) {
+            self.gate.on_connection(now, &connection.flow, false);
             for exchange in connection.exchanges {
                 self.on_flow_failed(now, exchange);
             }
@@ -190,6 +197,19 @@ impl Engine {
             });
         }
         connection.exchanges.push(exchange);
+    }
+
+    /// Closes all connections of a network.
+    pub(crate) fn close_all(&mut self, now: Time, network: Network, reason: CloseReason) {
+        let of_it = |connection: &Connection| network.contains(connection.flow.remote.ip());
+        let table = self.connections.table.iter();
+        let mut ids: Vec<_> =
+            table.filter(|(_, connection)| of_it(connection)).map(|(id, _)| *id).collect();
+        // the table has no order, and the same inputs give the same outputs
+        ids.sort_unstable_by_key(|id| id.to_bits());
+        for id in ids {
+            self.close(now, id, reason);
+        }
     }
 
     fn close(&mut self, now: Time, id: ConnectionId, reason: CloseReason) {

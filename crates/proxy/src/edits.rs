@@ -2,6 +2,7 @@
 //! bytes, everything else leaves as it came.
 
 use crate::engine::{Arrival, Engine};
+use crate::judge::Passage;
 use crate::request::credentials;
 use crate::routing::{Hop, edit_contact_schemes};
 use policy::Time;
@@ -20,7 +21,7 @@ impl Engine {
         arrival: Arrival<'_, '_>,
         hop: &Hop,
         branch: &admission::Branch,
-        strip: bool,
+        passage: &Passage,
     ) -> Option<std::ops::Range<usize>> {
         let message = arrival.message;
         let mut text = std::mem::take(&mut self.text);
@@ -32,8 +33,9 @@ impl Engine {
         edit_content_length(&mut splice, hop.flow.transport);
         if arrival.side == Side::Outside {
             self.edit_source_header(&mut splice, arrival);
+            let strip = passage.credentials.are_stripped();
             if strip {
-                self.strip_foreign(now, &mut splice, arrival);
+                strip_credentials(&mut splice);
             }
             if message.method() == Method::Register {
                 self.edit_register(now, &mut splice, arrival, strip);
@@ -118,13 +120,14 @@ impl Engine {
             ));
         });
     }
+}
 
-    fn strip_foreign(&mut self, now: Time, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
-        let source = arrival.flow.remote.ip();
-        for (index, digest) in credentials(arrival.message) {
-            if digest.is_digest && !self.nonces.was_relayed(now, digest.nonce, source) {
-                splice.delete_line(index);
-            }
+/// Credentials that do not answer a challenge of the PBX's to this source. Those of another scheme
+/// than Digest are the PBX's to judge.
+fn strip_credentials(splice: &mut Splice<'_, '_>) {
+    for (index, digest) in credentials(splice.message()) {
+        if digest.is_digest {
+            splice.delete_line(index);
         }
     }
 }

@@ -5,14 +5,14 @@ use crate::buffers::Buffers;
 use crate::connections::Connections;
 use crate::exchange::{ExchangeId, Exchanges};
 use crate::health::Health;
-use crate::io::{Input, Learned, Output, Snapshot, Table};
+use crate::io::{Input, Learned, Output, Snapshot};
 use crate::moves::Moves;
 use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::request::Refusal;
 use crate::token::Tokens;
-use crate::{Event, Verdict};
-use admission::{BranchKey, Key, RelayedNonces};
+use crate::{Event, Grounds, Verdict};
+use admission::{BranchKey, Gate, Key};
 use policy::{Policy, Reason, Time, method_index};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
@@ -38,7 +38,9 @@ pub struct Engine {
     pub(crate) hash: Key,
     pub(crate) branches: BranchKey,
     pub(crate) tokens: Tokens,
-    pub(crate) nonces: RelayedNonces,
+    pub(crate) gate: Gate,
+    /// What the gate knew of the request that is dealt with now; its event takes it along.
+    pub(crate) grounds: Option<Grounds>,
     pub(crate) exchanges: Exchanges,
     pub(crate) bindings: Bindings,
     pub(crate) moves: Moves,
@@ -91,7 +93,8 @@ impl Engine {
             hash: Key::derive(&secret, "tables"),
             branches: BranchKey::new(&secret),
             tokens: Tokens::new(&secret),
-            nonces: RelayedNonces::new(&secret, capacities.nonces, policy.nonce_memory),
+            gate: Gate::new(policy.clone(), shard, &secret),
+            grounds: None,
             exchanges: Exchanges::new(capacities.exchanges),
             bindings: Bindings::new(&secret, capacities.bindings),
             moves: Moves::new(&secret, capacities.moved_flows),
@@ -142,22 +145,28 @@ impl Engine {
             Input::Learned(Learned::Unbound { key }) => {
                 self.bindings.remove(key);
             }
-            Input::Configure(policy) => self.configure(policy),
+            Input::Learned(Learned::Gate(learned)) => self.gate.learned(now, &learned),
+            Input::Configure(policy) => self.configure(now, policy),
             Input::Drain => self.draining = true,
         }
+        self.carry_out(now);
     }
 
     /// Lets every deadline up to `now` fire, in portions: when many are due,
     /// [`Engine::poll_timeout`] is due again at once.
     pub fn handle_timeout(&mut self, now: Time) {
         self.bindings.sweep(now, SWEEP_STEPS);
+        if self.gate.poll_timeout().is_some_and(|due| due <= now) {
+            self.gate.handle_timeout(now);
+        }
         for _ in 0..TIMEOUTS_PER_CALL {
             match self.timers.pop_due(now) {
                 Some((_, Timer::Exchange(id))) => self.on_exchange_due(now, id),
                 Some((_, Timer::Connection(id))) => self.on_connection_due(now, id),
-                None => return,
+                None => break,
             }
         }
+        self.carry_out(now);
     }
 
     /// The next piece of work; `None` when all is fetched.
@@ -169,22 +178,32 @@ impl Engine {
     /// each `handle_*`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.timers.next_deadline()
+        [self.timers.next_deadline(), self.gate.poll_timeout()].into_iter().flatten().min()
+    }
+
+    /// What the gate counted: challenges by outcome, proofs, signatures and rules by index.
+    #[must_use]
+    pub fn gate_counts(&self) -> &admission::Counts {
+        self.gate.counts()
+    }
+
+    /// Bans in force, at most `limit`, with the evidence where it is kept.
+    #[must_use]
+    pub fn bans(&self, limit: usize) -> Vec<admission::Ban> {
+        self.gate.bans(limit)
     }
 
     /// Sizes of everything.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
+        let gate = self.gate.snapshot();
         Snapshot {
             exchanges: self.exchanges.table(),
             unanswered: self.exchanges.unanswered(),
             bindings: self.bindings.table(),
             moved_flows: self.moves.table(),
-            nonces: Table {
-                entries: self.nonces.len(),
-                capacity: self.policy.capacities.nonces,
-                evictions: self.nonces.evictions(),
-            },
+            nonces: gate.nonces.into(),
+            gate,
             connections: self.connections.table(),
             retained_bytes: self.buffers.table(),
             timers: self.timers.len(),
@@ -208,10 +227,10 @@ impl Engine {
         ShardId((sum.wrapping_mul(0x9e37_79b1) >> 16) as u8 % shards.max(1))
     }
 
-    fn configure(&mut self, policy: Arc<Policy>) {
+    fn configure(&mut self, now: Time, policy: Arc<Policy>) {
         let capacities = policy.capacities;
         self.names = Names::new(&policy, &self.secret, self.shard, self.shards);
-        self.nonces.configure(capacities.nonces, policy.nonce_memory);
+        self.gate.configure(now, policy.clone());
         self.exchanges.configure(capacities.exchanges);
         self.bindings.configure(capacities.bindings);
         self.moves.configure(capacities.moved_flows);
@@ -221,6 +240,12 @@ impl Engine {
     }
 
     fn on_datagram(&mut self, now: Time, side: Side, flow: Flow, bytes: &[u8]) {
+        if side == Side::Outside
+            && let Some(reason) = self.gate.on_source(now, flow.remote.ip())
+        {
+            self.event(side, flow, NO_METHOD, 0, Verdict::Drop, reason);
+            return;
+        }
         // RFC 5626 §4.4.1 keeps CRLF for streams, but phones send it over UDP too, or a lone NUL
         if bytes.len() <= 4 && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             self.event(side, flow, NO_METHOD, 0, Verdict::Absorb, Reason::KeepAlive);
@@ -257,7 +282,7 @@ impl Engine {
                 true
             }
             Err(malformed) => {
-                self.on_malformed(side, flow, bytes, malformed);
+                self.on_malformed(now, side, flow, bytes, malformed);
                 false
             }
         }
@@ -265,20 +290,25 @@ impl Engine {
 
     /// Bytes that are no message: dropped, or answered with 400 (505) where a stream or the
     /// policy asks for an answer and the bytes say enough for one.
-    fn on_malformed(&mut self, side: Side, flow: Flow, bytes: &[u8], malformed: Malformed) {
+    fn on_malformed(
+        &mut self,
+        now: Time,
+        side: Side,
+        flow: Flow,
+        bytes: &[u8],
+        malformed: Malformed,
+    ) {
+        if side == Side::Outside && flow.transport.is_reliable() {
+            self.gate.on_malformed(now, &flow);
+        }
         let reason = match malformed {
             Malformed::UnsupportedVersion => Reason::UnsupportedVersion,
             _ => Reason::Malformed,
         };
-        let mut event = Event {
-            side,
-            flow,
-            method: NO_METHOD,
-            status: 0,
-            verdict: Verdict::Drop,
-            reason,
-            detail: malformed.as_str(),
-        };
+        let detail = malformed.as_str();
+        let policy_version = self.policy.version;
+        let event = Event::new(side, flow, NO_METHOD, 0, Verdict::Drop, reason);
+        let mut event = Event { detail, policy_version, ..event };
         let limits = self.policy.limits;
         if (flow.transport.is_reliable() || self.policy.answer_malformed)
             && let Ok(message) = Message::parse_answerable(bytes, &limits)
@@ -309,7 +339,9 @@ impl Engine {
         verdict: Verdict,
         reason: Reason,
     ) {
-        self.out.event(Event { side, flow, method, status, verdict, reason, detail: "" });
+        let event = Event::new(side, flow, method, status, verdict, reason);
+        let grounds = self.grounds.take();
+        self.out.event(Event { policy_version: self.policy.version, grounds, ..event });
     }
 
     /// Retry-After in seconds, spread over its length again so that clients do not all come back

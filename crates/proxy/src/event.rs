@@ -1,4 +1,5 @@
-use policy::Reason;
+use admission::{Judgement, Proof};
+use policy::{Reason, Who};
 use wire::{Flow, Side};
 
 /// What became of a message.
@@ -14,9 +15,39 @@ pub enum Verdict {
     Drop,
 }
 
+/// What the gate knew when it judged a request.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Grounds {
+    /// Index of the policy's rule that decided, `u16::MAX` for none.
+    pub rule: u16,
+    /// Index of the signature that decided, `u16::MAX` for none.
+    pub signature: u16,
+    /// What was known of the sender.
+    pub who: Who,
+    /// How its return path was proven.
+    pub proof: Option<Proof>,
+    /// Evidence on its source.
+    pub score: f32,
+    /// What would have been done, were the rule (or all) not in `mode: observe`.
+    pub would: Option<Verdict>,
+}
+
+impl Grounds {
+    pub(crate) fn new(judgement: &Judgement, proof: Option<Proof>) -> Self {
+        let would = judgement.would.map(|would| match would {
+            admission::Verdict::Accept(_) => Verdict::Forward,
+            admission::Verdict::Challenge => Verdict::Reject(401),
+            admission::Verdict::Drop => Verdict::Drop,
+            admission::Verdict::Reject(status) => Verdict::Reject(status),
+        });
+        let Judgement { rule, signature, who, score, .. } = *judgement;
+        Grounds { rule, signature, who, proof, score, would }
+    }
+}
+
 /// A decision: each input message makes exactly one. The counter, the audit line and the
 /// explanation are this one fact.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Event {
     /// Where the message came from.
     pub side: Side,
@@ -32,9 +63,27 @@ pub struct Event {
     pub reason: Reason,
     /// For [`Reason::Malformed`]: the scanner's word.
     pub detail: &'static str,
+    /// Version of the policy by which it was decided.
+    pub policy_version: u64,
+    /// For a request from outside that the gate judged: what it knew.
+    pub grounds: Option<Grounds>,
 }
 
 impl Event {
     /// Label values for methods: a closed set.
     pub const METHODS: [&'static str; 16] = policy::METHODS;
+
+    /// A decision with nothing more to say of it.
+    #[must_use]
+    pub fn new(
+        side: Side,
+        flow: Flow,
+        method: u8,
+        status: u16,
+        verdict: Verdict,
+        reason: Reason,
+    ) -> Self {
+        let (detail, policy_version, grounds) = ("", 0, None);
+        Event { side, flow, method, status, verdict, reason, detail, policy_version, grounds }
+    }
 }

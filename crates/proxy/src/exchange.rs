@@ -5,7 +5,7 @@
 use crate::buffers::Buffer;
 use crate::hashed::Hashed;
 use crate::io::Table;
-use admission::Branch;
+use admission::{Branch, Ticket};
 use policy::{Time, TimerBase};
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -61,6 +61,8 @@ pub(crate) struct Exchange {
     pub(crate) branch: Branch,
     /// Index of the method in [`crate::Event::METHODS`].
     pub(crate) method: u8,
+    /// What the gate is to be told of its outcome; `None` for a request from inside.
+    pub(crate) ticket: Option<Ticket>,
     /// The request as it was sent on; after a non-2xx final response to an INVITE, the ACK.
     pub(crate) request: Buffer,
     /// The last response as it was sent back.
@@ -298,7 +300,9 @@ impl Exchanges {
 
     /// Lets an ACK to the final response be found by another key too.
     pub(crate) fn expect_ack(&mut self, id: ExchangeId, key: u64) {
-        if let Some(exchange) = self.at(id) {
+        if let Some(exchange) = self.at(id)
+            && exchange.ack_key == 0
+        {
             exchange.ack_key = key;
             self.index.insert(key, id.slot);
         }

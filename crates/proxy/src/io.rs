@@ -1,4 +1,5 @@
 use crate::Event;
+use admission::{Alert, Ban, GateSnapshot, Lift};
 use policy::{Policy, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -52,7 +53,7 @@ pub enum Input<'a> {
         /// One whole message.
         bytes: &'a [u8],
     },
-    /// What another shard learned.
+    /// What another shard learned, or (by [`Learned::Gate`]) what an operator orders.
     Learned(Learned),
     /// New rules; state, dialogs, bindings and connections stay.
     Configure(Arc<Policy>),
@@ -101,12 +102,18 @@ pub enum Output<'a> {
     },
     /// Tell all other shards.
     Learned(Learned),
+    /// A ban began, or one in force was renewed.
+    Ban(Box<Ban>),
+    /// A ban ended.
+    Lift(Lift),
+    /// Somebody should know.
+    Alert(Alert),
     /// A decision, for counters, the audit stream and explanations.
     Event(Event),
 }
 
 /// What all shards must know.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Learned {
     /// A phone's registration is new.
     Binding(Binding),
@@ -131,6 +138,8 @@ pub enum Learned {
         /// Its key.
         key: u64,
     },
+    /// What the gates must share.
+    Gate(admission::Learned),
 }
 
 /// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626).
@@ -165,6 +174,8 @@ pub enum CloseReason {
     Overload,
     /// Drain is done.
     Draining,
+    /// Its source is banned.
+    Banned,
 }
 
 /// Entries and bound of a table.
@@ -176,6 +187,13 @@ pub struct Table {
     pub capacity: usize,
     /// Entries pushed out because the table was full, ever.
     pub evictions: u64,
+}
+
+impl From<admission::TableUse> for Table {
+    fn from(table: admission::TableUse) -> Self {
+        let admission::TableUse { entries, capacity, evictions } = table;
+        Table { entries, capacity, evictions }
+    }
 }
 
 /// A look at the engine for metrics and tests.
@@ -193,6 +211,8 @@ pub struct Snapshot {
     pub nonces: Table,
     /// Stream connections.
     pub connections: Table,
+    /// The gate's tables; the nonces are among them.
+    pub gate: GateSnapshot,
     /// Bytes retained for retransmissions.
     pub retained_bytes: Table,
     /// Timer entries.

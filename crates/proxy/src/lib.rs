@@ -27,6 +27,7 @@ mod exchange;
 mod hashed;
 mod health;
 mod io;
+mod judge;
 mod moves;
 mod names;
 mod outbox;
@@ -38,5 +39,5 @@ mod timeouts;
 mod token;
 
 pub use engine::Engine;
-pub use event::{Event, Verdict};
+pub use event::{Event, Grounds, Verdict};
 pub use io::{Binding, CloseReason, Input, Learned, Output, Snapshot, Table};

@@ -3,6 +3,7 @@
 
 use crate::Event;
 use crate::io::{CloseReason, Learned, Output};
+use admission::{Alert, Ban, Lift};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -15,6 +16,9 @@ enum Entry {
     Close { connection: ConnectionId, reason: CloseReason },
     HandOver { shard: ShardId, side: Side, flow: Flow, bytes: Range<usize> },
     Learned(Learned),
+    Ban(Box<Ban>),
+    Lift(Lift),
+    Alert(Alert),
     Event(Event),
 }
 
@@ -73,6 +77,18 @@ impl Outbox {
         self.queue.push_back(Entry::Learned(learned));
     }
 
+    pub(crate) fn banned(&mut self, ban: Box<Ban>) {
+        self.queue.push_back(Entry::Ban(ban));
+    }
+
+    pub(crate) fn lifted(&mut self, lift: Lift) {
+        self.queue.push_back(Entry::Lift(lift));
+    }
+
+    pub(crate) fn alert(&mut self, alert: Alert) {
+        self.queue.push_back(Entry::Alert(alert));
+    }
+
     pub(crate) fn event(&mut self, event: Event) {
         self.queue.push_back(Entry::Event(event));
     }
@@ -95,6 +111,9 @@ impl Outbox {
                 Output::HandOver { shard, side, flow, bytes: &arena[bytes] }
             }
             Entry::Learned(learned) => Output::Learned(learned),
+            Entry::Ban(ban) => Output::Ban(ban),
+            Entry::Lift(lift) => Output::Lift(lift),
+            Entry::Alert(alert) => Output::Alert(alert),
             Entry::Event(event) => Output::Event(event),
         })
     }

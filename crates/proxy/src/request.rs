@@ -3,8 +3,10 @@
 use crate::Verdict;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, Server};
+use crate::judge::Passage;
 use crate::routing::{Hop, Route};
 use crate::token::{Raw, Token};
+use admission::Credentials;
 use admission::branch::{Binds, NO_SLOT};
 use admission::key::address_bytes;
 use policy::{Reason, Time, method_index};
@@ -14,17 +16,6 @@ use transaction::Action;
 use wire::digest::Digest;
 use wire::reply::Reply;
 use wire::{Flow, HeaderName, Message, Method, Side, Uri};
-
-/// What the nonce in a request's credentials says of its source.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Nonce {
-    /// There is none.
-    Absent,
-    /// It was relayed to this source.
-    Relayed,
-    /// It was not: the credentials are taken out.
-    Foreign,
-}
 
 /// By what an exchange is found and told apart.
 #[derive(Clone, Copy, Debug)]
@@ -36,6 +27,10 @@ struct Keys {
     /// Hash of its credentials.
     credentials: u64,
 }
+
+/// RFC 3261 §20.5: what a stranger may send.
+const ALLOW: &[u8] =
+    b"Allow: INVITE, ACK, CANCEL, OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE\r\n";
 
 /// An answer of the edge's own.
 #[derive(Clone, Copy, Debug)]
@@ -56,28 +51,58 @@ impl Engine {
         if self.absorbed(now, arrival, key, credentials) {
             return;
         }
-        if let Err(refusal) = self.validate(now, arrival) {
+        if let Err(refusal) = self.validate(arrival) {
             return self.refuse(arrival, refusal);
         }
+        let Some(passage) = self.judge(now, arrival) else { return };
+        if let Err(refusal) = self.pass_on(now, arrival, &passage, key, credentials) {
+            if let Some(ticket) = &passage.ticket
+                && refusal.reason != Reason::Merged
+            {
+                self.gate.on_superseded(now, ticket);
+            }
+            self.refuse(arrival, refusal);
+        }
+    }
+
+    /// A request that may pass: where it goes, and whether there is room. What is refused from
+    /// here on is not its sender's fault.
+    fn pass_on(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        passage: &Passage,
+        key: u64,
+        credentials: u64,
+    ) -> Result<(), Refusal> {
+        if self.draining && arrival.message.to_tag().is_empty() {
+            return Err(Refusal::new(Reason::Draining));
+        }
+        // asked last: it lets one request a second through to a silent PBX
+        if arrival.side == Side::Outside && !self.health.admits(now) {
+            return Err(Refusal::new(Reason::PbxUnreachable));
+        }
         let hop = match self.route(now, arrival) {
-            Ok(Route::Local) => return self.refuse(arrival, Refusal::OK),
+            Ok(Route::Local) => return Err(Refusal::OK),
             Ok(Route::Shard(shard)) => {
                 let bytes = arrival.message.bytes();
-                return self.out.hand_over(shard, arrival.side, arrival.flow, bytes);
+                self.out.hand_over(shard, arrival.side, arrival.flow, bytes);
+                return Ok(());
             }
             Ok(Route::To(hop)) => hop,
             Err(Reason::FlowFailed) if *b"OPTIONS" == *method_bytes(arrival.message) => {
                 // Asterisk takes any answer to its qualify OPTIONS, a refusal too, for a sign of
                 // life of the phone; silence is the truth
-                return self.note(arrival, Verdict::Drop, Reason::FlowFailed);
+                self.note(arrival, Verdict::Drop, Reason::FlowFailed);
+                return Ok(());
             }
-            Err(reason) => return self.refuse(arrival, Refusal::new(reason)),
+            Err(reason) => return Err(Refusal::new(reason)),
         };
         let merge_key = self.merge_key(arrival);
         if self.is_merged(merge_key) {
-            return self.refuse(arrival, Refusal::new(Reason::Merged));
+            return Err(Refusal::new(Reason::Merged));
         }
-        self.forward(now, arrival, &hop, Keys { key, merge_key, credentials });
+        self.try_forward(now, arrival, &hop, Keys { key, merge_key, credentials }, passage)
     }
 
     /// The key of the server transaction that a request belongs to (RFC 3261 §17.2.3), with the
@@ -155,7 +180,7 @@ impl Engine {
     }
 
     /// RFC 3261 §16.3.
-    fn validate(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Result<(), Refusal> {
+    fn validate(&self, arrival: Arrival<'_, '_>) -> Result<(), Refusal> {
         let message = arrival.message;
         // 2. "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy
         // SHOULD reject the request with a 416". A tel URI is the PBX's to understand.
@@ -179,13 +204,6 @@ impl Engine {
         if arrival.side == Side::Outside && !self.has_good_contacts(message) {
             return Err(Refusal::new(Reason::BadContact));
         }
-        let starts = message.to_tag().is_empty();
-        if self.draining && starts {
-            return Err(Refusal::new(Reason::Draining));
-        }
-        if arrival.side == Side::Outside && !self.health.admits(now) {
-            return Err(Refusal::new(Reason::PbxUnreachable));
-        }
         Ok(())
     }
 
@@ -205,7 +223,7 @@ impl Engine {
     }
 
     /// RFC 3261 §16.6 step 8: over what a loop leaves unchanged and a spiral does not.
-    fn loop_hash(&self, message: &Message<'_>) -> u32 {
+    pub(crate) fn loop_hash(&self, message: &Message<'_>) -> u32 {
         let number = message.cseq().number.to_be_bytes();
         self.hash.hash(&[
             message.request_uri(),
@@ -218,24 +236,30 @@ impl Engine {
     }
 
     /// RFC 3261 §16.6, with one target.
-    fn forward(&mut self, now: Time, arrival: Arrival<'_, '_>, hop: &Hop, keys: Keys) {
+    fn try_forward(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        hop: &Hop,
+        keys: Keys,
+        passage: &Passage,
+    ) -> Result<(), Refusal> {
         let message = arrival.message;
         let Hop { side, flow: target, .. } = hop;
         let Some(id) = self.exchanges.try_reserve() else {
-            return self.refuse(arrival, Refusal::new(Reason::Overload));
+            return Err(Refusal::new(Reason::Overload));
         };
         let binds = binds(arrival);
         let loop_hash = self.loop_hash(message);
         let branch = self.branches.make(now, self.shard, id.slot, id.generation, loop_hash, &binds);
-        let nonce = self.nonce_of(now, arrival);
-        let stripped = nonce == Nonce::Foreign;
-        let written = self.write_request(now, arrival, hop, &branch, stripped);
+        let Passage { credentials, ticket, .. } = *passage;
+        let written = self.write_request(now, arrival, hop, &branch, passage);
         let kept = written.and_then(|range| {
             self.buffers.try_keep(self.out.bytes(&range)).map(|kept| (range, kept))
         });
         let Some((range, request)) = kept else {
             self.exchanges.release(id);
-            return self.refuse(arrival, Refusal::new(Reason::Overload));
+            return Err(Refusal::new(Reason::Overload));
         };
         let invite = message.method() == Method::Invite;
         let base = &self.policy.timers;
@@ -253,11 +277,12 @@ impl Engine {
             credentials: keys.credentials,
             branch,
             method: method_index(message.method()),
+            ticket,
             request,
             response: Default::default(),
             cancel_request: Default::default(),
             timer_c: if invite { now + self.policy.timer_c } else { Time::FOREVER },
-            trying_at: if invite && may_try(arrival, nonce) {
+            trying_at: if invite && may_try(arrival, credentials) {
                 now + self.policy.trying_after
             } else {
                 Time::FOREVER
@@ -268,9 +293,9 @@ impl Engine {
             provisional: false,
             answered: false,
             abandoned: false,
-            stripped,
+            stripped: credentials.are_stripped(),
             secure: hop.secure,
-            quiet: !(nonce == Nonce::Relayed || self.has_way_back(arrival)),
+            quiet: !(credentials == Credentials::Relayed || self.has_way_back(arrival)),
         };
         self.exchanges.insert(id, exchange);
         if let Some(connection) = target.connection {
@@ -278,8 +303,10 @@ impl Engine {
         }
         self.out.send(*side, target, range);
         self.arm(id);
-        let reason = if stripped { Reason::ForeignNonce } else { Reason::Clean };
+        let foreign = credentials == Credentials::Foreign;
+        let reason = if foreign { Reason::ForeignNonce } else { Reason::Clean };
         self.note(arrival, Verdict::Forward, reason);
+        Ok(())
     }
 
     /// Whether the source is known to receive what is sent to it: a stream, the PBX, or a request
@@ -316,32 +343,18 @@ impl Engine {
         let loop_hash = self.loop_hash(arrival.message);
         let binds = binds(arrival);
         let branch = self.branches.make(now, self.shard, NO_SLOT, 0, loop_hash, &binds);
-        match self.write_request(now, arrival, hop, &branch, false) {
+        let proof = match arrival.side {
+            Side::Outside => self.gate.proof(now, &arrival.flow),
+            Side::Inside => None,
+        };
+        match self.write_request(now, arrival, hop, &branch, &Passage { proof, ..Passage::INSIDE })
+        {
             Some(range) => {
                 self.out.send(*side, flow, range);
                 self.note(arrival, Verdict::Forward, Reason::Clean);
             }
             None => self.note(arrival, Verdict::Drop, Reason::Overload),
         }
-    }
-
-    /// Whether the credentials of an outside request answer a challenge that this source was
-    /// sent. Those of another scheme than Digest are the PBX's to judge, and say nothing here.
-    fn nonce_of(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Nonce {
-        let source = arrival.flow.remote.ip();
-        let mut nonce = Nonce::Absent;
-        if arrival.side == Side::Inside {
-            return nonce;
-        }
-        for (_, digest) in credentials(arrival.message).filter(|(_, digest)| digest.is_digest) {
-            let relayed = self.nonces.was_relayed(now, digest.nonce, source);
-            if !relayed || nonce == Nonce::Foreign {
-                nonce = Nonce::Foreign;
-            } else {
-                nonce = Nonce::Relayed;
-            }
-        }
-        nonce
     }
 
     fn credentials_hash(&self, message: &Message<'_>) -> u64 {
@@ -365,11 +378,12 @@ impl Engine {
         let mut headers = std::mem::take(&mut self.text);
         headers.clear();
         // writing to a Vec does not fail
-        match refusal.reason {
-            Reason::Overload | Reason::PbxUnreachable | Reason::Draining => {
+        match (refusal.status, refusal.reason) {
+            (503, _) => {
                 drop(write!(headers, "Retry-After: {}\r\n", self.retry_after()));
             }
-            Reason::BadExtension => {
+            (405, _) => headers.extend_from_slice(ALLOW),
+            (_, Reason::BadExtension) => {
                 for value in message.values(HeaderName::ProxyRequire) {
                     headers.extend_from_slice(b"Unsupported: ");
                     headers.extend_from_slice(value.bytes);
@@ -379,18 +393,24 @@ impl Engine {
             _ => {}
         }
         let tag = self.stateless_tag(message);
-        let reply = Reply {
-            status: refusal.status,
-            reason: phrase(refusal.status),
-            to_tag: &tag,
-            headers: &headers,
-            source: arrival.flow.remote,
-        };
+        self.reply(arrival, refusal.status, &tag, &headers);
+        self.text = headers;
+    }
+
+    /// Sends a stateless answer.
+    pub(crate) fn reply(
+        &mut self,
+        arrival: Arrival<'_, '_>,
+        status: u16,
+        to_tag: &[u8],
+        headers: &[u8],
+    ) {
+        let source = arrival.flow.remote;
+        let reply = Reply { status, reason: phrase(status), to_tag, headers, source };
         let range = self.out.write(|out| {
-            reply.write(message, out);
+            reply.write(arrival.message, out);
             Ok::<(), std::convert::Infallible>(())
         });
-        self.text = headers;
         let Ok(range) = range;
         let flow = Flow { remote: answer_to(arrival), ..arrival.flow };
         self.out.send(arrival.side, &flow, range);
@@ -434,7 +454,10 @@ pub(crate) fn phrase(status: u16) -> &'static str {
     match status {
         100 => "Trying",
         200 => "OK",
+        401 => "Unauthorized",
+        403 => "Forbidden",
         404 => "Not Found",
+        405 => "Method Not Allowed",
         408 => "Request Timeout",
         416 => "Unsupported URI Scheme",
         420 => "Bad Extension",
@@ -443,9 +466,12 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         482 => "Loop Detected",
         483 => "Too Many Hops",
         487 => "Request Terminated",
+        488 => "Not Acceptable Here",
         503 => "Service Unavailable",
         505 => "Version Not Supported",
-        _ => "Bad Request",
+        603 => "Decline",
+        400 => "Bad Request",
+        _ => "Refused",
     }
 }
 
@@ -461,7 +487,7 @@ pub(crate) fn answer_to(arrival: Arrival<'_, '_>) -> SocketAddr {
     SocketAddr::new(remote.ip(), via.port.unwrap_or(5060))
 }
 
-fn binds<'a>(arrival: Arrival<'_, 'a>) -> Binds<'a> {
+pub(crate) fn binds<'a>(arrival: Arrival<'_, 'a>) -> Binds<'a> {
     Binds {
         call_id: arrival.message.call_id(),
         from_tag: arrival.message.from_tag(),
@@ -479,8 +505,10 @@ pub(crate) fn method_bytes<'a>(message: &Message<'a>) -> &'a [u8] {
 /// Whether the edge may say 100 by itself (RFC 3261 §16.2). Not before a challenge: old clients
 /// do not answer a 401 that a 100 went before, and a request without good credentials from
 /// outside is challenged at once.
-fn may_try(arrival: Arrival<'_, '_>, nonce: Nonce) -> bool {
-    arrival.side == Side::Inside || nonce == Nonce::Relayed || !arrival.message.to_tag().is_empty()
+fn may_try(arrival: Arrival<'_, '_>, credentials: Credentials) -> bool {
+    arrival.side == Side::Inside
+        || credentials == Credentials::Relayed
+        || !arrival.message.to_tag().is_empty()
 }
 
 /// Credentials for digest, with the index of their line.

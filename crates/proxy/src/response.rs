@@ -109,8 +109,8 @@ impl Engine {
         let keep = lingers && !(exchange.is_invite() && (200..300).contains(&status));
         let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
         let stale = outside_challenge && exchange.stripped;
-        if outside_challenge {
-            self.remember_nonces(now, message, flow.remote.ip());
+        if status >= 200 {
+            self.on_final(now, id, message);
         }
         let registered = side == Side::Outside
             && (200..300).contains(&status)
@@ -149,7 +149,7 @@ impl Engine {
         }
         self.out.send(side, &flow, range);
         self.note(arrival, Verdict::Forward, Reason::Clean);
-        if status >= 300 && message.cseq().method == Method::Invite {
+        if status >= 200 && message.cseq().method == Method::Invite {
             let key = self.ack_key(message, flow.remote.ip());
             self.exchanges.expect_ack(id, key);
         }
@@ -171,17 +171,6 @@ impl Engine {
         let flow = exchange.origin;
         if self.moves.insert(key, flow) && self.shards > 1 {
             self.out.learned(Learned::FlowMoved { key, flow });
-        }
-    }
-
-    fn remember_nonces(&mut self, now: Time, message: &Message<'_>, source: std::net::IpAddr) {
-        for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
-            for (_, header) in message.lines(name) {
-                let digest = Digest::parse(message, header);
-                if digest.is_digest {
-                    self.nonces.relayed(now, digest.nonce, source);
-                }
-            }
         }
     }
 
@@ -228,6 +217,7 @@ impl Engine {
         self.buffers.replace(&mut exchange.response, self.out.bytes(&range));
         self.out.send(side, &flow, range);
         if status >= 200 {
+            self.on_superseded(now, id);
             self.exchanges.answered(id);
         }
     }

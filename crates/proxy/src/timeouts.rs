@@ -75,7 +75,7 @@ impl Engine {
         if exchange.is_invite() || status == 503 {
             self.answer(now, id, status);
         }
-        self.abandon(id);
+        self.abandon(now, id);
     }
 
     /// The connection that the request went to is gone: its sender learns it at once. A qualify
@@ -92,7 +92,7 @@ impl Engine {
             if !options {
                 self.answer(now, id, 480);
             }
-            self.abandon(id);
+            self.abandon(now, id);
         }
         self.settle(id);
     }
@@ -134,7 +134,7 @@ impl Engine {
         let status = if exchange.cancel.is_some() { 487 } else { 408 };
         exchange.client.on_transport_error(now);
         self.answer(now, id, status);
-        self.abandon(id);
+        self.abandon(now, id);
     }
 
     fn on_server_due(&mut self, now: Time, id: ExchangeId) {
@@ -153,7 +153,8 @@ impl Engine {
         }
     }
 
-    fn abandon(&mut self, id: ExchangeId) {
+    fn abandon(&mut self, now: Time, id: ExchangeId) {
+        self.on_superseded(now, id);
         self.exchanges.answered(id);
         if let Some(exchange) = self.exchanges.at(id)
             && exchange.response.is_empty()

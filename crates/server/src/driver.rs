@@ -214,6 +214,9 @@ fn drain(engine: &mut Engine, sockets: &mut Shard, mesh: &Mesh, metrics: &ShardM
                     metrics.on_learned(told(sent));
                 }
             }
+            Output::Ban(ban) => tracing::info!(?ban, "Banned"),
+            Output::Lift(lift) => tracing::info!(?lift, "Lifted"),
+            Output::Alert(alert) => tracing::warn!(?alert, "Alert"),
             Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
                 // The transport takes these; one that it gives back has no socket any more.
             }

@@ -261,6 +261,7 @@ impl Edge {
                     let bytes = bytes.to_vec();
                     self.on_stream_out(now, shard, connection, bytes, out);
                 }
+                Output::Ban(_) | Output::Lift(_) | Output::Alert(_) => {}
                 Output::Close { connection, .. } => {
                     if let Some(conn) = self.conns.get(&connection.to_bits()) {
                         out.push(Request::Close { conn: *conn });

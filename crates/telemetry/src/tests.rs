@@ -11,7 +11,7 @@ use wire::{Flow, Side, Transport};
 fn event(side: Side, transport: Transport, method: u8, status: u16, verdict: Verdict) -> Event {
     let address = "192.0.2.1:5060".parse().unwrap();
     let flow = Flow { transport, local: address, remote: address, connection: None };
-    Event { side, flow, method, status, verdict, reason: Reason::Clean, detail: "" }
+    Event::new(side, flow, method, status, verdict, Reason::Clean)
 }
 
 /// A process in which everything has happened.

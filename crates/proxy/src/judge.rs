@@ -1,0 +1,162 @@
+//! What the gate is asked about messages from outside, and how its answers are carried out.
+
+use crate::engine::{Arrival, Engine};
+use crate::exchange::ExchangeId;
+use crate::io::{CloseReason, Learned};
+use crate::request::{Refusal, aor, binds};
+use crate::token::{Raw, Token};
+use crate::{Grounds, Verdict};
+use admission::branch::NO_SLOT;
+use admission::{Acknowledged, Credentials, Effect, Final, Pass, Proof, Request, Ticket};
+use policy::{ChallengeMode, Reason, Time, Who};
+use wire::{Message, Side, Uri};
+
+/// A request that goes on, and what the gate said of it.
+#[derive(Clone, Copy, Debug)]
+#[expect(dead_code, reason = "who and proof are for the source header")]
+pub(crate) struct Passage {
+    pub(crate) credentials: Credentials,
+    /// `None` for a request from inside: nobody judges the PBX.
+    pub(crate) ticket: Option<Ticket>,
+    pub(crate) who: Who,
+    pub(crate) proof: Option<Proof>,
+}
+
+impl Passage {
+    /// Of a request that is not judged.
+    pub(crate) const INSIDE: Passage =
+        Passage { credentials: Credentials::Absent, ticket: None, who: Who::Trusted, proof: None };
+}
+
+impl Engine {
+    /// Request stage. `None` when the request ends here.
+    pub(crate) fn judge(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Option<Passage> {
+        if arrival.side == Side::Inside {
+            return Some(Passage::INSIDE);
+        }
+        let dialog = self.is_in_dialog(arrival);
+        let request = Request { flow: &arrival.flow, message: arrival.message, dialog };
+        let judgement = self.gate.on_request(now, &request);
+        let proof = self.gate.proof(now, &arrival.flow);
+        let who = judgement.who;
+        self.grounds = Some(Grounds::new(&judgement, proof));
+        match judgement.verdict {
+            admission::Verdict::Accept(Pass { credentials, ticket }) => {
+                Some(Passage { credentials, ticket: Some(ticket), who, proof })
+            }
+            admission::Verdict::Challenge => {
+                self.challenge(now, arrival, &request, judgement.reason);
+                None
+            }
+            admission::Verdict::Drop => {
+                self.note(arrival, Verdict::Drop, judgement.reason);
+                None
+            }
+            admission::Verdict::Reject(status) => {
+                self.refuse(arrival, Refusal { status, reason: judgement.reason });
+                None
+            }
+        }
+    }
+
+    /// The edge's own challenge, stateless. Its To-tag binds Call-ID, From-tag and source, so
+    /// that the ACK proves the return path.
+    fn challenge(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        request: &Request<'_, '_>,
+        reason: Reason,
+    ) {
+        let mut headers = std::mem::take(&mut self.text);
+        headers.clear();
+        if self.gate.write_challenge(now, request, &mut headers) {
+            let hash = self.loop_hash(arrival.message);
+            let binds = binds(arrival);
+            let tag = self.branches.make(now, self.shard, NO_SLOT, 0, hash, &binds).text();
+            self.reply(arrival, 401, &tag, &headers);
+            self.note(arrival, Verdict::Reject(401), reason);
+        } else {
+            // the gate challenges nobody before it knows the realm
+            self.note(arrival, Verdict::Drop, reason);
+        }
+        self.text = headers;
+    }
+
+    /// Whether a request is inside a dialog that a Route of ours proves for its source.
+    pub(crate) fn is_in_dialog(&self, arrival: Arrival<'_, '_>) -> bool {
+        if arrival.message.to_tag().is_empty() {
+            return false;
+        }
+        let mut raw = Raw::default();
+        let token = self.own_route_token(arrival.message, &mut raw);
+        let source = arrival.flow.remote.ip();
+        matches!(token, Some(Token::Flow { flow, .. }) if flow.remote.ip() == source)
+    }
+
+    /// Outcome stage: the first final response to a request from outside.
+    pub(crate) fn on_final(&mut self, now: Time, id: ExchangeId, response: &Message<'_>) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        let Some(ticket) = exchange.ticket.filter(|_| !exchange.answered) else { return };
+        let from = match policy::METHODS[usize::from(exchange.method)] {
+            "REGISTER" => response.to(),
+            _ => response.from(),
+        };
+        let uri = request_uri(exchange.request.bytes());
+        let dialled = Uri::parse(uri).map_or(uri, |uri| uri.user);
+        let flow = exchange.origin;
+        let answer =
+            Final { flow: &flow, message: response, ticket: &ticket, aor: aor(from.uri), dialled };
+        self.gate.on_final(now, &answer);
+    }
+
+    /// Outcome stage: an exchange ends in a way that says nothing of its sender.
+    pub(crate) fn on_superseded(&mut self, now: Time, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        if let Some(ticket) = exchange.ticket.filter(|_| !exchange.answered) {
+            self.gate.on_superseded(now, &ticket);
+        }
+    }
+
+    /// Outcome stage: an ACK from outside, and the exchange that its tags name.
+    pub(crate) fn acknowledged(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        id: Option<ExchangeId>,
+    ) {
+        let ticket = id.and_then(|id| self.exchanges.at(id)).and_then(|exchange| exchange.ticket);
+        let ack =
+            Acknowledged { flow: &arrival.flow, message: arrival.message, ticket: ticket.as_ref() };
+        self.gate.on_ack(now, &self.branches, &ack);
+    }
+
+    /// Whether an ACK that belongs to nothing here must not reach the PBX.
+    pub(crate) fn is_kept_out(&self, now: Time, arrival: Arrival<'_, '_>) -> bool {
+        arrival.side == Side::Outside
+            && self.policy.admission.edge_challenge.mode == ChallengeMode::Always
+            && !self.gate.is_proven(now, &arrival.flow)
+            && !self.is_in_dialog(arrival)
+    }
+
+    /// Carries out what the gate has news of.
+    pub(crate) fn carry_out(&mut self, now: Time) {
+        while let Some(effect) = self.gate.poll_effect() {
+            match effect {
+                Effect::Learned(learned) if self.shards > 1 => {
+                    self.out.learned(Learned::Gate(learned));
+                }
+                Effect::Learned(_) => {}
+                Effect::Banned(ban) => self.out.banned(ban),
+                Effect::Lifted(lift) => self.out.lifted(lift),
+                Effect::Alert(alert) => self.out.alert(alert),
+                Effect::Close(network) => self.close_all(now, network, CloseReason::Banned),
+            }
+        }
+    }
+}
+
+/// The Request-URI of a request that is known to be one.
+fn request_uri(request: &[u8]) -> &[u8] {
+    request.split(|&byte| byte == b' ').nth(1).unwrap_or_default()
+}
