@@ -25,6 +25,8 @@ pub mod key;
 pub mod nonces;
 #[allow(dead_code)]
 mod proof;
+#[allow(dead_code)]
+mod rates;
 mod request;
 mod shape;
 #[allow(dead_code)]
