@@ -19,6 +19,8 @@
 mod bans;
 mod base32;
 pub mod branch;
+#[allow(dead_code)]
+mod challenge;
 mod effect;
 mod gate;
 pub mod key;
