@@ -20,8 +20,11 @@ mod bans;
 mod base32;
 pub mod branch;
 #[allow(dead_code)]
+mod chain;
+#[allow(dead_code)]
 mod challenge;
 mod effect;
+mod explain;
 mod gate;
 pub mod key;
 pub mod nonces;
