@@ -22,6 +22,7 @@ done
 shopt -s nullglob
 failed=0 seen=0
 for file in config/*.yaml "$scratch"/*.yaml; do
+    grep -q '^version:' "$file" || continue  # a part: signatures
     seen=$((seen + 1))
     "$ringfence" check --config "$file" >"$scratch/said" 2>&1 || { cat "$scratch/said" >&2; failed=1; }
 done

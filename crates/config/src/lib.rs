@@ -27,6 +27,7 @@ mod policy_file;
 mod problem;
 mod read;
 mod secret;
+mod signatures;
 mod table;
 mod tls;
 mod tree;
@@ -43,4 +44,7 @@ pub use policy_file::policy_schema;
 pub use problem::{Invalid, Problem, Severity};
 pub use read::{Loaded, Overrides, load, load_str, load_with};
 pub use secret::{Secret, SecretOrigin};
+pub use signatures::{
+    Catalogue, SHIPPED_SIGNATURES, load_signatures, load_signatures_str, shipped_signatures,
+};
 pub use tree::{MAX_BYTES, MAX_NODES};

@@ -122,17 +122,20 @@ pub enum Peculiarity {
     TagIsCallId,
     /// The top Via's sent-by host is also the Request-URI's, as if we had sent it.
     ViaIsTarget,
+    /// The From tag has more than 192 bytes: no stack makes such, exploits of overflows do.
+    LongTag,
 }
 
 impl Peculiarity {
     /// All of them.
-    pub const ALL: [Peculiarity; 6] = [
+    pub const ALL: [Peculiarity; 7] = [
         Peculiarity::NoMagicCookie,
         Peculiarity::BranchIsCallId,
         Peculiarity::FromIsTo,
         Peculiarity::UserAgentIsFromUser,
         Peculiarity::TagIsCallId,
         Peculiarity::ViaIsTarget,
+        Peculiarity::LongTag,
     ];
 }
 

@@ -10,6 +10,8 @@ use wire::{HeaderName, Limits, Message};
 pub(super) const FACTS_MAX: usize = 1_024;
 /// Header names that a catalogue may speak of.
 const NAMES_MAX: usize = 250;
+/// Bytes that a tag may have without being called long.
+const LONG_TAG: usize = 192;
 /// Fields that have an automaton.
 pub(super) const FIELDS: usize = 16;
 
@@ -367,6 +369,7 @@ fn is_so(peculiarity: Peculiarity, message: &Message<'_>) -> bool {
         Peculiarity::TagIsCallId => {
             !message.from_tag().is_empty() && message.from_tag() == message.call_id()
         }
+        Peculiarity::LongTag => message.from_tag().len() > LONG_TAG,
         Peculiarity::ViaIsTarget => {
             let (_, target) = user_and_host(message.request_uri());
             !target.is_empty() && host_of(message.via().sent_by()).eq_ignore_ascii_case(target)

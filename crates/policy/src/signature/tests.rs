@@ -142,6 +142,8 @@ fn relations_between_fields() {
         (P::TagIsCallId, "tag=2fd7b751", "tag=897b2a55"),
         (P::ViaIsTarget, "UDP 192.0.2.9:5071", "UDP pbx.example.com:5071"),
     ];
+    let long = format!("tag={}", "7".repeat(200));
+    let cases = cases.into_iter().chain([(P::LongTag, "tag=2fd7b751", long.as_str())]);
     for (what, from, to) in cases {
         assert!(!so(INVITE, what), "{what:?}");
         assert!(so(&INVITE.replace(from, to), what), "{what:?}");
