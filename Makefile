@@ -2,16 +2,17 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim fuzz mutate \
+.PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim sim-nightly fuzz mutate \
         integration bench bench-engine docker config-check clean
 
 CARGO ?= cargo
+SEEDS ?= 300
 
 help: ## this text
 	@printf 'Ringfence: a SIP edge in front of Asterisk.\n\nNew here?  make run   then register a softphone; make test proves it all.\n\n'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@printf '\nVariables: OUTSIDE=addr:port PBX=addr:port (run)   TEST=substring (test, integration)\n'
-	@printf '           SIM_SEED=n SIM_SEEDS=n (sim)   TARGET=name TIME=n MESSAGES=n SEED=n (fuzz)   BENCH_QUICK=1 BENCH_PROF=1 (bench)\n'
+	@printf '           SEEDS=n SIM_SEED=n (sim)   TARGET=name TIME=n MESSAGES=n SEED=n (fuzz)   BENCH_QUICK=1 BENCH_PROF=1 (bench)\n'
 
 run: ## build, start the edge and, unless PBX=addr:port is given, a real Asterisk with two phones' accounts
 	@scripts/run-demo.sh
@@ -45,8 +46,11 @@ ladders: ## call flows against their transcripts, and other recorded texts; BLES
 	$(CARGO) test --locked -p sim --test ladders
 	$(CARGO) test --locked -p config -p telemetry
 
-sim: ## the simulator over many seeds; SIM_SEED=n repeats one run exactly
-	$(CARGO) test -p sim --locked --test sweep -- --nocapture
+sim: ## the simulator: random runs and whole days with attackers; SEEDS=n, SIM_SEED=n repeats one exactly
+	SIM_SEEDS=$(SEEDS) $(CARGO) test -p sim --locked --profile sim --test sweep --test day -- --nocapture
+
+sim-nightly: ## the same over thousands of seeds
+	$(MAKE) sim SEEDS=5000
 
 fuzz: ## one TARGET=name for TIME=n seconds by libFuzzer (cargo-fuzz, nightly); without TARGET lists them
 	@scripts/fuzz.sh

@@ -21,7 +21,7 @@ pub(crate) struct Table<'a> {
 }
 
 /// A node with the way to it.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Field<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) path: String,
@@ -96,7 +96,7 @@ impl<'a> Field<'a> {
     }
 
     /// The scalar, parsed.
-    pub(crate) fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
+    pub(crate) fn parse<T>(&self, parse: Parse<T>) -> Option<T> {
         match parse(self.text()?) {
             Ok(value) => Some(value),
             Err(complaint) => {
@@ -110,9 +110,7 @@ impl<'a> Field<'a> {
 impl<'a> Table<'a> {
     /// The node of a key; a key without a value counts as absent.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Field<'a>> {
-        if !self.asked.contains(&name) {
-            self.asked.push(name);
-        }
+        self.asked.push(name);
         let (key, node) = self.entries.iter().find(|(key, _)| key.name == name)?;
         if matches!(node.kind, Kind::Null) {
             return None;
@@ -179,7 +177,15 @@ impl<'a> Table<'a> {
         bounds: RangeInclusive<T>,
         print: fn(T) -> String,
     ) -> Option<T> {
-        self.take(name)?.bounded(parse, bounds, print)
+        let field = self.take(name)?;
+        let value = field.parse(parse)?;
+        if bounds.contains(&value) {
+            return Some(value);
+        }
+        let (least, most) = (print(*bounds.start()), print(*bounds.end()));
+        let text = format!("{} is not between {least} and {most}", print(value));
+        field.error(Complaint::new(text));
+        None
     }
 
     /// A list of scalars; absent is empty.
@@ -218,6 +224,5 @@ fn unknown(name: &str, asked: &[&'static str]) -> Complaint {
 /// The known word most like `word`; the first among equals.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
-    let distance = |known: &&str| strsim::damerau_levenshtein(&word, &known.to_lowercase());
-    known.iter().copied().min_by_key(distance)
+    known.iter().copied().min_by_key(|candidate| strsim::damerau_levenshtein(&word, candidate))
 }

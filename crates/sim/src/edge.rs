@@ -1,10 +1,17 @@
 //! The edge under test: its engines, one a shard, with what a driver does for them, and what must
 //! hold after each input.
 
+mod tape;
+mod watch;
+
+pub use tape::{Step, StepInput, StepOutput};
+pub use watch::Watch;
+
 use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
 use crate::sip::{Msg, SipUri, auth_param, take_frame, uri_of};
-use policy::{Policy, Reason, Time};
+use admission::{Alert, Ban, BanKey, Counts, Origin};
+use policy::{Network, Policy, Reason, Time};
 use proxy::{Engine, Event, Input, Learned, Output, Snapshot, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -36,6 +43,16 @@ pub struct Edge {
     nonces: BTreeMap<String, BTreeSet<IpAddr>>,
     /// Branches of requests that had a provisional response.
     provisional: BTreeSet<String>,
+    /// An onlooker who knows no secret.
+    pub watch: Watch,
+    /// Whether answers to unproven sources must have been paid for.
+    pub pays: bool,
+    /// All that went in and came out, when recording.
+    pub tape: Option<Vec<Step>>,
+    /// Bans that began, with the time.
+    pub bans: Vec<(Time, Ban)>,
+    /// Alerts.
+    pub alerts: Vec<(Time, Alert)>,
     /// What must not be; empty in a good run.
     pub violations: Vec<String>,
     /// Decisions by side, verdict and reason.
@@ -74,7 +91,7 @@ enum Owned {
     Opened(Flow),
     /// With how many messages it completes, when nothing else is in it.
     Stream(ConnectionId, Vec<u8>, Option<usize>),
-    Closed(ConnectionId),
+    Closed(ConnectionId, Flow),
     Unreachable(Side, SocketAddr),
     HandedOver(Side, Flow, Vec<u8>),
     Learned(Learned),
@@ -100,7 +117,7 @@ impl Owned {
             }
             Owned::Opened(flow) => Input::Opened { flow: *flow },
             Owned::Stream(connection, bytes, _) => Input::Stream { connection: *connection, bytes },
-            Owned::Closed(connection) => Input::Closed { connection: *connection },
+            Owned::Closed(connection, _) => Input::Closed { connection: *connection },
             Owned::Unreachable(side, remote) => Input::Unreachable { side: *side, remote: *remote },
             Owned::HandedOver(side, flow, bytes) => {
                 Input::HandedOver { side: *side, flow: *flow, bytes }
@@ -134,6 +151,11 @@ impl Edge {
             flows: BTreeMap::new(),
             nonces: BTreeMap::new(),
             provisional: BTreeSet::new(),
+            watch: Watch::default(),
+            pays: false,
+            tape: None,
+            bans: Vec::new(),
+            alerts: Vec::new(),
             violations: Vec::new(),
             events: BTreeMap::new(),
             inputs: 0,
@@ -160,11 +182,15 @@ impl Edge {
     }
 
     /// Ends without a word and starts again, with the secret of before and nothing else.
-    pub fn restart(&mut self, rng: &mut Rng, out: &mut Outbox) {
+    pub fn restart(&mut self, now: Time, rng: &mut Rng, out: &mut Outbox) {
         let shards = self.shards();
         let start =
             |n| Engine::new(self.policy.clone(), ShardId(n), shards, self.secret, rng.seed());
         self.engines = (0..shards).map(start).collect();
+        if let Some(tape) = &mut self.tape {
+            let (shard, outputs) = (0, Vec::new());
+            tape.push(Step { now, shard, input: StepInput::Restart, outputs });
+        }
         self.conns.clear();
         for conn in std::mem::take(&mut self.opened).into_keys() {
             out.push(Request::Close { conn });
@@ -232,13 +258,29 @@ impl Edge {
         }
         self.inputs += input.messages().unwrap_or(0) as u64;
         let (mut decisions, mut handed) = (0, 0);
+        let mut taken = Vec::new();
+        let taping = self.tape.is_some();
         // The engine lends its outputs; what is kept is copied before it is asked again.
         while let Some(output) = self.engines[shard].poll_output() {
             match output {
                 Output::Event(event) => {
                     decisions += 1;
-                    let event: Event = event.clone();
-                    self.on_event(now, &event, input);
+                    self.on_event(&event);
+                    if taping {
+                        taken.push(StepOutput::Event(Box::new(event)));
+                    }
+                }
+                Output::Ban(ban) => {
+                    self.on_ban(now, &ban);
+                    if taping {
+                        taken.push(StepOutput::Ban(ban.clone()));
+                    }
+                    self.bans.push((now, *ban));
+                }
+                Output::Lift(lift) => taken.extend(taping.then_some(StepOutput::Lift(lift))),
+                Output::Alert(alert) => {
+                    taken.extend(taping.then(|| StepOutput::Alert(alert.clone())));
+                    self.alerts.push((now, alert));
                 }
                 Output::HandOver { shard: to, side, flow, bytes } => {
                     handed += 1;
@@ -255,14 +297,22 @@ impl Edge {
                 Output::Datagram { side, local, remote, bytes } => {
                     let bytes = bytes.to_vec();
                     self.on_datagram_out(now, shard, side, local, remote, &bytes);
+                    if taping {
+                        let bytes = bytes.clone();
+                        taken.push(StepOutput::Datagram { side, local, remote, bytes });
+                    }
                     out.push(Request::Datagram { local, remote, bytes });
                 }
                 Output::Stream { connection, bytes } => {
                     let bytes = bytes.to_vec();
+                    let flow = taping.then(|| self.flow_of(connection)).flatten();
+                    taken
+                        .extend(flow.map(|flow| StepOutput::Stream { flow, bytes: bytes.clone() }));
                     self.on_stream_out(now, shard, connection, bytes, out);
                 }
-                Output::Ban(_) | Output::Lift(_) | Output::Alert(_) => {}
                 Output::Close { connection, .. } => {
+                    let flow = taping.then(|| self.flow_of(connection)).flatten();
+                    taken.extend(flow.map(StepOutput::Close));
                     if let Some(conn) = self.conns.get(&connection.to_bits()) {
                         out.push(Request::Close { conn: *conn });
                     }
@@ -270,6 +320,9 @@ impl Edge {
             }
         }
         self.handed_over += handed;
+        if taping {
+            self.record(now, shard, input, taken);
+        }
         if input.messages().is_some_and(|messages| messages as u64 != decisions + handed) {
             self.violation(
                 now,
@@ -298,7 +351,80 @@ impl Edge {
         }
     }
 
-    fn on_event(&mut self, _now: Time, event: &Event, _input: &Owned) {
+    fn flow_of(&self, connection: ConnectionId) -> Option<Flow> {
+        let conn = self.conns.get(&connection.to_bits())?;
+        self.opened.get(conn).map(|opened| opened.flow)
+    }
+
+    fn record(&mut self, now: Time, shard: usize, input: &Owned, outputs: Vec<StepOutput>) {
+        let input = match input {
+            Owned::Datagram { side, local, remote, bytes } => {
+                let (side, local, remote) = (*side, *local, *remote);
+                StepInput::Datagram { side, local, remote, bytes: bytes.clone() }
+            }
+            Owned::Opened(flow) => StepInput::Opened(*flow),
+            Owned::Stream(connection, bytes, _) => match self.flow_of(*connection) {
+                Some(flow) => StepInput::Stream { flow, bytes: bytes.clone() },
+                None => StepInput::Other,
+            },
+            Owned::Closed(_, flow) => StepInput::Closed(*flow),
+            Owned::Timeout => StepInput::Timeout,
+            _ => StepInput::Other,
+        };
+        let shard = u8::try_from(shard).unwrap_or(u8::MAX);
+        self.tape.get_or_insert_default().push(Step { now, shard, input, outputs });
+    }
+
+    /// What can be forged may cost a drop, never a ban; and nothing bans who is trusted.
+    fn on_ban(&mut self, now: Time, ban: &Ban) {
+        if ban.origin != Origin::Local {
+            return;
+        }
+        let proven = match &ban.key {
+            BanKey::AorFlow { flow, .. } => {
+                self.watch.was_proven(&Network::source(flow.remote.ip()))
+            }
+            BanKey::AorSource { source, .. } | BanKey::Source(source) => {
+                self.watch.was_proven(source)
+            }
+            BanKey::Network(network) => self.watch.was_any_proven(network),
+            BanKey::Campaign(_) => true,
+        };
+        if !proven {
+            self.violation(now, format!("a ban of a source that was never proven: {ban:?}"));
+        }
+        if let BanKey::Source(of) | BanKey::Network(of) | BanKey::AorSource { source: of, .. } =
+            &ban.key
+            && self.is_trusted(of.address())
+        {
+            self.violation(now, format!("a ban of a trusted source: {ban:?}"));
+        }
+    }
+
+    /// Whether the oracle trusts an address by its words: the PBX's, our own, networks by name.
+    #[must_use]
+    pub fn is_trusted(&self, ip: IpAddr) -> bool {
+        let trust = &self.policy.admission.trust;
+        trust.networks.iter().any(|(network, _)| network.contains(ip))
+            || trust.own_addresses
+                && (self.policy.pbx.iter().any(|pbx| pbx.address.ip() == ip)
+                    || self.policy.inside.ip() == ip
+                    || self.policy.listeners.iter().any(|listener| listener.address.ip() == ip))
+    }
+
+    /// What the gates of all shards counted, by outcome.
+    #[must_use]
+    pub fn gate_counts(&self) -> Vec<&Counts> {
+        self.engines.iter().map(Engine::gate_counts).collect()
+    }
+
+    /// Bans in force, of all shards.
+    #[must_use]
+    pub fn bans_in_force(&self) -> Vec<Ban> {
+        self.engines.iter().flat_map(|engine| engine.bans(10_000)).collect()
+    }
+
+    fn on_event(&mut self, event: &Event) {
         let side = match event.side {
             Side::Outside => Side2::Outside,
             Side::Inside => Side2::Inside,
@@ -330,6 +456,9 @@ impl Edge {
                 Some(msg) => {
                     self.check_request(now, &msg);
                     self.check_source(now, &msg);
+                    if msg.is_request() {
+                        self.watch.on_forwarded(now, &msg);
+                    }
                 }
                 None => self.violation(now, format!("unreadable to inside: {}", text(bytes))),
             }
@@ -386,6 +515,15 @@ impl Edge {
         };
         if msg.is_request() {
             return self.check_request(now, &msg);
+        }
+        let (to, stream) = (flow.remote.ip(), flow.transport.is_reliable());
+        self.watch.on_answer(now, to, stream, &msg, bytes.len());
+        let excess = self.watch.excess(to);
+        if excess > 0 && self.is_judging() && !self.is_trusted(to) {
+            self.violation(
+                now,
+                format!("{excess} bytes more to unproven {to} than from it: {}", text(bytes)),
+            );
         }
         for value in msg.values_of_lines("WWW-Authenticate") {
             let nonce = auth_param(&value, "nonce").unwrap_or_default();
@@ -445,14 +583,29 @@ impl Edge {
         }
     }
 
-    fn on_response_in(&mut self, bytes: &[u8]) {
-        let msg = Msg::parse(bytes).filter(|msg| (100..200).contains(&msg.status()));
-        if let Some(msg) = msg {
+    fn on_response_in(&mut self, inside: bool, bytes: &[u8]) {
+        let Some(msg) = Msg::parse(bytes) else { return };
+        if (100..200).contains(&msg.status()) {
             self.provisional.insert(msg.branch());
+        }
+        if inside {
+            self.watch.on_inside(&msg);
         }
     }
 
-    fn on_request_in(&mut self, flow: Flow, bytes: &[u8]) {
+    /// Whether sources are judged, and unproven ones are answered with no more than they paid.
+    fn is_judging(&self) -> bool {
+        self.pays
+            && self.policy.admission.mode == policy::Mode::Enforce
+            && !self.policy.admission.proof.amplify
+    }
+
+    fn on_request_in(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
+        if flow.transport.is_reliable() {
+            self.watch.on_opened(now, flow.remote.ip());
+        } else {
+            self.watch.on_datagram(now, flow.remote.ip(), bytes);
+        }
         if let Some(msg) = Msg::parse(bytes).filter(Msg::is_request) {
             let flows = self.flows.entry(response_key(&msg)).or_default();
             if !flows.contains(&flow) {
@@ -486,6 +639,7 @@ impl Edge {
         out: &mut Outbox,
     ) {
         let shard = self.shard_outside(remote);
+        self.watch.on_opened(now, remote.ip());
         self.accepted[shard] += 1;
         let shard_id = ShardId(u8::try_from(shard).unwrap_or(u8::MAX));
         let id = ConnectionId::new(shard_id, self.accepted[shard]);
@@ -512,9 +666,9 @@ impl Node for Edge {
                     Some(shard) => (Side::Inside, shard),
                     None => (Side::Outside, self.shard_outside(remote)),
                 };
-                self.on_response_in(&bytes);
+                self.on_response_in(side == Side::Inside, &bytes);
                 if side == Side::Outside {
-                    self.on_request_in(Flow::udp(local, remote), &bytes);
+                    self.on_request_in(now, Flow::udp(local, remote), &bytes);
                 }
                 self.feed(now, shard, Owned::Datagram { side, local, remote, bytes }, out);
             }
@@ -530,8 +684,8 @@ impl Node for Edge {
                     self.opened.get_mut(&conn).and_then(|opened| take_frame(&mut opened.buffer))
                 {
                     messages = messages.filter(|_| !frame.is_empty()).map(|count| count + 1);
-                    self.on_response_in(&frame);
-                    self.on_request_in(flow, &frame);
+                    self.on_response_in(false, &frame);
+                    self.on_request_in(now, flow, &frame);
                 }
                 // Bytes of a keep-alive may be left over from the chunk before.
                 let keep_alive = bytes.starts_with(b"\r") || bytes.starts_with(b"\n");
@@ -543,7 +697,7 @@ impl Node for Edge {
                 let Some(opened) = self.opened.remove(&conn) else { return };
                 self.conns.remove(&opened.id.to_bits());
                 let shard = usize::from(opened.id.shard().0);
-                self.feed(now, shard, Owned::Closed(opened.id), out);
+                self.feed(now, shard, Owned::Closed(opened.id, opened.flow), out);
             }
             Arrival::Unreachable { local, remote } => {
                 let (side, shard) = match self.shard_inside(local) {

@@ -12,12 +12,14 @@
 //!   breaches are collected in [`Edge::violations`].
 
 mod attacker;
+pub mod day;
 mod digest;
 mod edge;
 pub mod ladder;
 pub mod net;
 mod pbx;
 mod phone;
+pub mod reference;
 mod rng;
 mod scene;
 pub mod sip;
@@ -26,7 +28,8 @@ pub mod ua;
 mod world;
 
 pub use attacker::{AttackConfig, AttackCounts, Attacker, Form, Kind, Sources, Tool};
-pub use edge::{Edge, Side2};
+pub use day::{Day, DayConfig, Report, Row};
+pub use edge::{Edge, Side2, Step, StepInput, StepOutput, Watch};
 pub use pbx::{Pbx, PbxConfig, PbxCounts};
 pub use phone::{Answer, CallState, Ending, Phone, PhoneConfig, PhoneCounts, Quirks};
 pub use rng::Rng;

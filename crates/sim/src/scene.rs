@@ -364,7 +364,7 @@ impl Scene {
     pub fn restart_edge(&mut self) {
         self.next += 1;
         let mut rng = Rng::new(self.seed, 1_000_000 + self.next);
-        self.with_edge(|edge, _, out| edge.restart(&mut rng, out));
+        self.with_edge(|edge, now, out| edge.restart(now, &mut rng, out));
     }
 
     /// Has a stranger claim a phone's Contact, after it was challenged itself or not.

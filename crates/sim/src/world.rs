@@ -208,6 +208,12 @@ impl World {
         self.nats.len() - 1
     }
 
+    /// A NAT box, to look at.
+    #[must_use]
+    pub fn nat(&self, nat: usize) -> &Nat {
+        &self.nats[nat]
+    }
+
     /// A NAT box.
     pub fn nat_mut(&mut self, nat: usize) -> &mut Nat {
         &mut self.nats[nat]

@@ -1,0 +1,143 @@
+//! What an onlooker who knows no secret of the edge can tell of its sources: what each was told,
+//! what it gave back, and how many bytes went each way.
+
+use crate::sip::{Msg, SipUri, auth_param, uri_of};
+use policy::{Network, Time};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Secrets remembered of one source.
+const TOLD: usize = 512;
+
+/// How long a proof or success is taken to last here: longer than any policy of a test says, so
+/// that only what is wrong under all of them is called wrong.
+const PROOF: Duration = Duration::from_secs(20 * 60);
+const SUCCESS: Duration = Duration::from_secs(25 * 3_600);
+
+/// The onlooker.
+#[derive(Debug, Default)]
+pub struct Watch {
+    sources: BTreeMap<Network, Seen>,
+    /// Requests that went inside, ACK and CANCEL apart, by Call-ID: how many, and when the last.
+    pub reached: BTreeMap<String, (u64, Time)>,
+    branches: BTreeSet<String>,
+    /// Nonces that the PBX made: all who are challenged in one second know the same.
+    public: BTreeSet<String>,
+}
+
+/// One source.
+#[derive(Debug, Default)]
+struct Seen {
+    told: VecDeque<String>,
+    proven: Option<Time>,
+    authenticated: Option<Time>,
+    paid: u64,
+    answered: u64,
+}
+
+impl Watch {
+    /// A datagram came from a source.
+    pub fn on_datagram(&mut self, now: Time, source: IpAddr, bytes: &[u8]) {
+        let seen = self.sources.entry(Network::source(source)).or_default();
+        seen.paid += bytes.len() as u64;
+        // What nobody was told, nobody can give back.
+        if seen.told.is_empty() {
+            return;
+        }
+        if let Some(msg) = Msg::parse(bytes).filter(Msg::is_request) {
+            let given = secrets(&msg, "Route", &["Authorization", "Proxy-Authorization"]);
+            if given.iter().any(|secret| seen.told.contains(secret)) {
+                seen.proven = Some(now);
+            }
+        }
+    }
+
+    /// A response came from inside.
+    pub fn on_inside(&mut self, msg: &Msg) {
+        for value in msg.values_of_lines("WWW-Authenticate") {
+            self.public.extend(auth_param(&value, "nonce"));
+        }
+    }
+
+    /// A connection of a source is complete.
+    pub fn on_opened(&mut self, now: Time, source: IpAddr) {
+        self.sources.entry(Network::source(source)).or_default().proven = Some(now);
+    }
+
+    /// A response leaves to a source.
+    pub fn on_answer(&mut self, now: Time, to: IpAddr, stream: bool, msg: &Msg, length: usize) {
+        let seen = self.sources.entry(Network::source(to)).or_default();
+        for secret in secrets(msg, "Record-Route", &["WWW-Authenticate", "Proxy-Authenticate"]) {
+            if !seen.told.contains(&secret) && !self.public.contains(&secret) {
+                seen.told.push_back(secret);
+            }
+        }
+        while seen.told.len() > TOLD {
+            seen.told.pop_front();
+        }
+        if !stream && !seen.has_way_back(now) {
+            seen.answered += length as u64;
+        }
+        if (200..300).contains(&msg.status()) && msg.method() != "OPTIONS" {
+            seen.authenticated = Some(now);
+        }
+    }
+
+    /// By how many bytes the answers to an unproven source exceed what came from it.
+    #[must_use]
+    pub fn excess(&self, source: IpAddr) -> u64 {
+        let seen = self.sources.get(&Network::source(source));
+        seen.map_or(0, |seen| seen.answered.saturating_sub(seen.paid))
+    }
+
+    /// Whether a source ever gave back what only it was told, or had a connection.
+    #[must_use]
+    pub fn was_proven(&self, source: &Network) -> bool {
+        self.sources.get(source).is_some_and(|seen| seen.proven.is_some())
+    }
+
+    /// Whether any source in a network was.
+    #[must_use]
+    pub fn was_any_proven(&self, network: &Network) -> bool {
+        let within = |source: &Network| network.contains(source.address());
+        self.sources.iter().any(|(source, seen)| within(source) && seen.proven.is_some())
+    }
+
+    /// A request goes inside.
+    pub fn on_forwarded(&mut self, now: Time, msg: &Msg) {
+        if matches!(msg.method(), "ACK" | "CANCEL") || !self.branches.insert(msg.branch()) {
+            return;
+        }
+        let reached = self.reached.entry(msg.value("Call-ID").to_string()).or_default();
+        *reached = (reached.0 + 1, now);
+    }
+
+    /// How many requests of these calls went inside, and when the last one did.
+    pub fn leaked<'c>(&self, calls: impl Iterator<Item = &'c str>) -> (u64, Option<Time>) {
+        calls
+            .filter_map(|call| self.reached.get(call))
+            .fold((0, None), |(sum, last), (n, at)| (sum + n, last.max(Some(*at))))
+    }
+}
+
+impl Seen {
+    fn has_way_back(&self, now: Time) -> bool {
+        self.proven.is_some_and(|at| now.since(at) <= PROOF)
+            || self.authenticated.is_some_and(|at| now.since(at) <= SUCCESS)
+    }
+}
+
+/// What stands in a message that can only be known to whom it was told: the To-tag, the user
+/// parts of routes, `opaque` and `nonce`.
+fn secrets(msg: &Msg, routes: &str, challenges: &[&str]) -> Vec<String> {
+    let mut found = vec![msg.to_tag()];
+    for route in msg.values(routes) {
+        found.extend(SipUri::parse(uri_of(&route)).map(|uri| uri.user));
+    }
+    for value in challenges.iter().flat_map(|name| msg.values_of_lines(name)) {
+        found.extend(["opaque", "nonce"].into_iter().filter_map(|name| auth_param(&value, name)));
+    }
+    found.retain(|secret| secret.len() > 4);
+    found
+}
