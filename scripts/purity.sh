@@ -22,8 +22,9 @@ declare -A below=(
     [server]="*"
 )
 pure="wire policy transaction admission proxy sim"
-# Crates that bring a runtime, a socket, a file, a clock or the OS's randomness.
-impure='tokio|mio|async-std|smol|socket2|libc|rustix|nix|windows-sys|getrandom|rand|rand_os|fastrand|chrono|time|web-time|quanta|notify|rustls|quinn|hickory-resolver|reqwest|axum|hyper'
+# Crates that bring a runtime, a socket, a file, a clock or the OS's randomness. (`web-time`, which
+# governor names, is `std::time` itself here, and without its `std` governor reads no clock of it.)
+impure='tokio|mio|async-std|smol|socket2|libc|rustix|nix|windows-sys|getrandom|rand|rand_os|fastrand|chrono|time|quanta|notify|rustls|quinn|hickory-resolver|reqwest|axum|hyper'
 # The standard library's own ways to the same.
 calls='std::net::(UdpSocket|TcpStream|TcpListener)|std::fs|std::os::|std::process|std::thread::(spawn|sleep|scope|park|Builder|yield_now)|Instant::now|SystemTime|thread_rng|OsRng|from_os_rng|RandomState|tokio::'
 

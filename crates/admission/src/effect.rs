@@ -216,7 +216,7 @@ pub enum Learned {
     Realm {
         /// Realm.
         realm: Box<[u8]>,
-        /// Bits: 1 MD5, 2 SHA-256, 4 SHA-512-256.
+        /// Bits: 1 MD5, 2 SHA-256, 4 SHA-512-256; the upper ones say in which order.
         algorithms: u8,
     },
     /// An operator's or feed's ban.

@@ -19,12 +19,19 @@
 mod bans;
 mod base32;
 pub mod branch;
+#[allow(dead_code)]
+mod chain;
+#[allow(dead_code)]
+mod challenge;
 mod effect;
+mod explain;
 mod gate;
 pub mod key;
 pub mod nonces;
 #[allow(dead_code)]
 mod proof;
+#[allow(dead_code)]
+mod rates;
 mod request;
 mod shape;
 #[allow(dead_code)]

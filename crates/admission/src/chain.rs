@@ -1,0 +1,131 @@
+//! Chains of evidence: what explains a ban, kept for as many sources as there is room for.
+
+use crate::store::{Entry, Rank, Store};
+use crate::{Ban, Record, TableUse};
+use std::collections::VecDeque;
+
+/// Longest text of a record, in bytes.
+const TEXT_BYTES_MAX: usize = 64;
+
+/// The last [`Ban::RECORDS_MAX`] records of each source.
+#[derive(Debug)]
+pub(crate) struct Chains {
+    store: Store<Chain>,
+}
+
+#[derive(Debug)]
+struct Chain {
+    key: u64,
+    /// Oldest first.
+    records: VecDeque<Record>,
+}
+
+impl Entry for Chain {
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+impl Chains {
+    /// For so many sources.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Chains { store: Store::new(capacity) }
+    }
+
+    /// Another bound; what is too much goes.
+    pub(crate) fn configure(&mut self, capacity: usize) {
+        self.store.configure(capacity);
+    }
+
+    /// Adds to the chain of the source with this key. Of a long chain the oldest record goes, of
+    /// a full table the oldest chain of the lowest rank.
+    pub(crate) fn push(&mut self, key: u64, rank: Rank, record: Record) {
+        if !self.store.touch(key, rank) {
+            self.store.insert(rank, Chain { key, records: VecDeque::new() });
+        }
+        let Some(chain) = self.store.find_mut(key) else { return };
+        if chain.records.len() >= Ban::RECORDS_MAX {
+            chain.records.pop_front();
+        }
+        chain.records.push_back(record);
+    }
+
+    /// A source is of another rank: as long as it is banned its chain stays.
+    pub(crate) fn touch(&mut self, key: u64, rank: Rank) {
+        self.store.touch(key, rank);
+    }
+
+    /// The chain of a source, oldest record first; empty when none is kept.
+    pub(crate) fn of(&self, key: u64) -> Vec<Record> {
+        self.store
+            .find(key)
+            .map(|chain| chain.records.iter().cloned().collect())
+            .unwrap_or_default()
+    }
+
+    /// Forgets a source's.
+    pub(crate) fn forget(&mut self, key: u64) {
+        self.store.remove(key);
+    }
+
+    /// Chains, bound and evictions.
+    pub(crate) fn table(&self) -> TableUse {
+        self.store.table()
+    }
+}
+
+/// As much of a text as a record keeps.
+pub(crate) fn text(bytes: &[u8]) -> Box<[u8]> {
+    bytes.get(..TEXT_BYTES_MAX).unwrap_or(bytes).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::{Outcome, Time};
+
+    fn record(weight: f32) -> Record {
+        Record {
+            at: Time::ZERO,
+            method: 4,
+            outcome: Outcome::Abandoned,
+            aor: text(b"100@pbx"),
+            dialled: text(&[b'9'; 500]),
+            shape: 1,
+            proof: None,
+            rule: u16::MAX,
+            signature: u16::MAX,
+            weight,
+        }
+    }
+
+    #[test]
+    fn a_chain_keeps_its_last_records_in_order() {
+        let mut chains = Chains::new(10);
+        assert!(chains.of(1).is_empty());
+        for n in 0..100u8 {
+            chains.push(1, Rank::Proven, record(n.into()));
+        }
+        let weights: Vec<_> = chains.of(1).iter().map(|record| record.weight).collect();
+        assert_eq!(weights, (84..100u8).map(f32::from).collect::<Vec<_>>());
+        assert_eq!(chains.of(1)[0].dialled.len(), TEXT_BYTES_MAX);
+        chains.forget(1);
+        assert!(chains.of(1).is_empty());
+    }
+
+    #[test]
+    fn the_banned_keep_theirs_in_a_flood() {
+        let mut chains = Chains::new(10);
+        chains.push(1, Rank::Proven, record(1.0));
+        chains.touch(1, Rank::Banned);
+        for key in 2..10_000 {
+            chains.push(key, Rank::Proven, record(1.0));
+        }
+        assert_eq!(chains.table().entries, 10);
+        assert_eq!(chains.of(1).len(), 1);
+        chains.configure(1);
+        assert_eq!(chains.of(1).len(), 1);
+        chains.push(2, Rank::Unproven, record(1.0));
+        assert!(chains.of(2).is_empty(), "no room for it");
+    }
+}

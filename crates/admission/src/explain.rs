@@ -1,0 +1,334 @@
+//! A ban told to a person, and its score made again from its evidence.
+
+use crate::{Ban, BanKey, Origin, Record};
+use policy::{Admission, METHODS, Outcome, Time};
+use std::fmt;
+use std::time::Duration;
+
+impl Ban {
+    /// The whole chain in words; rules and signatures by the names that `admission` has for them.
+    pub fn explain<'b>(&'b self, admission: &'b Admission) -> impl fmt::Display + 'b {
+        Explanation { ban: self, names: Some(admission) }
+    }
+
+    /// The score that the records give at the last one's time: their weights, each faded by the
+    /// short half-life since; for pairs the refusals, one each, by the pairs' half-life. It is the
+    /// ban's own score (within rounding) as long as no older record had to leave the chain, and 0
+    /// without records.
+    #[must_use]
+    pub fn replay(&self, admission: &Admission) -> f32 {
+        let Some(last) = self.evidence.last() else { return 0.0 };
+        let is_pair = matches!(self.key, BanKey::AorFlow { .. } | BanKey::AorSource { .. });
+        let half_life = &admission.half_life;
+        let half_life = if is_pair { half_life.pair } else { half_life.short };
+        let weight = |record: &Record| match record.outcome {
+            Outcome::Refused if is_pair => 1.0,
+            _ if is_pair => 0.0,
+            _ => record.weight,
+        };
+        let faded = |record: &Record| weight(record) * fade(last.at.since(record.at), half_life);
+        self.evidence.iter().map(faded).sum()
+    }
+}
+
+/// What is left of 1 after `elapsed`.
+fn fade(elapsed: Duration, half_life: Duration) -> f32 {
+    let half_lives = elapsed.as_secs_f64() / half_life.as_secs_f64().max(1e-9);
+    (-half_lives).exp2() as f32
+}
+
+impl fmt::Display for Ban {
+    /// As [`Ban::explain`], with numbers for the names of rules and signatures.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        Explanation { ban: self, names: None }.fmt(f)
+    }
+}
+
+struct Explanation<'b> {
+    ban: &'b Ban,
+    names: Option<&'b Admission>,
+}
+
+impl fmt::Display for Explanation<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ban = self.ban;
+        let (shard, count) = (ban.id.0 >> 56, ban.id.0 & 0x00ff_ffff_ffff_ffff);
+        let done = if ban.narrowed { "narrowed" } else { "banned" };
+        writeln!(f, "ban {shard}-{count}: {} is {done} by {}", ban.key, ban.origin.as_str())?;
+        let lasts = Length(ban.until.since(ban.since));
+        writeln!(f, "  from {} until {} ({lasts})", Moment(ban.since), Moment(ban.until))?;
+        let why = ban.why.escape_debug();
+        write!(f, "  why: {why} ({}), score {:.2}", ban.reason.as_str(), ban.score)?;
+        match ban.proof {
+            Some(proof) => write!(f, ", return path proven by {}", proof.as_str())?,
+            None => write!(f, ", no proof of a return path")?,
+        }
+        writeln!(f, ", policy version {}", ban.policy_version)?;
+        if ban.narrowed {
+            writeln!(f, "  somebody authenticated from there: who is at home there still passes")?;
+        }
+        match ban.evidence.len() {
+            0 => writeln!(f, "  evidence: none is kept")?,
+            _ => writeln!(f, "  evidence, oldest first:")?,
+        }
+        for (n, record) in ban.evidence.iter().enumerate() {
+            write!(f, "  {:>2}. ", n + 1)?;
+            self.write_record(f, record)?;
+        }
+        write!(f, "  lifted by: {}", ban.key.lifted_by())
+    }
+}
+
+impl Explanation<'_> {
+    fn write_record(&self, f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
+        let method = METHODS.get(usize::from(record.method)).unwrap_or(&"other");
+        let outcome = record.outcome.as_str();
+        write!(f, "{} {method} {outcome}, weight {:.2}", Moment(record.at), record.weight)?;
+        write!(f, ", as \"{}\"", record.aor.escape_ascii())?;
+        if !record.dialled.is_empty() {
+            write!(f, ", dialled \"{}\"", record.dialled.escape_ascii())?;
+        }
+        if record.rule != u16::MAX {
+            let rule = usize::from(record.rule);
+            let name = self.names.and_then(|names| names.rules.get(rule));
+            self.write_name(f, "rule", rule, name.map(|rule| &*rule.name))?;
+        }
+        if record.signature != u16::MAX {
+            let signature = usize::from(record.signature);
+            let name = self.names.and_then(|names| names.signatures.list().get(signature));
+            self.write_name(f, "signature", signature, name.map(|signature| &*signature.id))?;
+        }
+        match record.proof {
+            Some(proof) => write!(f, ", proven by {}", proof.as_str())?,
+            None => write!(f, ", not proven")?,
+        }
+        writeln!(f, ", shape {:016x}", record.shape)
+    }
+
+    fn write_name(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        of: &str,
+        number: usize,
+        name: Option<&str>,
+    ) -> fmt::Result {
+        match name {
+            Some(name) => write!(f, ", {of} {}", name.escape_debug()),
+            None => write!(f, ", {of} number {number}"),
+        }
+    }
+}
+
+impl BanKey {
+    fn lifted_by(&self) -> &'static str {
+        match self {
+            BanKey::Campaign(_) => "its end, an operator, or a success under this shape",
+            _ => "its end, an operator, or trust in these addresses",
+        }
+    }
+}
+
+impl fmt::Display for BanKey {
+    /// `address 198.51.100.7/32`; AORs and shapes by their hash.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BanKey::AorFlow { aor, flow } => write!(f, "AOR {aor:016x} over {flow}"),
+            BanKey::AorSource { aor, source } => write!(f, "AOR {aor:016x} at {source}"),
+            BanKey::Source(network) | BanKey::Network(network) => {
+                write!(f, "{} {network}", self.kind())
+            }
+            BanKey::Campaign(shape) => write!(f, "{} of shape {shape:016x}", self.kind()),
+        }
+    }
+}
+
+impl Origin {
+    /// In words.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Origin::Local => "this edge's evidence",
+            Origin::Operator => "an operator",
+            Origin::Feed => "a feed",
+            Origin::Peer => "another shard or machine",
+        }
+    }
+}
+
+/// A moment as people write it, in UTC.
+struct Moment(Time);
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (days, second) = (self.0.as_secs() / 86_400, self.0.as_secs() % 86_400);
+        let (year, month, day) = civil(days);
+        let (hour, minute, second) = (second / 3_600, second / 60 % 60, second % 60);
+        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
+    }
+}
+
+/// Year, month and day of the `days`-th day after 1970-01-01, in the Gregorian calendar. Counted
+/// in years from March and eras of 400 of them, which all have the same days.
+fn civil(days: u64) -> (u64, u64, u64) {
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
+/// A length as people say it, to the second: `1 d 2 h`.
+struct Length(Duration);
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut left = self.0.as_secs();
+        let mut gap = "";
+        for (seconds, unit) in [(86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")] {
+            if left >= seconds {
+                write!(f, "{gap}{} {unit}", left / seconds)?;
+                (left, gap) = (left % seconds, " ");
+            }
+        }
+        if gap.is_empty() { write!(f, "0 s") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BanId, Proof};
+    use policy::{Network, Reason};
+    use wire::Flow;
+
+    fn at(seconds: u64) -> Time {
+        Time::ZERO + Duration::from_secs(1_795_380_000 + seconds)
+    }
+
+    fn record(seconds: u64, outcome: Outcome, weight: f32) -> Record {
+        Record {
+            at: at(seconds),
+            method: 4,
+            outcome,
+            aor: b"100@pbx\r\n\x1b[2J\"<".as_slice().into(),
+            dialled: b"900972592\xff".as_slice().into(),
+            shape: 0xabc,
+            proof: Some(Proof::AckTag),
+            rule: 6,
+            signature: u16::MAX,
+            weight,
+        }
+    }
+
+    fn ban(evidence: Vec<Record>) -> Ban {
+        Ban {
+            id: BanId(3 << 56 | 17),
+            key: BanKey::Source(Network::source([198, 51, 100, 7].into())),
+            why: "abandoned-invite".into(),
+            reason: Reason::Banned,
+            proof: Some(Proof::AckTag),
+            since: at(8),
+            until: at(608),
+            narrowed: false,
+            policy_version: 7,
+            score: 2.6,
+            origin: Origin::Local,
+            evidence,
+        }
+    }
+
+    #[test]
+    fn a_ban_is_told_to_a_person() {
+        let admission = Admission::default();
+        let rule = &admission.rules[6].name;
+        let ban = ban(vec![record(0, Outcome::Abandoned, 1.0), record(8, Outcome::Refused, 0.5)]);
+        let told = ban.explain(&admission).to_string();
+        assert_eq!(
+            told,
+            format!(
+                r#"ban 3-17: address 198.51.100.7/32 is banned by this edge's evidence
+  from 2026-11-22 20:40:08 UTC until 2026-11-22 20:50:08 UTC (10 min)
+  why: abandoned-invite (banned), score 2.60, return path proven by ack_tag, policy version 7
+  evidence, oldest first:
+   1. 2026-11-22 20:40:00 UTC INVITE abandoned, weight 1.00, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, proven by ack_tag, shape 0000000000000abc
+   2. 2026-11-22 20:40:08 UTC INVITE refused, weight 0.50, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, proven by ack_tag, shape 0000000000000abc
+  lifted by: its end, an operator, or trust in these addresses"#
+            )
+        );
+        assert_eq!(ban.to_string(), told.replace(&format!("rule {rule}"), "rule number 6"));
+    }
+
+    #[test]
+    fn hostile_text_stays_on_its_line() {
+        let mut ban = ban(vec![record(0, Outcome::Abandoned, 1.0)]);
+        ban.why = "a\nb\u{1b}[0m".into();
+        let told = ban.to_string();
+        assert_eq!(told.lines().count(), 6);
+        assert!(told.chars().all(|c| c == '\n' || !c.is_control()));
+    }
+
+    #[test]
+    fn a_score_is_made_again_from_its_records() {
+        let admission = Admission::default();
+        let half = admission.half_life.short;
+        // as the gate counts: faded step by step, each weight added
+        let (mut score, mut last) = (0.0f32, at(0));
+        let mut records = Vec::new();
+        for (n, weight) in [1.0, 0.5, 3.0, 0.05, 1.0, 2.0].into_iter().enumerate() {
+            let now = at(n as u64 * 131);
+            score = score * fade(now.since(last), half) + weight;
+            last = now;
+            records.push(record(n as u64 * 131, Outcome::Abandoned, weight));
+        }
+        let replayed = ban(records).replay(&admission);
+        assert!((replayed - score).abs() < 1e-4, "{replayed} {score}");
+        assert!(replayed < 7.5, "it faded");
+        assert_eq!(ban(Vec::new()).replay(&admission), 0.0);
+        let halved = ban(vec![
+            record(0, Outcome::Abandoned, 1.0),
+            record(half.as_secs(), Outcome::Abandoned, 0.0),
+        ]);
+        assert!((halved.replay(&admission) - 0.5).abs() < 1e-6);
+    }
+
+    #[test]
+    fn a_pairs_score_counts_its_refusals() {
+        let admission = Admission::default();
+        let mut ban = ban((0..5).map(|n| record(n, Outcome::Refused, 0.05)).collect());
+        let remote = "198.51.100.7:5060".parse().unwrap();
+        ban.key = BanKey::AorFlow { aor: 1, flow: Flow::udp(remote, remote) };
+        assert!((ban.replay(&admission) - 5.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn days_have_their_dates() {
+        for (days, date) in [
+            (0, (1970, 1, 1)),
+            (58, (1970, 2, 28)),
+            (59, (1970, 3, 1)),
+            (11_016, (2000, 2, 29)),
+            (19_782, (2024, 2, 29)),
+            (20_088, (2024, 12, 31)),
+            (47_540, (2100, 2, 28)),
+            (47_541, (2100, 3, 1)),
+        ] {
+            assert_eq!(civil(days), date, "{days}");
+        }
+        // each day follows the one before
+        let mut last = civil(0);
+        for days in 1..150_000 {
+            let next = civil(days);
+            let follows = next == (last.0, last.1, last.2 + 1)
+                || next == (last.0, last.1 + 1, 1)
+                || next == (last.0 + 1, 1, 1) && last.1 == 12;
+            assert!(follows, "{last:?} {next:?}");
+            last = next;
+        }
+        // and no day is too late
+        assert_eq!(Length(Duration::from_secs(93_784)).to_string(), "1 d 2 h 3 min 4 s");
+        assert!(!Moment(Time::FOREVER).to_string().is_empty());
+    }
+}

@@ -1,0 +1,217 @@
+//! Rates: the GCRA of `governor` on the policy's time, over a table of our own, because governor's
+//! never forgets a key. Whoever is pushed out begins anew, with one burst at most.
+
+use crate::TableUse;
+use crate::store::{Entry, Rank, Store};
+use governor::clock::Clock;
+use governor::nanos::Nanos;
+use governor::state::StateStore;
+use governor::{Quota, RateLimiter};
+use policy::{Rate, Time};
+use std::cell::{Cell, RefCell};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// The key of what all share: its bucket is never pushed out.
+pub(crate) const ALL: u64 = 0;
+
+/// Longest time that a full bucket stands for: nothing overflows before the year 2400.
+const LONGEST: u64 = 1 << 62;
+
+/// All buckets of a shard.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    store: Store<Bucket>,
+}
+
+#[derive(Debug)]
+struct Bucket {
+    key: u64,
+    /// The theoretical arrival time of what comes next.
+    next: Nanos,
+}
+
+impl Entry for Bucket {
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+impl Rates {
+    /// At most so many buckets.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Rates { store: Store::new(capacity) }
+    }
+
+    /// Another policy: `rule` means something else now, so all begin anew.
+    pub(crate) fn configure(&mut self, capacity: usize) {
+        self.store.clear();
+        self.store.configure(capacity);
+    }
+
+    /// Takes one from the bucket of `rule` and `key` (a keyed hash, or [`ALL`]); `false` when it
+    /// is empty.
+    pub(crate) fn allows(&mut self, now: Time, rule: u16, key: u64, rate: Rate) -> bool {
+        let rank = if key == ALL { Rank::Banned } else { Rank::Unproven };
+        let store = Buckets { store: RefCell::new(&mut self.store), rank };
+        let limiter = RateLimiter::<u64, _, _>::new(quota(rate), store, Watch::default());
+        limiter.clock().0.set(Nanos::from(now.as_nanos().min(1 << 63)));
+        limiter.check_key(&(key ^ spread(rule))).is_ok()
+    }
+
+    /// Buckets, bound and evictions.
+    pub(crate) fn table(&self) -> TableUse {
+        self.store.table()
+    }
+}
+
+/// A rule's own part of a key.
+fn spread(rule: u16) -> u64 {
+    (u64::from(rule) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+fn quota(rate: Rate) -> Quota {
+    let per_one = (rate.per / rate.count.max(1)).max(Duration::from_nanos(1));
+    let per_one = per_one.min(Duration::from_nanos(LONGEST));
+    let nanos = u64::try_from(per_one.as_nanos()).unwrap_or(LONGEST);
+    let burst_max = u32::try_from(LONGEST / nanos).unwrap_or(u32::MAX);
+    let burst = NonZeroU32::new(rate.burst.min(burst_max)).unwrap_or(NonZeroU32::MIN);
+    Quota::with_period(per_one).unwrap_or(Quota::per_second(NonZeroU32::MIN)).allow_burst(burst)
+}
+
+/// The policy's time as governor reads it. It begins with the epoch, so that what is in the table
+/// means the same to each limiter.
+#[derive(Debug, Default)]
+struct Watch(Cell<Nanos>);
+
+impl Clock for Watch {
+    type Instant = Nanos;
+    fn now(&self) -> Nanos {
+        self.0.get()
+    }
+}
+
+/// The table as governor sees it.
+struct Buckets<'s> {
+    store: RefCell<&'s mut Store<Bucket>>,
+    rank: Rank,
+}
+
+impl StateStore for Buckets<'_> {
+    type Key = u64;
+
+    fn measure_and_replace<T, F, E>(&self, key: &u64, measure: F) -> Result<T, E>
+    where
+        F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
+    {
+        let mut store = self.store.borrow_mut();
+        // whoever is refused stays young, too: asking again must not be a way to be forgotten
+        store.touch(*key, self.rank);
+        let bucket = store.find_mut(*key);
+        let (outcome, next) = measure(bucket.as_ref().map(|bucket| bucket.next))?;
+        match bucket {
+            Some(bucket) => bucket.next = next,
+            None => drop(store.insert(self.rank, Bucket { key: *key, next })),
+        }
+        Ok(outcome)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: u64) -> Time {
+        Time::ZERO + Duration::from_millis(1_700_000_000_000 + millis)
+    }
+
+    fn rate(count: u32, seconds: u64, burst: u32) -> Rate {
+        Rate { count, per: Duration::from_secs(seconds), burst }
+    }
+
+    fn passed(rates: &mut Rates, now: Time, key: u64, rate: Rate, tries: u32) -> usize {
+        (0..tries).filter(|_| rates.allows(now, 1, key, rate)).count()
+    }
+
+    #[test]
+    fn a_burst_passes_and_refills_at_its_rate() {
+        let mut rates = Rates::new(10);
+        let ten = rate(10, 1, 5);
+        assert_eq!(passed(&mut rates, at(0), 7, ten, 100), 5);
+        assert_eq!(passed(&mut rates, at(99), 7, ten, 100), 0);
+        assert_eq!(passed(&mut rates, at(100), 7, ten, 100), 1);
+        assert_eq!(passed(&mut rates, at(400), 7, ten, 100), 3);
+        assert_eq!(passed(&mut rates, at(60_000), 7, ten, 100), 5, "never more than a burst");
+        let slow = rate(1, 60, 1);
+        assert_eq!(passed(&mut rates, at(0), 8, slow, 3), 1);
+        assert_eq!(passed(&mut rates, at(59_999), 8, slow, 3), 0);
+        assert_eq!(passed(&mut rates, at(60_000), 8, slow, 3), 1);
+    }
+
+    #[test]
+    fn in_the_long_run_the_rate_holds() {
+        let mut rates = Rates::new(10);
+        let limit = rate(50, 1, 200);
+        let all: usize = (0..600_000).filter(|ms| rates.allows(at(*ms), 0, 1, limit)).count();
+        assert_eq!(all, 200 + 50 * 600 - 1, "ten minutes of a thousand a second");
+    }
+
+    #[test]
+    fn rules_and_keys_have_buckets_of_their_own() {
+        let mut rates = Rates::new(10);
+        let one = rate(1, 1, 1);
+        for rule in 0..3 {
+            for key in 1..4 {
+                assert!(rates.allows(at(0), rule, key, one), "{rule} {key}");
+                assert!(!rates.allows(at(0), rule, key, one), "{rule} {key}");
+            }
+        }
+        assert_eq!(rates.table().entries, 9);
+    }
+
+    #[test]
+    fn a_million_keys_stay_within_the_bound_and_never_the_shared_pool_forgotten() {
+        let mut rates = Rates::new(1_000);
+        let pool = rate(1, 3_600, 100);
+        let own = rate(1, 1, 1);
+        let mut through = 0;
+        for n in 1..=1_000_000u64 {
+            through += usize::from(rates.allows(at(0), 0, ALL, pool));
+            rates.allows(at(0), 1, n.wrapping_mul(0x9e37_79b9_7f4a_7c15), own);
+            assert!(rates.table().entries <= 1_000);
+        }
+        assert_eq!(through, 100);
+        assert_eq!(rates.table().evictions, 1_000_000 - 999);
+    }
+
+    #[test]
+    fn whoever_is_pushed_out_gets_a_burst_and_not_more() {
+        let mut rates = Rates::new(2);
+        let limit = rate(1, 60, 3);
+        assert_eq!(passed(&mut rates, at(0), 1, limit, 9), 3);
+        rates.allows(at(0), 1, 2, limit);
+        assert_eq!(passed(&mut rates, at(0), 1, limit, 9), 0, "asking keeps it young");
+        rates.allows(at(0), 1, 3, limit);
+        assert_eq!(passed(&mut rates, at(0), 1, limit, 9), 0);
+        rates.allows(at(0), 1, 4, limit);
+        rates.allows(at(0), 1, 5, limit);
+        assert_eq!(passed(&mut rates, at(0), 1, limit, 9), 3);
+    }
+
+    #[test]
+    fn no_rate_or_time_is_too_much() {
+        let mut rates = Rates::new(10);
+        let huge = [
+            rate(0, 0, 0),
+            rate(1, u64::MAX, u32::MAX),
+            rate(u32::MAX, 1, u32::MAX),
+            rate(u32::MAX, 0, 1),
+        ];
+        for (rule, rate) in huge.into_iter().enumerate() {
+            for now in [Time::ZERO, at(0), Time::FOREVER] {
+                rates.allows(now, rule as u16, 1, rate);
+                rates.allows(now, rule as u16, 1, rate);
+            }
+        }
+    }
+}
