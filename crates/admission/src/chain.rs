@@ -38,8 +38,9 @@ impl Chains {
     }
 
     /// Adds to the chain of the source with this key. Of a long chain the oldest record goes, of
-    /// a full table the oldest chain of the lowest rank.
-    pub(crate) fn push(&mut self, key: u64, rank: Rank, record: Record) {
+    /// a full table the oldest chain, those of banned sources last.
+    pub(crate) fn add(&mut self, key: u64, record: Record) {
+        let rank = self.store.rank(key).unwrap_or(Rank::Proven);
         if !self.store.touch(key, rank) {
             self.store.insert(rank, Chain { key, records: VecDeque::new() });
         }
@@ -50,9 +51,18 @@ impl Chains {
         chain.records.push_back(record);
     }
 
-    /// A source is of another rank: as long as it is banned its chain stays.
-    pub(crate) fn touch(&mut self, key: u64, rank: Rank) {
-        self.store.touch(key, rank);
+    /// A ban on the source begins: until it ends its chain stays.
+    pub(crate) fn hold(&mut self, key: u64) {
+        self.store.touch(key, Rank::Banned);
+    }
+
+    /// The ban ended, and so much of the evidence is left: the records weigh as much less, so that
+    /// they go on to sum up to the score.
+    pub(crate) fn forgive(&mut self, key: u64, left: f32) {
+        self.store.touch(key, Rank::Proven);
+        if let Some(chain) = self.store.find_mut(key) {
+            chain.records.iter_mut().for_each(|record| record.weight *= left);
+        }
     }
 
     /// The chain of a source, oldest record first; empty when none is kept.
@@ -61,11 +71,6 @@ impl Chains {
             .find(key)
             .map(|chain| chain.records.iter().cloned().collect())
             .unwrap_or_default()
-    }
-
-    /// Forgets a source's.
-    pub(crate) fn forget(&mut self, key: u64) {
-        self.store.remove(key);
     }
 
     /// Chains, bound and evictions.
@@ -104,28 +109,31 @@ mod tests {
         let mut chains = Chains::new(10);
         assert!(chains.of(1).is_empty());
         for n in 0..100u8 {
-            chains.push(1, Rank::Proven, record(n.into()));
+            chains.add(1, record(n.into()));
         }
         let weights: Vec<_> = chains.of(1).iter().map(|record| record.weight).collect();
         assert_eq!(weights, (84..100u8).map(f32::from).collect::<Vec<_>>());
         assert_eq!(chains.of(1)[0].dialled.len(), TEXT_BYTES_MAX);
-        chains.forget(1);
-        assert!(chains.of(1).is_empty());
+        chains.forgive(1, 0.25);
+        assert_eq!(chains.of(1)[0].weight, 21.0);
     }
 
     #[test]
     fn the_banned_keep_theirs_in_a_flood() {
         let mut chains = Chains::new(10);
-        chains.push(1, Rank::Proven, record(1.0));
-        chains.touch(1, Rank::Banned);
+        chains.add(1, record(1.0));
+        chains.hold(1);
         for key in 2..10_000 {
-            chains.push(key, Rank::Proven, record(1.0));
+            chains.add(key, record(1.0));
         }
         assert_eq!(chains.table().entries, 10);
         assert_eq!(chains.of(1).len(), 1);
         chains.configure(1);
         assert_eq!(chains.of(1).len(), 1);
-        chains.push(2, Rank::Unproven, record(1.0));
+        chains.add(2, record(1.0));
         assert!(chains.of(2).is_empty(), "no room for it");
+        chains.forgive(1, 1.0);
+        chains.add(2, record(1.0));
+        assert!(chains.of(1).is_empty());
     }
 }

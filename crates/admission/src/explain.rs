@@ -11,25 +11,37 @@ impl Ban {
         Explanation { ban: self, names: Some(admission) }
     }
 
-    /// The score that the records give at the last one's time: their weights, each faded by the
-    /// short half-life since; for pairs the refusals, one each, by the pairs' half-life. It is the
-    /// ban's own score (within rounding) as long as no older record had to leave the chain, and 0
-    /// without records.
+    /// The score that the records give at the last one's time, within rounding the ban's own as
+    /// long as no older record had to leave the chain; 0 without records.
+    ///
+    /// Weights fade by the short half-life; when they do not reach its level it was the long
+    /// memory that banned, and they fade by that. For pairs the refusals of the last one's AOR
+    /// count, one each.
     #[must_use]
     pub fn replay(&self, admission: &Admission) -> f32 {
         let Some(last) = self.evidence.last() else { return 0.0 };
-        let is_pair = matches!(self.key, BanKey::AorFlow { .. } | BanKey::AorSource { .. });
         let half_life = &admission.half_life;
-        let half_life = if is_pair { half_life.pair } else { half_life.short };
-        let weight = |record: &Record| match record.outcome {
-            Outcome::Refused if is_pair => 1.0,
-            _ if is_pair => 0.0,
-            _ => record.weight,
+        if matches!(self.key, BanKey::AorFlow { .. } | BanKey::AorSource { .. }) {
+            // a try on what is banned already is recorded without a rule
+            let is_one = |record: &&Record| {
+                record.outcome == Outcome::Refused
+                    && record.rule != u16::MAX
+                    && record.aor == last.aor
+            };
+            let refusals = self.evidence.iter().filter(is_one);
+            return refusals.map(|record| fade(last.at.since(record.at), half_life.pair)).sum();
+        }
+        let by = |half_life| {
+            let faded = |record: &Record| record.weight * fade(last.at.since(record.at), half_life);
+            self.evidence.iter().map(faded).sum::<f32>()
         };
-        let faded = |record: &Record| weight(record) * fade(last.at.since(record.at), half_life);
-        self.evidence.iter().map(faded).sum()
+        let short = by(half_life.short);
+        if short + ROUNDING >= admission.levels.ban { short } else { by(half_life.long) }
     }
 }
+
+/// What sums of weights may differ by.
+const ROUNDING: f32 = 0.001;
 
 /// What is left of 1 after `elapsed`.
 fn fade(elapsed: Duration, half_life: Duration) -> f32 {
@@ -288,19 +300,34 @@ mod tests {
         assert!(replayed < 7.5, "it faded");
         assert_eq!(ban(Vec::new()).replay(&admission), 0.0);
         let halved = ban(vec![
-            record(0, Outcome::Abandoned, 1.0),
+            record(0, Outcome::Abandoned, 8.0),
             record(half.as_secs(), Outcome::Abandoned, 0.0),
         ]);
-        assert!((halved.replay(&admission) - 0.5).abs() < 1e-6);
+        assert!((halved.replay(&admission) - 4.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn low_and_slow_is_replayed_by_the_long_memory() {
+        let admission = Admission::default();
+        let hour = 3_600;
+        let records = (0..14).map(|n| record(n * 6 * hour, Outcome::Abandoned, 1.0)).collect();
+        let half_lives = |n: f32| (13.0 - n) * 6.0 / (24.0 * 7.0);
+        let expected: f32 = (0..14u8).map(|n| (-half_lives(n.into())).exp2()).sum();
+        let replayed = ban(records).replay(&admission);
+        assert!((replayed - expected).abs() < 1e-3 && replayed > 10.0, "{replayed} {expected}");
     }
 
     #[test]
     fn a_pairs_score_counts_its_refusals() {
         let admission = Admission::default();
-        let mut ban = ban((0..5).map(|n| record(n, Outcome::Refused, 0.05)).collect());
+        let mut records: Vec<_> = (0..5).map(|n| record(n, Outcome::Refused, 0.05)).collect();
+        records[0].aor = b"another".as_slice().into();
+        records.insert(4, Record { rule: u16::MAX, ..record(3, Outcome::Refused, 0.02) });
+        records.insert(4, record(3, Outcome::Abandoned, 1.0));
+        let mut ban = ban(records);
         let remote = "198.51.100.7:5060".parse().unwrap();
         ban.key = BanKey::AorFlow { aor: 1, flow: Flow::udp(remote, remote) };
-        assert!((ban.replay(&admission) - 5.0).abs() < 0.01);
+        assert!((ban.replay(&admission) - 4.0).abs() < 0.01);
     }
 
     #[test]
