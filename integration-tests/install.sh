@@ -1,7 +1,7 @@
 #!/bin/bash
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
-# target directory (about 20 s, no root), PJSUA for Python where pip can get it, and sipp and baresip
-# from the machine's packages.
+# target directory (about 20 s, no root), PJSUA for Python where pip can get it, and from the machine's
+# packages sipp, baresip, linphone and the scanners that the edge must recognise.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
 #                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
 #                          RINGFENCE_NO_PACKAGES=1  Asterisk only
@@ -25,6 +25,11 @@ fi
 missing=
 command -v sipp >/dev/null || missing+=" sip-tester"
 command -v baresip >/dev/null || missing+=" baresip"
+command -v linphonec >/dev/null || missing+=" linphone-cli"
+command -v svcrack >/dev/null || missing+=" sipvicious"
+for tool in nmap hydra sipsak; do
+    command -v $tool >/dev/null || missing+=" $tool"
+done
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "install.sh: the tests also need: apt-get install --no-install-recommends$missing" >&2

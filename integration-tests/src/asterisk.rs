@@ -1,14 +1,14 @@
 //! A real Asterisk in the foreground, every file it writes in the stage's directory.
 
 use std::fs;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use crate::child::{Child, wait_until};
 use crate::stage::{self, Family, Stage, Way};
-use crate::{Message, PATIENCE, Transport, unique};
+use crate::{Message, PATIENCE, Transport, source_of, unique};
 
 /// A running Asterisk.
 pub struct Asterisk {
@@ -51,6 +51,11 @@ impl Asterisk {
     /// It takes over the realm's default a moment after it says that it is ready; a challenge
     /// before that is of no use.
     fn knows_its_realm(&self) -> bool {
+        self.ask(&unique()).contains("realm=\"asterisk\"")
+    }
+
+    /// Asks it for OPTIONS, around the edge; the answer.
+    fn ask(&self, call_id: &str) -> String {
         let socket = UdpSocket::bind((self.address.ip(), 0)).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
         let local = socket.local_addr().unwrap();
@@ -58,13 +63,13 @@ impl Asterisk {
             .with("Via", format!("SIP/2.0/UDP {local};branch=z9hG4bK{};rport", unique()))
             .with("From", format!("<sip:6001@pbx.test>;tag={}", unique()))
             .with("To", "<sip:pbx.test>")
-            .with("Call-ID", unique())
+            .with("Call-ID", call_id)
             .with("CSeq", "1 OPTIONS")
             .with("Max-Forwards", "1");
         let mut answer = [0; 4096];
         let _ = socket.send_to(&request.bytes(), self.address);
         let length = socket.recv(&mut answer).unwrap_or(0);
-        String::from_utf8_lossy(&answer[..length]).contains("realm=\"asterisk\"")
+        String::from_utf8_lossy(&answer[..length]).into_owned()
     }
 
     /// A command for its CLI; what it prints.
@@ -127,6 +132,33 @@ impl Asterisk {
         wait_until(&format!("Asterisk logs {text:?}"), PATIENCE, || self.log().contains(text));
     }
 
+    /// From now on its log holds every message it receives: for [`Asterisk::heard`].
+    pub fn listen_in(&self) {
+        let _ = self.cli("pjsip set logger on");
+    }
+
+    /// Every request it received since [`Asterisk::listen_in`], up to this moment.
+    #[must_use]
+    pub fn heard(&self) -> Vec<Message> {
+        let marker = unique();
+        self.ask(&marker);
+        self.wait_logged(&marker);
+        let log = self.log().replace("\r\n", "\n");
+        (log.split("<--- Received SIP request ").skip(1))
+            .filter_map(|rest| rest.split_once(" --->\n"))
+            .filter_map(|(_, text)| text.split("\n[2").next())
+            .filter_map(|text| Message::parse(text.replace('\n', "\r\n").as_bytes()).ok())
+            .filter(|message| message.call_id() != marker)
+            .collect()
+    }
+
+    /// What it heard from an address outside.
+    #[must_use]
+    pub fn heard_from(&self, host: IpAddr) -> Vec<Message> {
+        let from = |m: &Message| source_of(m).is_some_and(|source| source.ip() == host);
+        self.heard().into_iter().filter(from).collect()
+    }
+
     /// Its full log.
     #[must_use]
     pub fn log(&self) -> String {
@@ -166,6 +198,16 @@ fn write_configuration(home: &Path, run: &Path, stage: &Stage) {
         fill(file, file);
     }
     fill(if stage.is_edge() { "pjsip-edge.conf.in" } else { "pjsip-direct.conf.in" }, "pjsip.conf");
+    if stage.plan.office {
+        let mut accounts = fs::read_to_string(etc.join("accounts.conf")).unwrap();
+        for user in 6301..6361 {
+            accounts += &format!(
+                "[{user}](phone)\nauth = {user}\naors = {user}\n\
+                 [{user}](digest)\nusername = {user}\npassword = secret{user}\n[{user}](single)\n"
+            );
+        }
+        fs::write(etc.join("accounts.conf"), accounts).unwrap();
+    }
     for line in fs::read_to_string(templates.join("quiet.conf")).unwrap().lines() {
         let mut words = line.split_whitespace();
         if let Some(file) = words.next().filter(|file| *file != ";") {

@@ -31,16 +31,20 @@ impl<'u> Call<'u> {
         Call { ua, invite, rtp }
     }
 
-    /// Sends an INVITE and, challenged, sends it again with credentials.
+    /// Sends an INVITE and, challenged, sends it again with credentials; once more when the first
+    /// challenge was only too old.
     #[track_caller]
     pub(crate) fn place(ua: &'u Ua, invite: Message, rtp: Rtp) -> Self {
         let first = Call::send(ua, invite, rtp);
-        let challenge = ua.wait_for("a challenge to its INVITE", |m| {
-            m.branch() == first.invite.branch() && matches!(m.code(), Some(401 | 407))
-        });
+        let is_challenge = |m: &Message| matches!(m.code(), Some(401 | 407));
+        let challenge = ua.wait_answer(&first.invite, "a challenge", is_challenge);
         first.acknowledge_refusal(&challenge);
         let again = ua.with_credentials(&first.invite, &challenge);
-        Call::send(ua, again, first.rtp)
+        let second = Call::send(ua, again, first.rtp);
+        let Some(stale) = ua.stale_challenge(&second.invite) else { return second };
+        second.acknowledge_refusal(&stale);
+        let again = ua.with_credentials(&second.invite, &stale);
+        Call::send(ua, again, second.rtp)
     }
 
     /// Waits for a provisional response.

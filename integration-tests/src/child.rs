@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStdin, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,12 +15,23 @@ pub struct Child {
     name: &'static str,
     process: std::process::Child,
     log: PathBuf,
+    input: Option<ChildStdin>,
 }
 
 impl Child {
     /// Starts `command`; both its output streams go to `log`.
     #[must_use]
     pub fn start(name: &'static str, command: &Command, log: &Path) -> Self {
+        Self::run(name, command, log, false)
+    }
+
+    /// The same for one that is told what to do ([`Child::tell`]).
+    #[must_use]
+    pub fn start_reading(name: &'static str, command: &Command, log: &Path) -> Self {
+        Self::run(name, command, log, true)
+    }
+
+    fn run(name: &'static str, command: &Command, log: &Path, reads: bool) -> Self {
         let file = File::create(log).unwrap();
         let mut tied = Command::new("setpriv");
         tied.args(["--pdeathsig", "KILL", "--"])
@@ -30,10 +41,21 @@ impl Child {
         if let Some(directory) = command.get_current_dir() {
             tied.current_dir(directory);
         }
-        let process = (tied.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file))
+        let process = (tied.stdin(Stdio::piped()).stdout(file.try_clone().unwrap()).stderr(file))
             .spawn()
             .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
-        Child { name, process, log: log.to_owned() }
+        let mut child = Child { name, process, log: log.to_owned(), input: None };
+        child.input = child.process.stdin.take().filter(|_| reads);
+        child
+    }
+
+    /// Writes a line to its standard input.
+    ///
+    /// # Panics
+    /// When it has none ([`Child::start_reading`]), or ended.
+    pub fn tell(&mut self, line: &str) {
+        use std::io::Write;
+        writeln!(self.input.as_mut().expect("an input"), "{line}").unwrap();
     }
 
     /// All it has printed so far.

@@ -30,6 +30,7 @@ mod ringfence;
 mod rtp;
 mod scenario;
 mod stage;
+mod stranger;
 mod tls;
 mod ua;
 
@@ -43,7 +44,8 @@ pub use link::{Direction, Entry, Tape, Transport};
 pub use message::{Message, param, tag_of, uri_host_port, uri_of, uri_param};
 pub use ringfence::Ringfence;
 pub use rtp::Rtp;
-pub use stage::{Family, Mode, Network, Plan, Stage, Way, pjsua_library};
+pub use stage::{Family, Mode, Network, Plan, Stage, Way, pjsua_library, report};
+pub use stranger::{Stranger, source_of, source_param};
 pub use ua::{Reflex, Ua, is_stale};
 
 /// How long a fact may take before a test gives up on it. It only bounds failures.

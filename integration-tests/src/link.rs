@@ -83,11 +83,25 @@ impl Tape {
 
     /// Waits for a received thing nobody took yet, and takes it; `None` after `patience`.
     pub fn take(&self, patience: Duration, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        self.find(patience, true, wanted)
+    }
+
+    /// The same, but leaves it for whoever takes it.
+    pub fn peek(&self, patience: Duration, wanted: impl Fn(&Entry) -> bool) -> Option<Entry> {
+        self.find(patience, false, wanted)
+    }
+
+    fn find(
+        &self,
+        patience: Duration,
+        take: bool,
+        wanted: impl Fn(&Entry) -> bool,
+    ) -> Option<Entry> {
         let until = Instant::now() + patience;
         let mut entries = self.lock();
         loop {
             if let Some(entry) = entries.iter_mut().find(|entry| !entry.taken && wanted(entry)) {
-                entry.taken = true;
+                entry.taken = take;
                 return Some(entry.clone());
             }
             let left = until.checked_duration_since(Instant::now())?;

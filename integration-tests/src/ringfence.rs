@@ -59,6 +59,26 @@ impl Ringfence {
         String::from_utf8_lossy(&page).into_owned()
     }
 
+    /// Sum of a metric's samples whose labels contain all of `labels` (`reason="banned"`).
+    #[must_use]
+    pub fn metric(&self, name: &str, labels: &[&str]) -> f64 {
+        let page = self.fetch("/metrics");
+        let samples = page.lines().filter(|line| {
+            let rest = line.strip_prefix(name);
+            rest.is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        });
+        samples.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
+
+    /// Writes other lines after the common ones of its configuration, and asks it to read it again.
+    pub fn change(&self, from: &str, to: &str) {
+        let text = fs::read_to_string(&self.configuration).unwrap();
+        assert!(text.contains(from), "no {from:?} in\n{text}");
+        fs::write(&self.configuration, text.replace(from, to)).unwrap();
+        self.reload();
+    }
+
     /// Asks it to read its configuration again.
     pub fn reload(&self) {
         self.child.signal(Signal::HUP);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::link::Transport;
-use crate::{Asterisk, Ringfence, Ua, tls};
+use crate::{Asterisk, Ringfence, Stranger, Ua, tls};
 
 /// The domain the phones are set up with.
 pub const DOMAIN: &str = "pbx.test";
@@ -104,6 +104,13 @@ impl Network {
         10_000 + self.index * 40 + n
     }
 
+    /// Host `n` (0 to 15,999) of those far away: 64 successive ones are in as many networks.
+    #[must_use]
+    pub fn far(&self, n: u16) -> Ipv4Addr {
+        let block = 128 + (n % 64) as u8 + 64 * (self.index >> 8) as u8;
+        Ipv4Addr::new(127, block, self.index as u8, (n / 64 + 1) as u8)
+    }
+
     fn address(index: u16, n: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, 100 + (index >> 8) as u8, index as u8, n)
     }
@@ -124,6 +131,8 @@ pub struct Plan {
     pub path: bool,
     /// `rewrite_contact` of a direct Asterisk.
     pub rewrite: bool,
+    /// Sixty more accounts: 6301 to 6360.
+    pub office: bool,
     /// More lines for Ringfence's configuration.
     pub extra: String,
 }
@@ -139,6 +148,7 @@ impl Plan {
             nonce_life: 32,
             path: false,
             rewrite: true,
+            office: false,
             extra: String::new(),
         }
     }
@@ -171,6 +181,12 @@ impl Plan {
     #[must_use]
     pub fn keeping_contacts(self) -> Self {
         Plan { rewrite: false, ..self }
+    }
+
+    /// With sixty more accounts.
+    #[must_use]
+    pub fn office(self) -> Self {
+        Plan { office: true, ..self }
     }
 
     /// With more lines in Ringfence's configuration.
@@ -276,6 +292,18 @@ impl Stage {
         Ua::connect(user, way.transport, host, media, self.server(way), &self.directory)
     }
 
+    /// A phone for an account, at an address of the caller's choice.
+    #[must_use]
+    pub fn phone_at(&self, user: &str, host: Ipv4Addr, way: Way) -> Ua {
+        Ua::connect(user, way.transport, host.into(), host, self.server(way), &self.directory)
+    }
+
+    /// A bare socket at host `n` of those far away.
+    #[must_use]
+    pub fn stranger(&self, n: u16) -> Stranger {
+        Stranger::at(self.network.far(n).into(), self.server(Way::UDP))
+    }
+
     /// A PBX for the test to play: it receives what Asterisk would.
     ///
     /// # Panics
@@ -322,7 +350,16 @@ impl Stage {
         }
     }
 
-    /// The edge.
+    /// The edge, to look at it.
+    ///
+    /// # Panics
+    /// In direct mode.
+    #[must_use]
+    pub fn ringfence(&self) -> &Ringfence {
+        self.edge.as_ref().expect("no edge in direct mode")
+    }
+
+    /// The edge, to end it.
     ///
     /// # Panics
     /// In direct mode.
@@ -364,6 +401,15 @@ pub(crate) fn home() -> &'static Path {
 #[must_use]
 pub fn pjsua_library() -> PathBuf {
     std::env::var_os("RINGFENCE_PJSUA").map_or(target().join("pjsua"), PathBuf::from)
+}
+
+/// Keeps lines of a table that `integration-tests/run` prints at its end.
+pub fn report(table: &str, line: &str) {
+    use std::io::Write;
+    println!("{line}");
+    let file = scratch().join(format!("{table}.report"));
+    let file = fs::OpenOptions::new().create(true).append(true).open(file);
+    let _ = file.and_then(|mut file| writeln!(file, "{line}"));
 }
 
 fn scratch() -> PathBuf {

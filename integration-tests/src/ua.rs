@@ -60,6 +60,9 @@ struct Habits {
 }
 
 impl Ua {
+    const T1: Duration = Duration::from_millis(500);
+    const REPEATS: u128 = PATIENCE.as_millis() / Self::T1.as_millis();
+
     /// A phone at `host` that reaches its server at `peer`; its RTP comes from `media`.
     #[must_use]
     pub fn connect(
@@ -323,6 +326,32 @@ impl Ua {
         found.unwrap_or_else(|| panic!("{} did not receive {what}", self.user)).bytes
     }
 
+    /// Waits for the first response to `request`, and takes it if it says that the nonce was stale.
+    pub(crate) fn stale_challenge(&self, request: &Message) -> Option<Message> {
+        for _ in 0..Self::REPEATS {
+            let first = self.tape.peek(Self::T1, |entry| {
+                entry.message.as_ref().is_some_and(|m| answers(m, request))
+            });
+            match first.and_then(|entry| entry.message) {
+                Some(message) if is_stale(&message) => {
+                    return Some(self.wait_for("a stale challenge", |m| *m == message));
+                }
+                Some(_) => return None,
+                None => self.repeat(request),
+            }
+        }
+        None
+    }
+
+    /// Over UDP a request is repeated as long as nothing at all came back for it (RFC 3261
+    /// §17.1.1.2, without the doubling).
+    fn repeat(&self, request: &Message) {
+        let unanswered = || self.received(|m| answers(m, request)).is_empty();
+        if self.transport() == Transport::Udp && unanswered() {
+            self.send(request);
+        }
+    }
+
     /// Waits for a request.
     #[track_caller]
     pub fn wait_request(&self, method: &str) -> Message {
@@ -332,17 +361,32 @@ impl Ua {
     /// Waits for the final response to `request`.
     #[track_caller]
     pub fn final_response(&self, request: &Message) -> Message {
-        self.wait_for(&format!("the final response to {}", request.start), |m| {
-            answers(m, request) && m.code() >= Some(200)
-        })
+        self.wait_answer(request, "the final response", |m| m.code() >= Some(200))
     }
 
     /// Waits for a response with this code to `request`.
     #[track_caller]
     pub fn response_with(&self, request: &Message, code: u16) -> Message {
-        self.wait_for(&format!("a {code} to {}", request.start), |m| {
-            answers(m, request) && m.code() == Some(code)
-        })
+        self.wait_answer(request, &code.to_string(), |m| m.code() == Some(code))
+    }
+
+    /// Waits for a response to `request`, repeating it where a phone does.
+    #[track_caller]
+    pub(crate) fn wait_answer(
+        &self,
+        request: &Message,
+        what: &str,
+        wanted: impl Fn(&Message) -> bool,
+    ) -> Message {
+        let wanted = |m: &Message| answers(m, request) && wanted(m);
+        for _ in 1..Self::REPEATS {
+            let found = self.tape.take(Self::T1, |e| e.message.as_ref().is_some_and(&wanted));
+            if let Some(message) = found.and_then(|entry| entry.message) {
+                return message;
+            }
+            self.repeat(request);
+        }
+        self.wait_for_within(Self::T1, &format!("{what} to {}", request.start), wanted)
     }
 
     /// All it received so far that `wanted` holds for, taken or not.
@@ -395,12 +439,19 @@ impl Ua {
         again
     }
 
-    /// Sends a request and, when it is challenged, again with credentials. The final response.
+    /// Sends a request and, when it is challenged, again with credentials; once more when the
+    /// challenge was only too old. The final response.
     #[track_caller]
     pub fn authenticated(&self, request: &Message) -> Message {
         let first = self.transact(request);
         match first.code() {
-            Some(401 | 407) => self.transact(&self.with_credentials(request, &first)),
+            Some(401 | 407) => {
+                let second = self.transact(&self.with_credentials(request, &first));
+                if is_stale(&second) {
+                    return self.transact(&self.with_credentials(request, &second));
+                }
+                second
+            }
             _ => first,
         }
     }
@@ -554,6 +605,10 @@ fn return_address(response: &Message) -> Option<SocketAddr> {
 /// Whether a challenge says the nonce was stale.
 #[must_use]
 pub fn is_stale(challenge: &Message) -> bool {
-    let header = challenge.header("WWW-Authenticate").unwrap_or_default();
+    let header = match challenge.code() {
+        Some(401) => challenge.header("WWW-Authenticate").unwrap_or_default(),
+        Some(407) => challenge.header("Proxy-Authenticate").unwrap_or_default(),
+        _ => return false,
+    };
     auth_param(header, "stale").is_some_and(|stale| stale.eq_ignore_ascii_case("true"))
 }

@@ -15,9 +15,15 @@
 //!
 //! It does not watch files, open sockets or keep state between loads.
 
+mod admission;
 mod check;
 mod effective;
+mod engine;
+mod form;
+mod keys;
 mod model;
+mod out;
+mod policy_file;
 mod problem;
 mod read;
 mod secret;
@@ -30,9 +36,11 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use admission::{Override, SignatureChoice};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
 };
+pub use policy_file::policy_schema;
 pub use problem::{Invalid, Problem, Severity};
 pub use read::{Loaded, Overrides, load, load_str, load_with};
 pub use secret::{Secret, SecretOrigin};

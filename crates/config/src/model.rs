@@ -1,5 +1,6 @@
 //! What a valid configuration is.
 
+use crate::admission::SignatureChoice;
 use policy::{Network, Policy};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,11 +11,14 @@ use std::time::Duration;
 pub struct Config {
     /// What the engine is told, the addresses included.
     pub policy: Policy,
+    /// Where the policy's signatures come from, and what was changed about them.
+    pub signatures: SignatureChoice,
     /// The outside listeners with their files, in the order of [`Policy::listeners`].
     pub listen: Vec<Listen>,
     /// Shards, 1 to [`Config::SHARDS_MAX`]; default: one a core.
     pub shards: u8,
-    /// Trunks by name. Read and kept; they have no effect in this version.
+    /// Trunks by name. Their literal addresses are in [`policy::TrustRules::networks`], their
+    /// numbers in [`policy::Admission::dids`].
     pub trunks: Vec<Trunk>,
     /// The admin HTTP listener; `None` switches it off.
     pub admin: Option<Admin>,
@@ -76,7 +80,7 @@ pub struct ClientCertificates {
 pub struct Trunk {
     /// What logs and `X-Ringfence-Trunk` call it.
     pub name: String,
-    /// Its hosts.
+    /// Its hosts: addresses, networks, names (which have no effect in this version).
     pub hosts: Vec<String>,
     /// Numbers it may call; `x` stands for a digit.
     pub dids: Vec<String>,
@@ -87,7 +91,7 @@ pub struct Trunk {
 pub struct Admin {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Networks of the operators. Read and kept; they have no effect in this version.
+    /// Networks of the operators; they are in [`policy::TrustRules::networks`], too.
     pub networks: Vec<Network>,
 }
 

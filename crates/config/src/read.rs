@@ -1,26 +1,24 @@
 //! The configuration file, key by key.
 
+use crate::form::{DURATION_MAX, DURATION_MIN};
 use crate::model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
 };
+use crate::policy_file;
 use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
 use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
-use crate::{check, tls, value};
-use policy::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase};
+use crate::{admission, check, tls, value};
+use policy::{Listener, Pbx, Registration};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-use wire::{Limits, Transport};
+use wire::Transport;
 
 /// The configuration language that this version reads.
 pub(crate) const VERSION: u64 = 1;
 /// Default of `state_dir`.
 const STATE_DIR: &str = "/var/lib/ringfence";
-/// No duration that can be set is longer.
-const DURATION_MAX: Duration = Duration::from_secs(30 * 86_400);
-/// No duration that can be set is shorter.
-const DURATION_MIN: Duration = Duration::from_millis(1);
 
 /// A configuration and what is worth saying about it.
 #[derive(Clone, Debug)]
@@ -99,7 +97,11 @@ fn read(root: &Field<'_>, overrides: Overrides) -> Option<Config> {
     let domains = table.values("domains", value::host);
     let trunks = table.take("trunks").map(|field| trunk_list(&field)).unwrap_or_default();
     let admin = admin_table(&mut table);
-    let rules = table.take("policy").map_or_else(Rules::default, |field| policy_field(&field));
+    let mut rules = match table.take("policy") {
+        Some(field) => policy_file::policy_field(&field),
+        None => admission::profile::balanced(root.source.problems),
+    };
+    rules.learn(&trunks, admin.as_ref());
     let shards = shards_value(&mut table, overrides);
     let log = log_table(&mut table);
     let state_dir = table.value("state_dir", value::path, STATE_DIR.into());
@@ -114,9 +116,11 @@ fn read(root: &Field<'_>, overrides: Overrides) -> Option<Config> {
 
     let inside = inside?;
     let listeners = listen.iter().map(|listen| listen.listener.clone()).collect();
+    let signatures = rules.signatures.clone();
     let policy = rules.into_policy(listeners, inside.address, inside.pbx, domains);
     let config = Config {
         policy,
+        signatures,
         listen,
         shards,
         trunks,
@@ -266,22 +270,31 @@ fn pbx_element(field: &Field<'_>, registration: Registration) -> Option<Pbx> {
 }
 
 fn trunk_list(field: &Field<'_>) -> Vec<Trunk> {
-    let elements = field.list();
-    if !elements.is_empty() {
-        let complaint = Complaint::new("has no effect in this version");
-        field.warn(complaint.hint("calls from their hosts are treated like any other source's"));
-    }
-    elements.iter().filter_map(trunk_table).collect()
+    field.list().iter().filter_map(trunk_table).collect()
 }
 
 fn trunk_table(field: &Field<'_>) -> Option<Trunk> {
     let mut table = field.table()?;
     let name = table.need("name", "a short word for logs, e.g. name: carrier");
     let name = name.and_then(|field| field.parse(value::text));
-    let hosts = table.values("hosts", value::host);
-    let dids = table.values("dids", value::text);
+    let hosts = table.take("hosts").map(|field| trunk_hosts(&field)).unwrap_or_default();
+    let dids = table.values("dids", |text| admission::number(text).map(String::from));
     table.finish();
     Some(Trunk { name: name?, hosts, dids })
+}
+
+/// Addresses and networks are trusted. Names wait for somebody who asks for their addresses.
+fn trunk_hosts(field: &Field<'_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    for element in field.list() {
+        let Some(host) = element.parse(value::host_or_network) else { continue };
+        if value::network_of(&host).is_none() {
+            let complaint = Complaint::new("a name has no effect in this version");
+            element.warn(complaint.hint("write the carrier's addresses, e.g. \"203.0.113.0/24\""));
+        }
+        hosts.push(host);
+    }
+    hosts
 }
 
 fn admin_table(table: &mut Table<'_>) -> Option<Admin> {
@@ -301,12 +314,7 @@ fn admin_table(table: &mut Table<'_>) -> Option<Admin> {
         let complaint = Complaint::new("metrics and health can be read by whoever reaches this");
         field.warn(complaint.hint("use 127.0.0.1 and a reverse proxy, or a firewall"));
     }
-    let networks_field = table.take("networks");
-    let mut networks = Vec::new();
-    if let Some(field) = networks_field {
-        field.warn(Complaint::new("operators' networks have no effect in this version"));
-        networks = field.list().iter().filter_map(|field| field.parse(value::network)).collect();
-    }
+    let networks = table.values("networks", value::network);
     table.finish();
     Some(Admin { listen, networks })
 }
@@ -364,191 +372,6 @@ fn transport_table(table: &mut Table<'_>) -> TransportSettings {
         udp_send_buffer,
         hand_over_queue,
     }
-}
-
-/// The part of the policy that may stand in a file of its own.
-#[derive(Debug)]
-struct Rules {
-    timers: Timers,
-    limits: Limits,
-    capacities: Capacities,
-    budgets: Budgets,
-    answer_malformed: bool,
-    source_header: Option<String>,
-}
-
-/// RFC 3261's timer bases and the other times of the engine.
-#[derive(Debug)]
-struct Timers {
-    base: TimerBase,
-    timer_c: Duration,
-    trying_after: Duration,
-    retry_after: Duration,
-    nonce_memory: Duration,
-}
-
-/// A policy to take defaults from.
-fn default_policy() -> Policy {
-    Policy::new(Vec::new(), SocketAddr::from(([127, 0, 0, 1], 0)), Vec::new())
-}
-
-impl Default for Timers {
-    fn default() -> Self {
-        let policy = default_policy();
-        Timers {
-            base: policy.timers,
-            timer_c: policy.timer_c,
-            trying_after: policy.trying_after,
-            retry_after: policy.retry_after,
-            nonce_memory: policy.nonce_memory,
-        }
-    }
-}
-
-impl Default for Rules {
-    fn default() -> Self {
-        let policy = default_policy();
-        Rules {
-            timers: Timers::default(),
-            limits: policy.limits,
-            capacities: policy.capacities,
-            budgets: policy.budgets,
-            answer_malformed: policy.answer_malformed,
-            source_header: policy.source_header,
-        }
-    }
-}
-
-impl Rules {
-    fn into_policy(
-        self,
-        listeners: Vec<Listener>,
-        inside: SocketAddr,
-        pbx: Vec<Pbx>,
-        domains: Vec<String>,
-    ) -> Policy {
-        Policy {
-            domains,
-            timers: self.timers.base,
-            limits: self.limits,
-            capacities: self.capacities,
-            budgets: self.budgets,
-            timer_c: self.timers.timer_c,
-            trying_after: self.timers.trying_after,
-            retry_after: self.timers.retry_after,
-            nonce_memory: self.timers.nonce_memory,
-            answer_malformed: self.answer_malformed,
-            source_header: self.source_header,
-            ..Policy::new(listeners, inside, pbx)
-        }
-    }
-}
-
-/// Inline, or the name of a file.
-fn policy_field(field: &Field<'_>) -> Rules {
-    if matches!(field.node.kind, Kind::Table(_)) {
-        return rules_table(field);
-    }
-    let Some(path) = field.parse(value::path) else { return Rules::default() };
-    let file = beside(field.source.file, path);
-    let text = match std::fs::read_to_string(&file) {
-        Ok(text) => text,
-        Err(error) => {
-            let complaint = Complaint::new(format!("{} cannot be read: {error}", file.display()));
-            field.error(complaint.hint("relative paths start at the directory of this file"));
-            return Rules::default();
-        }
-    };
-    let source = Source { file: &file, text: &text, problems: field.source.problems };
-    match tree::parse(source) {
-        Some(node) if !matches!(node.kind, Kind::Null) => rules_table(&Field::root(source, &node)),
-        _ => Rules::default(),
-    }
-}
-
-fn rules_table(field: &Field<'_>) -> Rules {
-    let default = Rules::default();
-    let Some(mut table) = field.table() else { return default };
-    let rules = Rules {
-        timers: timers_table(table.take("timers")),
-        limits: limits_table(table.take("limits")),
-        capacities: capacities_table(table.take("capacities")),
-        budgets: budgets_table(table.take("budgets")),
-        answer_malformed: table.value("answer_malformed", value::truth, default.answer_malformed),
-        source_header: table.value("source_header", value::header_name, default.source_header),
-    };
-    table.finish();
-    rules
-}
-
-fn timers_table(field: Option<Field<'_>>) -> Timers {
-    let default = Timers::default();
-    let Some(field) = field else { return default };
-    let Some(mut table) = field.table() else { return default };
-    let mut time = |name, default| table.duration(name, DURATION_MIN..=DURATION_MAX, default);
-    let timers = Timers {
-        base: TimerBase {
-            t1: time("t1", default.base.t1),
-            t2: time("t2", default.base.t2),
-            t4: time("t4", default.base.t4),
-        },
-        timer_c: time("timer_c", default.timer_c),
-        trying_after: time("trying_after", default.trying_after),
-        retry_after: time("retry_after", default.retry_after),
-        nonce_memory: time("nonce_memory", default.nonce_memory),
-    };
-    table.finish();
-    check::timers(&field, &timers.base, timers.timer_c);
-    timers
-}
-
-fn limits_table(field: Option<Field<'_>>) -> Limits {
-    let default = Limits::default();
-    let Some(mut table) = field.and_then(|field| field.table()) else { return default };
-    let lines = Limits::HEADER_LINES_MAX as u64;
-    let mut size = |name, least, default| table.size(name, least..=65_535, default);
-    let limits = Limits {
-        message_bytes: size("message_bytes", 1_024, default.message_bytes),
-        start_line_bytes: size("start_line_bytes", 128, default.start_line_bytes),
-        header_bytes: size("header_bytes", 512, default.header_bytes),
-        header_line_bytes: size("header_line_bytes", 256, default.header_line_bytes),
-        body_bytes: size("body_bytes", 0, default.body_bytes),
-        header_lines: table.count("header_lines", 16..=lines, default.header_lines),
-        via_values: table.count("via_values", 1..=lines, default.via_values),
-    };
-    table.finish();
-    limits
-}
-
-fn capacities_table(field: Option<Field<'_>>) -> Capacities {
-    let default = Capacities::default();
-    let Some(mut table) = field.and_then(|field| field.table()) else { return default };
-    let mut count = |name, default| table.count(name, 16..=1 << 24, default);
-    let exchanges = count("exchanges", default.exchanges);
-    let bindings = count("bindings", default.bindings);
-    let moved_flows = count("moved_flows", default.moved_flows);
-    let nonces = count("nonces", default.nonces);
-    let connections = count("connections", default.connections);
-    let bytes = 1 << 20..=1 << 40;
-    let retained_bytes = table.size("retained_bytes", bytes, default.retained_bytes);
-    table.finish();
-    Capacities { exchanges, bindings, moved_flows, nonces, connections, retained_bytes }
-}
-
-fn budgets_table(field: Option<Field<'_>>) -> Budgets {
-    let default = Budgets::default();
-    let Some(mut table) = field.and_then(|field| field.table()) else { return default };
-    let mut time = |name, default| table.duration(name, DURATION_MIN..=DURATION_MAX, default);
-    let budgets = Budgets {
-        handshake: time("handshake", default.handshake),
-        first_byte: time("first_byte", default.first_byte),
-        start_line: time("start_line", default.start_line),
-        headers: time("headers", default.headers),
-        body: time("body", default.body),
-        idle: time("idle", default.idle),
-    };
-    table.finish();
-    budgets
 }
 
 /// `path` as seen from the directory of `file`.

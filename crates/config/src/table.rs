@@ -21,7 +21,7 @@ pub(crate) struct Table<'a> {
 }
 
 /// A node with the way to it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Field<'a> {
     pub(crate) source: Source<'a>,
     pub(crate) path: String,
@@ -96,7 +96,7 @@ impl<'a> Field<'a> {
     }
 
     /// The scalar, parsed.
-    pub(crate) fn parse<T>(&self, parse: Parse<T>) -> Option<T> {
+    pub(crate) fn parse<T>(&self, parse: impl FnOnce(&str) -> Result<T, Complaint>) -> Option<T> {
         match parse(self.text()?) {
             Ok(value) => Some(value),
             Err(complaint) => {
@@ -110,7 +110,9 @@ impl<'a> Field<'a> {
 impl<'a> Table<'a> {
     /// The node of a key; a key without a value counts as absent.
     pub(crate) fn take(&mut self, name: &'static str) -> Option<Field<'a>> {
-        self.asked.push(name);
+        if !self.asked.contains(&name) {
+            self.asked.push(name);
+        }
         let (key, node) = self.entries.iter().find(|(key, _)| key.name == name)?;
         if matches!(node.kind, Kind::Null) {
             return None;
@@ -177,15 +179,7 @@ impl<'a> Table<'a> {
         bounds: RangeInclusive<T>,
         print: fn(T) -> String,
     ) -> Option<T> {
-        let field = self.take(name)?;
-        let value = field.parse(parse)?;
-        if bounds.contains(&value) {
-            return Some(value);
-        }
-        let (least, most) = (print(*bounds.start()), print(*bounds.end()));
-        let text = format!("{} is not between {least} and {most}", print(value));
-        field.error(Complaint::new(text));
-        None
+        self.take(name)?.bounded(parse, bounds, print)
     }
 
     /// A list of scalars; absent is empty.
@@ -224,5 +218,6 @@ fn unknown(name: &str, asked: &[&'static str]) -> Complaint {
 /// The known word most like `word`; the first among equals.
 pub(crate) fn nearest<'k>(word: &str, known: &[&'k str]) -> Option<&'k str> {
     let word = word.to_lowercase();
-    known.iter().copied().min_by_key(|candidate| strsim::damerau_levenshtein(&word, candidate))
+    let distance = |known: &&str| strsim::damerau_levenshtein(&word, &known.to_lowercase());
+    known.iter().copied().min_by_key(distance)
 }

@@ -274,6 +274,16 @@ pub(crate) fn host(text: &str) -> Result<String, Complaint> {
     })
 }
 
+/// As [`host`], or an IP network.
+pub(crate) fn host_or_network(text: &str) -> Result<String, Complaint> {
+    if text.contains('/') { Ok(network(text)?.to_string()) } else { host(text) }
+}
+
+/// The network that a host stands for, if it is no name.
+pub(crate) fn network_of(host: &str) -> Option<Network> {
+    network(host.trim_start_matches('[').trim_end_matches(']')).ok()
+}
+
 /// A host with an optional port, as a Via names it (RFC 3261 §25.1 sent-by).
 pub(crate) fn sent_by(text: &str) -> Result<String, Complaint> {
     let (name, port) = match text.rsplit_once(':') {

@@ -1,6 +1,6 @@
 //! What a new configuration changes while the edge runs, and what needs a restart.
 
-use config::Config;
+use config::{Admin, Config};
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -33,7 +33,7 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
     let changes = changes(old, &new, same_sockets);
     let mut merged = Config {
         shards: old.shards,
-        admin: old.admin.clone(),
+        admin: admin(old, &new),
         state_dir: old.state_dir.clone(),
         secret_file: old.secret_file.clone(),
         transport: old.transport,
@@ -49,6 +49,15 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
     merged.policy.capacities.connections = old.policy.capacities.connections;
     merged.policy.version = old.policy.version.wrapping_add(1);
     (merged, changes)
+}
+
+/// The old listener; whom the operators' networks trust changes with the policy.
+fn admin(old: &Config, new: &Config) -> Option<Admin> {
+    let mut admin = old.admin.clone();
+    if let (Some(admin), Some(new)) = (&mut admin, &new.admin) {
+        admin.networks.clone_from(&new.networks);
+    }
+    admin
 }
 
 fn sockets(config: &Config) -> impl Iterator<Item = (wire::Transport, std::net::SocketAddr)> {
@@ -94,6 +103,9 @@ fn needs_restart(path: &str, same_sockets: bool) -> bool {
     let under = |part: &str| {
         path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
+    if under("admin.networks") {
+        return false;
+    }
     // A listener's name and certificates can change; a socket more or less cannot.
     FIXED.iter().any(|part| under(part)) || (under("listen") && !same_sockets)
 }
@@ -165,6 +177,26 @@ mod tests {
         let mut kept = old.clone();
         kept.policy.version += 1;
         assert_eq!(format!("{merged:?}"), format!("{kept:?}"));
+    }
+
+    #[test]
+    fn operators_networks_change_while_running() {
+        let text = format!("{BASE}admin: {{ networks: [203.0.113.0/24] }}\n");
+        let (merged, changes) = merge(&read(BASE), read(&text));
+        assert_eq!(
+            told(&changes, false),
+            [
+                "admin.networks[0]: (absent) -> 203.0.113.0/24",
+                "policy.trust.networks[admin].network: (absent) -> 203.0.113.0/24",
+                "policy.trust.networks[admin].name: (absent) -> admin",
+            ]
+        );
+        assert_eq!(told(&changes, true), [""; 0]);
+        assert_eq!(format!("{merged:?}"), {
+            let mut new = read(&text);
+            new.policy.version += 1;
+            format!("{new:?}")
+        });
     }
 
     #[test]

@@ -131,10 +131,10 @@ fn a_phone_registers() {
     let mut bench = Bench::start(CONFIG, &["--decisions"]);
     let answer = bench.say(&datagram(10.0, PHONE, &request("REGISTER", "UDP", 1, "")));
     assert_eq!((&answer["close"], &answer["bans"]), (&json!([]), &json!([])));
-    assert_eq!(
-        answer["decisions"],
-        json!([{ "src": PHONE, "verdict": "forward", "reason": "clean" }])
+    let decision = json!(
+        [{ "src": PHONE, "reason": "clean", "verdict": "forward", "who": "unproven", "score": 0 }]
     );
+    assert_eq!(answer["decisions"], decision);
     let forwarded = one(&answer, PBX, "UDP");
     assert!(forwarded.contains("Via: SIP/2.0/UDP 127.0.0.1:5080;branch=z9hG4bK"), "{forwarded}");
     let timer = answer["next_timer"].as_f64().unwrap();

@@ -1,4 +1,4 @@
-//! Phones that others wrote: sipp, baresip and PJSUA.
+//! Phones that others wrote: sipp, baresip, PJSUA and linphone.
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
@@ -23,7 +23,7 @@ both!(
     baresip_is_called_over_tls,
 );
 
-fn sipp(stage: &Stage, scenario: &str, transport: &str, family: Family) {
+pub(crate) fn sipp(stage: &Stage, scenario: &str, transport: &str, family: Family) {
     let scenario = format!("{}/sipp/{scenario}.xml", env!("CARGO_MANIFEST_DIR"));
     let users = stage.directory.join("users.csv");
     fs::write(
@@ -72,7 +72,7 @@ fn sipp_calls_over_ipv6(mode: Mode) {
 }
 
 /// A baresip with one account, told what to do over its `ctrl_tcp` interface.
-struct Baresip {
+pub(crate) struct Baresip {
     child: Child,
     control: SocketAddr,
 }
@@ -118,9 +118,12 @@ impl Baresip {
 }
 
 fn baresip_calls(mode: Mode, way: Way) {
-    let stage = Stage::new(mode);
-    let mut phone = Baresip::start(&stage, "6001", way);
-    wait_until("baresip is registered", PATIENCE, || stage.pbx().contacts("6001").len() == 1);
+    baresip_calls_at(&Stage::new(mode), "6001", way);
+}
+
+pub(crate) fn baresip_calls_at(stage: &Stage, user: &str, way: Way) {
+    let mut phone = Baresip::start(stage, user, way);
+    wait_until("baresip is registered", PATIENCE, || stage.pbx().contacts(user).len() == 1);
     phone.tell("dial", "sip:100@pbx.test");
     wait_until("Asterisk hears it out", PATIENCE, || {
         let channels = stage.pbx().channels();
@@ -198,11 +201,14 @@ fn pjsua(stage: &Stage, user: &str, way: Way, what: &[&str]) -> Option<Child> {
 }
 
 fn pjsua_calls(mode: Mode, way: Way) {
-    let stage = Stage::new(mode);
-    let Some(mut phone) = pjsua(&stage, "6001", way, &["call", "100"]) else { return };
+    pjsua_calls_at(&Stage::new(mode), "6001", way);
+}
+
+pub(crate) fn pjsua_calls_at(stage: &Stage, user: &str, way: Way) {
+    let Some(mut phone) = pjsua(stage, user, way, &["call", "100"]) else { return };
     phone.wait_for("sound", |output| output.contains("\nheard"));
     assert_eq!(phone.wait(), Some(0), "{}", phone.output());
-    assert_eq!(stage.pbx().contacts("6001"), Vec::<String>::new());
+    assert_eq!(stage.pbx().contacts(user), Vec::<String>::new());
     stage.pbx().wait_idle();
 }
 
@@ -239,6 +245,47 @@ fn pjsua_is_called_over_tcp(mode: Mode) {
 
 fn pjsua_is_called_over_tls(mode: Mode) {
     pjsua_is_called(mode, Way::TLS);
+}
+
+both!(linphone_calls_over_udp, linphone_calls_over_tcp);
+
+/// A linphonec that registers, calls the echo and hangs up.
+pub(crate) fn linphone_calls_at(stage: &Stage, user: &str, way: Way) {
+    let host = stage.network.host(stage.next_host());
+    let home = stage.directory.join(format!("linphone-{user}"));
+    fs::create_dir_all(home.join(".local/share/linphone")).unwrap();
+    let (server, transport) = (stage.server(way), way.transport.name().to_lowercase());
+    let port = |of: Transport| if of == way.transport { "5060" } else { "0" };
+    let (udp, tcp) = (port(Transport::Udp), port(Transport::Tcp));
+    let settings = format!(
+        "[sip]\nsip_port={udp}\nsip_tcp_port={tcp}\nsip_tls_port=0\nbind_address={host}\n\
+         default_proxy=0\nregister_only_when_network_is_up=0\nuse_ipv6=0\n\
+         [auth_info_0]\nusername={user}\npasswd=secret{user}\nrealm=asterisk\ndomain=pbx.test\n\
+         [proxy_0]\nreg_proxy=sip:{server};transport={transport}\n\
+         reg_route=sip:{server};transport={transport};lr\nreg_identity=sip:{user}@pbx.test\n\
+         reg_expires=300\nreg_sendregister=1\npublish=0\n[video]\nenabled=0\n"
+    );
+    fs::write(home.join("rc"), settings).unwrap();
+    let mut command = Command::new("linphonec");
+    command.arg("-c").arg(home.join("rc")).env("HOME", &home);
+    let mut phone = Child::start_reading("linphonec", &command, &home.join("log"));
+    wait_until("linphone is registered", PATIENCE, || stage.pbx().contacts(user).len() == 1);
+    phone.tell("soundcard use files");
+    phone.tell("call 100");
+    phone.wait_for("an answered call", |output| output.contains("connected"));
+    phone.tell("terminate");
+    phone.wait_for("the end of its call", |output| output.contains("ended (No error)"));
+    phone.tell("quit");
+    phone.wait();
+    stage.pbx().wait_idle();
+}
+
+fn linphone_calls_over_udp(mode: Mode) {
+    linphone_calls_at(&Stage::new(mode), "6001", Way::UDP);
+}
+
+fn linphone_calls_over_tcp(mode: Mode) {
+    linphone_calls_at(&Stage::new(mode), "6001", Way::TCP);
 }
 
 /// A second of a square wave, 8 kHz, 16 bits, mono.

@@ -1,6 +1,7 @@
 //! The line that goes back.
 
 use super::stimulus::seconds;
+use admission::{Ban, BanKey, Lift};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use policy::{Network, Time};
@@ -50,23 +51,25 @@ impl Answer {
     /// A decision.
     pub(crate) fn decided(&mut self, event: &Event) {
         let Some(decisions) = &mut self.decisions else { return };
-        let (word, status) = match event.verdict {
-            Verdict::Forward => ("forward", None),
-            Verdict::Absorb => ("absorb", None),
-            Verdict::Reject(status) => ("reject", Some(status)),
-            Verdict::Drop => ("drop", None),
-        };
-        let (source, reason) = (event.flow.remote, event.reason.as_str());
         let separator = if decisions.is_empty() { "" } else { "," };
+        let (source, reason) = (event.flow.remote, event.reason.as_str());
         // writing to a Vec does not fail
-        let _ = write!(
-            decisions,
-            r#"{separator}{{"src":"{source}","verdict":"{word}","reason":"{reason}""#
-        );
-        let _ = match status {
-            Some(status) => write!(decisions, r#","status":{status}}}"#),
-            None => write!(decisions, "}}"),
+        let _ = write!(decisions, r#"{separator}{{"src":"{source}","reason":"{reason}""#);
+        let _ = match event.verdict {
+            Verdict::Forward => write!(decisions, r#","verdict":"forward""#),
+            Verdict::Absorb => write!(decisions, r#","verdict":"absorb""#),
+            Verdict::Reject(status) => {
+                write!(decisions, r#","verdict":"reject","status":{status}"#)
+            }
+            Verdict::Drop => write!(decisions, r#","verdict":"drop""#),
         };
+        if let Some(grounds) = &event.grounds {
+            // JSON has no word for what is not finite
+            let score = if grounds.score.is_finite() { grounds.score } else { f32::MAX };
+            let who = grounds.who.as_str();
+            let _ = write!(decisions, r#","who":"{who}","score":{score}"#);
+        }
+        decisions.push(b'}');
     }
 
     /// Writes the line.
@@ -119,9 +122,22 @@ pub(crate) struct Bans {
 }
 
 impl Bans {
-    /// A ban is in force, or no more.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the engine tells of no bans yet"))]
-    pub(crate) fn set(&mut self, network: Network, banned: bool) {
+    /// A ban began or was renewed. Who is only narrowed is not banned.
+    pub(crate) fn on_ban(&mut self, ban: &Ban) {
+        self.set(ban.key, !ban.narrowed);
+    }
+
+    /// A ban ended.
+    pub(crate) fn on_lift(&mut self, lift: &Lift) {
+        self.set(lift.key, false);
+    }
+
+    fn set(&mut self, key: BanKey, banned: bool) {
+        let network = match key {
+            BanKey::Source(network) | BanKey::Network(network) => network,
+            // smaller than an address, or no address at all
+            BanKey::AorFlow { .. } | BanKey::AorSource { .. } | BanKey::Campaign(_) => return,
+        };
         self.stale |=
             if banned { self.banned.insert(network) } else { self.banned.remove(&network) };
     }

@@ -177,8 +177,10 @@ impl Edge {
                     Output::Event(event) => answer.decided(&event),
                     // there are no other shards
                     Output::HandOver { .. } | Output::Learned(_) => {}
-                    // the engine's list of bans says what is in force
-                    Output::Ban(_) | Output::Lift(_) | Output::Alert(_) => {}
+                    Output::Ban(ban) => self.bans.on_ban(&ban),
+                    Output::Lift(lift) => self.bans.on_lift(&lift),
+                    // nobody is there to be told
+                    Output::Alert(_) => {}
                 }
             }
             let Some(connection) = closed.pop() else { return };

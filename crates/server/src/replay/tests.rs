@@ -1,7 +1,8 @@
 use super::answer::Bans;
 use super::lines::{LINE_MAX, Lines};
 use super::stimulus::{Stimulus, seconds, time};
-use policy::{Network, Time};
+use admission::{Ban, BanId, BanKey, Lift, Origin};
+use policy::{Network, Reason, Time};
 use std::io::Read;
 
 /// Gives out its parts one read at a time.
@@ -73,17 +74,39 @@ fn a_line_without_end_takes_no_memory() {
     assert_eq!(lines.next(|| Ok(())).unwrap().unwrap().unwrap().len(), LINE_MAX);
 }
 
+fn ban(key: BanKey, narrowed: bool) -> Ban {
+    Ban {
+        id: BanId(1),
+        key,
+        why: "test".into(),
+        reason: Reason::Banned,
+        proof: None,
+        since: Time::ZERO,
+        until: Time::FOREVER,
+        narrowed,
+        policy_version: 1,
+        score: 3.0,
+        origin: Origin::Local,
+        evidence: Vec::new(),
+    }
+}
+
 #[test]
 fn bans_are_addresses_and_networks() {
     let network = |ip: &str, prefix| Network::new(ip.parse().unwrap(), prefix);
+    let (v4, v6) = (network("198.51.100.7", 32), network("2001:db8::7", 64));
+    let around = BanKey::Network(network("203.0.113.9", 24));
     let mut bans = Bans::default();
     assert_eq!(bans.text(), b"");
-    bans.set(network("198.51.100.7", 32), true);
-    bans.set(network("198.51.100.7", 32), true);
-    bans.set(network("2001:db8::7", 64), true);
-    bans.set(network("203.0.113.9", 24), true);
+    for key in [BanKey::Source(v4), BanKey::Source(v4), BanKey::Source(v6), around] {
+        bans.on_ban(&ban(key, false));
+    }
+    bans.on_ban(&ban(BanKey::AorSource { aor: 1, source: network("192.0.2.1", 32) }, false));
+    bans.on_ban(&ban(BanKey::Source(network("192.0.2.2", 32)), true));
     assert_eq!(bans.text(), br#""198.51.100.7","203.0.113.0/24","2001:db8::/64""#);
-    bans.set(network("203.0.113.0", 24), false);
-    bans.set(network("203.0.113.0", 24), false);
+    bans.on_lift(&Lift { id: BanId(1), key: around, expired: true });
     assert_eq!(bans.text(), br#""198.51.100.7","2001:db8::/64""#);
+    // somebody authenticated there meanwhile: the ban is renewed as a narrowing
+    bans.on_ban(&ban(BanKey::Source(v4), true));
+    assert_eq!(bans.text(), br#""2001:db8::/64""#);
 }
