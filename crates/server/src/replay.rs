@@ -10,6 +10,8 @@ mod lines;
 mod stimulus;
 
 #[cfg(test)]
+mod day;
+#[cfg(test)]
 mod tests;
 
 use crate::check::tell;
@@ -40,7 +42,9 @@ pub(crate) fn stdio(file: &Path, options: Options) -> ExitCode {
         Ok(config) => config,
         Err(exit) => return exit.into(),
     };
-    let mut edge = Edge::new(config.policy, options);
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&options.seed.to_le_bytes());
+    let mut edge = Edge::new(config.policy, seed, seed, options.decisions);
     match converse(&mut edge, io::stdin().lock(), io::stdout().lock()) {
         // a bench that has gone is no fault
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),

@@ -186,12 +186,17 @@ impl Day {
     /// Runs it to its end.
     #[must_use]
     pub fn finish(mut self) -> Report {
+        self.run();
+        self.report()
+    }
+
+    /// The same; its world stays, to be looked at.
+    pub fn run(&mut self) {
         for (at, event) in std::mem::take(&mut self.plan) {
             self.scene.world.run_until(at);
             self.let_happen(event);
         }
         self.evening();
-        self.report()
     }
 
     fn at(&mut self, from: Duration, to: Duration) -> Time {

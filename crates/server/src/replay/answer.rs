@@ -1,6 +1,6 @@
 //! The line that goes back.
 
-use super::stimulus::seconds;
+use super::stimulus::write_seconds;
 use admission::{Ban, BanKey, Lift};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -74,7 +74,7 @@ impl Answer {
 
     /// Writes the line.
     pub(crate) fn write(
-        &self,
+        &mut self,
         bans: &[u8],
         next_timer: Option<Time>,
         output: &mut impl Write,
@@ -87,8 +87,11 @@ impl Answer {
         output.write_all(bans)?;
         output.write_all(b"],\"next_timer\":")?;
         match next_timer {
-            // Debug keeps the point: a reader without types finds a float each time
-            Some(at) => write!(output, "{:?}", seconds(at))?,
+            Some(at) => {
+                self.text.clear();
+                write_seconds(at, &mut self.text);
+                output.write_all(self.text.as_bytes())?;
+            }
             None => output.write_all(b"null")?,
         }
         if let Some(decisions) = &self.decisions {

@@ -1,6 +1,5 @@
 //! An engine, its connections and its time: the driver of an edge without sockets.
 
-use super::Options;
 use super::answer::{Answer, Bans};
 use super::stimulus::{Stimulus, What};
 use policy::{Policy, Time};
@@ -19,7 +18,8 @@ const TIMEOUTS_MAX: usize = 1 << 20;
 pub(crate) struct Edge {
     engine: Engine,
     policy: Arc<Policy>,
-    options: Options,
+    /// Answers tell decisions.
+    decisions: bool,
     /// `None` before the first line.
     now: Option<Time>,
     connections: Connections,
@@ -28,14 +28,12 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    pub(crate) fn new(policy: Policy, options: Options) -> Self {
+    pub(crate) fn new(policy: Policy, secret: [u8; 32], seed: [u8; 32], decisions: bool) -> Self {
         let policy = Arc::new(policy);
-        let mut seed = [0; 32];
-        seed[..8].copy_from_slice(&options.seed.to_le_bytes());
         Edge {
-            engine: Engine::new(policy.clone(), SHARD, 1, seed, seed),
+            engine: Engine::new(policy.clone(), SHARD, 1, secret, seed),
             policy,
-            options,
+            decisions,
             now: None,
             connections: Connections::default(),
             bans: Bans::default(),
@@ -52,7 +50,7 @@ impl Edge {
     ) -> Result<Option<Time>, String> {
         let stimulus = Stimulus::parse(line)?;
         let event = self.read(&stimulus)?;
-        answer.clear(self.options.decisions);
+        answer.clear(self.decisions);
         let asked = stimulus.now()?;
         // what lies before the first line is no time to catch up with
         let last = self.now.unwrap_or(asked);

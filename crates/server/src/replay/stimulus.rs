@@ -5,7 +5,9 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use policy::Time;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 
 /// Base64 (RFC 4648 §4), with or without padding.
@@ -14,7 +16,8 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 /// Latest time there is, in seconds: the year 2286. A [`Time`] holds it with room to spare.
-const LATEST: f64 = 1e10;
+const LATEST: u64 = 10_000_000_000;
+const NANOS: u64 = 1_000_000_000;
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -35,7 +38,9 @@ pub(crate) enum What {
 /// A line. Keys that are not known here are the bench's own: they are passed over.
 #[derive(Debug, Deserialize)]
 pub(crate) struct Stimulus<'l> {
-    now: f64,
+    /// As it is written: a double has no room for the nanoseconds of this century.
+    #[serde(borrow)]
+    now: &'l RawValue,
     ev: What,
     #[serde(default)]
     src: Option<SocketAddr>,
@@ -57,7 +62,8 @@ impl<'l> Stimulus<'l> {
 
     /// When it happened.
     pub(crate) fn now(&self) -> Result<Time, String> {
-        time(self.now).ok_or_else(|| format!("now: {} is not between 0 and {LATEST}", self.now))
+        let text = self.now.get();
+        time(text).ok_or_else(|| format!("now: {text} is no number between 0 and {LATEST}"))
     }
 
     /// Who sent it.
@@ -83,19 +89,43 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
 
-/// The moment that `seconds` since the epoch name, to the nearest nanosecond.
-pub(crate) fn time(seconds: f64) -> Option<Time> {
-    let known = (0.0..=LATEST).contains(&seconds);
-    // within the bounds the conversion is exact up to what a double can tell
-    known.then(|| Time::from_nanos((seconds * 1e9).round() as u64))
+/// The moment that a number of seconds since the epoch names, to the nearest nanosecond.
+pub(crate) fn time(text: &str) -> Option<Time> {
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let nanos = if digits(whole) && digits(fraction) {
+        let seconds = whole.parse::<u64>().ok().filter(|seconds| *seconds <= LATEST)?;
+        // ten digits: the last is for rounding
+        let ten = fraction.bytes().chain(std::iter::repeat(b'0')).take(10);
+        let tenths = ten.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'));
+        seconds * NANOS + (tenths + 5) / 10
+    } else {
+        // with an exponent
+        let seconds = text.parse::<f64>().ok();
+        let seconds = seconds.filter(|seconds| (0.0..=LATEST as f64).contains(seconds))?;
+        (seconds * NANOS as f64).round() as u64
+    };
+    (nanos <= LATEST * NANOS).then(|| Time::from_nanos(nanos))
 }
 
-/// The first number of seconds that [`time`] takes to be at or after `at`: a bench that comes
-/// back with it finds the deadline due.
-pub(crate) fn seconds(at: Time) -> f64 {
-    let mut seconds = at.as_nanos() as f64 / 1e9;
-    while time(seconds).is_some_and(|time| time < at) {
+/// Appends the first number of seconds that is at or after `at` both as it is written and as the
+/// double that most benches make of it: who comes back with it finds the deadline due.
+pub(crate) fn write_seconds(at: Time, text: &mut String) {
+    let start = text.len();
+    let mut seconds = at.as_nanos() as f64 / NANOS as f64;
+    loop {
+        for exact in [true, false] {
+            text.truncate(start);
+            // writing to a String does not fail; Debug keeps the point, so that a reader finds a
+            // float each time
+            let _ = if exact { write!(text, "{seconds:.9}") } else { write!(text, "{seconds:?}") };
+            if text.get(start..).and_then(time).is_some_and(|time| time < at) {
+                break;
+            }
+            if !exact {
+                return;
+            }
+        }
         seconds = seconds.next_up();
     }
-    seconds
 }

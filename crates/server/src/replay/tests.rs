@@ -1,6 +1,6 @@
 use super::answer::Bans;
 use super::lines::{LINE_MAX, Lines};
-use super::stimulus::{Stimulus, seconds, time};
+use super::stimulus::{Stimulus, time, write_seconds};
 use admission::{Ban, BanId, BanKey, Lift, Origin};
 use policy::{Network, Reason, Time};
 use std::io::Read;
@@ -23,10 +23,15 @@ fn a_deadline_that_comes_back_as_it_was_told_is_due() {
     // from nanoseconds to the year 2200, where a double tells only each microsecond
     while nanos < 7_300_000_000_000_000_000 {
         for at in [nanos - 1, nanos, nanos + 7].map(Time::from_nanos) {
-            let told = format!("{{\"ev\":\"tick\",\"now\":{:?}}}", seconds(at));
-            let back = Stimulus::parse(told.as_bytes()).unwrap().now().unwrap();
-            assert!(back >= at, "{told}: {back:?} is before {at:?}");
-            assert!(back.as_nanos() - at.as_nanos() < 2_000, "{told}: {back:?} is late for {at:?}");
+            let mut told = String::new();
+            write_seconds(at, &mut told);
+            let double: f64 = told.parse().unwrap();
+            for back in [told.clone(), format!("{double}"), format!("{double:.20}")] {
+                let line = format!("{{\"ev\":\"tick\",\"now\":{back}}}");
+                let back = Stimulus::parse(line.as_bytes()).unwrap().now().unwrap();
+                assert!(back >= at, "{line}: {back:?} is before {at:?}");
+                assert!(back.as_nanos() - at.as_nanos() < 2_000, "{line}: late for {at:?}");
+            }
         }
         nanos += nanos / 7 + 1;
     }
@@ -34,10 +39,18 @@ fn a_deadline_that_comes_back_as_it_was_told_is_due() {
 
 #[test]
 fn times_are_between_the_epoch_and_2286() {
-    assert_eq!(time(12.345), Some(Time::from_nanos(12_345_000_000)));
-    assert_eq!(time(0.0), Some(Time::ZERO));
-    for wrong in [-1e-9, 1e11, f64::NAN, f64::INFINITY] {
-        assert_eq!(time(wrong), None);
+    for (text, nanos) in [
+        ("12.345", 12_345_000_000),
+        ("0", 0),
+        ("1900000000.123456789", 1_900_000_000_123_456_789),
+        ("1.9999999996", 2_000_000_000),
+        ("1.23e3", 1_230_000_000_000),
+        ("10000000000", 10_000_000_000_000_000_000),
+    ] {
+        assert_eq!(time(text), Some(Time::from_nanos(nanos)), "{text}");
+    }
+    for wrong in ["-1e-1", "-1", "10000000000.1", "1e11", "1e400", "\"1\"", "null", "[]"] {
+        assert_eq!(time(wrong), None, "{wrong}");
     }
 }
 
