@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim sim-nightly fuzz mutate \
-        integration bench bench-engine docker config-check clean
+        integration bench bench-engine bench-gate docker config-check clean
 
 CARGO ?= cargo
 SEEDS ?= 300
@@ -66,6 +66,9 @@ bench: ## ringfence beside a null relay and, where installed, Kamailio; BENCH_QU
 
 bench-engine: ## the engine alone, without sockets: time, allocations and memory of whole cycles
 	@$(CARGO) run --release --locked -q -p bench-engine
+
+bench-gate: ## what the gate's decisions cost with a thousand to a million tracked sources
+	@$(CARGO) bench --locked -q -p bench-engine --bench gate
 
 docker: ## the container image
 	docker build -f docker/Dockerfile -t ringfence .

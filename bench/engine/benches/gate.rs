@@ -1,0 +1,279 @@
+//! What the gate's decisions cost when it tracks a thousand, a hundred thousand, a million sources:
+//! the source stage for a banned source, and the whole request stage (credentials, rules,
+//! signatures, shape, rates) for known, proven and unproven senders. Parsing is not in it.
+//!
+//! `active`: a thousand of the tracked sources send, as on a busy edge; what they meet is in the
+//! processor's caches. `all`: each request comes from another of all the tracked sources at
+//! random, so each look-up waits for memory. The rules and signatures are the shipped ones.
+
+#![allow(
+    clippy::unwrap_used,
+    missing_docs,
+    reason = "a measurement: it ends when something is wrong, and criterion's macros say no more"
+)]
+
+use admission::{
+    Acknowledged, Ban, BanId, BanKey, BranchKey, Final, Gate, Learned, Origin, Request, Ticket,
+    Verdict,
+};
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use policy::{Network, Policy, Reason, Time, Who};
+use std::hint::black_box;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::{Flow, Message, ShardId};
+
+const SIZES: [(u32, &str); 3] = [(1_000, "1k"), (100_000, "100k"), (1_000_000, "1M")];
+/// Sources that send, in the `active` benches.
+const ACTIVE: u32 = 1_000;
+/// Between two requests: slow enough for the rates that strangers have.
+const STEP: Duration = Duration::from_micros(30);
+/// The smallest tracked source.
+const FIRST: u32 = 0x0b00_0000;
+const SECRET: [u8; 32] = [7; 32];
+
+const CONFIG: &str = "version: 1\n\
+    listen: [{ transport: udp, address: \"203.0.113.1:5060\" }]\n\
+    inside: { pbx: [\"127.0.0.1:5070\"] }\n";
+const CREDENTIALS: &str = "Authorization: Digest username=\"6001\", realm=\"asterisk\", \
+    nonce=\"1700000000/0123456789abcdef0123456789abcdef\", uri=\"sip:pbx.example.com\", \
+    response=\"0123456789abcdef0123456789abcdef\", algorithm=MD5, cnonce=\"1\", nc=00000001, \
+    qop=auth, opaque=\"0123456789abcdef\"\r\n";
+const CHALLENGE: &str = "WWW-Authenticate: Digest realm=\"asterisk\", \
+    nonce=\"1700000000/0123456789abcdef0123456789abcdef\", opaque=\"0123456789abcdef\", \
+    algorithm=MD5, qop=\"auth\"\r\n";
+const SDP: &str = "v=0\r\no=- 3724394400 3724394400 IN IP4 192.168.1.5\r\ns=pjmedia\r\n\
+    c=IN IP4 192.168.1.5\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\n\
+    a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=sendrecv\r\n";
+
+fn request(method: &str, more: &str, body: &str) -> Vec<u8> {
+    let (user, to) = if method == "REGISTER" { ("", "6001") } else { ("6002@", "6002") };
+    let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
+    format!(
+        "{method} sip:{user}pbx.example.com SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 192.168.1.5:5062;rport;branch=z9hG4bKPj3f1c0d5e8a7b4c2d9e6f1a0b3c5d7e9f\r\n\
+         Max-Forwards: 70\r\nFrom: \"6001\" <sip:6001@pbx.example.com>;tag=4c2d9e6f1a0b3c5d\r\n\
+         To: <sip:{to}@pbx.example.com>\r\nCall-ID: 7e9f3f1c0d5e8a7b4c2d9e6f1a0b3c5d\r\n\
+         CSeq: 20511 {method}\r\nUser-Agent: Grandstream GXP1625 1.0.7.13\r\n\
+         Contact: <sip:6001@192.168.1.5:5062;ob>\r\nAllow: INVITE, ACK, OPTIONS, CANCEL, BYE, \
+         SUBSCRIBE, NOTIFY, INFO, REFER, UPDATE\r\nSupported: replaces, timer, path, outbound\r\n\
+         {more}{kind}Content-Length: {length}\r\n\r\n{body}",
+        length = body.len()
+    )
+    .into_bytes()
+}
+
+fn response(status: &str, more: &str) -> Vec<u8> {
+    format!(
+        "SIP/2.0 {status}\r\n\
+         Via: SIP/2.0/UDP 192.168.1.5:5062;branch=z9hG4bKPj3f1c0d5e;rport=5062;received=11.0.0.1\r\n\
+         From: \"6001\" <sip:6001@pbx.example.com>;tag=4c2d9e6f1a0b3c5d\r\n\
+         To: <sip:6001@pbx.example.com>;tag=z9hG4bKpbx\r\n\
+         Call-ID: 7e9f3f1c0d5e8a7b4c2d9e6f1a0b3c5d\r\nCSeq: 20511 REGISTER\r\n{more}\
+         Content-Length: 0\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+fn parse(bytes: &[u8]) -> Message<'_> {
+    Message::parse(bytes, &wire::Limits::default()).unwrap()
+}
+
+/// The shipped rules, with room for a million of everything.
+fn policy() -> Policy {
+    let loaded = config::load_str(Path::new("bench.yaml"), CONFIG, config::Overrides::default());
+    let mut policy = loaded.unwrap().config.policy;
+    let room = 1 << 21;
+    policy.capacities.nonces = room;
+    // time runs as fast as requests come
+    policy.admission.proof.lifetime = Duration::from_secs(86_400);
+    let gate = &mut policy.admission.capacities;
+    (gate.sources, gate.pairs, gate.bans, gate.rates) = (room, room, room, room);
+    policy
+}
+
+/// A gate and what is sent to it.
+struct Bench {
+    gate: Gate,
+    branches: BranchKey,
+    now: Time,
+    draws: u64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        Bench {
+            gate: Gate::new(Arc::new(policy()), ShardId(0), &SECRET),
+            branches: BranchKey::new(&SECRET),
+            now: Time::ZERO + Duration::from_secs(1_700_000_000),
+            draws: 1,
+        }
+    }
+
+    fn ask(&mut self, flow: &Flow, message: &Message<'_>) -> (Verdict, Who) {
+        self.now = self.now + STEP;
+        let judgement = self.gate.on_request(self.now, &Request { flow, message, dialog: false });
+        (judgement.verdict, judgement.who)
+    }
+
+    fn ticket(&mut self, flow: &Flow, message: &Message<'_>) -> Ticket {
+        match self.ask(flow, message) {
+            (Verdict::Accept(pass), _) => pass.ticket,
+            (verdict, who) => panic!("{flow}: {who:?} {verdict:?}"),
+        }
+    }
+
+    fn answer(&mut self, flow: &Flow, message: &Message<'_>, ticket: &Ticket) {
+        let (aor, dialled) = (b"6001@pbx.example.com", b"6002");
+        self.gate.on_final(self.now, &Final { flow, message, ticket, aor, dialled });
+    }
+
+    fn settle(&mut self) {
+        while self.gate.poll_effect().is_some() {}
+        if self.gate.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.gate.handle_timeout(self.now);
+        }
+    }
+
+    /// Everybody registers.
+    fn track_known(&mut self, sources: u32) {
+        let plain = request("REGISTER", "", "");
+        let tried = request("REGISTER", CREDENTIALS, "");
+        let (challenge, ok) = (response("401 Unauthorized", CHALLENGE), response("200 OK", ""));
+        let (plain, tried) = (parse(&plain), parse(&tried));
+        let (challenge, ok) = (parse(&challenge), parse(&ok));
+        for n in 0..sources {
+            let flow = flow(n);
+            let ticket = self.ticket(&flow, &plain);
+            self.answer(&flow, &challenge, &ticket);
+            let ticket = self.ticket(&flow, &tried);
+            self.answer(&flow, &ok, &ticket);
+            self.settle();
+        }
+    }
+
+    /// Everybody acknowledges a 401, and gives up properly.
+    fn track_proven(&mut self, sources: u32) {
+        let invite = request("INVITE", "", "");
+        let challenge = response("401 Unauthorized", CHALLENGE);
+        let ack = String::from_utf8(request("ACK", "", "")).unwrap();
+        let ack = ack.replace("6002@pbx.example.com>", "6002@pbx.example.com>;tag=z9hG4bKpbx");
+        let (invite, challenge, ack) = (parse(&invite), parse(&challenge), parse(ack.as_bytes()));
+        for n in 0..sources {
+            let flow = flow(n);
+            let ticket = self.ticket(&flow, &invite);
+            self.answer(&flow, &challenge, &ticket);
+            let ack = Acknowledged { flow: &flow, message: &ack, ticket: Some(&ticket) };
+            self.gate.on_ack(self.now, &self.branches, &ack);
+            self.gate.on_superseded(self.now, &ticket);
+            self.settle();
+        }
+    }
+
+    fn track_banned(&mut self, sources: u32) {
+        for n in 0..sources {
+            let ban = Ban {
+                id: BanId(u64::from(n)),
+                key: BanKey::Source(Network::source(flow(n).remote.ip())),
+                why: "bench".into(),
+                reason: Reason::Banned,
+                proof: None,
+                since: self.now,
+                until: self.now + Duration::from_secs(86_400),
+                narrowed: false,
+                policy_version: 0,
+                score: 0.0,
+                origin: Origin::Operator,
+                evidence: Vec::new(),
+            };
+            self.gate.learned(self.now, &Learned::Ban(Box::new(ban)));
+            self.settle();
+        }
+    }
+
+    /// One of the first `among`, spread over all `sources`.
+    fn draw(&mut self, among: u32, sources: u32) -> u32 {
+        // xorshift64
+        self.draws ^= self.draws << 13;
+        self.draws ^= self.draws >> 7;
+        self.draws ^= self.draws << 17;
+        let one = ((self.draws >> 32) * u64::from(among)) >> 32;
+        (one * u64::from(sources / among)) as u32
+    }
+}
+
+fn flow(n: u32) -> Flow {
+    let remote = SocketAddr::from((Ipv4Addr::from(FIRST + n), 5062));
+    Flow::udp(SocketAddr::from(([203, 0, 113, 1], 5060)), remote)
+}
+
+fn source_stage(c: &mut Criterion) {
+    let mut group = c.benchmark_group("source/banned");
+    for (sources, name) in SIZES {
+        let mut bench = Bench::new();
+        bench.track_banned(sources);
+        for (among, word) in [(ACTIVE, "active"), (sources, "all")] {
+            group.bench_function(BenchmarkId::new(word, name), |b| {
+                b.iter(|| {
+                    let n = bench.draw(among, sources);
+                    let reason = bench.gate.on_source(bench.now, flow(n).remote.ip());
+                    assert_eq!(black_box(reason), Some(Reason::Banned));
+                });
+            });
+        }
+    }
+    group.finish();
+}
+
+/// The request stage for a sender of a kind among as many tracked sources of that kind.
+fn request_stage(
+    c: &mut Criterion,
+    who: Who,
+    messages: &[(&str, Vec<u8>)],
+    track: impl Fn(&mut Bench, u32),
+    offset: u32,
+) {
+    let mut group = c.benchmark_group(format!("request/{}", who.as_str()));
+    for (sources, name) in SIZES {
+        let mut bench = Bench::new();
+        track(&mut bench, sources);
+        for (method, bytes) in messages {
+            let message = parse(bytes);
+            for (among, word) in [(ACTIVE, "active"), (sources, "all")] {
+                let id = BenchmarkId::new(format!("{method}/{word}"), name);
+                group.bench_function(id, |b| {
+                    b.iter(|| {
+                        let flow = flow(bench.draw(among, sources) + offset);
+                        let (verdict, seen) = black_box(bench.ask(&flow, &message));
+                        assert_eq!(seen, who);
+                        assert!(matches!(verdict, Verdict::Accept(_)), "{verdict:?}");
+                    });
+                });
+            }
+        }
+    }
+    group.finish();
+}
+
+fn request_stages(c: &mut Criterion) {
+    let invite = || ("INVITE", request("INVITE", "", SDP));
+    let register = || ("REGISTER", request("REGISTER", "", ""));
+    let tried = ("REGISTER+credentials", request("REGISTER", CREDENTIALS, ""));
+    let known = [invite(), register(), tried];
+    request_stage(c, Who::Known, &known, Bench::track_known, 0);
+    request_stage(c, Who::Proven, &[invite(), register()], Bench::track_proven, 0);
+    // from addresses of which nothing is known, beside as many that are
+    request_stage(c, Who::Unproven, &[invite(), register()], Bench::track_proven, 1 << 24);
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default()
+        .sample_size(40)
+        .warm_up_time(Duration::from_millis(500))
+        .measurement_time(Duration::from_secs(1));
+    targets = source_stage, request_stages
+}
+criterion_main!(benches);
