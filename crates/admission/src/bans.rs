@@ -3,10 +3,12 @@
 //! By source, by network (few lengths of prefix are in use, and only those are looked up), by shape
 //! and by pair. Nobody whom the trust oracle covers gets in.
 
+use crate::index::Index;
 use crate::key::address_bytes;
 use crate::store::{Entry, Rank, Store};
 use crate::trust::{Trust, overlap};
 use crate::{Ban, BanId, BanKey, Key, Lift, Origin, Proof, TableUse};
+use arrayvec::ArrayVec;
 use policy::{Admission, BanRules, Network, Reason, Time};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -56,6 +58,8 @@ pub(crate) struct Bans {
     /// void.
     deadlines: BinaryHeap<Reverse<(Time, u64)>>,
     kinds: Kinds,
+    /// The networks whose bans drop, with their reasons: what each datagram asks, in one look.
+    wall: Index<REASON_BITS>,
     lifts: VecDeque<Lift>,
     made: u64,
 }
@@ -104,6 +108,10 @@ struct Kinds {
     lengths_v6: Vec<u8>,
 }
 
+/// Bits of a [`Reason`] in the wall. The other 56 of the key are compared: by chance one stranger's
+/// datagram in 10¹⁵ meets a ban that is not his.
+const REASON_BITS: u32 = 8;
+
 const SOURCE_V4: u8 = 32;
 const SOURCE_V6: u8 = 64;
 
@@ -124,6 +132,7 @@ impl Bans {
             store: Store::new(rules.capacities.bans),
             deadlines: BinaryHeap::new(),
             kinds: Kinds::default(),
+            wall: Index::default(),
             lifts: VecDeque::new(),
             made: 0,
         }
@@ -142,18 +151,23 @@ impl Bans {
         self.lift_trusted(now, trust);
     }
 
-    /// What bans this address, if something does: its source or a network around it. One that
-    /// drops goes before one that narrows.
+    /// Why all from this address is dropped, if it is: by a ban of its source or of a network
+    /// around it that [`Bans::handle_timeout`] has not ended yet.
+    pub(crate) fn drops(&self, ip: IpAddr) -> Option<Reason> {
+        let ip = ip.to_canonical();
+        self.lengths(ip).find_map(|length| {
+            let found = self.wall.find(self.network_key(Network::new(ip, length)), |_| true)?;
+            Reason::ALL.get(found as usize).copied()
+        })
+    }
+
+    /// The same with more words, and bans that only narrow. One that drops goes before one that
+    /// narrows.
     pub(crate) fn of_source(&self, now: Time, ip: IpAddr) -> Option<InForce> {
         let ip = ip.to_canonical();
-        let (own, counts, lengths) = match ip {
-            IpAddr::V4(_) => (SOURCE_V4, self.kinds.v4.as_slice(), &self.kinds.lengths_v4),
-            IpAddr::V6(_) => (SOURCE_V6, self.kinds.v6.as_slice(), &self.kinds.lengths_v6),
-        };
-        let own = (counts[usize::from(own)] > 0).then_some(&own);
         let mut narrowed = None;
-        for length in own.into_iter().chain(lengths) {
-            match self.in_force(now, self.network_key(Network::new(ip, *length))) {
+        for length in self.lengths(ip) {
+            match self.in_force(now, self.network_key(Network::new(ip, length))) {
                 Some(ban) if !ban.narrowed => return Some(ban),
                 found => narrowed = narrowed.or(found),
             }
@@ -328,6 +342,15 @@ impl Bans {
         self.store.table()
     }
 
+    /// Lengths of prefix that are in use for addresses like this, that of a source first.
+    fn lengths(&self, ip: IpAddr) -> impl Iterator<Item = u8> {
+        let (own, in_use, lengths) = match ip {
+            IpAddr::V4(_) => (SOURCE_V4, self.kinds.v4[32], &self.kinds.lengths_v4),
+            IpAddr::V6(_) => (SOURCE_V6, self.kinds.v6[64], &self.kinds.lengths_v6),
+        };
+        (in_use > 0).then_some(own).into_iter().chain(lengths.iter().copied())
+    }
+
     fn in_force(&self, now: Time, key: u64) -> Option<InForce> {
         let held = self.store.find(key).filter(|held| held.is_in_force(now))?;
         Some(InForce {
@@ -357,15 +380,16 @@ impl Bans {
 
     fn hold(&mut self, held: Held) -> Option<Ban> {
         let (key, deadline, ban) = (held.key, held.until, held.ban());
-        if self.store.find(key).is_some_and(|old| old.in_force) {
-            self.count(key, -1);
+        self.kinds.count(&held.what, 1);
+        if let Some(reason) = held.wall() {
+            self.wall.insert(key, reason as u32);
         }
-        let gone = self.store.insert(Rank::Banned, held);
-        if let Some(gone) = gone.filter(|gone| gone.key != key && gone.in_force) {
-            self.kinds.count(&gone.what, -1);
-            self.lifts.push_back(gone.lift(false));
+        if let Some(gone) = self.store.insert(Rank::Banned, held).filter(|gone| gone.in_force) {
+            self.uncount(gone.key, &gone.what, gone.wall());
+            if gone.key != key {
+                self.lifts.push_back(gone.lift(false));
+            }
         }
-        self.count(key, 1);
         self.schedule(deadline, key);
         Some(ban)
     }
@@ -382,11 +406,12 @@ impl Bans {
 
     /// A ban in force is no more; how often there was one is remembered.
     fn end(&mut self, now: Time, key: u64, expired: bool) {
-        self.count(key, -1);
         let Some(held) = self.store.find_mut(key) else { return };
         held.in_force = false;
         held.until = held.until.min(now);
         let (lift, due) = (held.lift(expired), held.deadline(self.rules.forgive));
+        let (what, wall) = (held.what.clone(), held.wall());
+        self.uncount(key, &what, wall);
         self.lifts.push_back(lift);
         self.store.touch(key, Rank::Unproven);
         self.schedule(due, key);
@@ -395,7 +420,7 @@ impl Bans {
     fn forget(&mut self, key: u64) {
         let Some(held) = self.store.remove(key) else { return };
         if held.in_force {
-            self.kinds.count(&held.what, -1);
+            self.uncount(key, &held.what, held.wall());
             self.lifts.push_back(held.lift(false));
         }
     }
@@ -412,9 +437,10 @@ impl Bans {
         }
     }
 
-    fn count(&mut self, key: u64, by: i32) {
-        if let Some(held) = self.store.find(key) {
-            self.kinds.count(&held.what, by);
+    fn uncount(&mut self, key: u64, what: &What, wall: Option<Reason>) {
+        self.kinds.count(what, -1);
+        if let Some(reason) = wall {
+            self.wall.remove(key, reason as u32);
         }
     }
 
@@ -428,7 +454,7 @@ impl Bans {
     }
 
     fn network_key(&self, network: Network) -> u64 {
-        self.key.hash(&[&network_bytes(network)])
+        self.key.hash_one(&network_bytes(network))
     }
 
     fn shape_key(&self, shape: u64) -> u64 {
@@ -456,6 +482,11 @@ impl Bans {
 impl Held {
     fn is_in_force(&self, now: Time) -> bool {
         self.in_force && self.until > now
+    }
+
+    /// What stands in the wall while it is in force.
+    fn wall(&self) -> Option<Reason> {
+        (!self.narrowed && matches!(self.what, What::Network(_))).then_some(self.reason)
     }
 
     /// How many of its bans still count.
@@ -579,11 +610,14 @@ fn is_source(network: Network) -> bool {
     network.prefix() == if network.address().is_ipv4() { SOURCE_V4 } else { SOURCE_V6 }
 }
 
-fn network_bytes(network: Network) -> [u8; 18] {
-    let mut bytes = [0; 18];
-    bytes[0] = network.prefix();
-    bytes[1] = u8::from(network.address().is_ipv4());
-    bytes[2..].copy_from_slice(&address_bytes(network.address()));
+/// Short, because it is hashed for each datagram: the address as it is, and the prefix.
+fn network_bytes(network: Network) -> ArrayVec<u8, 17> {
+    let mut bytes = ArrayVec::new();
+    match network.address() {
+        IpAddr::V4(v4) => bytes.extend(v4.octets()),
+        IpAddr::V6(v6) => bytes.extend(v6.octets()),
+    }
+    bytes.push(network.prefix());
     bytes
 }
 

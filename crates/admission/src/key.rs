@@ -50,6 +50,11 @@ impl Key {
         hasher.finish()
     }
 
+    /// A table key over one text: quicker, and not the same as [`Key::hash`] of it.
+    pub(crate) fn hash_one(&self, text: &[u8]) -> u64 {
+        SipHasher13::new_with_key(&self.0).hash(text)
+    }
+
     /// A message authentication code over `parts`.
     #[must_use]
     pub fn mac(&self, parts: &[&[u8]]) -> [u8; MAC_BYTES] {

@@ -26,6 +26,7 @@ mod challenge;
 mod effect;
 mod explain;
 mod gate;
+mod index;
 pub mod key;
 pub mod nonces;
 #[allow(dead_code)]

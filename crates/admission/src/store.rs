@@ -6,6 +6,7 @@
 //! many entries there are.
 
 use crate::TableUse;
+use crate::index::Index;
 
 /// Something that is kept by a keyed hash.
 pub(crate) trait Entry {
@@ -35,6 +36,8 @@ impl Rank {
 
 /// No slot: the end of a list.
 const NONE: u32 = (1 << 30) - 1;
+/// Bits of a slot's number in the index.
+const SLOT_BITS: u32 = 32;
 /// Most entries of a table: two of a link's bits tell the rank.
 const ENTRIES_MAX: usize = NONE as usize;
 
@@ -43,7 +46,7 @@ const ENTRIES_MAX: usize = NONE as usize;
 pub(crate) struct Store<V> {
     /// Without holes: the last one moves into the place of one that goes.
     slots: Vec<Slot<V>>,
-    index: Index,
+    index: Index<SLOT_BITS>,
     lists: [List; Rank::ALL.len()],
     capacity: usize,
     evictions: u64,
@@ -253,102 +256,6 @@ impl<V> Slot<V> {
 
     fn older(&self) -> u32 {
         self.older & NONE
-    }
-}
-
-/// From keys to slots: open addressing with linear probing. A bucket holds the upper half of the
-/// key, which alone says where the bucket belongs (so the index grows without reading an entry),
-/// and the slot's number.
-#[derive(Debug, Default)]
-struct Index {
-    /// Tag in the upper half, slot in the lower; [`EMPTY`] when nothing is in it.
-    buckets: Vec<u64>,
-    used: usize,
-}
-
-const EMPTY: u64 = u64::MAX;
-
-impl Index {
-    fn find(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        self.position(key, is_it).map(|at| self.buckets[at] as u32)
-    }
-
-    fn insert(&mut self, key: u64, slot: u32) {
-        // two thirds at most are in use, so that a search meets few buckets
-        if (self.used + 1) * 3 > self.buckets.len() * 2 {
-            self.rebuild((self.used + 1).max(8) * 5 / 4);
-        }
-        self.place((key >> 32) << 32 | u64::from(slot));
-        self.used += 1;
-    }
-
-    fn remove(&mut self, key: u64, slot: u32) {
-        let Some(mut hole) = self.position(key, |at| at == slot) else { return };
-        self.used -= 1;
-        let mut at = self.next(hole);
-        // whatever stands behind the hole and belongs at it or before moves up
-        while self.buckets[at] != EMPTY {
-            let home = self.home(self.buckets[at]);
-            if self.distance(home, at) >= self.distance(hole, at) {
-                self.buckets[hole] = self.buckets[at];
-                hole = at;
-            }
-            at = self.next(at);
-        }
-        self.buckets[hole] = EMPTY;
-    }
-
-    fn renumber(&mut self, key: u64, from: u32, to: u32) {
-        if let Some(at) = self.position(key, |slot| slot == from) {
-            self.buckets[at] = (key >> 32) << 32 | u64::from(to);
-        }
-    }
-
-    /// Makes room for `entries`.
-    fn rebuild(&mut self, entries: usize) {
-        let buckets = vec![EMPTY; entries.max(self.used) * 3 / 2 + 4];
-        let old = std::mem::replace(&mut self.buckets, buckets);
-        for bucket in old.into_iter().filter(|bucket| *bucket != EMPTY) {
-            self.place(bucket);
-        }
-    }
-
-    fn place(&mut self, bucket: u64) {
-        let mut at = self.home(bucket);
-        while self.buckets[at] != EMPTY {
-            at = self.next(at);
-        }
-        self.buckets[at] = bucket;
-    }
-
-    fn position(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<usize> {
-        if self.buckets.is_empty() {
-            return None;
-        }
-        let mut at = self.home(key);
-        loop {
-            let bucket = self.buckets[at];
-            if bucket == EMPTY {
-                return None;
-            }
-            if bucket >> 32 == key >> 32 && is_it(bucket as u32) {
-                return Some(at);
-            }
-            at = self.next(at);
-        }
-    }
-
-    /// The upper half, as a fraction of the length.
-    fn home(&self, key: u64) -> usize {
-        ((u128::from(key >> 32) * self.buckets.len() as u128) >> 32) as usize
-    }
-
-    fn next(&self, at: usize) -> usize {
-        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
-    }
-
-    fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.buckets.len() - from }
     }
 }
 

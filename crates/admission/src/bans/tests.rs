@@ -93,6 +93,7 @@ fn networks_of_any_length_are_found_while_they_last() {
     ] {
         begin(&mut bans, at(0), what);
         assert!(bans.of_source(at(1), ip(meets)).is_some(), "{what:?}");
+        assert!(bans.drops(ip(meets)).is_some() && bans.drops(ip(misses)).is_none(), "{what:?}");
         assert_eq!(bans.of_source(at(1), ip(misses)), None, "{what:?}");
         bans.lift_key(at(2), &what);
         assert_eq!(bans.of_source(at(3), ip(meets)), None, "{what:?}");
@@ -179,8 +180,30 @@ fn what_drops_goes_before_what_narrows() {
     let mut bans = bans();
     bans.ban(at(0), &Trust::default(), source(A), &Cause { narrowed: true, ..CAUSE });
     assert!(bans.of_source(at(1), ip(A)).is_some_and(|ban| ban.narrowed));
+    assert_eq!(bans.drops(ip(A)), None);
     begin(&mut bans, at(0), network("198.51.100.0", 24));
     assert!(bans.of_source(at(1), ip(A)).is_some_and(|ban| !ban.narrowed));
+    assert_eq!(bans.drops(ip(A)), Some(Reason::Banned));
+    // and a ban that drops may become one that narrows
+    let slowed = Cause { narrowed: true, reason: Reason::Narrowed, ..CAUSE };
+    bans.ban(at(2), &Trust::default(), network("198.51.100.0", 24), &slowed);
+    assert_eq!(bans.drops(ip(A)), None);
+    // and back, whatever the reasons are
+    begin(&mut bans, at(3), source(A));
+    assert_eq!(bans.drops(ip(A)), Some(Reason::Banned));
+    bans.lift(at(4), Network::host(ip(A)), false);
+    assert_eq!(bans.drops(ip(A)), None);
+}
+
+#[test]
+fn the_wall_knows_every_reason() {
+    for reason in Reason::ALL {
+        let mut bans = bans();
+        bans.ban(at(0), &Trust::default(), source(A), &Cause { reason, ..CAUSE });
+        assert_eq!(bans.drops(ip(A)), Some(reason));
+        bans.lift_key(at(1), &source(A));
+        assert_eq!(bans.drops(ip(A)), None);
+    }
 }
 
 #[test]
@@ -293,10 +316,12 @@ fn what_is_in_force_is_what_the_list_says() {
             let ban = begin(&mut bans, now, BanKey::Source(Network::source(address)));
             list.insert(n, ban.until);
         }
-        bans.handle_timeout(now, 3);
+        run(&mut bans, now);
         for n in 0..50u32 {
             let expected = list.get(&n).is_some_and(|until| *until > now);
-            assert_eq!(bans.of_source(now, IpAddr::from(n.to_be_bytes())).is_some(), expected);
+            let address = IpAddr::from(n.to_be_bytes());
+            assert_eq!(bans.of_source(now, address).is_some(), expected);
+            assert_eq!(bans.drops(address).is_some(), expected);
         }
         lifts(&mut bans);
     }
