@@ -46,9 +46,8 @@ pub(crate) struct Section;
 
 impl<T: Element> Form<T> for Section {
     fn read(&self, field: &Field<'_>, value: &mut T) {
-        let Some(mut table) = field.table() else { return };
-        value.keys(&mut Reader(&mut table));
-        table.finish();
+        let Some(table) = field.table() else { return };
+        table.keys_of(value);
         value.check(field);
     }
 
@@ -66,6 +65,14 @@ impl<T: Element> Form<T> for Section {
             ("additionalProperties", Out::Truth(false)),
             ("properties", describer.0),
         ])
+    }
+}
+
+impl Table<'_> {
+    /// Reads an element whose keys stand in this table, and refuses what is left over.
+    pub(crate) fn keys_of(mut self, element: &mut impl Element) {
+        element.keys(&mut Reader(&mut self));
+        self.finish();
     }
 }
 

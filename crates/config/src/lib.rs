@@ -23,6 +23,7 @@ mod form;
 mod keys;
 mod model;
 mod out;
+mod policy_alone;
 mod policy_file;
 mod problem;
 mod read;
@@ -31,6 +32,7 @@ mod signatures;
 mod table;
 mod tls;
 mod tree;
+mod trial;
 mod value;
 
 #[cfg(test)]
@@ -40,6 +42,7 @@ pub use admission::{Override, SignatureChoice};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
 };
+pub use policy_alone::{LoadedPolicy, load_policy, load_policy_str};
 pub use policy_file::policy_schema;
 pub use problem::{Invalid, Problem, Severity};
 pub use read::{Loaded, Overrides, load, load_str, load_with};
@@ -48,3 +51,4 @@ pub use signatures::{
     Catalogue, SHIPPED_SIGNATURES, load_signatures, load_signatures_str, shipped_signatures,
 };
 pub use tree::{MAX_BYTES, MAX_NODES};
+pub use trial::{Answer, Expect, Expectation, Step, Trial};

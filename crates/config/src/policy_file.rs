@@ -11,6 +11,7 @@ use crate::problem::{Complaint, Problems, Source};
 use crate::read::beside;
 use crate::table::Field;
 use crate::tree::{self, Kind};
+use crate::trial::{Trial, Trials};
 use crate::value;
 use policy::{Admission, Budgets, Listener, Pbx, Policy};
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub(crate) struct PolicyFile {
     pub(crate) budgets: Budgets,
     pub(crate) answer_malformed: bool,
     pub(crate) source_header: Option<String>,
+    /// Its own tests, not those of its profile.
+    pub(crate) trials: Vec<Trial>,
 }
 
 /// A policy to take defaults from.
@@ -71,6 +74,7 @@ impl PolicyFile {
             source_header,
             signatures,
             admission,
+            trials: Vec::new(),
         }
     }
 
@@ -129,6 +133,7 @@ impl Element for PolicyFile {
         let about = "Header that tells the PBX a request's source; off sends none";
         let name = Scalar(value::header_name, |name| name.as_deref().unwrap_or("off").to_owned());
         keys.key("source_header", about, &mut self.source_header, name);
+        keys.key("tests", "Messages in, verdict out", &mut self.trials, Trials);
     }
 }
 
@@ -137,14 +142,15 @@ pub(crate) fn policy_field(field: &Field<'_>) -> PolicyFile {
     if matches!(field.node.kind, Kind::Table(_)) {
         return inline(field);
     }
-    let Some(path) = field.parse(value::path) else { return PolicyFile::default() };
+    let problems = field.source.problems;
+    let Some(path) = field.parse(value::path) else { return unsaid(problems) };
     let file = beside(field.source.file, path);
     match std::fs::read_to_string(&file) {
-        Ok(text) => whole(Source { file: &file, text: &text, problems: field.source.problems }),
+        Ok(text) => whole(Source { file: &file, text: &text, problems }),
         Err(error) => {
             let complaint = Complaint::new(format!("{} cannot be read: {error}", file.display()));
             field.error(complaint.hint("relative paths start at the directory of this file"));
-            PolicyFile::default()
+            unsaid(problems)
         }
     }
 }
@@ -153,14 +159,22 @@ pub(crate) fn policy_field(field: &Field<'_>) -> PolicyFile {
 pub(crate) fn whole(source: Source<'_>) -> PolicyFile {
     match tree::parse(source) {
         Some(node) if !matches!(node.kind, Kind::Null) => inline(&Field::root(source, &node)),
-        _ => admission::profile::balanced(source.problems),
+        _ => unsaid(source.problems),
     }
 }
 
+/// What holds when nothing is said.
+pub(crate) fn unsaid(problems: &Problems) -> PolicyFile {
+    let mut file = admission::profile::balanced(problems);
+    admission::signatures::load(problems, None, &mut file);
+    file
+}
+
 /// A table of the policy's keys: the profile first, then what is said otherwise.
-fn inline(field: &Field<'_>) -> PolicyFile {
+pub(crate) fn inline(field: &Field<'_>) -> PolicyFile {
     let mut file = admission::profile::chosen(field, 0);
     Section.read(field, &mut file);
+    admission::signatures::load(field.source.problems, Some(field), &mut file);
     file
 }
 

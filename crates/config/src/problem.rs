@@ -129,6 +129,11 @@ impl Problems {
         self.list.borrow_mut().push(problem);
     }
 
+    /// Whether one of them is an error.
+    pub(crate) fn failed(&self) -> bool {
+        self.list.borrow().iter().any(|problem| problem.severity == Severity::Error)
+    }
+
     /// All problems in the order of their place, and whether one of them is an error.
     pub(crate) fn finish(self) -> (Vec<Problem>, bool) {
         let mut list = self.list.into_inner();

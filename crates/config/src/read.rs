@@ -8,6 +8,7 @@ use crate::policy_file;
 use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
 use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
+use crate::trial::Trial;
 use crate::{admission, check, tls, value};
 use policy::{Listener, Pbx, Registration};
 use std::net::SocketAddr;
@@ -27,6 +28,8 @@ pub struct Loaded {
     pub config: Config,
     /// Problems, all of them warnings.
     pub warnings: Vec<Problem>,
+    /// The tests of the policy; they are no setting.
+    pub tests: Vec<Trial>,
 }
 
 /// What stands in for the machine's own answers.
@@ -72,15 +75,15 @@ pub fn load_with(file: &Path, overrides: Overrides) -> Result<Loaded, Invalid> {
 pub fn load_str(file: &Path, text: &str, overrides: Overrides) -> Result<Loaded, Invalid> {
     let problems = Problems::default();
     let source = Source { file, text, problems: &problems };
-    let config = tree::parse(source).and_then(|node| read(&Field::root(source, &node), overrides));
+    let read = tree::parse(source).and_then(|node| read(&Field::root(source, &node), overrides));
     let (problems, failed) = problems.finish();
-    match config {
-        Some(config) if !failed => Ok(Loaded { config, warnings: problems }),
+    match read {
+        Some((config, tests)) if !failed => Ok(Loaded { config, warnings: problems, tests }),
         _ => Err(Invalid { problems }),
     }
 }
 
-fn read(root: &Field<'_>, overrides: Overrides) -> Option<Config> {
+pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Vec<Trial>)> {
     if matches!(root.node.kind, Kind::Null) {
         let complaint = Complaint::new("the file is empty");
         root.error(complaint.hint("start from the sample ringfence.yaml"));
@@ -99,7 +102,7 @@ fn read(root: &Field<'_>, overrides: Overrides) -> Option<Config> {
     let admin = admin_table(&mut table);
     let mut rules = match table.take("policy") {
         Some(field) => policy_file::policy_field(&field),
-        None => admission::profile::balanced(root.source.problems),
+        None => policy_file::unsaid(root.source.problems),
     };
     rules.learn(&trunks, admin.as_ref());
     let shards = shards_value(&mut table, overrides);
@@ -117,6 +120,7 @@ fn read(root: &Field<'_>, overrides: Overrides) -> Option<Config> {
     let inside = inside?;
     let listeners = listen.iter().map(|listen| listen.listener.clone()).collect();
     let signatures = rules.signatures.clone();
+    let tests = std::mem::take(&mut rules.trials);
     let policy = rules.into_policy(listeners, inside.address, inside.pbx, domains);
     let config = Config {
         policy,
@@ -132,7 +136,7 @@ fn read(root: &Field<'_>, overrides: Overrides) -> Option<Config> {
         transport,
     };
     check::check(root, &config);
-    Some(config)
+    Some((config, tests))
 }
 
 fn version(table: &mut Table<'_>) {

@@ -44,6 +44,15 @@ impl<'a> Field<'a> {
         self.source.warn(self.key_place, &self.path, complaint);
     }
 
+    /// What stands under a key, if this is a mapping that has it.
+    pub(crate) fn below(&self, name: &str) -> Option<Field<'a>> {
+        let Kind::Table(entries) = &self.node.kind else { return None };
+        let (key, node) = entries.iter().find(|(key, _)| key.name == name)?;
+        let dot = if self.path.is_empty() { "" } else { "." };
+        let path = format!("{}{dot}{name}", self.path);
+        Some(Field { source: self.source, path, node, key_place: key.place })
+    }
+
     /// The mapping, or a complaint.
     pub(crate) fn table(&self) -> Option<Table<'a>> {
         let Kind::Table(entries) = &self.node.kind else {

@@ -108,7 +108,7 @@ policy: policy.yaml                  # or inline; hot-reloaded
     let text =
         text.replace("CERT", certificate.to_str().unwrap()).replace("KEY", key.to_str().unwrap());
     let file = directory.path().join("ringfence.yaml");
-    let Loaded { config, warnings } = load_str(&file, &text, ONE_SHARD).unwrap();
+    let Loaded { config, warnings, .. } = load_str(&file, &text, ONE_SHARD).unwrap();
     assert_eq!(config.policy.listeners.len(), 3);
     assert_eq!(config.policy.timers.t1, std::time::Duration::from_millis(250));
     assert_eq!(config.policy.domains, ["pbx.example.com"]);

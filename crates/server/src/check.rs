@@ -10,7 +10,7 @@ use std::process::ExitCode;
 /// Reads a configuration and prints what is wrong with it, what is in effect, or both.
 pub(crate) fn check(file: &Path, print_effective: bool, json: bool) -> ExitCode {
     let (config, problems) = match config::load(file) {
-        Ok(Loaded { config, warnings }) => (Some(config), warnings),
+        Ok(Loaded { config, warnings, .. }) => (Some(config), warnings),
         Err(invalid) => (None, invalid.problems),
     };
     let effective = config.as_ref().filter(|_| print_effective).map(config::Config::to_yaml);

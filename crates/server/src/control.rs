@@ -157,7 +157,7 @@ impl Control {
     }
 
     async fn apply(&mut self) -> Result<(), String> {
-        let Loaded { config, warnings } =
+        let Loaded { config, warnings, .. } =
             config::load(&self.file).map_err(|invalid| invalid.to_string())?;
         for warning in warnings.iter().filter(|problem| problem.severity == Severity::Warning) {
             warn!("{warning}");

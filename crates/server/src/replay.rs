@@ -56,7 +56,7 @@ pub(crate) fn stdio(file: &Path, options: Options) -> ExitCode {
 fn read(file: &Path) -> Result<Config, Exit> {
     let overrides = Overrides { shards: Some(1), certificates_unread: true };
     match config::load_with(file, overrides) {
-        Ok(Loaded { config, warnings }) => {
+        Ok(Loaded { config, warnings, .. }) => {
             tell(&warnings);
             Ok(config)
         }

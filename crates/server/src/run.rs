@@ -35,7 +35,7 @@ impl Failure {
 
 /// Starts the edge and runs it until a signal ends it.
 pub(crate) fn run(file: &Path) -> ExitCode {
-    let Loaded { config, warnings } = match config::load(file) {
+    let Loaded { config, warnings, .. } = match config::load(file) {
         Ok(loaded) => loaded,
         Err(invalid) => {
             tell(&invalid.problems);

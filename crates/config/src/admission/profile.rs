@@ -7,7 +7,7 @@ use crate::policy_file::PolicyFile;
 use crate::problem::{Complaint, Problems, Source};
 use crate::read::beside;
 use crate::table::{Field, nearest};
-use crate::tree::{self, Kind};
+use crate::tree;
 use crate::value;
 use std::path::Path;
 
@@ -42,7 +42,7 @@ impl Form<Box<str>> for Name {
 /// What the table of a policy starts from: the profile that its key `profile` names, else
 /// `balanced`.
 pub(crate) fn chosen(table: &Field<'_>, depth: u8) -> PolicyFile {
-    let named = named(table).and_then(|field| read(&field, depth));
+    let named = table.below("profile").and_then(|field| read(&field, depth));
     named.unwrap_or_else(|| balanced(table.source.problems))
 }
 
@@ -55,22 +55,12 @@ pub(crate) fn balanced(problems: &Problems) -> PolicyFile {
     if let Some(node) = tree::parse(source) {
         Section.read(&Field::root(source, &node), &mut bare);
     }
+    bare.trials.clear();
     bare
 }
 
 fn text_of(profile: &str) -> &'static str {
     SHIPPED.iter().find(|(name, _)| *name == profile).map_or("", |(_, text)| text)
-}
-
-fn named<'a>(table: &Field<'a>) -> Option<Field<'a>> {
-    let Kind::Table(entries) = &table.node.kind else { return None };
-    let (key, node) = entries.iter().find(|(key, _)| key.name == "profile")?;
-    let path = if table.path.is_empty() {
-        "profile".to_owned()
-    } else {
-        format!("{}.profile", table.path)
-    };
-    Some(Field { source: table.source, path, node, key_place: key.place })
 }
 
 fn read(field: &Field<'_>, depth: u8) -> Option<PolicyFile> {
@@ -118,5 +108,6 @@ fn layer(name: &str, source: Source<'_>, depth: u8) -> PolicyFile {
     let mut file = chosen(&field, depth);
     Section.read(&field, &mut file);
     file.admission.profile = name.into();
+    file.trials.clear();
     file
 }

@@ -4,13 +4,16 @@
 use crate::form::{self, Word};
 use crate::keys::{Element, Form, Keys};
 use crate::out::{self, Out};
-use crate::problem::Complaint;
+use crate::policy_file::PolicyFile;
+use crate::problem::{Complaint, Place, Problems, Source};
 use crate::read::beside;
-use crate::table::Field;
+use crate::signatures::{Catalogue, shipped_signatures, signatures};
+use crate::table::{Field, nearest};
 use crate::tree::Kind;
 use crate::value;
-use policy::{Ceiling, Mode};
-use std::path::PathBuf;
+use policy::{Ceiling, Mode, SignatureSpec, Signatures};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// What the policy says about signatures as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,6 +51,97 @@ impl SignatureChoice {
             Some((_, Override::Mode(mode))) => (ceiling.min(self.at_most), *mode),
         }
     }
+
+    fn adjust(&self, spec: &mut SignatureSpec) {
+        (spec.ceiling, spec.mode) = self.apply(&spec.id, spec.ceiling, spec.mode);
+    }
+}
+
+/// Reads the signatures that the policy chose; `None`: there is no table of it. What is compiled
+/// for nothing costs time, so a policy with errors goes without.
+pub(crate) fn load(problems: &Problems, policy: Option<&Field<'_>>, file: &mut PolicyFile) {
+    let choice = &file.signatures;
+    let read = match &choice.file {
+        None => shipped(problems, policy, choice),
+        Some(path) => own(problems, policy, choice, path),
+    };
+    if let Some(signatures) = read {
+        file.admission.signatures = signatures;
+    }
+}
+
+/// Those that are built in, read and compiled once.
+fn shipped(
+    problems: &Problems,
+    policy: Option<&Field<'_>>,
+    choice: &SignatureChoice,
+) -> Option<Signatures> {
+    static SHIPPED: OnceLock<Option<Catalogue>> = OnceLock::new();
+    let catalogue = SHIPPED.get_or_init(|| shipped_signatures().ok()).as_ref()?;
+    known(problems, policy, choice, &catalogue.specs);
+    if problems.failed() {
+        return None;
+    }
+    let mut specs = catalogue.specs.clone();
+    specs.iter_mut().for_each(|spec| choice.adjust(spec));
+    if specs == catalogue.specs {
+        return Some(catalogue.signatures.clone());
+    }
+    Signatures::compile(specs).ok()
+}
+
+fn own(
+    problems: &Problems,
+    policy: Option<&Field<'_>>,
+    choice: &SignatureChoice,
+    path: &Path,
+) -> Option<Signatures> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) => {
+            let complaint = Complaint::new(format!("{} cannot be read: {error}", path.display()));
+            complain(problems, policy, "file", complaint.hint("shipped: those of the edge"));
+            return None;
+        }
+    };
+    if problems.failed() {
+        return None;
+    }
+    let source = Source { file: path, text: &text, problems };
+    let (specs, signatures) = signatures(source, |spec| choice.adjust(spec))?;
+    known(problems, policy, choice, &specs);
+    Some(signatures)
+}
+
+/// Complains about overrides of what is not there.
+fn known(
+    problems: &Problems,
+    policy: Option<&Field<'_>>,
+    choice: &SignatureChoice,
+    specs: &[SignatureSpec],
+) {
+    for (id, _) in &choice.overrides {
+        if !specs.iter().any(|spec| spec.id == *id) {
+            let known: Vec<&str> = specs.iter().map(|spec| &*spec.id).collect();
+            let near = nearest(id, &known).unwrap_or_default();
+            let complaint = Complaint::new(format!("there is no signature \"{id}\""));
+            let hint = format!("did you mean \"{near}\"? Known: {}", known.join(", "));
+            complain(problems, policy, id, complaint.hint(hint));
+        }
+    }
+}
+
+/// At the key of `signatures` where it stands, or at the policy as a whole when a profile says it.
+fn complain(problems: &Problems, policy: Option<&Field<'_>>, key: &str, complaint: Complaint) {
+    let Some(policy) = policy else {
+        let source = Source { file: Path::new("policy"), text: "", problems };
+        return source.error(Place::default(), "signatures", complaint);
+    };
+    let part = policy.below("signatures");
+    let place = part.as_ref().and_then(|part| {
+        part.below(key).or_else(|| part.below("overrides").and_then(|all| all.below(key)))
+    });
+    place.or(part).as_ref().unwrap_or(policy).error(complaint);
 }
 
 const CEILING: Word<Ceiling> = Word(
@@ -106,7 +200,7 @@ impl Form<Vec<(Box<str>, Override)>> for Overrides {
     fn read(&self, field: &Field<'_>, value: &mut Vec<(Box<str>, Override)>) {
         let Kind::Table(entries) = &field.node.kind else {
             let text = format!("{} stands where a table is needed", field.node.kind.name());
-            field.error(Complaint::new(text).hint("e.g. overrides: { sipcli: note }"));
+            field.error(Complaint::new(text).hint("e.g. overrides: { zmap: note }"));
             return;
         };
         for (key, node) in entries {

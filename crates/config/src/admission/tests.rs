@@ -161,14 +161,14 @@ fn operators_and_trunks_are_trusted_under_their_names_once() {
 #[test]
 fn signatures_are_capped_and_single_ones_set() {
     let choice = config(
-        "policy: { profile: lenient, signatures: { overrides: { a: drop, b: off, c: observe } } }\n",
+        "policy: { profile: lenient, signatures: { overrides: { zmap: drop, hydra: off, viproy: observe } } }\n",
     )
     .signatures;
     let apply = |id| choice.apply(id, Ceiling::Fast, Mode::Enforce);
     assert_eq!(apply("other"), (Ceiling::Score, Mode::Enforce));
-    assert_eq!(apply("a"), (Ceiling::Drop, Mode::Enforce));
-    assert_eq!(apply("b").1, Mode::Off);
-    assert_eq!(apply("c"), (Ceiling::Score, Mode::Observe));
+    assert_eq!(apply("zmap"), (Ceiling::Drop, Mode::Enforce));
+    assert_eq!(apply("hydra").1, Mode::Off);
+    assert_eq!(apply("viproy"), (Ceiling::Score, Mode::Observe));
 }
 
 #[test]
@@ -188,6 +188,8 @@ fn mistakes_are_answered_with_what_was_meant() {
         ("honeytokens: [\"sip:a@b\"]", "without sip:"),
         ("trust: { networks: [203.0.113.1/24] }", "did you mean 203.0.113.0/24"),
         ("campaign: { sources: 1 }", "not between 2 and 64"),
+        ("signatures: { overrides: { zmpa: off } }", "did you mean \"zmap\"?"),
+        ("signatures: { file: no.yaml }", "no.yaml cannot be read"),
         ("rules: [{ name: x, when: {}, then: dorp }]", "\"dorp\" is no action"),
         ("rules: [{ name: bad-usr, mode: off }]", "rule \"bad-user\" meant?"),
         ("rules: [{ name: X, when: {}, then: drop }]", "lower-case letters"),

@@ -10,7 +10,7 @@ use crate::tree::Kind;
 use crate::value;
 use policy::{METHODS, MethodSet, Outcome, When, Who, WhoSet};
 
-const WHO: Word<Who> = Word(
+pub(crate) const WHO: Word<Who> = Word(
     "kind of sender",
     &[("unproven", Who::Unproven), ("proven", Who::Proven), ("known", Who::Known)],
 );
