@@ -7,16 +7,15 @@
 //! `o` stands in front of the PBX's `opaque` in a relayed challenge, `n` is the nonce of the edge's
 //! own challenge. The code binds the kind, the source address (not the port, which a NAT may
 //! change) and the time, with a key of the day. Everything comes from the edge's secret, so shards
-//! and restarts know each other's. An echo of the edge's own To-tag is [`BranchKey::is_proof`]'s.
+//! and restarts know each other's. The To-tag of
+//! that challenge is a branch of no transaction, and [`crate::BranchKey::is_proof`] knows its echo.
 
 use crate::base32;
-use crate::branch::{Binds, BranchKey, NO_SLOT, TEXT_BYTES};
 use crate::key::{Key, MAC_BYTES, address_bytes, equal};
 use arrayvec::ArrayVec;
 use policy::Time;
 use std::net::IpAddr;
 use std::time::Duration;
-use wire::ShardId;
 
 /// Length of a proof's text.
 pub(crate) const LENGTH: usize = MARK.len() + 1 + base32::digits(BYTES);
@@ -148,21 +147,9 @@ fn parse(kind: Kind, text: &[u8]) -> Option<[u8; BYTES]> {
     (*letter == kind as u8).then_some(bytes)
 }
 
-/// The To-tag of the edge's own challenge: a branch of no transaction, so that the ACK's echo is
-/// checked as any other ([`BranchKey::is_proof`]).
-pub(crate) fn challenge_tag(
-    branches: &BranchKey,
-    now: Time,
-    shard: ShardId,
-    binds: &Binds<'_>,
-) -> [u8; TEXT_BYTES] {
-    branches.make(now, shard, NO_SLOT, 0, 0, binds).text()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Branch;
 
     const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 1));
     const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 2));
@@ -238,15 +225,5 @@ mod tests {
             changed[place] = if changed[place] == b'1' { b'2' } else { b'1' };
             assert_eq!(proofs().check_nonce(at(0), &changed, A, MINUTE), Echo::NotOurs, "{place}");
         }
-    }
-
-    #[test]
-    fn the_challenges_tag_is_a_proof_like_any() {
-        let branches = BranchKey::new(&[7; 32]);
-        let binds = Binds { call_id: b"call", from_tag: b"tag", source: A };
-        let tag = challenge_tag(&branches, at(0), ShardId(2), &binds);
-        let echo = Branch::parse(&tag).expect("of the form");
-        assert!(branches.is_proof(at(60), &echo, &binds));
-        assert!(!branches.is_proof(at(60), &echo, &Binds { source: B, ..binds }));
     }
 }
