@@ -3,12 +3,15 @@
 //! By source, by network (few lengths of prefix are in use, and only those are looked up), by shape
 //! and by pair. Nobody whom the trust oracle covers gets in.
 
+mod held;
+
+use held::{Held, Kinds, SOURCE_V4, SOURCE_V6, What, network_bytes};
+
 use crate::index::Index;
 use crate::key::address_bytes;
-use crate::store::{Entry, Rank, Store};
+use crate::store::{Rank, Store};
 use crate::trust::{Trust, overlap};
 use crate::{Ban, BanId, BanKey, Key, Lift, Origin, Proof, TableUse};
-use arrayvec::ArrayVec;
 use policy::{Admission, BanRules, Network, Reason, Time};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -58,68 +61,16 @@ pub(crate) struct Bans {
     /// void.
     deadlines: BinaryHeap<Reverse<(Time, u64)>>,
     kinds: Kinds,
-    /// The networks whose bans drop, with their reasons: what each datagram asks, in one look.
-    wall: Index<REASON_BITS>,
+    /// The networks whose bans drop, and those whose bans narrow, with their reasons: what each
+    /// datagram asks, in one look.
+    walls: [Index<REASON_BITS>; 2],
     lifts: VecDeque<Lift>,
     made: u64,
 }
 
-/// A ban, or the memory of one. What each datagram's look-up reads stands together in front.
-#[derive(Debug)]
-#[repr(C)]
-struct Held {
-    key: u64,
-    until: Time,
-    id: BanId,
-    reason: Reason,
-    narrowed: bool,
-    in_force: bool,
-    proof: Option<Proof>,
-    origin: Origin,
-    /// How many bans there were, less those forgiven up to `evidence`.
-    times: u8,
-    score: f32,
-    since: Time,
-    /// When something last spoke against it.
-    evidence: Time,
-    policy_version: u64,
-    what: What,
-    why: Box<str>,
-}
-
-/// A [`BanKey`] in less room: flows are long and rare.
-#[derive(Clone, Debug)]
-enum What {
-    Network(Network),
-    Campaign(u64),
-    AorSource(u64, Network),
-    AorFlow(Box<(u64, Flow)>),
-}
-
-/// How many bans of a kind are in force: what is not there is not looked up.
-#[derive(Debug)]
-struct Kinds {
-    v4: [u32; 33],
-    v6: [u32; 129],
-    pairs: [u32; 2],
-    campaigns: u32,
-    /// Lengths in use besides those of sources.
-    lengths_v4: Vec<u8>,
-    lengths_v6: Vec<u8>,
-}
-
-/// Bits of a [`Reason`] in the wall. The other 56 of the key are compared: by chance one stranger's
+/// Bits of a [`Reason`] in a wall. The other 56 of the key are compared: by chance one stranger's
 /// datagram in 10¹⁵ meets a ban that is not his.
 const REASON_BITS: u32 = 8;
-
-const SOURCE_V4: u8 = 32;
-const SOURCE_V6: u8 = 64;
-
-impl Entry for Held {
-    fn key(&self) -> u64 {
-        self.key
-    }
-}
 
 impl Bans {
     /// None yet. `shard` is the top byte of the numbers they get.
@@ -132,7 +83,7 @@ impl Bans {
             store: Store::new(rules.capacities.bans),
             deadlines: BinaryHeap::new(),
             kinds: Kinds::default(),
-            wall: Index::default(),
+            walls: [Index::default(), Index::default()],
             lifts: VecDeque::new(),
             made: 0,
         }
@@ -154,15 +105,15 @@ impl Bans {
     /// Why all from this address is dropped, if it is: by a ban of its source or of a network
     /// around it that [`Bans::handle_timeout`] has not ended yet.
     pub(crate) fn drops(&self, ip: IpAddr) -> Option<Reason> {
-        let ip = ip.to_canonical();
-        self.lengths(ip).find_map(|length| {
-            let found = self.wall.find(self.network_key(Network::new(ip, length)), |_| true)?;
-            Reason::ALL.get(found as usize).copied()
-        })
+        self.look(false, ip)
     }
 
-    /// The same with more words, and bans that only narrow. One that drops goes before one that
-    /// narrows.
+    /// The same for bans that narrow.
+    pub(crate) fn narrows(&self, ip: IpAddr) -> Option<Reason> {
+        self.look(true, ip)
+    }
+
+    /// Either, with more words. A ban that drops goes before one that narrows.
     pub(crate) fn of_source(&self, now: Time, ip: IpAddr) -> Option<InForce> {
         let ip = ip.to_canonical();
         let mut narrowed = None;
@@ -342,6 +293,18 @@ impl Bans {
         self.store.table()
     }
 
+    fn look(&self, narrowed: bool, ip: IpAddr) -> Option<Reason> {
+        let wall = &self.walls[usize::from(narrowed)];
+        if wall.is_empty() {
+            return None;
+        }
+        let ip = ip.to_canonical();
+        self.lengths(ip).find_map(|length| {
+            let found = wall.find(self.network_key(Network::new(ip, length)), |_| true)?;
+            Reason::ALL.get(found as usize).copied()
+        })
+    }
+
     /// Lengths of prefix that are in use for addresses like this, that of a source first.
     fn lengths(&self, ip: IpAddr) -> impl Iterator<Item = u8> {
         let (own, in_use, lengths) = match ip {
@@ -381,8 +344,8 @@ impl Bans {
     fn hold(&mut self, held: Held) -> Option<Ban> {
         let (key, deadline, ban) = (held.key, held.until, held.ban());
         self.kinds.count(&held.what, 1);
-        if let Some(reason) = held.wall() {
-            self.wall.insert(key, reason as u32);
+        if let Some((wall, reason)) = held.wall() {
+            self.walls[wall].insert(key, reason as u32);
         }
         if let Some(gone) = self.store.insert(Rank::Banned, held).filter(|gone| gone.in_force) {
             self.uncount(gone.key, &gone.what, gone.wall());
@@ -437,10 +400,10 @@ impl Bans {
         }
     }
 
-    fn uncount(&mut self, key: u64, what: &What, wall: Option<Reason>) {
+    fn uncount(&mut self, key: u64, what: &What, wall: Option<(usize, Reason)>) {
         self.kinds.count(what, -1);
-        if let Some(reason) = wall {
-            self.wall.remove(key, reason as u32);
+        if let Some((wall, reason)) = wall {
+            self.walls[wall].remove(key, reason as u32);
         }
     }
 
@@ -477,148 +440,6 @@ impl Bans {
             &connection.to_be_bytes(),
         ])
     }
-}
-
-impl Held {
-    fn is_in_force(&self, now: Time) -> bool {
-        self.in_force && self.until > now
-    }
-
-    /// What stands in the wall while it is in force.
-    fn wall(&self) -> Option<Reason> {
-        (!self.narrowed && matches!(self.what, What::Network(_))).then_some(self.reason)
-    }
-
-    /// How many of its bans still count.
-    fn times_at(&self, now: Time, forgive: Duration) -> u8 {
-        let forgiven = now.since(self.evidence).as_nanos() / forgive.as_nanos().max(1);
-        self.times.saturating_sub(u8::try_from(forgiven).unwrap_or(u8::MAX))
-    }
-
-    /// When it ends, or is forgiven.
-    fn deadline(&self, forgive: Duration) -> Time {
-        if self.in_force {
-            self.until
-        } else {
-            self.evidence + forgive.saturating_mul(u32::from(self.times))
-        }
-    }
-
-    fn lift(&self, expired: bool) -> Lift {
-        Lift { id: self.id, key: BanKey::from(&self.what), expired }
-    }
-
-    fn ban(&self) -> Ban {
-        Ban {
-            id: self.id,
-            key: BanKey::from(&self.what),
-            why: self.why.clone(),
-            reason: self.reason,
-            proof: self.proof,
-            since: self.since,
-            until: self.until,
-            narrowed: self.narrowed,
-            policy_version: self.policy_version,
-            score: self.score,
-            origin: self.origin,
-            evidence: Vec::new(),
-        }
-    }
-}
-
-impl What {
-    /// Where it is banned; `None` when everywhere.
-    fn network(&self) -> Option<Network> {
-        match self {
-            What::Network(network) | What::AorSource(_, network) => Some(*network),
-            What::AorFlow(pair) => Some(Network::source(pair.1.remote.ip())),
-            What::Campaign(_) => None,
-        }
-    }
-
-    fn is_trusted(&self, now: Time, trust: &Trust) -> bool {
-        self.network().is_some_and(|network| trust.covers(now, network).is_some())
-    }
-}
-
-impl From<BanKey> for What {
-    fn from(key: BanKey) -> Self {
-        match key {
-            BanKey::Source(network) | BanKey::Network(network) => What::Network(network),
-            BanKey::Campaign(shape) => What::Campaign(shape),
-            BanKey::AorSource { aor, source } => What::AorSource(aor, source),
-            BanKey::AorFlow { aor, flow } => What::AorFlow(Box::new((aor, flow))),
-        }
-    }
-}
-
-impl From<&What> for BanKey {
-    fn from(what: &What) -> Self {
-        match what {
-            // one address is a network, too: what is as long as a source is one
-            What::Network(network) if is_source(*network) => BanKey::Source(*network),
-            What::Network(network) => BanKey::Network(*network),
-            What::Campaign(shape) => BanKey::Campaign(*shape),
-            What::AorSource(aor, source) => BanKey::AorSource { aor: *aor, source: *source },
-            What::AorFlow(pair) => BanKey::AorFlow { aor: pair.0, flow: pair.1 },
-        }
-    }
-}
-
-impl Default for Kinds {
-    fn default() -> Self {
-        Kinds {
-            v4: [0; 33],
-            v6: [0; 129],
-            pairs: [0; 2],
-            campaigns: 0,
-            lengths_v4: Vec::new(),
-            lengths_v6: Vec::new(),
-        }
-    }
-}
-
-impl Kinds {
-    fn count(&mut self, what: &What, by: i32) {
-        let network = match what {
-            What::Network(network) => network,
-            What::AorFlow(_) => return add(&mut self.pairs[0], by),
-            What::AorSource(..) => return add(&mut self.pairs[1], by),
-            What::Campaign(_) => return add(&mut self.campaigns, by),
-        };
-        let prefix = network.prefix();
-        let (counts, lengths) = match network.address() {
-            IpAddr::V4(_) => (self.v4.as_mut_slice(), &mut self.lengths_v4),
-            IpAddr::V6(_) => (self.v6.as_mut_slice(), &mut self.lengths_v6),
-        };
-        let Some(count) = counts.get_mut(usize::from(prefix)) else { return };
-        add(count, by);
-        if !is_source(*network) {
-            lengths.retain(|length| *length != prefix);
-            if *count > 0 {
-                lengths.push(prefix);
-            }
-        }
-    }
-}
-
-fn add(count: &mut u32, by: i32) {
-    *count = count.saturating_add_signed(by);
-}
-
-fn is_source(network: Network) -> bool {
-    network.prefix() == if network.address().is_ipv4() { SOURCE_V4 } else { SOURCE_V6 }
-}
-
-/// Short, because it is hashed for each datagram: the address as it is, and the prefix.
-fn network_bytes(network: Network) -> ArrayVec<u8, 17> {
-    let mut bytes = ArrayVec::new();
-    match network.address() {
-        IpAddr::V4(v4) => bytes.extend(v4.octets()),
-        IpAddr::V6(v6) => bytes.extend(v6.octets()),
-    }
-    bytes.push(network.prefix());
-    bytes
 }
 
 #[cfg(test)]

@@ -19,6 +19,11 @@ impl<const BITS: u32> Index<BITS> {
         self.position(key, is_it).map(|at| number::<BITS>(self.buckets[at]))
     }
 
+    /// Whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.used == 0
+    }
+
     /// Adds one. That it is not in is for the caller to know.
     pub(crate) fn insert(&mut self, key: u64, number: u32) {
         // two thirds at most are in use, so that a search meets few buckets

@@ -7,8 +7,8 @@
 //! `o` stands in front of the PBX's `opaque` in a relayed challenge, `n` is the nonce of the edge's
 //! own challenge. The code binds the kind, the source address (not the port, which a NAT may
 //! change) and the time, with a key of the day. Everything comes from the edge's secret, so shards
-//! and restarts know each other's. The To-tag of
-//! that challenge is a branch of no transaction, and [`crate::BranchKey::is_proof`] knows its echo.
+//! and restarts know each other's. The To-tag of that challenge is a branch of no transaction, whose
+//! echo [`crate::BranchKey::is_proof`] knows.
 
 use crate::base32;
 use crate::key::{Key, MAC_BYTES, address_bytes, equal};

@@ -180,7 +180,8 @@ fn what_drops_goes_before_what_narrows() {
     let mut bans = bans();
     bans.ban(at(0), &Trust::default(), source(A), &Cause { narrowed: true, ..CAUSE });
     assert!(bans.of_source(at(1), ip(A)).is_some_and(|ban| ban.narrowed));
-    assert_eq!(bans.drops(ip(A)), None);
+    assert_eq!((bans.drops(ip(A)), bans.narrows(ip(A))), (None, Some(Reason::Banned)));
+    assert_eq!(bans.narrows(ip("198.51.100.8")), None);
     begin(&mut bans, at(0), network("198.51.100.0", 24));
     assert!(bans.of_source(at(1), ip(A)).is_some_and(|ban| !ban.narrowed));
     assert_eq!(bans.drops(ip(A)), Some(Reason::Banned));
@@ -192,7 +193,7 @@ fn what_drops_goes_before_what_narrows() {
     begin(&mut bans, at(3), source(A));
     assert_eq!(bans.drops(ip(A)), Some(Reason::Banned));
     bans.lift(at(4), Network::host(ip(A)), false);
-    assert_eq!(bans.drops(ip(A)), None);
+    assert_eq!((bans.drops(ip(A)), bans.narrows(ip(A))), (None, None));
 }
 
 #[test]
