@@ -37,11 +37,8 @@ pub fn shape(message: &Message<'_>) -> u64 {
     token(message.call_id(), &mut hash);
     address(&message.from(), &mut hash);
     address(&message.to(), &mut hash);
-    if let Some(value) = message.values(HeaderName::Contact).next() {
-        match NameAddr::parse(value.bytes, value.span.start) {
-            Some(contact) => address(&contact, &mut hash),
-            None => hash.word(0xbad),
-        }
+    if let Some((_, line)) = message.lines(HeaderName::Contact).next() {
+        contact(message.slice(line.value), &mut hash);
     }
     sdp(message.body(), &mut hash);
     hash.finish()
@@ -50,30 +47,18 @@ pub fn shape(message: &Message<'_>) -> u64 {
 fn headers(message: &Message<'_>, hash: &mut Hash) {
     let mut before = None;
     for header in message.headers() {
-        let written = message.slice(header.name_span);
-        match header.name {
-            HeaderName::Authorization | HeaderName::ProxyAuthorization => continue,
-            HeaderName::Other => {
-                hash.bytes(written);
-                before = None;
-            }
-            name if before == Some(name) => continue,
-            name => {
-                hash.word(name as u64 | spelling(written) << 8);
-                before = Some(name);
-            }
+        let name = header.name;
+        if matches!(name, HeaderName::Authorization | HeaderName::ProxyAuthorization) {
+            continue;
         }
-        if header.name == HeaderName::UserAgent {
+        if name != HeaderName::Other && before.replace(name) == Some(name) {
+            continue;
+        }
+        hash.bytes(message.slice(header.name_span));
+        if name == HeaderName::UserAgent {
             user_agent(message.slice(header.value), message, hash);
         }
     }
-}
-
-/// Its length (a compact form has one letter) and which of its letters are capital.
-fn spelling(name: &[u8]) -> u64 {
-    let capitals = name.iter().take(24).enumerate();
-    let capitals = capitals.fold(0, |bits, (at, b)| bits | u64::from(b.is_ascii_uppercase()) << at);
-    (name.len() as u64 & 0xff) | capitals << 8
 }
 
 /// The text with every number, and every word with a number in it that is long, folded.
@@ -105,8 +90,8 @@ fn runs(text: &[u8], is: fn(&u8) -> bool) -> impl Iterator<Item = &[u8]> {
 
 /// The user part of a URI.
 fn user(uri: &[u8]) -> &[u8] {
-    let start = uri.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
-    let end = uri.iter().position(|byte| *byte == b'@').unwrap_or(start);
+    let start = memchr::memchr(b':', uri).map_or(0, |colon| colon + 1);
+    let end = memchr::memchr(b'@', uri).unwrap_or(start);
     uri.get(start..end).unwrap_or_default()
 }
 
@@ -116,21 +101,46 @@ fn address(address: &NameAddr<'_>, hash: &mut Hash) {
         [b'"', ..] => 1,
         _ => 2,
     };
-    let has_user = u64::from(address.uri.contains(&b'@'));
-    hash.word(name | u64::from(address.bracketed) << 2 | has_user << 3);
-    params(address.uri, hash);
-    param_names(address.params.split(|byte| *byte == b';'), hash);
+    uri(address.uri, name | u64::from(address.bracketed) << 2, hash);
+    param_names(address.params, hash);
+}
+
+/// The first address of a Contact line.
+fn contact(value: &[u8], hash: &mut Hash) {
+    let first = value.first();
+    match (memchr::memchr(b'<', value), memchr::memchr(b'>', value)) {
+        (Some(open), Some(close)) => {
+            let name = if first == Some(&b'"') { 1 } else { u64::from(open > 0) * 2 };
+            uri(value.get(open + 1..close).unwrap_or_default(), name | 1 << 2, hash);
+            params(value.get(close..).unwrap_or_default(), hash);
+        }
+        _ if first == Some(&b'*') => hash.word(9),
+        _ => uri(value, 3, hash),
+    }
+}
+
+/// Whether it has a user part, and its parameters.
+fn uri(uri: &[u8], written: u64, hash: &mut Hash) {
+    let has_user = memchr::memchr(b'@', uri).is_some();
+    hash.word(written | u64::from(has_user) << 3);
+    params(uri, hash);
 }
 
 /// Names of the parameters behind the first `;`.
 fn params(text: &[u8], hash: &mut Hash) {
-    param_names(text.split(|byte| *byte == b';').skip(1), hash);
+    if let Some(first) = memchr::memchr(b';', text) {
+        param_names(text.get(first + 1..).unwrap_or_default(), hash);
+    }
 }
 
-fn param_names<'a>(params: impl Iterator<Item = &'a [u8]>, hash: &mut Hash) {
-    for param in params {
-        let end = param.iter().position(|byte| *byte == b'=').unwrap_or(param.len());
-        hash.bytes(param.get(..end).unwrap_or_default());
+/// Names of parameters.
+fn param_names(mut text: &[u8], hash: &mut Hash) {
+    while !text.is_empty() {
+        let end = memchr::memchr2(b';', b'=', text).unwrap_or(text.len());
+        hash.bytes(text.get(..end).unwrap_or_default());
+        let rest = text.get(end..).unwrap_or_default();
+        let next = memchr::memchr(b';', rest).map_or(rest.len(), |next| next + 1);
+        text = rest.get(next..).unwrap_or_default();
     }
     hash.word(0);
 }
@@ -138,89 +148,103 @@ fn param_names<'a>(params: impl Iterator<Item = &'a [u8]>, hash: &mut Hash) {
 /// The grammar of an identifier: literal beginnings, then runs of characters of one class with a
 /// coarse length. What stands behind an `@` counts as an address or a name.
 fn token(token: &[u8], hash: &mut Hash) {
-    const COOKIE: &[u8] = b"z9hG4bK";
-    let rest = match token.strip_prefix(COOKIE) {
-        Some(rest) => {
-            hash.word(1);
-            rest
-        }
-        None => token,
+    let (cookie, rest) = match token.strip_prefix(b"z9hG4bK") {
+        Some(rest) => (0x100, rest),
+        None => (0, token),
     };
-    let (local, host) = match rest.iter().position(|byte| *byte == b'@') {
+    let (local, host) = match memchr::memchr(b'@', rest) {
         Some(at) => rest.split_at(at),
         None => (rest, &b""[..]),
     };
+    hash.word(cookie | host_kind(host));
+    let all = classes(local);
+    if all & SIGN == 0 {
+        return hash.word(alphabet(all, local.len()) | length(local.len(), all) << 8);
+    }
     let body = local.iter().position(u8::is_ascii_alphanumeric).unwrap_or(local.len());
     let (lead, local) = local.split_at(body);
     hash.bytes(lead);
-    let class = Class::of(local);
     // Both letter cases: an alphabet of 64, in which `-`, `.`, `~`, `_` and `+` are letters.
-    if class.upper && class.lower {
-        hash.word(class.number() | length(local.len()) << 8);
-    } else {
-        for run in runs(local, u8::is_ascii_alphanumeric) {
-            match run.first() {
-                Some(first) if first.is_ascii_alphanumeric() => {
-                    hash.word(Class::of(run).number() | length(run.len()) << 8);
-                }
-                _ => hash.bytes(run),
-            }
+    if all & (LOWER | LOWER_HEX) != 0 && all & (UPPER | UPPER_HEX) != 0 {
+        return hash.word(alphabet(all, local.len()) | length(local.len(), all) << 8);
+    }
+    for run in runs(local, u8::is_ascii_alphanumeric) {
+        match classes(run) {
+            SIGN => hash.bytes(run),
+            of => hash.word(alphabet(of, run.len()) | length(run.len(), of) << 8),
         }
     }
-    hash.word(match host {
+}
+
+/// What stands behind the `@`, with it.
+fn host_kind(host: &[u8]) -> u64 {
+    match host {
         [] => 10,
         [_] => 11,
         [_, rest @ ..] if rest.iter().all(|b| matches!(b, b'0'..=b'9' | b'.' | b':')) => 12,
         _ => 13,
-    });
-}
-
-/// Which characters an identifier is made of.
-#[derive(Default)]
-struct Class {
-    digit: bool,
-    lower: bool,
-    upper: bool,
-    /// A letter that is no hexadecimal digit.
-    beyond_hex: bool,
-    short: bool,
-}
-
-impl Class {
-    fn of(text: &[u8]) -> Self {
-        let mut class = Class { short: text.len() < 6, ..Class::default() };
-        for byte in text {
-            class.digit |= byte.is_ascii_digit();
-            class.lower |= byte.is_ascii_lowercase();
-            class.upper |= byte.is_ascii_uppercase();
-            class.beyond_hex |= byte.is_ascii_alphabetic() && !byte.is_ascii_hexdigit();
-        }
-        class
-    }
-
-    /// A few characters don't say of which alphabet they were drawn.
-    fn number(&self) -> u64 {
-        match (self.short, self.lower, self.upper, self.beyond_hex) {
-            (true, ..) => 0x20,
-            (_, false, false, _) => 0x21,
-            (_, true, true, _) => 0x22,
-            (_, true, false, false) => 0x23,
-            (_, false, true, false) => 0x24,
-            (_, true, false, true) => 0x25,
-            (_, false, true, true) => 0x26,
-        }
     }
 }
 
-/// Numbers written without leading zeros differ in length, so lengths are coarse.
-fn length(length: usize) -> u64 {
+const DIGIT: u8 = 1;
+const LOWER_HEX: u8 = 2;
+const LOWER: u8 = 4;
+const UPPER_HEX: u8 = 8;
+const UPPER: u8 = 16;
+const SIGN: u8 = 32;
+
+/// The class of each byte.
+const CLASSES: [u8; 256] = {
+    let (mut table, mut at) = ([SIGN; 256], 0);
+    while at < 256 {
+        table[at] = match at as u8 {
+            b'0'..=b'9' => DIGIT,
+            b'a'..=b'f' => LOWER_HEX,
+            b'g'..=b'z' => LOWER,
+            b'A'..=b'F' => UPPER_HEX,
+            b'G'..=b'Z' => UPPER,
+            _ => SIGN,
+        };
+        at += 1;
+    }
+    table
+};
+
+/// All classes in the text.
+fn classes(text: &[u8]) -> u8 {
+    text.iter().fold(0, |all, byte| all | CLASSES[usize::from(*byte)])
+}
+
+/// Of which alphabet characters of these classes were probably drawn; a few don't say it.
+fn alphabet(classes: u8, length: usize) -> u64 {
+    let lower = classes & (LOWER | LOWER_HEX) != 0;
+    let upper = classes & (UPPER | UPPER_HEX) != 0;
+    let beyond_hex = classes & (LOWER | UPPER) != 0;
+    match (length < 6, lower, upper, beyond_hex) {
+        (true, ..) => 0x20,
+        // a number is not so long: hexadecimal, by chance without a letter
+        (_, false, false, _) if length > 17 => 0x23,
+        (_, false, false, _) => 0x21,
+        (_, true, true, _) => 0x22,
+        (_, true, false, false) => 0x23,
+        (_, false, true, false) => 0x24,
+        (_, true, false, true) => 0x25,
+        (_, false, true, true) => 0x26,
+    }
+}
+
+/// Numbers written without leading zeros differ in length, so lengths are coarse; hexadecimal ones
+/// that are longer than a number are texts, as long as what they say.
+fn length(length: usize, classes: u8) -> u64 {
+    let is_hex = classes & (LOWER | UPPER | SIGN) == 0;
     match length {
         0..=5 => 0,
         6..=11 => 1,
         12..=17 => 2,
+        32 => 5,
+        18..=48 if is_hex => 3,
         18..=25 => 3,
         26..=31 => 4,
-        32 => 5,
         33..=36 => 6,
         37..=48 => 7,
         _ => 8,
@@ -234,21 +258,21 @@ fn sdp(body: &[u8], hash: &mut Hash) {
     if !body.starts_with(b"v=") {
         return;
     }
-    let (mut before, mut media) = (0, false);
-    for line in body.split(|byte| *byte == b'\n') {
-        let [kind, b'=', text @ ..] = line else { continue };
-        if *kind == before {
+    let (mut before, mut media, mut rest) = (0, false, body);
+    while let [kind, b'=', text @ ..] = rest {
+        let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
+        rest = text.get(end + 1..).unwrap_or_default();
+        if std::mem::replace(&mut before, *kind) == *kind {
             continue;
         }
-        before = *kind;
+        let text = text.get(..end).unwrap_or_default().trim_ascii_end();
         hash.word(u64::from(*kind));
-        if *kind == b's' && !text.iter().any(u8::is_ascii_digit) {
-            hash.bytes(text.trim_ascii());
+        if *kind == b's' && classes(text) & DIGIT == 0 {
+            hash.bytes(text);
         }
-        if *kind == b'm' && !media {
-            media = true;
-            let words = text.trim_ascii().split(|byte| *byte == b' ');
-            words.skip(2).for_each(|word| hash.bytes(word));
+        if *kind == b'm' && !std::mem::replace(&mut media, true) {
+            // behind the medium and the port: the protocol and the codecs
+            hash.bytes(text.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default());
         }
     }
 }

@@ -12,6 +12,8 @@ pub(super) const FACTS_MAX: usize = 1_024;
 const NAMES_MAX: usize = 250;
 /// Bytes that a tag may have without being called long.
 const LONG_TAG: usize = 192;
+/// Parameters of the top Via that are looked at.
+const VIA_PARAMS_MAX: usize = 12;
 /// Fields that have an automaton.
 pub(super) const FIELDS: usize = 16;
 
@@ -193,11 +195,6 @@ impl Facts {
                 facts.add(*fact);
             }
         }
-        for (peculiarity, fact) in &self.peculiar {
-            if is_so(*peculiarity, message) {
-                facts.add(*fact);
-            }
-        }
         self.body(message.body(), facts);
         set
     }
@@ -262,13 +259,13 @@ impl Facts {
             }
         }
         if !self.via_params.is_empty() {
-            let names = via_params(message.via_value().bytes);
+            let names: ArrayVec<&[u8], VIA_PARAMS_MAX> =
+                via_params(message.via_value().bytes).take(VIA_PARAMS_MAX).collect();
             for (list, fact) in &self.via_params {
-                let mut written = names.clone();
-                let same = list.iter().all(|name| {
-                    written.next().is_some_and(|written| name.eq_ignore_ascii_case(written))
-                });
-                if same && written.next().is_none() {
+                let mut pairs = list.iter().zip(&names);
+                if list.len() == names.len()
+                    && pairs.all(|(name, written)| name.eq_ignore_ascii_case(written))
+                {
                     facts.add(*fact);
                 }
             }
@@ -276,18 +273,27 @@ impl Facts {
     }
 
     fn addresses(&self, message: &Message<'_>, facts: &mut Set) {
-        let (from, to) = (message.from(), message.to());
-        if !from.display_name.is_empty() {
-            self.field(FROM_NAME, from.display_name, facts);
+        let from_name = message.from().display_name;
+        if !from_name.is_empty() {
+            self.field(FROM_NAME, from_name, facts);
         }
-        self.address(REQUEST, message.request_uri(), facts);
-        self.address(FROM, from.uri, facts);
-        self.address(TO, to.uri, facts);
+        let read = Addresses {
+            request: user_and_host(message.request_uri()),
+            from: user_and_host(message.from().uri),
+            to: user_and_host(message.to().uri),
+        };
+        self.address(REQUEST, read.request, facts);
+        self.address(FROM, read.from, facts);
+        self.address(TO, read.to, facts);
         if self.asks(CONTACT)
-            && let Some(value) = message.values(HeaderName::Contact).next()
-            && let Some(contact) = wire::NameAddr::parse(value.bytes, value.span.start)
+            && let Some((_, line)) = message.lines(HeaderName::Contact).next()
         {
-            self.address(CONTACT, contact.uri, facts);
+            self.address(CONTACT, user_and_host(first_uri(message.slice(line.value))), facts);
+        }
+        for (peculiarity, fact) in &self.peculiar {
+            if is_so(*peculiarity, message, &read) {
+                facts.add(*fact);
+            }
         }
     }
 
@@ -295,12 +301,9 @@ impl Facts {
         self.fields.iter().skip(field).take(2).any(Option::is_some)
     }
 
-    fn address(&self, field: usize, uri: &[u8], facts: &mut Set) {
-        if self.asks(field) {
-            let (user, host) = user_and_host(uri);
-            self.field(field, user, facts);
-            self.field(field + 1, host, facts);
-        }
+    fn address(&self, field: usize, address: (&[u8], &[u8]), facts: &mut Set) {
+        self.field(field, address.0, facts);
+        self.field(field + 1, address.1, facts);
     }
 
     fn body(&self, body: &[u8], facts: &mut Set) {
@@ -310,8 +313,12 @@ impl Facts {
         self.field(BODY, body, facts);
         let sdp = body.trim_ascii_start();
         if self.fields[SDP].is_some() && sdp.starts_with(b"v=") {
-            for line in sdp.split(|byte| *byte == b'\n') {
+            let mut rest = sdp;
+            while !rest.is_empty() {
+                let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                let line = rest.get(..end).unwrap_or_default();
                 self.field(SDP, line.strip_suffix(b"\r").unwrap_or(line), facts);
+                rest = rest.get(end + 1..).unwrap_or_default();
             }
         }
     }
@@ -324,14 +331,29 @@ pub(super) fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
         [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
         _ => return (b"", b""),
     };
-    match rest.iter().position(|byte| *byte == b'@') {
+    match memchr::memchr(b'@', rest) {
         Some(at) => {
             let (userinfo, host) = rest.split_at(at);
-            let end = userinfo.iter().position(|byte| *byte == b':').unwrap_or(at);
+            let end = memchr::memchr(b':', userinfo).unwrap_or(at);
             (userinfo.get(..end).unwrap_or_default(), host_of(host.get(1..).unwrap_or_default()))
         }
         None => (b"", host_of(rest)),
     }
+}
+
+/// The URI of the first address in a header's value.
+fn first_uri(value: &[u8]) -> &[u8] {
+    let start = match value.split_first() {
+        // a quoted name may hold a bracket
+        Some((b'"', rest)) => memchr::memchr(b'"', rest).map_or(0, |end| end + 2),
+        _ => 0,
+    };
+    let rest = value.get(start..).unwrap_or_default();
+    let (from, to) = match memchr::memchr(b'<', rest) {
+        Some(open) => (open + 1, memchr::memchr(b'>', rest)),
+        None => (0, memchr::memchr2(b';', b',', rest)),
+    };
+    rest.get(from..to.unwrap_or(rest.len())).unwrap_or_default()
 }
 
 /// The host that text begins with.
@@ -351,7 +373,14 @@ pub(super) fn via_params(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
     })
 }
 
-fn is_so(peculiarity: Peculiarity, message: &Message<'_>) -> bool {
+/// Users and hosts of the addresses.
+struct Addresses<'a> {
+    request: (&'a [u8], &'a [u8]),
+    from: (&'a [u8], &'a [u8]),
+    to: (&'a [u8], &'a [u8]),
+}
+
+fn is_so(peculiarity: Peculiarity, message: &Message<'_>, read: &Addresses<'_>) -> bool {
     let branch = message.via().branch;
     match peculiarity {
         Peculiarity::NoMagicCookie => !branch.starts_with(b"z9hG4bK"),
@@ -359,11 +388,11 @@ fn is_so(peculiarity: Peculiarity, message: &Message<'_>) -> bool {
             rest == message.call_id() || rest.strip_prefix(b"-") == Some(message.call_id())
         }),
         Peculiarity::FromIsTo => {
-            let (from, to) = (user_and_host(message.from().uri), user_and_host(message.to().uri));
+            let (from, to) = (read.from, read.to);
             from.0 == to.0 && from.1.eq_ignore_ascii_case(to.1) && !from.1.is_empty()
         }
         Peculiarity::UserAgentIsFromUser => {
-            let (user, _) = user_and_host(message.from().uri);
+            let (user, _) = read.from;
             !user.is_empty() && message.value(HeaderName::UserAgent) == Some(user)
         }
         Peculiarity::TagIsCallId => {
@@ -371,7 +400,7 @@ fn is_so(peculiarity: Peculiarity, message: &Message<'_>) -> bool {
         }
         Peculiarity::LongTag => message.from_tag().len() > LONG_TAG,
         Peculiarity::ViaIsTarget => {
-            let (_, target) = user_and_host(message.request_uri());
+            let (_, target) = read.request;
             !target.is_empty() && host_of(message.via().sent_by()).eq_ignore_ascii_case(target)
         }
     }
