@@ -60,6 +60,11 @@ impl Challenges {
         }
     }
 
+    /// Whether a challenge can be written; `realm` is the policy's.
+    pub(crate) fn is_ready(&self, realm: Option<&str>) -> bool {
+        realm.map_or(self.known.is_some(), |own| checked(own.as_bytes()).is_some())
+    }
+
     /// Appends the header lines of a challenge with `nonce`; `realm` is the policy's, if it has
     /// one. `false`, and nothing, while there is no realm. MD5 is not named: it is what an absent
     /// algorithm means (RFC 7616 §3.3), and each byte must be paid for by the request.

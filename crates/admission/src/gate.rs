@@ -1,20 +1,71 @@
-//! The gate's surface.
+//! The gate's surface; what it does is in the parts below.
 
+mod asked;
+mod evidence;
+mod outcomes;
+mod peers;
+mod steps;
+#[cfg(test)]
+mod tests;
+
+use crate::aors::Aors;
+use crate::bans::Bans;
+use crate::chain::Chains;
+use crate::challenge::Challenges;
+use crate::ledger::Ledger;
+use crate::networks::Networks;
+use crate::pairs::Pairs;
+use crate::proof::Proofs;
+use crate::rates::Rates;
+use crate::shapes::Shapes;
+use crate::sources::Sources;
+use crate::storm::Storm;
+use crate::trust::Trust;
 use crate::{
-    Acknowledged, Ban, BranchKey, Credentials, Effect, Final, Judgement, Learned, Pass, Proof,
-    RelayedNonces, Request, Ticket, Verdict,
+    Acknowledged, Alert, Ban, BranchKey, Credentials, Effect, Final, Judgement, Key, Learned, Pass,
+    Proof, RelayedNonces, Request, Ticket, Verdict,
 };
-use policy::{Outcome, Policy, Reason, Time, Who};
+use asked::Asked;
+use policy::{ChallengeMode, Mode, Outcome, Policy, Reason, Time, Who};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-use wire::digest::Digest;
+use steps::Stop;
 use wire::{Flow, HeaderName, ShardId};
+
+/// Entries that one call of [`Gate::handle_timeout`] lets run out.
+const PORTION: usize = 256;
+/// Most news that wait; more are forgotten (who asks for them after each call loses none).
+const EFFECTS_MAX: usize = 4_096;
 
 /// One shard's gate.
 #[derive(Debug)]
 pub struct Gate {
     policy: Arc<Policy>,
+    /// Keys of ledger entries, and of AORs.
+    entries: Key,
+    names: Key,
+    trust: Trust,
     nonces: RelayedNonces,
+    proofs: Proofs,
+    challenges: Challenges,
+    ledger: Ledger,
+    sources: Sources,
+    pairs: Pairs,
+    aors: Aors,
+    networks: Networks,
+    shapes: Shapes,
+    bans: Bans,
+    rates: Rates,
+    chains: Chains,
+    storm: Storm,
+    /// The latest time that was told.
+    clock: Time,
+    under_attack: bool,
+    /// Signatures that met somebody authenticated.
+    demoted: Vec<bool>,
+    effects: VecDeque<Effect>,
+    counts: Counts,
 }
 
 /// Entries and bound of a table.
@@ -77,84 +128,109 @@ impl Gate {
     /// restarts.
     #[must_use]
     pub fn new(policy: Arc<Policy>, shard: ShardId, secret: &[u8; 32]) -> Self {
-        let _ = shard;
-        Gate {
+        let rules = &policy.admission;
+        let bounds = &rules.capacities;
+        let mut gate = Gate {
+            entries: Key::derive(secret, "ledger"),
+            names: Key::derive(secret, "aors"),
+            trust: Trust::new(&policy),
             nonces: RelayedNonces::new(secret, policy.capacities.nonces, policy.nonce_memory),
+            proofs: Proofs::new(secret),
+            challenges: Challenges::default(),
+            ledger: Ledger::new(bounds.ledger, rules.patience),
+            sources: Sources::new(secret, bounds.sources),
+            pairs: Pairs::new(secret, bounds.pairs),
+            aors: Aors::new(bounds.aors),
+            networks: Networks::new(secret, bounds.networks),
+            shapes: Shapes::new(secret, bounds.shapes),
+            bans: Bans::new(secret, shard, rules),
+            rates: Rates::new(bounds.rates),
+            chains: Chains::new(bounds.chains),
+            storm: Storm::default(),
+            clock: Time::ZERO,
+            under_attack: false,
+            demoted: Vec::new(),
+            effects: VecDeque::new(),
+            counts: Counts::default(),
             policy,
-        }
+        };
+        gate.reset_counts();
+        gate
     }
 
-    /// New rules. What is known stays; a ban of somebody who is trusted now is lifted.
+    /// New rules. What is known stays; a ban of somebody who is trusted now is lifted, demoted
+    /// signatures act again.
     pub fn configure(&mut self, now: Time, policy: Arc<Policy>) {
-        let _ = now;
+        let bounds = policy.admission.capacities;
         self.nonces.configure(policy.capacities.nonces, policy.nonce_memory);
-        self.policy = policy;
+        self.trust.configure(&policy);
+        self.ledger.configure(bounds.ledger, policy.admission.patience);
+        self.sources.configure(bounds.sources);
+        self.pairs.configure(bounds.pairs);
+        self.aors.configure(bounds.aors);
+        self.networks.configure(bounds.networks);
+        self.shapes.configure(bounds.shapes);
+        self.bans.configure(now, &policy.admission, &self.trust);
+        self.rates.configure(bounds.rates);
+        self.chains.configure(bounds.chains);
+        let old = std::mem::replace(&mut self.policy, policy);
+        if old.admission.rules != self.policy.admission.rules
+            || old.admission.signatures.list() != self.policy.admission.signatures.list()
+        {
+            self.reset_counts();
+        }
+        self.demoted.iter_mut().for_each(|demoted| *demoted = false);
+        self.on_lifts();
+        self.watch_attack();
     }
 
     /// Source stage, before anything is parsed: why all bytes from this address are dropped, if
     /// they are. Also asked before a connection is taken.
     #[must_use]
     pub fn on_source(&mut self, now: Time, source: IpAddr) -> Option<Reason> {
-        let _ = (now, source);
-        None
+        self.clock = now;
+        let ban = self.bans.of_source(now, source).filter(|ban| !ban.narrowed)?;
+        let acts = self.policy.admission.mode == Mode::Enforce;
+        (acts && self.trust.of(now, source).is_none()).then_some(ban.reason)
     }
 
     /// Request stage.
     pub fn on_request(&mut self, now: Time, request: &Request<'_, '_>) -> Judgement {
-        let source = request.flow.remote.ip();
-        let mut credentials = Credentials::Absent;
-        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
-            for (_, header) in request.message.lines(name) {
-                let digest = Digest::parse(request.message, header);
-                if !digest.is_digest {
-                    continue;
-                }
-                let relayed = self.nonces.was_relayed(now, digest.nonce, source);
-                credentials = match credentials {
-                    Credentials::Absent | Credentials::Relayed if relayed => Credentials::Relayed,
-                    _ => Credentials::Foreign,
-                };
+        self.clock = now;
+        let classified = self.classify(now, request);
+        let ip = request.flow.remote.ip();
+        if let (Some(proof @ (Proof::Opaque | Proof::Nonce)), false) =
+            (classified.proof, request.flow.transport.is_reliable())
+        {
+            let source = self.sources.key_of(ip);
+            self.prove_source(now, source, ip, proof);
+        }
+        let trusted = self.trust.of(now, ip).is_some();
+        let mut asked = self.ask(now, request, classified);
+        if trusted || request.dialog || self.policy.admission.mode == Mode::Off {
+            asked.ticket.judged = false;
+            if trusted {
+                asked.ticket.who = Who::Trusted;
             }
+            return asked.judged(Ok(()), None);
         }
-        let ticket = Ticket {
-            entry: 0,
-            aor: 0,
-            shape: 0,
-            who: Who::Unproven,
-            method: policy::method_index(request.message.method()),
-            factor: 1,
-            signature: u16::MAX,
-            credentials: credentials == Credentials::Relayed,
-            at_home: false,
-            honeytoken: false,
-            candidate: false,
-            judged: true,
-            tagged: false,
-            proof: None,
-        };
-        Judgement {
-            verdict: Verdict::Accept(Pass { credentials, ticket }),
-            reason: Reason::Clean,
-            rule: u16::MAX,
-            signature: u16::MAX,
-            who: Who::Unproven,
-            score: 0.0,
-            would: None,
+        let decided = self.decide(now, &mut asked);
+        let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
+        if decided.is_ok() || observed.is_some() {
+            self.on_credentials(now, &asked, classified.expired);
+        } else if decided.is_err_and(|stop| stop.verdict == Verdict::Challenge) {
+            self.on_own_challenge(now, &asked);
         }
+        asked.judged(decided, observed)
     }
 
     /// Outcome stage: a final response to a request from outside goes out, once.
     pub fn on_final(&mut self, now: Time, answer: &Final<'_, '_>) {
-        if !matches!(answer.message.status(), 401 | 407) {
-            return;
+        if matches!(answer.message.status(), 401 | 407) {
+            self.on_relayed(now, answer);
         }
-        for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
-            for (_, header) in answer.message.lines(name) {
-                let digest = Digest::parse(answer.message, header);
-                if digest.is_digest {
-                    self.nonces.relayed(now, digest.nonce, answer.flow.remote.ip());
-                }
-            }
+        if answer.ticket.judged {
+            self.on_answer(now, answer);
         }
     }
 
@@ -165,22 +241,34 @@ impl Gate {
         branches: &BranchKey,
         ack: &Acknowledged<'_, '_>,
     ) -> Option<Proof> {
-        let _ = (now, branches, ack);
-        None
+        let judged = ack.ticket.is_none_or(|ticket| ticket.judged);
+        let trusted = self.trust.of(now, ack.flow.remote.ip()).is_some();
+        if !judged || trusted || self.policy.admission.mode == Mode::Off {
+            return None;
+        }
+        self.on_acknowledged(now, branches, ack)
     }
 
     /// A CANCEL for that request, or it ended in another way that says nothing of its sender.
     pub fn on_superseded(&mut self, now: Time, ticket: &Ticket) {
-        let _ = (now, ticket);
+        let _ = now;
+        if ticket.judged {
+            self.supersede(ticket.entry);
+        }
     }
 
     /// A stream connection is complete, or gone.
     pub fn on_connection(&mut self, now: Time, flow: &Flow, open: bool) {
-        let _ = (now, flow, open);
+        let ip = flow.remote.ip();
+        if open && self.trust.of(now, ip).is_none() {
+            let source = self.sources.key_of(ip);
+            self.prove_source(now, source, ip, Proof::Handshake);
+        }
     }
 
     /// Bytes from outside that are no message, on a stream.
     pub fn on_malformed(&mut self, now: Time, flow: &Flow) {
+        // no number of the specification's weighs it; the transport closes such a stream
         let _ = (now, flow);
     }
 
@@ -188,90 +276,204 @@ impl Gate {
     /// wants none.
     #[must_use]
     pub fn opaque(&self, now: Time, flow: &Flow) -> Option<arrayvec::ArrayVec<u8, 32>> {
-        let _ = (now, flow);
-        None
+        let wanted = self.policy.admission.proof.opaque;
+        wanted.then(|| self.proofs.opaque(now, flow.remote.ip()))
     }
 
     /// How many bytes at the front of an `opaque` from outside are such a prefix.
     #[must_use]
     pub fn opaque_prefix(&self, opaque: &[u8]) -> usize {
-        let _ = opaque;
-        0
+        crate::proof::opaque_prefix(opaque)
     }
 
     /// Appends the header lines of the edge's own challenge: one `WWW-Authenticate` for each
     /// algorithm that the PBX was seen to use, with `stale=true` when the request had credentials.
     /// `false` when the realm is not known yet: then there is no challenge.
     pub fn write_challenge(&self, now: Time, request: &Request<'_, '_>, out: &mut Vec<u8>) -> bool {
-        let _ = (now, request, out);
-        false
+        let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+        let stale = names.iter().any(|name| request.message.lines(*name).next().is_some());
+        let nonce = self.proofs.nonce(now, request.flow.remote.ip());
+        let realm = self.policy.admission.edge_challenge.realm.as_deref();
+        self.challenges.write(realm, &nonce, stale, out)
     }
 
     /// Whether the source's return path is proven at this moment (or it is trusted).
     #[must_use]
     pub fn is_proven(&self, now: Time, flow: &Flow) -> bool {
-        let _ = now;
         flow.transport.is_reliable()
+            || self.trust.of(now, flow.remote.ip()).is_some()
+            || self.proof(now, flow).is_some()
+            || self.who(now, flow.remote.ip()) == Who::Known
     }
 
     /// The latest proof of the source's return path that counts at this moment.
     #[must_use]
     pub fn proof(&self, now: Time, flow: &Flow) -> Option<Proof> {
-        let _ = now;
-        flow.transport.is_reliable().then_some(Proof::Handshake)
+        if flow.transport.is_reliable() {
+            return Some(Proof::Handshake);
+        }
+        let source = self.sources.find(self.sources.key_of(flow.remote.ip()))?;
+        source.proof(now, self.policy.admission.proof.lifetime)
     }
 
     /// What another shard learned, or an operator orders.
     pub fn learned(&mut self, now: Time, learned: &Learned) {
-        let _ = (now, learned);
+        self.clock = now;
+        self.on_learned(now, learned);
     }
 
     /// Lets patience and bans run out, in portions.
     pub fn handle_timeout(&mut self, now: Time) {
-        let _ = now;
+        self.clock = now;
+        for _ in 0..PORTION {
+            let Some(open) = self.ledger.pop_due(now) else { break };
+            self.on_silence(now, &open);
+        }
+        self.bans.handle_timeout(now, PORTION);
+        let lifetime = self.policy.admission.proof.lifetime;
+        self.sources.drop_old_suspects(now, lifetime, PORTION);
+        self.on_lifts();
+        self.watch_attack();
     }
 
     /// When [`Gate::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        [self.ledger.next_due(), self.bans.poll_timeout()].into_iter().flatten().min()
     }
 
     /// The next piece of news.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        None
+        self.effects.pop_front()
     }
 
     /// Bans in force, at most `limit`, with their chains where they are kept.
+    #[must_use]
     pub fn bans(&self, limit: usize) -> Vec<Ban> {
-        let _ = limit;
-        Vec::new()
+        let with_chain = |mut ban: Ban| {
+            ban.evidence = self.chain_of(&ban.key);
+            ban
+        };
+        self.bans.iter(self.clock).take(limit).map(with_chain).collect()
     }
 
     /// What was counted.
     #[must_use]
     pub fn counts(&self) -> &Counts {
-        const NONE: &Counts = &Counts {
-            issued: 0,
-            issued_by_edge: 0,
-            outcomes: [0; Outcome::ALL.len()],
-            proofs: [0; Proof::ALL.len()],
-            signatures: Vec::new(),
-            rules: Vec::new(),
-        };
-        NONE
+        &self.counts
     }
 
     /// Sizes.
     #[must_use]
     pub fn snapshot(&self) -> GateSnapshot {
         GateSnapshot {
+            ledger: self.ledger.table(),
+            sources: self.sources.table(),
+            pairs: self.pairs.table(),
+            aors: self.aors.table(),
+            networks: self.networks.table(),
+            shapes: self.shapes.table(),
+            bans: self.bans.table(),
+            rates: self.rates.table(),
+            chains: self.chains.table(),
             nonces: TableUse {
                 entries: self.nonces.len(),
                 capacity: self.policy.capacities.nonces,
                 evictions: self.nonces.evictions(),
             },
-            ..GateSnapshot::default()
+            under_attack: self.under_attack,
+        }
+    }
+
+    fn who(&self, now: Time, ip: IpAddr) -> Who {
+        let rules = &self.policy.admission;
+        let source = self.sources.find(self.sources.key_of(ip));
+        source.map_or(Who::Unproven, |it| it.who(now, &rules.trust, rules.proof.lifetime))
+    }
+
+    /// Whether the edge's own challenge can be written at all.
+    fn can_challenge(&self) -> bool {
+        let rules = &self.policy.admission.edge_challenge;
+        rules.mode != ChallengeMode::Off && self.challenges.is_ready(rules.realm.as_deref())
+    }
+
+    /// Begins and ends the state of attack.
+    fn watch_attack(&mut self) {
+        let rules = &self.policy.admission.edge_challenge;
+        let (open, most) = (self.ledger.unproven(), rules.open as usize);
+        let began = match self.under_attack {
+            false if open > most => true,
+            true if open < most.div_ceil(2) => false,
+            _ => return,
+        };
+        self.under_attack = began;
+        self.say(Effect::Alert(Alert::UnderAttack { began }));
+    }
+
+    fn on_known_registration(&mut self, now: Time) {
+        if self.storm.registered(now, self.policy.admission.storm) {
+            self.say(Effect::Alert(Alert::Storm));
+        }
+    }
+
+    fn say(&mut self, effect: Effect) {
+        if self.effects.len() < EFFECTS_MAX {
+            self.effects.push_back(effect);
+        }
+    }
+
+    fn learn_out(&mut self, learned: Learned) {
+        self.say(Effect::Learned(learned));
+    }
+
+    fn count(&mut self, outcome: Outcome) {
+        self.counts.outcomes[outcome as usize] += 1;
+    }
+
+    fn count_rule(&mut self, index: usize) {
+        if let Some(count) = self.counts.rules.get_mut(index) {
+            *count += 1;
+        }
+    }
+
+    fn count_signature(&mut self, index: u16, authenticated: bool) {
+        if let Some(hits) = self.counts.signatures.get_mut(usize::from(index)) {
+            let hits = if authenticated { &mut hits.1 } else { &mut hits.0 };
+            *hits += 1;
+        }
+    }
+
+    fn is_demoted(&self, signature: u16) -> bool {
+        self.demoted.get(usize::from(signature)).copied().unwrap_or(false)
+    }
+
+    fn reset_counts(&mut self) {
+        let rules = &self.policy.admission;
+        self.counts.rules = vec![0; rules.rules.len()];
+        self.counts.signatures = vec![(0, 0); rules.signatures.list().len()];
+        self.demoted = vec![false; rules.signatures.list().len()];
+    }
+}
+
+impl Asked<'_, '_> {
+    /// The verdict with what explains it.
+    fn judged(&self, decided: Result<(), Stop>, observed: Option<Verdict>) -> Judgement {
+        let pass = Verdict::Accept(Pass { credentials: self.credentials, ticket: self.ticket });
+        let (verdict, reason) = match decided {
+            Ok(()) if self.credentials == Credentials::Foreign => (pass, Reason::ForeignNonce),
+            Ok(()) => (pass, Reason::Clean),
+            Err(stop) if observed.is_some() => (pass, stop.reason),
+            Err(stop) => (stop.verdict, stop.reason),
+        };
+        let by_rule = matches!(reason, Reason::Rule | Reason::Rate) || self.would.is_some();
+        Judgement {
+            verdict,
+            reason,
+            rule: if by_rule { self.rule } else { u16::MAX },
+            signature: self.ticket.signature,
+            who: self.ticket.who,
+            score: self.score.short,
+            would: observed.or(self.would),
         }
     }
 }

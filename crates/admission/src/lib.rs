@@ -7,7 +7,7 @@
 //!   `proxy` asks it and carries out the answer.
 //! - Three stages: [`Gate::on_source`] before parsing, [`Gate::on_request`] for each request from
 //!   outside that is no retransmission, and the outcome stage: [`Gate::on_final`],
-//!   [`Gate::on_ack`], [`Gate::on_cancel`].
+//!   [`Gate::on_ack`], [`Gate::on_superseded`].
 //! - After each call, [`Gate::poll_effect`] until it gives `None`; then [`Gate::poll_timeout`].
 //! - What can be forged may cost a drop, never a ban.
 //! - Each table has a bound in [`policy::GateCapacities`]; nothing grows with the number of forged
@@ -15,29 +15,31 @@
 //! - All that one source does must come to one gate; gates of other shards tell each other what
 //!   they must share by [`Learned`].
 
-#[allow(dead_code)]
+mod aors;
 mod bans;
 mod base32;
 pub mod branch;
-#[allow(dead_code)]
 mod chain;
-#[allow(dead_code)]
 mod challenge;
 mod effect;
 mod explain;
+mod fade;
 mod gate;
 mod index;
 pub mod key;
+mod ledger;
+mod networks;
 pub mod nonces;
-#[allow(dead_code)]
+mod pairs;
 mod proof;
-#[allow(dead_code)]
 mod rates;
 mod request;
+mod rules;
 mod shape;
-#[allow(dead_code)]
+mod shapes;
+mod sources;
 mod store;
-#[allow(dead_code)]
+mod storm;
 mod trust;
 
 pub use branch::{Branch, BranchKey};

@@ -16,7 +16,9 @@ fn passage(bytes: &[u8]) -> (proxy::Event, Option<Vec<u8>>) {
     let addr = |text: &str| text.parse().expect("address");
     let listener = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
     let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
-    let policy = Policy::new(vec![listener], addr("127.0.0.1:5080"), vec![pbx]);
+    let mut policy = Policy::new(vec![listener], addr("127.0.0.1:5080"), vec![pbx]);
+    // what is torture to a parser looks like a tool's to a judge
+    policy.admission.mode = policy::Mode::Off;
     let mut engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
     let now = Time::ZERO + Duration::from_secs(1_700_000_000);
     let (local, remote) = (addr(OUTSIDE), addr("198.51.100.7:5060"));

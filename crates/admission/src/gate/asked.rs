@@ -1,0 +1,271 @@
+//! What is read of a request once, for all steps of its judgement.
+
+use super::Gate;
+use crate::ledger::{Flags, INVITE};
+use crate::proof::{Echo, is_own_nonce};
+use crate::rules::user;
+use crate::sources::Score;
+use crate::{Credentials, Proof, Request, Ticket, Verdict};
+use policy::{Outcome, Reason, Time, Who};
+use std::net::IpAddr;
+use wire::{Digest, HeaderName, Host, Message, Uri};
+
+/// Index of REGISTER in [`policy::METHODS`].
+pub(super) const REGISTER: u8 = 11;
+
+/// A request with what is known of it.
+pub(super) struct Asked<'r, 'a> {
+    pub(super) request: &'r Request<'r, 'a>,
+    pub(super) ip: IpAddr,
+    /// Key of its source.
+    pub(super) source: u64,
+    /// Key of (AOR, source).
+    pub(super) pair: u64,
+    pub(super) aor_uri: &'a [u8],
+    pub(super) dialled: &'a [u8],
+    pub(super) credentials: Credentials,
+    /// It goes on with a challenge that is open: nothing slows it.
+    pub(super) answers: bool,
+    pub(super) ticket: Ticket,
+    pub(super) score: Score,
+    pub(super) would: Option<Verdict>,
+    /// Index of the rule that spoke last, and of the signature.
+    pub(super) rule: u16,
+    /// A rule wants it challenged.
+    pub(super) challenge: Option<(Reason, u16)>,
+    /// Rules behind this one are not asked.
+    pub(super) rules_end: usize,
+}
+
+/// What the credentials of a request are and prove.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Classified {
+    pub(super) credentials: Credentials,
+    pub(super) proof: Option<Proof>,
+    /// An old nonce of the edge's own: nobody's fault.
+    pub(super) expired: bool,
+}
+
+impl Classified {
+    pub(super) const NONE: Classified =
+        Classified { credentials: Credentials::Absent, proof: None, expired: false };
+}
+
+impl<'a> Asked<'_, 'a> {
+    /// The AOR as it was written, for explanations.
+    pub(super) fn aor_text(&self) -> &'a [u8] {
+        let uri = self.aor_uri;
+        let start = uri.iter().position(|b| *b == b':').map_or(0, |colon| colon + 1);
+        let rest = uri.get(start..).unwrap_or_default();
+        rest.split(|b| *b == b';' || *b == b'?').next().unwrap_or_default()
+    }
+}
+
+impl Gate {
+    /// Reads a request and looks its sender up.
+    pub(super) fn ask<'r, 'a>(
+        &mut self,
+        now: Time,
+        request: &'r Request<'r, 'a>,
+        classified: Classified,
+    ) -> Asked<'r, 'a> {
+        let message = request.message;
+        let ip = request.flow.remote.ip();
+        let method = policy::method_index(message.method());
+        let from = if method == REGISTER { message.to() } else { message.from() };
+        let aor = self.aor_of(from.uri);
+        let dialled = user(message.request_uri());
+        let source = self.sources.key_of(ip);
+        let pair = self.pairs.at_source(aor, source);
+        let rules = &self.policy.admission;
+        let at_home =
+            self.pairs.find(pair).is_some_and(|pair| pair.is_home(now, rules.trust.window));
+        let entry = self.entry_of(source, message, method);
+        let tagged = !message.to_tag().is_empty();
+        let (who, score) = self.sender(now, request, source);
+        let passes = classified.credentials == Credentials::Relayed;
+        let open = self.ledger.find(entry);
+        let answers = classified.credentials == Credentials::Echo
+            || passes && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
+        Asked {
+            request,
+            ip,
+            source,
+            pair,
+            aor_uri: from.uri,
+            dialled,
+            credentials: classified.credentials,
+            answers,
+            score,
+            would: None,
+            rule: u16::MAX,
+            challenge: None,
+            rules_end: usize::MAX,
+            ticket: Ticket {
+                entry,
+                aor,
+                shape: crate::shape(message),
+                who,
+                method,
+                factor: 1,
+                signature: u16::MAX,
+                credentials: passes,
+                at_home,
+                honeytoken: false,
+                candidate: false,
+                judged: true,
+                tagged,
+                proof: classified.proof,
+            },
+        }
+    }
+
+    fn sender(
+        &self,
+        now: Time,
+        request: &Request<'_, '_>,
+        source: u64,
+    ) -> (Who, crate::sources::Score) {
+        let rules = &self.policy.admission;
+        let stream = request.flow.transport.is_reliable();
+        let least = if stream { Who::Proven } else { Who::Unproven };
+        self.sources.find(source).map_or((least, Score::default()), |it| {
+            let who = it.who(now, &rules.trust, rules.proof.lifetime);
+            (who.max(least), it.score(now, &rules.half_life))
+        })
+    }
+
+    /// What the credentials are, and what they prove. `Relayed` when all of them are.
+    pub(super) fn classify(&mut self, now: Time, request: &Request<'_, '_>) -> Classified {
+        let ip = request.flow.remote.ip();
+        let stream = request.flow.transport.is_reliable();
+        let mut all = Classified {
+            credentials: Credentials::Absent,
+            proof: stream.then_some(Proof::Handshake),
+            expired: false,
+        };
+        let lifetime = self.policy.admission.proof.lifetime;
+        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
+            for (_, header) in request.message.lines(name) {
+                let digest = Digest::parse(request.message, header);
+                if !digest.is_digest {
+                    continue;
+                }
+                if self.proofs.check_opaque(now, digest.opaque, ip, lifetime) == Echo::Fresh {
+                    all.proof = all.proof.or(Some(Proof::Opaque));
+                }
+                let one = self.classify_nonce(now, digest.nonce, ip, &mut all);
+                all.credentials = match (all.credentials, one) {
+                    (Credentials::Foreign, _) | (_, Credentials::Foreign) => Credentials::Foreign,
+                    (Credentials::Echo, _) | (_, Credentials::Echo) => Credentials::Echo,
+                    (_, one) => one,
+                };
+            }
+        }
+        all
+    }
+
+    fn classify_nonce(
+        &mut self,
+        now: Time,
+        nonce: &[u8],
+        ip: IpAddr,
+        all: &mut Classified,
+    ) -> Credentials {
+        if !is_own_nonce(nonce) {
+            return match self.nonces.was_relayed(now, nonce, ip) {
+                true => Credentials::Relayed,
+                false => Credentials::Foreign,
+            };
+        }
+        let lifetime = self.policy.admission.edge_challenge.lifetime;
+        match self.proofs.check_nonce(now, nonce, ip, lifetime) {
+            Echo::Fresh => {
+                // of a stream, too: that its peer can answer is more than that it is there
+                all.proof = Some(Proof::Nonce);
+                Credentials::Echo
+            }
+            Echo::Expired => {
+                all.expired = true;
+                Credentials::Foreign
+            }
+            Echo::NotOurs => Credentials::Foreign,
+        }
+    }
+
+    /// Key of a ledger entry.
+    pub(super) fn entry_of(&self, source: u64, message: &Message<'_>, method: u8) -> u64 {
+        self.entries.hash(&[
+            &source.to_be_bytes(),
+            message.call_id(),
+            message.from_tag(),
+            &[method],
+        ])
+    }
+
+    /// Hash of an AOR: user and host without parameters, port and the host's letter case. Of hosts
+    /// only our domains tell AORs apart: to a PBX of one domain, `alice@a` and `alice@b` are one.
+    pub(super) fn aor_of(&self, uri: &[u8]) -> u64 {
+        let Some(parsed) = Uri::parse(uri).filter(Uri::is_sip) else {
+            return self.names.hash(&[uri]);
+        };
+        let mut host = arrayvec::ArrayVec::<u8, 64>::new();
+        if let Host::Name(name) = parsed.host
+            && self.policy.domains.len() > 1
+            && self.policy.is_domain(name)
+        {
+            host.extend(name.iter().take(64).map(u8::to_ascii_lowercase));
+        }
+        let user = parsed.user.split(|b| *b == b';').next().unwrap_or_default();
+        self.names.hash(&[user, &host])
+    }
+
+    /// Whether this user, or `user@host`, never exists.
+    pub(super) fn is_honeytoken(&self, user: &[u8], uri: &[u8]) -> bool {
+        self.policy.admission.honeytokens.iter().any(|token| {
+            let token = token.as_bytes();
+            let Some(at) = token.iter().position(|b| *b == b'@') else {
+                return !user.is_empty() && user == token;
+            };
+            let host = Host::parse(&token[at + 1..]);
+            let parsed = Uri::parse(uri).filter(Uri::is_sip);
+            parsed.is_some_and(|uri| {
+                uri.user == &token[..at] && host.is_some_and(|host| host.matches(&uri.host))
+            })
+        })
+    }
+
+    /// Counts what came in place of an answer to a challenge, and lets that be open for longer.
+    pub(super) fn on_credentials(&mut self, now: Time, asked: &Asked<'_, '_>, expired: bool) {
+        let entry = asked.ticket.entry;
+        if let Some(proof) = asked.ticket.proof {
+            self.prove_entry(now, entry, proof);
+        }
+        match asked.credentials {
+            Credentials::Absent => {}
+            Credentials::Relayed => {
+                if let Some(open) = self.ledger.find_mut(entry) {
+                    open.flags.set(Flags::ANSWERED, true);
+                }
+            }
+            Credentials::Echo => self.ledger.restart(now, entry),
+            Credentials::Foreign if expired => {
+                self.count(Outcome::Stale);
+                self.ledger.restart(now, entry);
+            }
+            Credentials::Foreign => {
+                self.count(Outcome::Foreign);
+                self.ledger.restart(now, entry);
+                self.on_foreign(now, asked);
+            }
+        }
+    }
+
+    /// Whether a stranger calls one of our numbers.
+    pub(super) fn is_candidate(&self, asked: &Asked<'_, '_>) -> bool {
+        asked.ticket.method == INVITE
+            && asked.ticket.who <= Who::Proven
+            && asked.ticket.signature == u16::MAX
+            && crate::rules::is_dialled(&self.policy.admission.dids, asked.dialled)
+    }
+}

@@ -1,0 +1,71 @@
+//! What other shards learned, and what operators order.
+
+use super::Gate;
+use crate::{Ban, BanKey, Effect, Learned, Record};
+use policy::{Network, Time};
+
+impl Gate {
+    pub(super) fn on_learned(&mut self, now: Time, learned: &Learned) {
+        match learned {
+            Learned::Refused { aor } => {
+                let half_life = self.policy.admission.half_life.short;
+                self.aors.refused(now, *aor, true, half_life);
+            }
+            Learned::Shape { shape, success: true, .. } => {
+                self.shapes.succeeded(now, *shape);
+                self.bans.lift_key(now, &BanKey::Campaign(*shape));
+                self.on_lifts();
+            }
+            Learned::Shape { shape, source, success: false } => {
+                self.count_shape(now, *shape, *source);
+            }
+            Learned::SourceBanned { source, until } => {
+                self.on_source_banned(now, *source, *until);
+            }
+            Learned::Known { network } => self.networks.know(now, *network),
+            Learned::Realm { realm, algorithms } => {
+                self.challenges.on_learned(realm, *algorithms);
+            }
+            Learned::Ban(ban) => self.on_order(now, ban),
+            Learned::Lift { network, trust, forgive } => {
+                self.on_lift_order(now, *network, *trust, *forgive);
+            }
+        }
+    }
+
+    fn on_order(&mut self, now: Time, ban: &Ban) {
+        if self.bans.impose(now, &self.trust, ban)
+            && !ban.narrowed
+            && let BanKey::Source(network) | BanKey::Network(network) = ban.key
+        {
+            self.say(Effect::Close(network));
+        }
+        self.on_lifts();
+    }
+
+    fn on_lift_order(&mut self, now: Time, network: Network, trust: Option<Time>, forgive: bool) {
+        if let Some(until) = trust {
+            self.trust.give(now, network, until);
+        }
+        self.bans.lift(now, network, forgive);
+        self.on_lifts();
+        if forgive || trust.is_some() {
+            let within = |it: Network| network.contains(it.address());
+            for source in self.sources.iter_mut().filter(|it| within(it.network())) {
+                source.forgive(0.0);
+                self.chains.forgive(crate::store::Entry::key(source), 0.0);
+            }
+        }
+    }
+
+    /// The evidence behind a ban, where it is kept.
+    pub(super) fn chain_of(&self, key: &BanKey) -> Vec<Record> {
+        match key {
+            BanKey::Source(network) | BanKey::AorSource { source: network, .. } => {
+                self.chains.of(self.sources.key_of(network.address()))
+            }
+            BanKey::AorFlow { flow, .. } => self.chains.of(self.sources.key_of(flow.remote.ip())),
+            BanKey::Network(_) | BanKey::Campaign(_) => Vec::new(),
+        }
+    }
+}

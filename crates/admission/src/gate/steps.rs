@@ -1,0 +1,357 @@
+//! A request's way through the gate, step by step (`docs/admission.md`).
+
+use super::Gate;
+use super::asked::{Asked, REGISTER};
+use super::evidence::slow;
+use crate::ledger::INVITE;
+use crate::rules::{Facts, holds};
+use crate::{Credentials, Verdict};
+use policy::{
+    Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Then, Time, Who,
+};
+use std::cell::OnceCell;
+
+/// Why a request does not go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stop {
+    pub(super) verdict: Verdict,
+    pub(super) reason: Reason,
+}
+
+/// What is done where the edge cannot challenge.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Else {
+    Pass,
+    Drop,
+}
+
+/// What a try costs on a key that is banned or narrowed below its source.
+const TRY_WEIGHT: f32 = 0.02;
+
+impl Gate {
+    /// The steps in order, the cheapest refusal first.
+    pub(super) fn decide(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        let policy = self.policy.clone();
+        self.check_rules(&policy.admission, asked)?;
+        self.check_signatures(&policy.admission, asked)?;
+        self.check_tokens(now, asked)?;
+        self.check_pair(now, asked)?;
+        self.check_rates(now, &policy.admission, asked)?;
+        self.check_challenge(now, asked)?;
+        self.check_guard(now, asked)
+    }
+
+    /// Method policy, user parts, numbers: rules without a rate.
+    fn check_rules(
+        &mut self,
+        rules: &policy::Admission,
+        asked: &mut Asked<'_, '_>,
+    ) -> Result<(), Stop> {
+        let facts = asked.facts();
+        for (index, rule) in rules.rules.iter().enumerate() {
+            if matches!(rule.then, Then::Limit { .. } | Then::Weigh(_))
+                || rule.mode == Mode::Off
+                || !holds(&rule.when, &facts)
+            {
+                continue;
+            }
+            self.count_rule(index);
+            let stop = match rule.then {
+                Then::Drop => Stop { verdict: Verdict::Drop, reason: Reason::Rule },
+                Then::Reject(status) => {
+                    Stop { verdict: Verdict::Reject(status), reason: Reason::Rule }
+                }
+                _ if rule.mode == Mode::Observe => continue,
+                Then::Accept => {
+                    asked.rules_end = index;
+                    return Ok(());
+                }
+                Then::Score => {
+                    asked.ticket.factor = asked.ticket.factor.max(2);
+                    continue;
+                }
+                Then::Fast => {
+                    asked.ticket.factor = asked.ticket.factor.max(3);
+                    continue;
+                }
+                Then::Challenge => {
+                    asked.challenge = asked.challenge.or(Some((Reason::Rule, index as u16)));
+                    continue;
+                }
+                Then::Note | Then::Limit { .. } | Then::Weigh(_) => continue,
+            };
+            asked.stop(stop, index, rule.mode)?;
+        }
+        Ok(())
+    }
+
+    /// What it looks like.
+    fn check_signatures(
+        &mut self,
+        rules: &policy::Admission,
+        asked: &mut Asked<'_, '_>,
+    ) -> Result<(), Stop> {
+        let hits = rules.signatures.matches(asked.request.message);
+        let mut heaviest = Ceiling::Note;
+        for hit in &hits {
+            let Some(signature) = rules.signatures.list().get(usize::from(*hit)) else { continue };
+            if signature.mode == Mode::Off {
+                continue;
+            }
+            self.count_signature(*hit, false);
+            let acts = signature.mode == Mode::Enforce && !self.is_demoted(*hit);
+            let ceiling = if acts { signature.ceiling } else { Ceiling::Note };
+            if asked.ticket.signature == u16::MAX || ceiling > heaviest {
+                (heaviest, asked.ticket.signature) = (ceiling, *hit);
+            }
+            if signature.mode == Mode::Observe && signature.ceiling == Ceiling::Drop {
+                asked.would = asked.would.or(Some(Verdict::Drop));
+            }
+        }
+        match heaviest {
+            Ceiling::Note => {}
+            Ceiling::Score => asked.ticket.factor = asked.ticket.factor.max(2),
+            Ceiling::Fast => asked.ticket.factor = asked.ticket.factor.max(3),
+            // a home whose return path nobody proved may be a forger's: what he sends passes, and
+            // demotes nothing
+            Ceiling::Drop if asked.ticket.at_home => {
+                if asked.ticket.proof.is_some() {
+                    self.on_authenticated_hit(asked.ticket.signature);
+                }
+            }
+            Ceiling::Drop => {
+                return Err(Stop { verdict: Verdict::Drop, reason: Reason::Signature });
+            }
+        }
+        Ok(())
+    }
+
+    /// What never existed, and our own numbers.
+    fn check_tokens(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        asked.ticket.candidate = self.is_candidate(asked);
+        let name = crate::rules::user(asked.aor_uri);
+        asked.ticket.honeytoken = self.is_honeytoken(name, asked.aor_uri)
+            || self.is_honeytoken(asked.dialled, asked.request.message.request_uri());
+        if !asked.ticket.honeytoken || asked.ticket.proof.is_none() {
+            return Ok(());
+        }
+        self.on_honeytoken_request(now, asked);
+        Err(Stop { verdict: asked.refusal(), reason: Reason::Honeytoken })
+    }
+
+    /// Pairs that are banned or slowed, sources and networks that are narrowed.
+    fn check_pair(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        let rules = &self.policy.admission;
+        let flow = asked.request.flow;
+        if self.bans.of_pair(now, asked.ticket.aor, flow).is_some() {
+            self.on_banned_try(now, asked);
+            return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
+        }
+        if asked.answers {
+            return Ok(());
+        }
+        if asked.ticket.at_home {
+            let refusals = self
+                .pairs
+                .find(asked.pair)
+                .map_or(0.0, |pair| pair.refusals(now, rules.half_life.pair));
+            let slow = refusals >= rules.levels.pair;
+            let rate = rules.narrow.home_aor;
+            if slow && !self.rates.allows(now, slow::HOME, asked.pair, rate) {
+                self.on_banned_try(now, asked);
+                return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
+            }
+            return Ok(());
+        }
+        if self.bans.of_source(now, asked.ip).is_some_and(|ban| ban.narrowed) {
+            let rate = rules.narrow.strange_aor;
+            if !self.rates.allows(now, slow::NARROWED, asked.source, rate) {
+                self.on_banned_try(now, asked);
+                return Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed });
+            }
+        }
+        Ok(())
+    }
+
+    fn on_banned_try(&mut self, now: Time, asked: &Asked<'_, '_>) {
+        if asked.ticket.proof.is_some() {
+            self.add_try(now, asked, TRY_WEIGHT);
+        }
+    }
+
+    /// Rules with a rate.
+    fn check_rates(
+        &mut self,
+        now: Time,
+        rules: &policy::Admission,
+        asked: &mut Asked<'_, '_>,
+    ) -> Result<(), Stop> {
+        if asked.ticket.method == REGISTER && asked.ticket.at_home {
+            self.on_known_registration(now);
+            if self.storm.is_on(now) {
+                return Ok(());
+            }
+        }
+        let facts = asked.facts();
+        for (index, rule) in rules.rules.iter().enumerate().take(asked.rules_end) {
+            let Then::Limit { per, rate, answer } = rule.then else { continue };
+            if rule.mode == Mode::Off || !holds(&rule.when, &facts) {
+                continue;
+            }
+            let key = match per {
+                LimitKey::All => crate::rates::ALL,
+                LimitKey::Network => self
+                    .entries
+                    .hash(&[&crate::key::address_bytes(Network::around(asked.ip).address())]),
+                LimitKey::Source => asked.source,
+                LimitKey::Flow => self.pairs.over_flow(0, asked.request.flow),
+                LimitKey::Aor => asked.ticket.aor,
+            };
+            if self.rates.allows(now, index as u16, key, rate) {
+                continue;
+            }
+            self.count_rule(index);
+            let verdict = match answer {
+                LimitAnswer::Drop => Verdict::Drop,
+                LimitAnswer::Retry => Verdict::Reject(503),
+                LimitAnswer::Pace => asked.refusal(),
+                LimitAnswer::Challenge if self.can_challenge() => Verdict::Challenge,
+                LimitAnswer::Challenge => asked.refusal(),
+            };
+            asked.stop(Stop { verdict, reason: Reason::Rate }, index, rule.mode)?;
+        }
+        Ok(())
+    }
+
+    /// Whoever must show first that he can answer.
+    fn check_challenge(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        if asked.answers {
+            return Ok(());
+        }
+        if let Some((reason, rule)) = asked.challenge {
+            asked.rule = rule;
+            return self.challenge(asked, reason, Else::Pass);
+        }
+        let rules = &self.policy.admission;
+        let ticket = &asked.ticket;
+        let stranger = ticket.who <= Who::Proven;
+        if stranger && self.bans.of_shape(now, ticket.shape).is_some() {
+            self.on_campaign_hit(now, ticket.shape);
+            return self.challenge(asked, Reason::Campaign, Else::Drop);
+        }
+        let own_proof = ticket.proof.is_some();
+        let lifetime = rules.proof.lifetime;
+        let suspect =
+            || self.sources.find(asked.source).is_some_and(|it| it.is_suspect(now, lifetime));
+        if !own_proof && (suspect() || self.is_doubted(now, asked)) {
+            return self.challenge(asked, Reason::Unproven, Else::Pass);
+        }
+        let always = rules.edge_challenge.mode == ChallengeMode::Always;
+        if ticket.who == Who::Unproven && (always || self.under_attack) {
+            return self.challenge(asked, Reason::Unproven, Else::Pass);
+        }
+        if stranger { self.check_open(asked) } else { Ok(()) }
+    }
+
+    /// How many challenges a stranger has not ended.
+    fn check_open(&mut self, asked: &Asked<'_, '_>) -> Result<(), Stop> {
+        let rules = &self.policy.admission;
+        let narrowed = asked.score.short >= rules.levels.narrow;
+        let invite = asked.ticket.method == INVITE;
+        let (open, most) = match self.sources.find(asked.source) {
+            None => return Ok(()),
+            Some(source) if invite && narrowed => (source.invites, rules.narrow.narrowed),
+            Some(source) if invite => (source.invites, rules.narrow.invites),
+            Some(source) => (source.others, rules.narrow.others),
+        };
+        if u32::from(open) < most {
+            return Ok(());
+        }
+        if asked.ticket.who == Who::Unproven {
+            let otherwise = if invite { Else::Drop } else { Else::Pass };
+            return self.challenge(asked, Reason::Narrowed, otherwise);
+        }
+        Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed })
+    }
+
+    /// AORs that strangers guess at.
+    fn check_guard(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        let rules = &self.policy.admission;
+        if asked.ticket.at_home || asked.answers {
+            return Ok(());
+        }
+        let (refusals, _) = self.aors.refusals(now, asked.ticket.aor, rules.half_life.short);
+        let rate = rules.guard.rate;
+        if refusals < rules.guard.refusals
+            || self.rates.allows(now, slow::GUARD, asked.ticket.aor, rate)
+        {
+            return Ok(());
+        }
+        Err(Stop { verdict: asked.refusal(), reason: Reason::Guarded })
+    }
+
+    /// Whether unproven strangers were refused so often on this AOR that the next must be proven.
+    fn is_doubted(&self, now: Time, asked: &Asked<'_, '_>) -> bool {
+        let rules = &self.policy.admission;
+        let half_life = rules.half_life.short;
+        !asked.ticket.at_home
+            && self.aors.refusals(now, asked.ticket.aor, half_life).1 >= rules.guard.refusals
+    }
+
+    fn challenge(
+        &self,
+        asked: &Asked<'_, '_>,
+        reason: Reason,
+        otherwise: Else,
+    ) -> Result<(), Stop> {
+        match otherwise {
+            _ if self.can_challenge() => Err(Stop { verdict: Verdict::Challenge, reason }),
+            Else::Pass => Ok(()),
+            Else::Drop => Err(Stop { verdict: asked.refusal(), reason }),
+        }
+    }
+
+    /// What an ACK of the edge's own challenge still tells of its INVITE's looks.
+    pub(super) fn note_looks(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
+        let policy = self.policy.clone();
+        // what they would do to a request is nothing to an ACK
+        let _ = (now, self.check_rules(&policy.admission, asked));
+        let _ = self.check_signatures(&policy.admission, asked);
+        asked.ticket.candidate = self.is_candidate(asked);
+        let name = crate::rules::user(asked.aor_uri);
+        asked.ticket.honeytoken = self.is_honeytoken(name, asked.aor_uri)
+            || self.is_honeytoken(asked.dialled, asked.request.message.request_uri());
+    }
+}
+
+impl<'r, 'a: 'r> Asked<'r, 'a> {
+    /// How one is refused without a word of why.
+    fn refusal(&self) -> Verdict {
+        let stream = self.request.flow.transport.is_reliable();
+        if stream { Verdict::Reject(503) } else { Verdict::Drop }
+    }
+
+    fn stop(&mut self, stop: Stop, rule: usize, mode: Mode) -> Result<(), Stop> {
+        self.rule = rule as u16;
+        if mode == Mode::Observe {
+            self.would = self.would.or(Some(stop.verdict));
+            return Ok(());
+        }
+        Err(stop)
+    }
+
+    fn facts(&self) -> Facts<'r> {
+        Facts {
+            message: Some(self.request.message),
+            method: self.ticket.method,
+            who: self.ticket.who,
+            at_home: self.ticket.at_home,
+            credentials: self.credentials == Credentials::Relayed,
+            dialog: self.ticket.tagged && !self.request.dialog,
+            outcome: None,
+            repeated: false,
+            dialled: self.dialled,
+            bad_user: OnceCell::new(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The gate against messages as the network has them, in virtual time.
+
+mod attackers;
+mod bounds;
+mod honest;
+mod play;
+
+use super::*;
+use play::*;

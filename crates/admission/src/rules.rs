@@ -1,0 +1,180 @@
+//! Evaluation of the policy's rules: what `when` says, of a request or of an outcome.
+
+use policy::{BAD_USER, NumberSet, Outcome, When, Who};
+use std::cell::OnceCell;
+use wire::{Message, Uri};
+
+/// What a rule may ask of a request, or of a challenge that ended.
+pub(crate) struct Facts<'a> {
+    pub(crate) message: Option<&'a Message<'a>>,
+    pub(crate) method: u8,
+    pub(crate) who: Who,
+    pub(crate) at_home: bool,
+    pub(crate) credentials: bool,
+    /// A To-tag that no Route of ours proves.
+    pub(crate) dialog: bool,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) repeated: bool,
+    pub(crate) dialled: &'a [u8],
+    pub(crate) bad_user: OnceCell<bool>,
+}
+
+/// Whether all parts of `when` hold.
+pub(crate) fn holds(when: &When, facts: &Facts<'_>) -> bool {
+    when.outcome == facts.outcome
+        && when.methods.has(facts.method)
+        && when.who.has(facts.who)
+        && when.at_home.is_none_or(|at_home| at_home == facts.at_home)
+        && when.credentials.is_none_or(|credentials| credentials == facts.credentials)
+        && when.dialog.is_none_or(|dialog| dialog == facts.dialog)
+        && when.repeated.is_none_or(|repeated| repeated == facts.repeated)
+        && when.dialled.as_ref().is_none_or(|numbers| is_dialled(numbers, facts.dialled))
+        && (!when.bad_user || has_bad_user(facts))
+}
+
+fn has_bad_user(facts: &Facts<'_>) -> bool {
+    let Some(message) = facts.message else { return false };
+    *facts.bad_user.get_or_init(|| {
+        [message.request_uri(), message.from().uri, message.to().uri]
+            .iter()
+            .any(|uri| is_bad_user(user(uri)))
+    })
+}
+
+/// User of a URI; of a `tel` and the like all behind the scheme.
+pub(crate) fn user(uri: &[u8]) -> &[u8] {
+    match Uri::parse(uri) {
+        Some(parsed) if parsed.is_sip() => parsed.user,
+        Some(parsed) => uri.get(parsed.scheme.len() + 1..).unwrap_or_default(),
+        None => uri,
+    }
+}
+
+fn is_bad_user(user: &[u8]) -> bool {
+    (0..user.len()).any(|at| {
+        // what none of them begins with is most of what there is
+        !user[at].is_ascii_digit()
+            && BAD_USER.iter().any(|bad| {
+                let end = at + bad.len();
+                user.get(at..end).is_some_and(|it| it.eq_ignore_ascii_case(bad.as_bytes()))
+            })
+    })
+}
+
+/// What callers put before a number, and before an international one.
+const PREFIXES: [&[u8]; 11] =
+    [b"0", b"00", b"000", b"9", b"90", b"900", b"9900", b"9999", b"011", b"0011", b"+"];
+/// Most bytes of prefixes that are taken off.
+const PREFIX_MAX: usize = 16;
+/// Most digits that are compared.
+const DIGITS_MAX: usize = 32;
+
+/// Whether `dialled` is a number of the set: as it is, and less any combination of prefixes, as
+/// that rest stands and as an international number `00…`.
+pub(crate) fn is_dialled(numbers: &NumberSet, dialled: &[u8]) -> bool {
+    if numbers.patterns.is_empty() {
+        return false;
+    }
+    let mut digits = arrayvec::ArrayVec::<u8, DIGITS_MAX>::new();
+    let written = dialled.split(|b| *b == b';').next().unwrap_or_default();
+    for byte in written.iter().filter(|b| !matches!(b, b'-' | b'.' | b'(' | b')')) {
+        if digits.try_push(*byte).is_err() {
+            break;
+        }
+    }
+    // a bit for each place where a rest may begin; prefixes only lead forward
+    let mut places = 1u32;
+    for at in 0..PREFIX_MAX.min(digits.len()) {
+        if places >> at & 1 == 0 {
+            continue;
+        }
+        let rest = &digits[at..];
+        if is_in(numbers, b"", rest) || at > 0 && is_in(numbers, b"00", rest) {
+            return true;
+        }
+        for prefix in PREFIXES.iter().filter(|prefix| rest.starts_with(prefix)) {
+            places |= 1 << (at + prefix.len()).min(31);
+        }
+    }
+    false
+}
+
+fn is_in(numbers: &NumberSet, before: &[u8], rest: &[u8]) -> bool {
+    numbers.patterns.iter().any(|pattern| {
+        let (pattern, open) = match pattern.as_bytes() {
+            [head @ .., b'*'] => (head, true),
+            all => (all, false),
+        };
+        let length = before.len() + rest.len();
+        (length == pattern.len() || open && length > pattern.len())
+            && pattern.iter().zip(before.iter().chain(rest)).all(|(wanted, digit)| match wanted {
+                b'x' | b'X' => digit.is_ascii_digit(),
+                wanted => wanted == digit,
+            })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(patterns: &[&str]) -> NumberSet {
+        NumberSet { patterns: patterns.iter().map(|it| (*it).into()).collect() }
+    }
+
+    #[test]
+    fn numbers_are_met_however_prefixed() {
+        let israel = set(&["00972*"]);
+        for number in [
+            "00972595123456",
+            "+972595123456",
+            "000972595123456",
+            "900972595123456",
+            "9011972595123456",
+            "0011972595123456",
+            "99999900972595",
+            "9+972-595.123",
+            "9972595123456",
+            "00972",
+            "00972595;phone-context=+1",
+        ] {
+            assert!(is_dialled(&israel, number.as_bytes()), "{number}");
+        }
+        for number in ["", "101", "972101", "0049301234", "00973", "alice", "0097", "*97", "+"] {
+            assert!(!is_dialled(&israel, number.as_bytes()), "{number}");
+        }
+    }
+
+    #[test]
+    fn patterns_have_digits_and_ends() {
+        let dids = set(&["+4930123x", "0301239xx"]);
+        for (number, met) in [
+            ("+49301235", true),
+            ("+493012355", false),
+            ("+4930123a", false),
+            ("030123911", true),
+            ("00301239", false),
+        ] {
+            assert_eq!(is_dialled(&dids, number.as_bytes()), met, "{number}");
+        }
+    }
+
+    #[test]
+    fn any_text_is_bounded() {
+        let numbers = set(&["00972*"]);
+        for byte in [b'0', b'9', b'+', b'-', b'x'] {
+            assert!(!is_dialled(&numbers, &[byte; 4_000]));
+        }
+    }
+
+    #[test]
+    fn bad_users() {
+        for user in ["a'or", "1%27", "x--", "a\\b", "${jndi", "%24x", "`id`", "a UNION b", "%00"] {
+            let bad = is_bad_user(user.as_bytes());
+            assert_eq!(bad, user != "${jndi", "{user}");
+        }
+        for user in ["alice", "+49-30-123;phone-context=x", "a.b_c", "", "a-b", "selected"] {
+            assert!(!is_bad_user(user.as_bytes()), "{user}");
+        }
+    }
+}

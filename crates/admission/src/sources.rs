@@ -1,0 +1,281 @@
+//! What is known of each source: evidence in a short and a long memory, proof, trust, and how many
+//! challenges are open.
+
+use crate::fade::{faded, stamp, within};
+use crate::store::{Entry, Rank, Store};
+use crate::{Key, Proof, TableUse};
+use policy::{HalfLife, Network, Time, TrustRules, Who};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+/// One source.
+#[derive(Debug)]
+pub(crate) struct Source {
+    key: u64,
+    address: u64,
+    short: f32,
+    long: f32,
+    /// When both were last brought up to date.
+    at: Time,
+    proven: Time,
+    known: Time,
+    suspect: Time,
+    /// Open INVITE challenges.
+    pub(crate) invites: u16,
+    /// Other open challenges.
+    pub(crate) others: u16,
+    proof: Option<Proof>,
+}
+
+/// Evidence on a source, as it is at a moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Score {
+    pub(crate) short: f32,
+    pub(crate) long: f32,
+}
+
+/// All sources.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    hash: Key,
+    store: Store<Source>,
+}
+
+impl Entry for Source {
+    fn key(&self) -> u64 {
+        self.key
+    }
+}
+
+impl Sources {
+    pub(crate) fn new(secret: &[u8; 32], capacity: usize) -> Self {
+        Sources { hash: Key::derive(secret, "sources"), store: Store::new(capacity) }
+    }
+
+    pub(crate) fn configure(&mut self, capacity: usize) {
+        self.store.configure(capacity);
+    }
+
+    /// The key of an address's source, the same in all shards.
+    pub(crate) fn key_of(&self, ip: IpAddr) -> u64 {
+        self.hash.hash(&[&pack(ip).to_be_bytes()])
+    }
+
+    pub(crate) fn find(&self, key: u64) -> Option<&Source> {
+        self.store.find(key)
+    }
+
+    pub(crate) fn find_mut(&mut self, key: u64) -> Option<&mut Source> {
+        self.store.find_mut(key)
+    }
+
+    /// The source, new if it has to be; `None` when the table is full of worthier ones.
+    pub(crate) fn enter(&mut self, key: u64, ip: IpAddr, rank: Rank) -> Option<&mut Source> {
+        if self.store.find(key).is_none() {
+            drop(self.store.insert(rank, Source::new(key, pack(ip))));
+        }
+        self.store.find_mut(key)
+    }
+
+    /// Its return path was proven.
+    pub(crate) fn prove(&mut self, now: Time, key: u64, ip: IpAddr, proof: Proof) {
+        let Some(source) = self.enter(key, ip, Rank::Proven) else { return };
+        source.proven = stamp(now);
+        source.proof = Some(proof);
+        self.raise(key, Rank::Proven);
+    }
+
+    /// Somebody authenticated there. Whether that was news within half of `window`.
+    pub(crate) fn know(&mut self, now: Time, key: u64, ip: IpAddr, window: Duration) -> bool {
+        let Some(source) = self.enter(key, ip, Rank::Known) else { return false };
+        let news = !within(now, source.known, window / 2);
+        source.known = stamp(now);
+        self.raise(key, Rank::Known);
+        news
+    }
+
+    /// Something unproven speaks of it.
+    pub(crate) fn suspect(&mut self, now: Time, key: u64, ip: IpAddr) {
+        if let Some(source) = self.enter(key, ip, Rank::Unproven) {
+            source.suspect = stamp(now);
+        }
+    }
+
+    /// A ban rests on it, or does no more.
+    pub(crate) fn set_banned(&mut self, key: u64, banned: bool) {
+        let rank = match self.store.find(key) {
+            _ if banned => Rank::Banned,
+            Some(source) if source.known != Time::ZERO => Rank::Known,
+            _ => Rank::Proven,
+        };
+        self.store.touch(key, rank);
+    }
+
+    /// Forgets one of which nothing is known any more but that it was there.
+    pub(crate) fn drop_idle(&mut self, key: u64) {
+        if self.store.find(key).is_some_and(Source::is_idle) {
+            drop(self.store.remove(key));
+        }
+    }
+
+    /// Forgets suspicions older than `length`, `portion` at most.
+    pub(crate) fn drop_old_suspects(&mut self, now: Time, length: Duration, portion: usize) {
+        for _ in 0..portion {
+            match self.store.oldest(Rank::Unproven) {
+                Some(source) if source.suspect != Time::ZERO => {
+                    let key = source.key;
+                    if within(now, source.suspect, length) || source.invites + source.others > 0 {
+                        return;
+                    }
+                    drop(self.store.remove(key));
+                }
+                _ => return,
+            }
+        }
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Source> {
+        self.store.iter_mut()
+    }
+
+    pub(crate) fn table(&self) -> TableUse {
+        self.store.table()
+    }
+
+    /// Makes it the youngest of `rank`, or of its own when that is higher.
+    fn raise(&mut self, key: u64, rank: Rank) {
+        let rank = self.store.rank(key).map_or(rank, |own| own.max(rank));
+        self.store.touch(key, rank);
+    }
+}
+
+impl Source {
+    fn new(key: u64, address: u64) -> Self {
+        Source {
+            key,
+            address,
+            short: 0.0,
+            long: 0.0,
+            at: Time::ZERO,
+            proven: Time::ZERO,
+            known: Time::ZERO,
+            suspect: Time::ZERO,
+            invites: 0,
+            others: 0,
+            proof: None,
+        }
+    }
+
+    /// Its address or /64.
+    pub(crate) fn network(&self) -> Network {
+        Network::source(unpack(self.address))
+    }
+
+    /// Its latest proof, while that counts.
+    pub(crate) fn proof(&self, now: Time, lifetime: Duration) -> Option<Proof> {
+        self.proof.filter(|_| within(now, self.proven, lifetime))
+    }
+
+    /// What is known of it.
+    pub(crate) fn who(&self, now: Time, trust: &TrustRules, lifetime: Duration) -> Who {
+        if within(now, self.known, trust.window) {
+            Who::Known
+        } else if within(now, self.proven, lifetime) {
+            Who::Proven
+        } else {
+            Who::Unproven
+        }
+    }
+
+    /// Whether something unproven spoke of it in the last `length`.
+    pub(crate) fn is_suspect(&self, now: Time, length: Duration) -> bool {
+        within(now, self.suspect, length)
+    }
+
+    pub(crate) fn score(&self, now: Time, half_life: &HalfLife) -> Score {
+        let length = now.since(self.at);
+        Score {
+            short: faded(self.short, length, half_life.short),
+            long: faded(self.long, length, half_life.long),
+        }
+    }
+
+    /// More evidence.
+    pub(crate) fn add(&mut self, now: Time, weight: f32, half_life: &HalfLife) -> Score {
+        let old = self.score(now, half_life);
+        (self.short, self.long, self.at) = (old.short + weight, old.long + weight, now);
+        Score { short: self.short, long: self.long }
+    }
+
+    /// A part of the evidence stays: a quarter when a ban ends, none when it is forgiven.
+    pub(crate) fn forgive(&mut self, left: f32) {
+        self.short *= left;
+        self.long *= left;
+    }
+
+    fn is_idle(&self) -> bool {
+        self.invites == 0
+            && self.others == 0
+            && self.long == 0.0
+            && [self.proven, self.known, self.suspect] == [Time::ZERO; 3]
+    }
+}
+
+/// A source in 64 bits: the /64 of IPv6; IPv4 addresses stand where multicast is, which sends
+/// nothing.
+fn pack(ip: IpAddr) -> u64 {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => u64::from(u32::MAX) << 32 | u64::from(u32::from(v4)),
+        IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
+    }
+}
+
+fn unpack(address: u64) -> IpAddr {
+    if address >> 32 == u64::from(u32::MAX) {
+        Ipv4Addr::from(address as u32).into()
+    } else {
+        Ipv6Addr::from(u128::from(address) << 64).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stranger_is_small() {
+        assert!(size_of::<Source>() <= 72, "{}", size_of::<Source>());
+    }
+
+    #[test]
+    fn an_address_comes_back_as_its_source() {
+        for (ip, network) in [
+            ("198.51.100.7", "198.51.100.7/32"),
+            ("::ffff:198.51.100.7", "198.51.100.7/32"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+            ("::1", "::/64"),
+        ] {
+            let ip: IpAddr = ip.parse().unwrap();
+            assert_eq!(Network::source(unpack(pack(ip))).to_string(), network);
+        }
+    }
+
+    #[test]
+    fn trust_and_proof_end() {
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let rules = policy::Admission::default();
+        let ip = "192.0.2.1".parse().unwrap();
+        let mut sources = Sources::new(&[1; 32], 10);
+        let key = sources.key_of(ip);
+        sources.prove(at(0), key, ip, Proof::AckTag);
+        let who = |sources: &Sources, now| {
+            sources.find(key).map(|it| it.who(now, &rules.trust, rules.proof.lifetime))
+        };
+        assert_eq!(who(&sources, at(600)), Some(Who::Proven));
+        assert_eq!(who(&sources, at(601)), Some(Who::Unproven));
+        assert!(sources.know(at(0), key, ip, rules.trust.window));
+        assert!(!sources.know(at(1), key, ip, rules.trust.window));
+        assert_eq!(who(&sources, at(86_401)), Some(Who::Known));
+        assert_eq!(who(&sources, at(86_402)), Some(Who::Unproven));
+    }
+}
