@@ -1,6 +1,7 @@
 //! `ringfence check`.
 
 use crate::cli::{Exit, print};
+use crate::policy;
 use config::{Loaded, Problem};
 use serde_json::json;
 use std::io::{self, Write};
@@ -9,24 +10,29 @@ use std::process::ExitCode;
 
 /// Reads a configuration and prints what is wrong with it, what is in effect, or both.
 pub(crate) fn check(file: &Path, print_effective: bool, json: bool) -> ExitCode {
-    let (config, problems) = match config::load(file) {
-        Ok(Loaded { config, warnings, .. }) => (Some(config), warnings),
-        Err(invalid) => (None, invalid.problems),
+    let (config, tests, problems) = match config::load(file) {
+        Ok(Loaded { config, warnings, tests }) => (Some(config), tests, warnings),
+        Err(invalid) => (None, Vec::new(), invalid.problems),
     };
+    let tests = config.as_ref().map(|config| policy::run(&config.policy, &tests));
+    let failed = tests.iter().flatten().filter(|outcome| !policy::passed(outcome)).count();
     let effective = config.as_ref().filter(|_| print_effective).map(config::Config::to_yaml);
-    let exit = if config.is_some() { Exit::Ok } else { Exit::Config };
+    let exit = if config.is_some() && failed == 0 { Exit::Ok } else { Exit::Config };
     let printed = if json {
         let result = json!({
             "file": file,
-            "ok": config.is_some(),
+            "ok": exit == Exit::Ok,
+            "tests": tests,
             "problems": problems,
             "effective": effective,
         });
         print(format!("{result}\n").as_bytes())
     } else {
         tell(&problems);
+        policy::tell_failed(file, tests.as_deref().unwrap_or_default());
         match (&effective, &config) {
             (Some(yaml), _) => print(yaml.as_bytes()),
+            (None, Some(_)) if failed > 0 => Exit::Config.into(),
             (None, Some(_)) => print(format!("{}: ok\n", file.display()).as_bytes()),
             (None, None) => Exit::Ok.into(),
         }

@@ -130,6 +130,12 @@ pub(crate) enum Command {
         #[arg(long)]
         decisions: bool,
     },
+    /// Try, compare and describe policies
+    #[command(after_help = POLICY_EXAMPLES)]
+    Policy {
+        #[command(subcommand)]
+        command: PolicyCommand,
+    },
     /// Print a completion script for a shell
     #[command(after_help = "Examples:
   ringfence completions bash > /etc/bash_completion.d/ringfence
@@ -144,6 +150,40 @@ pub(crate) enum Command {
   ringfence man > /usr/local/share/man/man1/ringfence.1")]
     Man,
 }
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PolicyCommand {
+    /// Run the tests that policies bring: messages in, verdict out
+    ///
+    /// One line a test. Each has an edge of its own in a time of its own: a wait of an hour takes
+    /// no time, nothing is bound or sent. docs/policy/tests.md says how tests are written.
+    #[command(after_help = "Exit codes: 0 all passed; 1 one failed, or a file has errors; 2 usage")]
+    Test {
+        /// Policies, whole configurations, or names of profiles
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Print the result as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print every setting in which two policies differ
+    #[command(after_help = "Exit codes: 0 they are alike; 1 they differ; 2 usage; 4 not readable")]
+    Diff {
+        /// A policy, a whole configuration, or the name of a profile
+        old: PathBuf,
+        /// Another
+        new: PathBuf,
+    },
+    /// Print the JSON Schema of a policy, by which editors complete and check
+    Schema,
+}
+
+const POLICY_EXAMPLES: &str = "\
+Examples:
+  ringfence policy test policy.yaml              before a reload; check does it, too
+  ringfence policy diff balanced strict          what the one does otherwise
+  ringfence policy diff balanced policy.yaml     what ours does otherwise
+  ringfence policy schema > policy.schema.json   for an editor";
 
 const RUN_EXAMPLES: &str = "\
 Examples:

@@ -9,10 +9,12 @@ mod clock;
 mod control;
 mod driver;
 mod mesh;
+mod policy;
 mod reload;
 mod replay;
 mod run;
 mod sockets;
+mod trial;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -27,6 +29,11 @@ fn main() -> ExitCode {
         cli::Command::Replay { stdio: _, config, seed, decisions } => {
             replay::stdio(&config, replay::Options { seed, decisions })
         }
+        cli::Command::Policy { command } => match command {
+            cli::PolicyCommand::Test { files, json } => policy::test(&files, json),
+            cli::PolicyCommand::Diff { old, new } => policy::diff(&old, &new),
+            cli::PolicyCommand::Schema => policy::schema(),
+        },
         cli::Command::Completions { shell } => cli::completions(shell),
         cli::Command::Man => cli::man(),
     }

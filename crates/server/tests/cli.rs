@@ -156,7 +156,8 @@ fn every_sample_passes() {
     let mut seen = 0;
     for entry in std::fs::read_dir(samples).unwrap() {
         let file: PathBuf = entry.unwrap().path();
-        if file.extension().is_some_and(|extension| extension == "yaml") {
+        let whole = |file: &Path| std::fs::read_to_string(file).unwrap().contains("\nlisten:");
+        if file.extension().is_some_and(|extension| extension == "yaml") && whole(&file) {
             let output = ringfence(&["check", "--config", file.to_str().unwrap()]);
             assert_eq!(output.status.code(), Some(0), "{output:?}");
             assert_eq!(stderr(&output), "");
@@ -164,4 +165,66 @@ fn every_sample_passes() {
         }
     }
     assert!(seen >= 3);
+}
+
+const TESTS: &str = "tests:\n- name: a phone's ping passes\n  expect: VERDICT\n  send: |\n    \
+    OPTIONS sip:pbx SIP/2.0\n    Via: SIP/2.0/UDP 203.0.113.66;branch={branch}\n    \
+    Max-Forwards: 70\n    From: <sip:1@pbx>;tag=a\n    To: <sip:pbx>\n    Call-ID: a\n    \
+    CSeq: 1 OPTIONS\n";
+
+#[test]
+fn a_policy_is_tested_alone_and_with_the_configuration() {
+    let directory = tempfile::tempdir().unwrap();
+    let policy = directory.path().join("policy.yaml");
+    let policy = policy.to_str().unwrap();
+    let config = write(directory.path(), &format!("{GOOD}policy: policy.yaml\n"));
+
+    std::fs::write(policy, TESTS.replace("VERDICT", "accept")).unwrap();
+    let output = ringfence(&["policy", "test", policy]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert_eq!(
+        stdout(&output),
+        format!("ok     a phone's ping passes\n{policy}: 1 tests, 0 failed\n")
+    );
+    assert_eq!(ringfence(&["check", "--config", &config]).status.code(), Some(0));
+
+    std::fs::write(policy, TESTS.replace("VERDICT", "drop")).unwrap();
+    let output = ringfence(&["policy", "test", policy, "balanced"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stdout(&output).contains("policy.yaml:2: expected drop, is accept"), "{output:?}");
+    let output = ringfence(&["policy", "test", "--json", policy]);
+    let result: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["files"][0]["tests"][0]["line"], 2);
+    assert_eq!(result["ok"], false);
+    let output = ringfence(&["check", "--config", &config]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(stderr(&output).contains("FAILED a phone's ping passes"), "{output:?}");
+}
+
+#[test]
+fn policies_are_compared_setting_by_setting() {
+    let output = ringfence(&["policy", "diff", "balanced", "strict"]);
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    for line in [
+        "edge_challenge.mode: under-attack -> always\n",
+        "rules[dialled-abroad].then: fast -> drop\n",
+        "bans.first: 10m -> 1h\n",
+    ] {
+        assert!(stdout(&output).contains(line), "{line}: {output:?}");
+    }
+    let output = ringfence(&["policy", "diff", "strict", "strict"]);
+    assert_eq!((output.status.code(), stdout(&output)), (Some(0), ""), "{output:?}");
+    let output = ringfence(&["policy", "diff", "strict", "strikt"]);
+    assert_eq!(output.status.code(), Some(4), "{output:?}");
+    assert!(stderr(&output).contains("lenient, balanced, strict"), "{output:?}");
+}
+
+#[test]
+fn the_schema_knows_the_keys() {
+    let output = ringfence(&["policy", "schema"]);
+    let schema: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let levels = &schema["properties"]["levels"];
+    assert_eq!(levels["additionalProperties"], false);
+    assert_eq!(levels["properties"]["ban"]["default"], 2.5);
+    assert!(schema["properties"]["rules"]["items"]["properties"]["when"].is_object());
 }
