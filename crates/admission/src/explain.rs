@@ -16,9 +16,13 @@ impl Ban {
     ///
     /// Weights fade by the short half-life; when they do not reach its level it was the long
     /// memory that banned, and they fade by that. For pairs the refusals of the last one's AOR
-    /// count, one each.
+    /// count, one each. The score of a network or a campaign is a number of sources, which no
+    /// record tells: it is given back as it is.
     #[must_use]
     pub fn replay(&self, admission: &Admission) -> f32 {
+        if matches!(self.key, BanKey::Network(_) | BanKey::Campaign(_)) {
+            return self.score;
+        }
         let Some(last) = self.evidence.last() else { return 0.0 };
         let half_life = &admission.half_life;
         if matches!(self.key, BanKey::AorFlow { .. } | BanKey::AorSource { .. }) {
@@ -70,7 +74,11 @@ impl fmt::Display for Explanation<'_> {
         let lasts = Length(ban.until.since(ban.since));
         writeln!(f, "  from {} until {} ({lasts})", Moment(ban.since), Moment(ban.until))?;
         let why = ban.why.escape_debug();
-        write!(f, "  why: {why} ({}), score {:.2}", ban.reason.as_str(), ban.score)?;
+        write!(f, "  why: {why} ({}), ", ban.reason.as_str())?;
+        match ban.key {
+            BanKey::Network(_) | BanKey::Campaign(_) => write!(f, "{:.0} sources", ban.score)?,
+            _ => write!(f, "score {:.2}", ban.score)?,
+        }
         match ban.proof {
             Some(proof) => write!(f, ", return path proven by {}", proof.as_str())?,
             None => write!(f, ", no proof of a return path")?,
@@ -315,6 +323,14 @@ mod tests {
         let expected: f32 = (0..14u8).map(|n| (-half_lives(n.into())).exp2()).sum();
         let replayed = ban(records).replay(&admission);
         assert!((replayed - expected).abs() < 1e-3 && replayed > 10.0, "{replayed} {expected}");
+    }
+
+    #[test]
+    fn a_networks_score_is_a_number_of_sources() {
+        let key = BanKey::Network(Network::around([198, 51, 100, 7].into()));
+        let ban = Ban { key, score: 5.0, ..ban(Vec::new()) };
+        assert_eq!(ban.replay(&Admission::default()), 5.0);
+        assert!(ban.to_string().contains("(banned), 5 sources, "));
     }
 
     #[test]
