@@ -19,15 +19,20 @@ use std::net::IpAddr;
 use std::time::Duration;
 use wire::{Flow, ShardId};
 
-/// What a look-up says of a ban in force.
+/// What bans an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct InForce {
-    /// Its number.
-    pub(crate) id: BanId,
-    /// Until when.
-    pub(crate) until: Time,
+pub(crate) struct Standing {
     /// Label for metrics.
     pub(crate) reason: Reason,
+    /// It slows; it does not drop.
+    pub(crate) narrowed: bool,
+}
+
+/// What bans a pair or a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct InForce {
+    /// Until when.
+    pub(crate) until: Time,
     /// It slows; it does not drop.
     pub(crate) narrowed: bool,
 }
@@ -102,28 +107,15 @@ impl Bans {
         self.lift_trusted(now, trust);
     }
 
-    /// Why all from this address is dropped, if it is: by a ban of its source or of a network
-    /// around it that [`Bans::handle_timeout`] has not ended yet.
-    pub(crate) fn drops(&self, ip: IpAddr) -> Option<Reason> {
-        self.look(false, ip)
-    }
-
-    /// The same for bans that narrow.
-    pub(crate) fn narrows(&self, ip: IpAddr) -> Option<Reason> {
-        self.look(true, ip)
-    }
-
-    /// Either, with more words. A ban that drops goes before one that narrows.
-    pub(crate) fn of_source(&self, now: Time, ip: IpAddr) -> Option<InForce> {
-        let ip = ip.to_canonical();
-        let mut narrowed = None;
-        for length in self.lengths(ip) {
-            match self.in_force(now, self.network_key(Network::new(ip, length))) {
-                Some(ban) if !ban.narrowed => return Some(ban),
-                found => narrowed = narrowed.or(found),
-            }
+    /// What bans this address, if something does: its source or a network around it. One that
+    /// drops goes before one that narrows; the former lasts until [`Bans::handle_timeout`] has
+    /// ended it, so that a datagram that is dropped costs one look in memory.
+    pub(crate) fn of_source(&self, now: Time, ip: IpAddr) -> Option<Standing> {
+        if let Some((_, reason)) = self.look(false, ip) {
+            return Some(Standing { reason, narrowed: false });
         }
-        narrowed
+        let (key, reason) = self.look(true, ip)?;
+        self.in_force(now, key).map(|_| Standing { reason, narrowed: true })
     }
 
     /// What bans this AOR over this flow or at its source. One that drops goes before one that
@@ -293,15 +285,16 @@ impl Bans {
         self.store.table()
     }
 
-    fn look(&self, narrowed: bool, ip: IpAddr) -> Option<Reason> {
+    fn look(&self, narrowed: bool, ip: IpAddr) -> Option<(u64, Reason)> {
         let wall = &self.walls[usize::from(narrowed)];
         if wall.is_empty() {
             return None;
         }
         let ip = ip.to_canonical();
         self.lengths(ip).find_map(|length| {
-            let found = wall.find(self.network_key(Network::new(ip, length)), |_| true)?;
-            Reason::ALL.get(found as usize).copied()
+            let key = self.network_key(Network::new(ip, length));
+            let reason = wall.find(key, |_| true)?;
+            Some((key, *Reason::ALL.get(reason as usize)?))
         })
     }
 
@@ -316,12 +309,7 @@ impl Bans {
 
     fn in_force(&self, now: Time, key: u64) -> Option<InForce> {
         let held = self.store.find(key).filter(|held| held.is_in_force(now))?;
-        Some(InForce {
-            id: held.id,
-            until: held.until,
-            reason: held.reason,
-            narrowed: held.narrowed,
-        })
+        Some(InForce { until: held.until, narrowed: held.narrowed })
     }
 
     fn next_id(&self) -> BanId {

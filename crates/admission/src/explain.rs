@@ -1,5 +1,6 @@
 //! A ban told to a person, and its score made again from its evidence.
 
+use crate::fade::faded;
 use crate::{Ban, BanKey, Origin, Record};
 use policy::{Admission, METHODS, Outcome, Time};
 use std::fmt;
@@ -33,11 +34,13 @@ impl Ban {
                     && record.aor == last.aor
             };
             let refusals = self.evidence.iter().filter(is_one);
-            return refusals.map(|record| fade(last.at.since(record.at), half_life.pair)).sum();
+            return refusals
+                .map(|record| faded(1.0, last.at.since(record.at), half_life.pair))
+                .sum();
         }
         let by = |half_life| {
-            let faded = |record: &Record| record.weight * fade(last.at.since(record.at), half_life);
-            self.evidence.iter().map(faded).sum::<f32>()
+            let left = |record: &Record| faded(record.weight, last.at.since(record.at), half_life);
+            self.evidence.iter().map(left).sum::<f32>()
         };
         let short = by(half_life.short);
         if short + ROUNDING >= admission.levels.ban { short } else { by(half_life.long) }
@@ -46,12 +49,6 @@ impl Ban {
 
 /// What sums of weights may differ by.
 const ROUNDING: f32 = 0.001;
-
-/// What is left of 1 after `elapsed`.
-fn fade(elapsed: Duration, half_life: Duration) -> f32 {
-    let half_lives = elapsed.as_secs_f64() / half_life.as_secs_f64().max(1e-9);
-    (-half_lives).exp2() as f32
-}
 
 impl fmt::Display for Ban {
     /// As [`Ban::explain`], with numbers for the names of rules and signatures.
@@ -299,7 +296,7 @@ mod tests {
         let mut records = Vec::new();
         for (n, weight) in [1.0, 0.5, 3.0, 0.05, 1.0, 2.0].into_iter().enumerate() {
             let now = at(n as u64 * 131);
-            score = score * fade(now.since(last), half) + weight;
+            score = faded(score, now.since(last), half) + weight;
             last = now;
             records.push(record(n as u64 * 131, Outcome::Abandoned, weight));
         }
