@@ -136,11 +136,19 @@ fn params(text: &[u8], hash: &mut Hash) {
 /// Names of parameters.
 fn param_names(mut text: &[u8], hash: &mut Hash) {
     while !text.is_empty() {
-        let end = memchr::memchr2(b';', b'=', text).unwrap_or(text.len());
-        hash.bytes(text.get(..end).unwrap_or_default());
-        let rest = text.get(end..).unwrap_or_default();
-        let next = memchr::memchr(b';', rest).map_or(rest.len(), |next| next + 1);
-        text = rest.get(next..).unwrap_or_default();
+        let (mut name_end, mut end) = (text.len(), text.len());
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                b'=' => name_end = name_end.min(at),
+                b';' => {
+                    end = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        hash.bytes(text.get(..name_end.min(end)).unwrap_or_default());
+        text = text.get(end + 1..).unwrap_or_default();
     }
     hash.word(0);
 }
@@ -296,9 +304,14 @@ impl Hash {
         for chunk in chunks {
             self.word(u64::from_le_bytes(*chunk));
         }
-        let last = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        let last = match (bytes.last_chunk::<8>(), rest) {
+            (_, []) => 0,
+            // some bytes of the chunk before once more, which is cheaper than byte by byte
+            (Some(chunk), _) => u64::from_le_bytes(*chunk),
+            (None, rest) => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        };
         // the length parts neighbours from each other
-        self.word(last | (bytes.len() as u64) << 56);
+        self.word(last.rotate_left(8) ^ bytes.len() as u64);
     }
 
     fn finish(&self) -> u64 {

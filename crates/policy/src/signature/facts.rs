@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use wire::{HeaderName, Limits, Message};
 
 /// Different conditions that a catalogue may have.
-pub(super) const FACTS_MAX: usize = 1_024;
+pub(super) const FACTS_MAX: usize = 512;
 /// Header names that a catalogue may speak of.
 const NAMES_MAX: usize = 250;
 /// Bytes that a tag may have without being called long.
@@ -331,10 +331,11 @@ pub(super) fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
         [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
         _ => return (b"", b""),
     };
-    match memchr::memchr(b'@', rest) {
+    // so short that a loop is faster than a search by vectors
+    match rest.iter().position(|byte| *byte == b'@') {
         Some(at) => {
             let (userinfo, host) = rest.split_at(at);
-            let end = memchr::memchr(b':', userinfo).unwrap_or(at);
+            let end = userinfo.iter().position(|byte| *byte == b':').unwrap_or(at);
             (userinfo.get(..end).unwrap_or_default(), host_of(host.get(1..).unwrap_or_default()))
         }
         None => (b"", host_of(rest)),
@@ -360,10 +361,20 @@ fn first_uri(value: &[u8]) -> &[u8] {
 fn host_of(text: &[u8]) -> &[u8] {
     let end = match text.first() {
         Some(b'[') => text.iter().position(|byte| *byte == b']').map(|at| at + 1),
-        _ => text.iter().position(|byte| matches!(byte, b':' | b';' | b'?' | b' ' | b'\t')),
+        _ => text.iter().position(|byte| ENDS_HOST[usize::from(*byte)]),
     };
     text.get(..end.unwrap_or(text.len())).unwrap_or_default()
 }
+
+/// Bytes behind a host.
+const ENDS_HOST: [bool; 256] = {
+    let (mut table, ends, mut at) = ([false; 256], b":;? \t", 0);
+    while at < ends.len() {
+        table[ends[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// Names of a Via value's parameters as written.
 pub(super) fn via_params(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
