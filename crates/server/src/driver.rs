@@ -61,6 +61,7 @@ struct Driver {
     mesh: Mesh,
     mailbox: Mailbox,
     metrics: Arc<ShardMetrics>,
+    policy: Arc<Policy>,
     published: Time,
     stale: bool,
     draining: bool,
@@ -74,7 +75,9 @@ impl Driver {
         let sockets = Shard::new(&seat.settings, seat.sockets)?;
         let counters = sockets.counters().clone();
         seat.telemetry.watch_transport(Box::new(move |visit| counters.each(visit)));
+        let policy = seat.policy.clone();
         let engine = Engine::new(seat.policy, shard, seat.shards, seat.secret, seat.seed);
+        seat.metrics.on_policy(&policy);
         seat.metrics.on_snapshot(&engine.snapshot());
         let _ = seat.ready.try_send(Ok(()));
         Ok(Driver {
@@ -84,6 +87,7 @@ impl Driver {
             mesh: seat.mesh,
             mailbox: seat.mailbox,
             metrics: seat.metrics,
+            policy,
             published: now,
             stale: false,
             draining: false,
@@ -128,7 +132,7 @@ impl Driver {
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);
             inputs += 1;
-            drain(&mut self.engine, &mut self.sockets, &self.mesh, &self.metrics);
+            drain(&mut self.engine, &mut self.sockets, &self.mesh, &self.metrics, &self.policy);
         }
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
@@ -164,9 +168,13 @@ impl Driver {
     fn follow(&mut self, now: Time, order: Order) {
         match order {
             Order::Configure(policy) => {
+                // what was counted so far was counted under the old names
+                self.publish(now);
+                self.policy = policy.clone();
                 self.engine.handle_input(now, Input::Configure(policy));
+                self.metrics.on_policy(&self.policy);
                 self.fetch();
-                self.stale = true;
+                self.publish(now);
             }
             Order::Drain(done) => {
                 self.engine.handle_input(now, Input::Drain);
@@ -184,11 +192,13 @@ impl Driver {
     }
 
     fn fetch(&mut self) {
-        drain(&mut self.engine, &mut self.sockets, &self.mesh, &self.metrics);
+        let Driver { engine, sockets, mesh, metrics, policy, .. } = self;
+        drain(engine, sockets, mesh, metrics, policy);
     }
 
     fn publish(&mut self, now: Time) {
         self.metrics.on_snapshot(&self.engine.snapshot());
+        self.metrics.on_counts(self.engine.gate_counts());
         self.published = now;
         self.stale = false;
     }
@@ -196,7 +206,13 @@ impl Driver {
 
 /// Fetches all outputs of the engine. A function of its parts, because the bytes of the stimulus
 /// may still be borrowed from the sockets' owner.
-fn drain(engine: &mut Engine, sockets: &mut Shard, mesh: &Mesh, metrics: &ShardMetrics) {
+fn drain(
+    engine: &mut Engine,
+    sockets: &mut Shard,
+    mesh: &Mesh,
+    metrics: &ShardMetrics,
+    policy: &Policy,
+) {
     while let Some(output) = engine.poll_output() {
         let Some(output) = sockets.send(output) else { continue };
         match output {
@@ -214,9 +230,15 @@ fn drain(engine: &mut Engine, sockets: &mut Shard, mesh: &Mesh, metrics: &ShardM
                     metrics.on_learned(told(sent));
                 }
             }
-            Output::Ban(ban) => tracing::info!(?ban, "Banned"),
-            Output::Lift(lift) => tracing::info!(?lift, "Lifted"),
-            Output::Alert(alert) => tracing::warn!(?alert, "Alert"),
+            Output::Ban(ban) => {
+                metrics.on_ban(&ban);
+                telemetry::log::ban(&ban);
+            }
+            Output::Lift(lift) => {
+                metrics.on_lift(&lift);
+                telemetry::log::lift(&lift);
+            }
+            Output::Alert(alert) => telemetry::log::alert(&alert, policy),
             Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
                 // The transport takes these; one that it gives back has no socket any more.
             }

@@ -36,7 +36,12 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    BANS: Gauge "bans" ["kind", "reason"] "Bans in force, by what is banned and why.";
+    BANS_TOTAL: Counter "bans_total" ["kind", "reason"]
+        "Bans that began or were renewed, by what is banned and why.";
     BUILD_INFO: Gauge "build_info" ["version"] "Always 1; the version in its label.";
+    CHALLENGES: Counter "challenges_total" ["outcome"]
+        "Challenges to outside: issued, issued by the edge itself, and how they ended.";
     DRAINING: Gauge "draining" [] "1 while the edge takes no new calls.";
     DRIVER_INPUTS: Counter "driver_inputs_total" []
         "Stimuli given to the engines.";
@@ -49,12 +54,17 @@ catalogue! {
     LEARNED: Counter "learned_total" ["result"]
         "Facts told to other shards; dropped ones met a full queue.";
     PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX answered last; by its place in the configuration.";
+    PROOFS: Counter "proofs_total" ["kind"] "Proofs of a source's return path.";
     RELOADS: Counter "reloads_total" ["result"] "Readings of the configuration while running.";
     REQUESTS: Counter "requests_total" ["transport", "method", "verdict", "reason"]
         "Requests, keep-alives and unreadable messages from outside, by what became of them.";
     RESPONSES: Counter "responses_total" ["side", "class", "verdict", "reason"]
         "Responses by the side they came from and what became of them.";
+    RULE_HITS: Counter "rule_hits_total" ["rule"]
+        "What each rule of the policy met, by its name; of one in observe what it would have met.";
     SHARDS: Gauge "shards" [] "Shards that run.";
+    SIGNATURE_HITS: Counter "signature_hits_total" ["signature", "authenticated"]
+        "Requests that look like a tool, by signature and whether their sender was authenticated.";
     TABLE_CAPACITY: Gauge "table_capacity" ["table"] "Bound of a table, all shards together.";
     TABLE_ENTRIES: Gauge "table_entries" ["table"] "Entries of a table, all shards together.";
     TABLE_EVICTIONS: Counter "table_evictions_total" ["table"]
@@ -63,4 +73,8 @@ catalogue! {
     TRANSACTIONS: Gauge "transactions" ["side"] "Transactions alive, by the side of their peer.";
     TRANSPORT: Counter "transport_total" ["event"] "What the sockets have seen, by kind of event.";
     UNANSWERED: Gauge "unanswered" [] "Requests in passage that have no final response yet.";
+    UNDER_ATTACK: Gauge "under_attack" []
+        "Shards that challenge strangers by themselves, because too many unproven ones are open.";
+    UNPROVEN_BYTES: Counter "unproven_bytes_total" ["direction"]
+        "UDP payload from, and to, sources that may be forged; never more out than in.";
 }

@@ -1,8 +1,11 @@
 //! From the shards' counters to the text that Prometheus reads.
 
 use crate::catalogue::{self, CATALOGUE, Definition, Kind};
-use crate::shard::{CLASSES, Cell, REASONS, SIDES, ShardMetrics, TABLES, TRANSPORTS, VERDICTS};
-use policy::Reason;
+use crate::shard::{
+    CLASSES, Cell, Hits, KINDS, REASONS, SIDES, ShardMetrics, TABLES, TRANSPORTS, VERDICTS,
+};
+use admission::Proof;
+use policy::{Outcome, Reason};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 use proxy::Event;
@@ -139,6 +142,39 @@ impl Telemetry {
                 self.decisions(&mut family, &rows, |shard| &shard.responses);
             }
             catalogue::TRANSPORT => self.transport(&mut family),
+            catalogue::CHALLENGES => {
+                let outcomes = Outcome::ALL.iter().map(|outcome| outcome.as_str());
+                let names = ["issued", "issued_by_edge"].into_iter().chain(outcomes);
+                self.cells(&mut family, names, |shard| &shard.challenges);
+            }
+            catalogue::PROOFS => {
+                let names = Proof::ALL.iter().map(|proof| proof.as_str());
+                self.cells(&mut family, names, |shard| &shard.proofs);
+            }
+            catalogue::UNPROVEN_BYTES => {
+                self.cells(&mut family, ["in", "out"].into_iter(), |shard| &shard.unproven_bytes);
+            }
+            catalogue::UNDER_ATTACK => {
+                let shards = self.shards.iter();
+                let attacked = shards.filter(|shard| shard.under_attack.load(Relaxed)).count();
+                family.push(&[], attacked as u64);
+            }
+            catalogue::BANS => self.bans(&mut family, |shard| &shard.bans),
+            catalogue::BANS_TOTAL => self.bans(&mut family, |shard| &shard.bans_total),
+            catalogue::RULE_HITS => {
+                for (name, hits) in self.hits(|hits| &hits.rules, |sum, hits| *sum += hits) {
+                    family.push(&[&name], hits);
+                }
+            }
+            catalogue::SIGNATURE_HITS => {
+                let add = |sum: &mut [u64; 2], hits: &[u64; 2]| {
+                    sum.iter_mut().zip(hits).for_each(|(sum, hits)| *sum += hits);
+                };
+                for (name, [others, authenticated]) in self.hits(|hits| &hits.signatures, add) {
+                    family.push(&[&name, "no"], others);
+                    family.push(&[&name, "yes"], authenticated);
+                }
+            }
             _ => {}
         }
         family.finish()
@@ -146,6 +182,49 @@ impl Telemetry {
 
     fn sum(&self, cell: fn(&ShardMetrics) -> &Cell) -> u64 {
         self.shards.iter().map(|shard| cell(shard).value()).sum()
+    }
+
+    /// Cells with a name each.
+    fn cells<'n>(
+        &self,
+        family: &mut Family<'_>,
+        names: impl Iterator<Item = &'n str>,
+        cells: fn(&ShardMetrics) -> &[Cell],
+    ) {
+        for (index, name) in names.enumerate() {
+            let cell = |shard: &Arc<ShardMetrics>| cells(shard).get(index).map(Cell::value);
+            family.push(&[name], self.shards.iter().filter_map(cell).sum());
+        }
+    }
+
+    /// A `[kind][reason]` array; cells that are 0 are left out.
+    fn bans(&self, family: &mut Family<'_>, cells: fn(&ShardMetrics) -> &[Cell]) {
+        for (kind_index, kind) in KINDS.iter().enumerate() {
+            for (reason_index, reason) in Reason::ALL.iter().enumerate() {
+                let at = kind_index * REASONS + reason_index;
+                let cell = |shard: &Arc<ShardMetrics>| cells(shard).get(at).map(Cell::value);
+                let value: u64 = self.shards.iter().filter_map(cell).sum();
+                if value > 0 {
+                    family.push(&[kind, reason.as_str()], value);
+                }
+            }
+        }
+    }
+
+    /// Hits by name, all shards together.
+    fn hits<V: Clone + Default>(
+        &self,
+        of: fn(&Hits) -> &BTreeMap<Box<str>, V>,
+        add: fn(&mut V, &V),
+    ) -> BTreeMap<Box<str>, V> {
+        let mut sums: BTreeMap<Box<str>, V> = BTreeMap::new();
+        for shard in &self.shards {
+            let hits = shard.hits.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, value) in of(&hits) {
+                add(sums.entry(name.clone()).or_default(), value);
+            }
+        }
+        sums
     }
 
     fn pbx_up(&self, family: &mut Family<'_>) {

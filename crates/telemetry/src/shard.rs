@@ -1,16 +1,39 @@
 //! The counters of one shard: arrays indexed by closed enums, one writer, any number of readers.
 
-use policy::Reason;
+use admission::{Ban, BanId, BanKey, Counts, Lift, Proof};
+use policy::{Outcome, Policy, Reason};
 use proxy::{Event, Snapshot, Table, Verdict};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 use wire::{Side, Transport};
 
 pub(crate) const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 pub(crate) const VERDICTS: [&str; 4] = ["forward", "absorb", "reject", "drop"];
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 pub(crate) const SIDES: [&str; 2] = ["outside", "inside"];
-pub(crate) const TABLES: [&str; 6] =
-    ["exchanges", "bindings", "moved_flows", "nonces", "connections", "retained_bytes"];
+pub(crate) const TABLES: [&str; 16] = [
+    "exchanges",
+    "unproven_exchanges",
+    "bindings",
+    "moved_flows",
+    "nonces",
+    "connections",
+    "retained_bytes",
+    "ledger",
+    "sources",
+    "pairs",
+    "aors",
+    "networks",
+    "shapes",
+    "bans",
+    "rates",
+    "chains",
+];
+/// Bans in force that are told apart; more are not in the gauge.
+const STANDING_MAX: usize = 1 << 20;
+/// Kinds of bans, as [`BanKey::kind`] has them.
+pub(crate) const KINDS: [&str; 5] = ["flow", "aor", "address", "network", "campaign"];
 pub(crate) const REASONS: usize = Reason::ALL.len();
 const METHODS: usize = Event::METHODS.len();
 /// Index of "other" in [`Event::METHODS`].
@@ -61,6 +84,32 @@ pub struct ShardMetrics {
     pub(crate) inputs: Cell,
     pub(crate) hand_overs: [Cell; 2],
     pub(crate) learned: [Cell; 2],
+    /// Issued, issued by the edge, then by [`Outcome`].
+    pub(crate) challenges: [Cell; 2 + Outcome::ALL.len()],
+    pub(crate) proofs: [Cell; Proof::ALL.len()],
+    /// `[kind][reason]`: began, and in force.
+    pub(crate) bans_total: Box<[Cell]>,
+    pub(crate) bans: Box<[Cell]>,
+    /// In, and out.
+    pub(crate) unproven_bytes: [Cell; 2],
+    pub(crate) under_attack: AtomicBool,
+    /// Hits by the names of the policy in force.
+    pub(crate) hits: Mutex<Hits>,
+    /// Bans in force, so that each that ends is known by its labels.
+    standing: Mutex<BTreeMap<BanId, usize>>,
+}
+
+/// Hits of rules and signatures, under the names that the policy gave them. What was counted under
+/// a name stays there when a reload moves it, so that counters only grow.
+#[derive(Debug, Default)]
+pub(crate) struct Hits {
+    pub(crate) rules: BTreeMap<Box<str>, u64>,
+    /// By others, and by the authenticated.
+    pub(crate) signatures: BTreeMap<Box<str>, [u64; 2]>,
+    /// The last counts that were seen, of which policy.
+    seen: Counts,
+    rule_names: Vec<Box<str>>,
+    signature_names: Vec<Box<str>>,
 }
 
 /// A table's numbers.
@@ -98,6 +147,14 @@ impl Default for ShardMetrics {
             inputs: Cell::default(),
             hand_overs: Default::default(),
             learned: Default::default(),
+            challenges: Default::default(),
+            proofs: Default::default(),
+            bans_total: cells(KINDS.len() * REASONS),
+            bans: cells(KINDS.len() * REASONS),
+            unproven_bytes: Default::default(),
+            under_attack: AtomicBool::new(false),
+            hits: Mutex::default(),
+            standing: Mutex::default(),
         }
     }
 }
@@ -129,18 +186,87 @@ impl ShardMetrics {
     pub fn on_snapshot(&self, snapshot: &Snapshot) {
         let tables = [
             snapshot.exchanges,
+            snapshot.unproven_exchanges,
             snapshot.bindings,
             snapshot.moved_flows,
             snapshot.nonces,
             snapshot.connections,
             snapshot.retained_bytes,
+            snapshot.gate.ledger.into(),
+            snapshot.gate.sources.into(),
+            snapshot.gate.pairs.into(),
+            snapshot.gate.aors.into(),
+            snapshot.gate.networks.into(),
+            snapshot.gate.shapes.into(),
+            snapshot.gate.bans.into(),
+            snapshot.gate.rates.into(),
+            snapshot.gate.chains.into(),
         ];
         for (cells, table) in self.tables.iter().zip(tables) {
             cells.set(table);
         }
+        for (cell, bytes) in self.unproven_bytes.iter().zip(snapshot.unproven_bytes) {
+            cell.set(bytes);
+        }
+        self.under_attack.store(snapshot.gate.under_attack, Relaxed);
         self.unanswered.set(snapshot.unanswered as u64);
         self.timers.set(snapshot.timers as u64);
         self.pbx_up.store(snapshot.pbx_up, Relaxed);
+    }
+
+    /// Rules and signatures have these names from now on. Call [`ShardMetrics::on_counts`] before
+    /// and after: the gate counts from 0 when they changed.
+    pub fn on_policy(&self, policy: &Policy) {
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        let rules = &policy.admission.rules;
+        let signatures = policy.admission.signatures.list();
+        hits.rule_names = rules.iter().map(|rule| rule.name.clone()).collect();
+        hits.signature_names = signatures.iter().map(|signature| signature.id.clone()).collect();
+        // an old name keeps its numbers; names are bounded by what operators write
+        for name in hits.rule_names.clone() {
+            hits.rules.entry(name).or_default();
+        }
+        for name in hits.signature_names.clone() {
+            hits.signatures.entry(name).or_default();
+        }
+    }
+
+    /// Publishes what the gate counted.
+    pub fn on_counts(&self, counts: &Counts) {
+        let ended = counts.outcomes.iter().copied();
+        let challenges = [counts.issued, counts.issued_by_edge].into_iter().chain(ended);
+        for (cell, count) in self.challenges.iter().zip(challenges) {
+            cell.set(count);
+        }
+        for (cell, count) in self.proofs.iter().zip(counts.proofs) {
+            cell.set(count);
+        }
+        let mut hits = self.hits.lock().unwrap_or_else(PoisonError::into_inner);
+        hits.add(counts);
+    }
+
+    /// A ban began, or one in force was renewed.
+    pub fn on_ban(&self, ban: &Ban) {
+        let index = ban_index(&ban.key, ban.reason);
+        add(&self.bans_total, index, 1);
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        match standing.insert(ban.id, index) {
+            Some(old) => sub(&self.bans, old),
+            None if standing.len() > STANDING_MAX => {
+                standing.remove(&ban.id);
+                return;
+            }
+            None => {}
+        }
+        add(&self.bans, index, 1);
+    }
+
+    /// A ban ended.
+    pub fn on_lift(&self, lift: &Lift) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = standing.remove(&lift.id) {
+            sub(&self.bans, index);
+        }
     }
 
     /// Counts a wake-up that gave `inputs` stimuli to the engine.
@@ -163,6 +289,49 @@ impl ShardMetrics {
     #[must_use]
     pub fn unanswered(&self) -> u64 {
         self.unanswered.value()
+    }
+}
+
+impl Hits {
+    fn add(&mut self, counts: &Counts) {
+        for (index, &count) in counts.rules.iter().enumerate() {
+            let seen = self.seen.rules.get(index).copied().unwrap_or_default();
+            if let Some(name) = self.rule_names.get(index) {
+                *self.rules.entry(name.clone()).or_default() += since(count, seen);
+            }
+        }
+        for (index, &(others, authenticated)) in counts.signatures.iter().enumerate() {
+            let seen = self.seen.signatures.get(index).copied().unwrap_or_default();
+            if let Some(name) = self.signature_names.get(index) {
+                let hits = self.signatures.entry(name.clone()).or_default();
+                hits[0] += since(others, seen.0);
+                hits[1] += since(authenticated, seen.1);
+            }
+        }
+        self.seen.rules.clone_from(&counts.rules);
+        self.seen.signatures.clone_from(&counts.signatures);
+    }
+}
+
+/// How much was counted since; a smaller count began anew.
+fn since(count: u64, seen: u64) -> u64 {
+    count.checked_sub(seen).unwrap_or(count)
+}
+
+fn ban_index(key: &BanKey, reason: Reason) -> usize {
+    let kind = KINDS.iter().position(|kind| *kind == key.kind()).unwrap_or_default();
+    kind * REASONS + reason as usize
+}
+
+fn add(cells: &[Cell], index: usize, n: u64) {
+    if let Some(cell) = cells.get(index) {
+        cell.add(n);
+    }
+}
+
+fn sub(cells: &[Cell], index: usize) {
+    if let Some(cell) = cells.get(index) {
+        cell.set(cell.value().saturating_sub(1));
     }
 }
 

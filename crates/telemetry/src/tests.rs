@@ -2,7 +2,11 @@
 
 use crate::shard::{REASONS, TABLES};
 use crate::{CATALOGUE, HandOver, Reload, Telemetry};
-use policy::Reason;
+use admission::{Ban, BanId, BanKey, Origin};
+use policy::{
+    Ceiling, Condition, Mode, Network, Policy, Reason, SignatureSpec, Signatures, Test, TextField,
+    Time,
+};
 use proxy::{Event, Snapshot, Table, Verdict};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,9 +18,44 @@ fn event(side: Side, transport: Transport, method: u8, status: u16, verdict: Ver
     Event::new(side, flow, method, status, verdict, Reason::Clean)
 }
 
+fn policy() -> Policy {
+    let address = "127.0.0.1:5080".parse().unwrap();
+    let mut policy = Policy::new(Vec::new(), address, Vec::new());
+    let sipcli = SignatureSpec {
+        id: "sipcli".into(),
+        ceiling: Ceiling::Note,
+        mode: Mode::Enforce,
+        what: "".into(),
+        source: "".into(),
+        false_positives: "".into(),
+        when: Condition::Text(TextField::UserAgent, Test::Starts(vec!["sipcli".into()])),
+    };
+    policy.admission.signatures = Signatures::compile(vec![sipcli]).unwrap();
+    policy
+}
+
+fn ban(id: u64) -> Ban {
+    let source = Network::host("192.0.2.1".parse().unwrap());
+    Ban {
+        id: BanId(id),
+        key: BanKey::Source(source),
+        why: "abandoned".into(),
+        reason: Reason::Rule,
+        proof: None,
+        since: Time::ZERO,
+        until: Time::FOREVER,
+        narrowed: false,
+        policy_version: 1,
+        score: 3.0,
+        origin: Origin::Local,
+        evidence: Vec::new(),
+    }
+}
+
 /// A process in which everything has happened.
 fn busy() -> Telemetry {
     let telemetry = Telemetry::new("1.2.3", 2, 1);
+    let policy = policy();
     for (index, shard) in telemetry.shards().iter().enumerate() {
         let invite = 4;
         shard.on_event(&event(Side::Outside, Transport::Tls, invite, 0, Verdict::Forward));
@@ -27,10 +66,23 @@ fn busy() -> Telemetry {
         shard.on_snapshot(&Snapshot {
             exchanges: table,
             unanswered: 2,
+            unproven_bytes: [900, 400],
             pbx_up: true,
             timers: index + 1,
             ..Snapshot::default()
         });
+        shard.on_policy(&policy);
+        shard.on_counts(&admission::Counts {
+            issued: 5,
+            rules: vec![2; policy.admission.rules.len()],
+            signatures: vec![(3, 1)],
+            ..admission::Counts::default()
+        });
+        shard.on_ban(&ban(1));
+        shard.on_ban(&ban(1));
+        shard.on_ban(&ban(2));
+        let key = ban(2).key;
+        shard.on_lift(&admission::Lift { id: admission::BanId(2), key, expired: true });
         shard.on_wakeup(5);
         shard.on_hand_over(HandOver::Sent);
         shard.on_learned(HandOver::Dropped);
@@ -46,6 +98,16 @@ fn busy() -> Telemetry {
 fn shards_are_added_up() {
     let text = busy().render();
     for line in [
+        "ringfence_bans{kind=\"address\",reason=\"rule\"} 2",
+        "ringfence_bans_total{kind=\"address\",reason=\"rule\"} 6",
+        "ringfence_challenges_total{outcome=\"issued\"} 10",
+        "ringfence_challenges_total{outcome=\"abandoned\"} 0",
+        "ringfence_proofs_total{kind=\"ack_tag\"} 0",
+        "ringfence_rule_hits_total{rule=\"bad-user\"} 4",
+        "ringfence_signature_hits_total{signature=\"sipcli\",authenticated=\"no\"} 6",
+        "ringfence_signature_hits_total{signature=\"sipcli\",authenticated=\"yes\"} 2",
+        "ringfence_unproven_bytes_total{direction=\"out\"} 800",
+        "ringfence_under_attack 0",
         "ringfence_build_info{version=\"1.2.3\"} 1",
         "ringfence_draining 1",
         "ringfence_driver_inputs_total 10",
@@ -120,7 +182,7 @@ fn enums_and_lists_of_words_agree() {
     }
     assert_eq!(Reason::ALL.len(), REASONS);
     assert_eq!(Event::METHODS.last(), Some(&"none"));
-    assert_eq!(TABLES.len(), 6);
+    assert_eq!(TABLES.len(), 16);
 }
 
 #[test]
