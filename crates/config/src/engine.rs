@@ -88,9 +88,17 @@ pub(crate) struct Tables {
 impl Element for Tables {
     fn keys(&mut self, keys: &mut impl Keys) {
         const ENTRIES: Count = Count(16, 1 << 24);
-        let Capacities { exchanges, bindings, moved_flows, nonces, connections, retained_bytes } =
-            &mut self.engine;
+        let Capacities {
+            exchanges,
+            unproven_exchanges,
+            bindings,
+            moved_flows,
+            nonces,
+            connections,
+            retained_bytes,
+        } = &mut self.engine;
         keys.key("exchanges", "Requests in passage", exchanges, ENTRIES);
+        keys.key("unproven_exchanges", "Of them those of strangers", unproven_exchanges, ENTRIES);
         keys.key("bindings", "Registered bindings", bindings, ENTRIES);
         keys.key("moved_flows", "Phones that changed their flow in a call", moved_flows, ENTRIES);
         keys.key("nonces", "Nonces with the source they were given to", nonces, ENTRIES);

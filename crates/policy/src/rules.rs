@@ -105,6 +105,9 @@ impl Default for TimerBase {
 pub struct Capacities {
     /// Requests in passage (a server and a client transaction each).
     pub exchanges: usize,
+    /// Those of them that strangers may hold: sources from which nobody has authenticated. They
+    /// may hold half of `retained_bytes`.
+    pub unproven_exchanges: usize,
     /// Registered bindings known.
     pub bindings: usize,
     /// Flows that a dialog's phone has left, with the flow it came back by.
@@ -121,6 +124,7 @@ impl Default for Capacities {
     fn default() -> Self {
         Capacities {
             exchanges: 1 << 20,
+            unproven_exchanges: 1 << 16,
             bindings: 200_000,
             moved_flows: 20_000,
             nonces: 1 << 18,

@@ -22,11 +22,14 @@ impl Engine {
                     let bytes = arrival.message.bytes();
                     self.out.hand_over(shard, arrival.side, arrival.flow, bytes);
                 }
-                _ => self.refuse(arrival, Refusal::new(Reason::NoTransaction)),
+                _ => self.refuse(now, arrival, Refusal::new(Reason::NoTransaction)),
             }
             return;
         };
-        self.refuse(arrival, Refusal::OK);
+        if let Some(exchange) = self.exchanges.at(id) {
+            exchange.credit.pay(arrival.message.bytes().len());
+        }
+        self.refuse(now, arrival, Refusal::OK);
         self.on_superseded(now, id);
         self.cancel(now, id, Some(arrival.message));
     }
@@ -55,9 +58,11 @@ impl Engine {
             Ok::<(), std::convert::Infallible>(())
         });
         let Ok(range) = range;
-        let Some(kept) = self.buffers.try_keep(self.out.bytes(&range)) else { return };
         let Some(exchange) = self.exchanges.at(id) else { return };
-        exchange.cancel_request = kept;
+        self.buffers.replace(&mut exchange.cancel_request, self.out.bytes(&range));
+        if exchange.cancel_request.is_empty() {
+            return;
+        }
         if exchange.provisional {
             self.send_cancel(now, id);
         }
@@ -167,7 +172,7 @@ impl Engine {
                 self.exchanges.with_branch(&branch).is_none()
                     && self.branches.is_proof(now, &branch, &binds)
                     && message.values(HeaderName::Route).next().is_none()
-            }) || message.to_tag() == self.stateless_tag(message))
+            }) || self.is_stateless_tag(message))
     }
 }
 

@@ -5,9 +5,9 @@ use crate::engine::{Arrival, Engine};
 use crate::judge::Passage;
 use crate::request::credentials;
 use crate::routing::{Hop, edit_contact_schemes};
-use policy::Time;
+use policy::{Time, Who};
 use std::io::Write as _;
-use wire::{HeaderName, Message, Method, Side, Splice, Transport};
+use wire::{HeaderName, Message, Method, Side, Span, Splice, Transport};
 
 /// Max-Forwards for a request that has none (RFC 3261 §16.6 step 3).
 const MAX_FORWARDS: u8 = 70;
@@ -32,11 +32,9 @@ impl Engine {
         edit_max_forwards(&mut splice);
         edit_content_length(&mut splice, hop.flow.transport);
         if arrival.side == Side::Outside {
-            self.edit_source_header(&mut splice, arrival);
+            self.edit_source_header(&mut splice, arrival, passage);
             let strip = passage.credentials.are_stripped();
-            if strip {
-                strip_credentials(&mut splice);
-            }
+            self.edit_credentials(&mut splice, strip);
             if message.method() == Method::Register {
                 self.edit_register(now, &mut splice, arrival, strip);
             } else if arrival.flow.transport == Transport::Tls {
@@ -97,37 +95,70 @@ impl Engine {
     }
 
     /// What only the edge may say is taken away from outside messages, and said.
-    fn edit_source_header(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+    fn edit_source_header(
+        &self,
+        splice: &mut Splice<'_, '_>,
+        arrival: Arrival<'_, '_>,
+        passage: &Passage,
+    ) {
+        self.hidden.strip(splice, passage.who == Who::Trusted);
         let Some(name) = &self.policy.source_header else { return };
-        let message = arrival.message;
-        for (index, header) in message.headers().iter().enumerate() {
-            if header.name == HeaderName::Other {
-                let written = message.slice(header.name_span);
-                let ours =
-                    written.len() >= 12 && written[..12].eq_ignore_ascii_case(b"X-Ringfence-");
-                if ours || written.eq_ignore_ascii_case(name.as_bytes()) {
-                    splice.delete_line(index);
+        let proof = passage.proof.map_or("none", admission::Proof::as_str);
+        splice.insert(arrival.message.headers_end(), |out| {
+            let (remote, transport) = (arrival.flow.remote, arrival.flow.transport.as_param());
+            // writing to a Vec does not fail
+            drop(write!(out, "{name}: {remote};transport={transport};proof={proof}"));
+            if let Some(ticket) = &passage.ticket {
+                let known = if ticket.at_home { "yes" } else { "no" };
+                drop(write!(out, ";aor-known={known}"));
+            }
+            out.extend_from_slice(b"\r\n");
+        });
+    }
+
+    /// Takes out credentials that do not answer a challenge of the PBX's to this source, and the
+    /// edge's prefix of `opaque` from those that do. Those of another scheme than Digest are the
+    /// PBX's to judge.
+    fn edit_credentials(&self, splice: &mut Splice<'_, '_>, strip: bool) {
+        for (index, digest) in credentials(splice.message()) {
+            if digest.is_digest && strip {
+                splice.delete_line(index);
+            } else if let Some(span) = digest.opaque_span {
+                match self.gate.opaque_prefix(digest.opaque) {
+                    0 => {}
+                    all if all == digest.opaque.len() => {
+                        let message = splice.message();
+                        splice.delete(parameter(message, index, span));
+                    }
+                    prefix => {
+                        let end = span.start.saturating_add(prefix as u16).min(span.end);
+                        splice.delete(Span { start: span.start, end });
+                    }
                 }
             }
         }
-        splice.insert(message.headers_end(), |out| {
-            // writing to a Vec does not fail
-            drop(write!(
-                out,
-                "{name}: {};transport={}\r\n",
-                arrival.flow.remote,
-                arrival.flow.transport.as_param()
-            ));
-        });
     }
 }
 
-/// Credentials that do not answer a challenge of the PBX's to this source. Those of another scheme
-/// than Digest are the PBX's to judge.
-fn strip_credentials(splice: &mut Splice<'_, '_>) {
-    for (index, digest) in credentials(splice.message()) {
-        if digest.is_digest {
-            splice.delete_line(index);
+/// The whole parameter of a line of credentials whose value is `value`, with the comma that parts
+/// it: the PBX sent none, so it gets none.
+fn parameter(message: &Message<'_>, index: usize, value: Span) -> Span {
+    let Some(header) = message.headers().get(index) else { return value };
+    let line = message.slice(header.value);
+    let base = usize::from(header.value.start);
+    let (start, end) = (usize::from(value.start) - base, usize::from(value.end) - base);
+    let before = line.get(..start).unwrap_or_default();
+    let quoted = before.last() == Some(&b'"');
+    let end = if quoted { (end + 1).min(line.len()) } else { end };
+    match before.iter().rposition(|&byte| byte == b',') {
+        Some(comma) => Span { start: (base + comma) as u16, end: (base + end) as u16 },
+        None => {
+            // the first one: what is left begins behind the comma that follows
+            let name = before.windows(6).rposition(|word| word.eq_ignore_ascii_case(b"opaque"));
+            let rest = line.get(end..).unwrap_or_default();
+            let behind = rest.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\t'));
+            let end = end + behind.unwrap_or(rest.len());
+            Span { start: (base + name.unwrap_or(start)) as u16, end: (base + end) as u16 }
         }
     }
 }

@@ -3,8 +3,10 @@
 use crate::bindings::Bindings;
 use crate::buffers::Buffers;
 use crate::connections::Connections;
+use crate::credit::Credits;
 use crate::exchange::{ExchangeId, Exchanges};
 use crate::health::Health;
+use crate::hygiene::Hidden;
 use crate::io::{Input, Learned, Output, Snapshot};
 use crate::moves::Moves;
 use crate::names::Names;
@@ -41,6 +43,10 @@ pub struct Engine {
     pub(crate) gate: Gate,
     /// What the gate knew of the request that is dealt with now; its event takes it along.
     pub(crate) grounds: Option<Grounds>,
+    pub(crate) hidden: Hidden,
+    pub(crate) credits: Credits,
+    /// Bytes from, and to, sources that may be forged.
+    pub(crate) unproven_bytes: [u64; 2],
     pub(crate) exchanges: Exchanges,
     pub(crate) bindings: Bindings,
     pub(crate) moves: Moves,
@@ -95,7 +101,10 @@ impl Engine {
             tokens: Tokens::new(&secret),
             gate: Gate::new(policy.clone(), shard, &secret),
             grounds: None,
-            exchanges: Exchanges::new(capacities.exchanges),
+            hidden: Hidden::new(&policy),
+            credits: Credits::new(&secret),
+            unproven_bytes: [0; 2],
+            exchanges: Exchanges::new(capacities.exchanges, capacities.unproven_exchanges),
             bindings: Bindings::new(&secret, capacities.bindings),
             moves: Moves::new(&secret, capacities.moved_flows),
             connections: Connections::new(capacities.connections),
@@ -199,7 +208,9 @@ impl Engine {
         let gate = self.gate.snapshot();
         Snapshot {
             exchanges: self.exchanges.table(),
+            unproven_exchanges: self.exchanges.strangers(),
             unanswered: self.exchanges.unanswered(),
+            unproven_bytes: self.unproven_bytes,
             bindings: self.bindings.table(),
             moved_flows: self.moves.table(),
             nonces: gate.nonces.into(),
@@ -230,8 +241,9 @@ impl Engine {
     fn configure(&mut self, now: Time, policy: Arc<Policy>) {
         let capacities = policy.capacities;
         self.names = Names::new(&policy, &self.secret, self.shard, self.shards);
+        self.hidden = Hidden::new(&policy);
         self.gate.configure(now, policy.clone());
-        self.exchanges.configure(capacities.exchanges);
+        self.exchanges.configure(capacities.exchanges, capacities.unproven_exchanges);
         self.bindings.configure(capacities.bindings);
         self.moves.configure(capacities.moved_flows);
         self.connections.configure(capacities.connections);
@@ -316,8 +328,9 @@ impl Engine {
         {
             let refusal = Refusal::new(reason);
             let arrival = Arrival { side, flow, message: &message, handed: false };
-            self.send_refusal(arrival, refusal);
-            event.verdict = Verdict::Reject(refusal.status);
+            if self.send_refusal(now, arrival, refusal) {
+                event.verdict = Verdict::Reject(refusal.status);
+            }
             event.method = method_index(message.method());
         }
         self.out.event(event);

@@ -3,6 +3,7 @@
 //! for each request, so the context is this pair.
 
 use crate::buffers::Buffer;
+use crate::credit::Credit;
 use crate::hashed::Hashed;
 use crate::io::Table;
 use admission::{Branch, Ticket};
@@ -79,6 +80,12 @@ pub(crate) struct Exchange {
     pub(crate) armed: Time,
     /// Key of the flow that its dialog's route names, when it came by another one.
     pub(crate) moved_from: Option<u64>,
+    /// When it is forgotten whatever state its transactions are in.
+    pub(crate) until: Time,
+    /// Bytes that may go to its sender.
+    pub(crate) credit: Credit,
+    /// Nobody has authenticated from where it comes from.
+    pub(crate) stranger: bool,
     /// A provisional response came back.
     pub(crate) provisional: bool,
     /// A final response went back, or none will.
@@ -200,16 +207,22 @@ impl Exchange {
         [self.server.deadline(), self.client.deadline(), cancel]
             .into_iter()
             .flatten()
-            .chain([self.timer_c, self.trying_at])
+            .chain([self.timer_c, self.trying_at, self.until])
             .min()
             .unwrap_or(Time::FOREVER)
     }
 
     /// Whether nothing more can come of it.
     pub(crate) fn is_over(&self) -> bool {
-        self.client.is_terminated()
-            && self.cancel.as_ref().is_none_or(OtherClient::is_terminated)
-            && (self.server.is_terminated() || self.abandoned)
+        self.until == Time::ZERO
+            || self.client.is_terminated()
+                && self.cancel.as_ref().is_none_or(OtherClient::is_terminated)
+                && (self.server.is_terminated() || self.abandoned)
+    }
+
+    /// Lets it be forgotten now.
+    pub(crate) fn end(&mut self) {
+        self.until = Time::ZERO;
     }
 
     pub(crate) fn is_invite(&self) -> bool {
@@ -234,6 +247,8 @@ pub(crate) struct Exchanges {
     capacity: usize,
     refused: u64,
     unanswered: usize,
+    /// Those of strangers, and how many may be.
+    strangers: Table,
 }
 
 /// Boxes kept for use again at most.
@@ -246,7 +261,7 @@ struct Slot {
 }
 
 impl Exchanges {
-    pub(crate) fn new(capacity: usize) -> Self {
+    pub(crate) fn new(capacity: usize, strangers: usize) -> Self {
         Exchanges {
             slots: Vec::new(),
             free: Vec::new(),
@@ -255,15 +270,21 @@ impl Exchanges {
             capacity,
             refused: 0,
             unanswered: 0,
+            strangers: Table { capacity: strangers, ..Table::default() },
         }
     }
 
-    pub(crate) fn configure(&mut self, capacity: usize) {
+    pub(crate) fn configure(&mut self, capacity: usize, strangers: usize) {
         self.capacity = capacity;
+        self.strangers.capacity = strangers;
     }
 
     /// A place for a new exchange; `None` when the table is full.
-    pub(crate) fn try_reserve(&mut self) -> Option<ExchangeId> {
+    pub(crate) fn try_reserve(&mut self, stranger: bool) -> Option<ExchangeId> {
+        if stranger && self.strangers.entries >= self.strangers.capacity {
+            self.strangers.evictions += 1;
+            return None;
+        }
         if self.slots.len() - self.free.len() >= self.capacity {
             self.refused += 1;
             return None;
@@ -284,6 +305,7 @@ impl Exchanges {
     /// request with other credentials took its name.
     pub(crate) fn insert(&mut self, id: ExchangeId, exchange: Exchange) {
         self.index.insert(exchange.key, id.slot);
+        self.strangers.entries += usize::from(exchange.stranger);
         if exchange.merge_key != 0 {
             self.index.insert(exchange.merge_key, id.slot);
         }
@@ -348,6 +370,7 @@ impl Exchanges {
         }
         let exchange = slot.exchange.take()?;
         slot.generation = slot.generation.wrapping_add(1);
+        self.strangers.entries -= usize::from(exchange.stranger);
         self.free.push(id.slot);
         for key in [exchange.key, exchange.ack_key, exchange.merge_key] {
             if self.index.get(&key) == Some(&id.slot) {
@@ -365,6 +388,11 @@ impl Exchanges {
 
     pub(crate) fn unanswered(&self) -> usize {
         self.unanswered
+    }
+
+    /// Those of strangers.
+    pub(crate) fn strangers(&self) -> Table {
+        self.strangers
     }
 
     pub(crate) fn table(&self) -> Table {

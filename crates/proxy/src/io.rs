@@ -201,6 +201,8 @@ impl From<admission::TableUse> for Table {
 pub struct Snapshot {
     /// Requests in passage.
     pub exchanges: Table,
+    /// Those among them of strangers.
+    pub unproven_exchanges: Table,
     /// Those among them that have no final response yet: what a drain waits for.
     pub unanswered: usize,
     /// Bindings known.
@@ -215,6 +217,8 @@ pub struct Snapshot {
     pub gate: GateSnapshot,
     /// Bytes retained for retransmissions.
     pub retained_bytes: Table,
+    /// Bytes of UDP payload that came from sources that may be forged, and went to them, ever.
+    pub unproven_bytes: [u64; 2],
     /// Timer entries.
     pub timers: usize,
     /// Outputs not fetched (0 after a drain).

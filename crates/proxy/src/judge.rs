@@ -9,11 +9,11 @@ use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;
 use admission::{Acknowledged, Credentials, Effect, Final, Pass, Proof, Request, Ticket};
 use policy::{ChallengeMode, Reason, Time, Who};
+use std::net::IpAddr;
 use wire::{Message, Side, Uri};
 
 /// A request that goes on, and what the gate said of it.
 #[derive(Clone, Copy, Debug)]
-#[expect(dead_code, reason = "who and proof are for the source header")]
 pub(crate) struct Passage {
     pub(crate) credentials: Credentials,
     /// `None` for a request from inside: nobody judges the PBX.
@@ -40,6 +40,9 @@ impl Engine {
         let proof = self.gate.proof(now, &arrival.flow);
         let who = judgement.who;
         self.grounds = Some(Grounds::new(&judgement, proof));
+        if self.is_forgeable(now, arrival) {
+            self.unproven_bytes[0] += arrival.message.bytes().len() as u64;
+        }
         match judgement.verdict {
             admission::Verdict::Accept(Pass { credentials, ticket }) => {
                 Some(Passage { credentials, ticket: Some(ticket), who, proof })
@@ -53,10 +56,29 @@ impl Engine {
                 None
             }
             admission::Verdict::Reject(status) => {
-                self.refuse(arrival, Refusal { status, reason: judgement.reason });
+                self.refuse(now, arrival, Refusal { status, reason: judgement.reason });
                 None
             }
         }
+    }
+
+    /// Whether the trust oracle's lists name an address: a trunk may say more than others.
+    pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
+        let networks = &self.policy.admission.trust.networks;
+        networks.iter().any(|(network, _)| network.contains(address))
+    }
+
+    /// Whether what is sent to the source of this message may meet somebody who never asked: a
+    /// datagram from an address that is not proven.
+    pub(crate) fn is_forgeable(&self, now: Time, arrival: Arrival<'_, '_>) -> bool {
+        if arrival.side == Side::Inside || arrival.flow.transport.is_reliable() {
+            return false;
+        }
+        let unproven = match &self.grounds {
+            Some(grounds) => grounds.who == Who::Unproven,
+            None => !self.gate.is_proven(now, &arrival.flow),
+        };
+        unproven && !self.policy.admission.proof.amplify && !self.is_in_dialog(arrival)
     }
 
     /// The edge's own challenge, stateless. Its To-tag binds Call-ID, From-tag and source, so
@@ -74,8 +96,8 @@ impl Engine {
             let hash = self.loop_hash(arrival.message);
             let binds = binds(arrival);
             let tag = self.branches.make(now, self.shard, NO_SLOT, 0, hash, &binds).text();
-            self.reply(arrival, 401, &tag, &headers);
-            self.note(arrival, Verdict::Reject(401), reason);
+            let sent = self.reply(now, arrival, 401, &tag, &headers);
+            self.note_answer(arrival, 401, reason, sent);
         } else {
             // the gate challenges nobody before it knows the realm
             self.note(arrival, Verdict::Drop, reason);

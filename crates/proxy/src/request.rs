@@ -1,6 +1,8 @@
 //! Requests: validation (RFC 3261 §16.3), the decision where they go, forwarding (§16.6).
 
 use crate::Verdict;
+use crate::buffers::{Buffer, Owner};
+use crate::credit::Credit;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, Server};
 use crate::judge::Passage;
@@ -9,7 +11,7 @@ use crate::token::{Raw, Token};
 use admission::Credentials;
 use admission::branch::{Binds, NO_SLOT};
 use admission::key::address_bytes;
-use policy::{Reason, Time, method_index};
+use policy::{Reason, Time, Who, method_index};
 use std::io::Write as _;
 use std::net::SocketAddr;
 use transaction::Action;
@@ -27,6 +29,11 @@ struct Keys {
     /// Hash of its credentials.
     credentials: u64,
 }
+
+/// How a response of the edge's own ends, and as many digits of its tag (32 bits, RFC 3261 §19.3)
+/// as are enough where each byte counts.
+const NO_BODY: &[u8] = b"Content-Length: 0\r\n\r\n";
+pub(crate) const LEAN_TAG: usize = 8;
 
 /// RFC 3261 §20.5: what a stranger may send.
 const ALLOW: &[u8] =
@@ -52,7 +59,7 @@ impl Engine {
             return;
         }
         if let Err(refusal) = self.validate(arrival) {
-            return self.refuse(arrival, refusal);
+            return self.refuse(now, arrival, refusal);
         }
         let Some(passage) = self.judge(now, arrival) else { return };
         if let Err(refusal) = self.pass_on(now, arrival, &passage, key, credentials) {
@@ -61,7 +68,7 @@ impl Engine {
             {
                 self.gate.on_superseded(now, ticket);
             }
-            self.refuse(arrival, refusal);
+            self.refuse(now, arrival, refusal);
         }
     }
 
@@ -170,12 +177,19 @@ impl Engine {
         if exchange.credentials != credentials {
             return false;
         }
-        if exchange.server.on_request(now) == Action::Send && !exchange.response.is_empty() {
-            let flow = exchange.answer_flow();
-            let range = self.out.copy(exchange.response.bytes());
-            self.out.send(arrival.side, &flow, range);
+        if exchange.credit.is_bounded() {
+            let bytes = arrival.message.bytes().len();
+            exchange.credit.pay(bytes);
+            self.unproven_bytes[0] += bytes as u64;
         }
-        self.note(arrival, Verdict::Absorb, Reason::Retransmission);
+        let mut reason = Reason::Retransmission;
+        if exchange.server.on_request(now) == Action::Send
+            && !exchange.response.is_empty()
+            && !self.try_send_response(id)
+        {
+            reason = Reason::Amplification;
+        }
+        self.note(arrival, Verdict::Absorb, reason);
         true
     }
 
@@ -246,7 +260,9 @@ impl Engine {
     ) -> Result<(), Refusal> {
         let message = arrival.message;
         let Hop { side, flow: target, .. } = hop;
-        let Some(id) = self.exchanges.try_reserve() else {
+        let stranger = passage.ticket.is_some() && passage.who < Who::Known;
+        let owner = if stranger { Owner::Stranger } else { Owner::Known };
+        let Some(id) = self.exchanges.try_reserve(stranger) else {
             return Err(Refusal::new(Reason::Overload));
         };
         let binds = binds(arrival);
@@ -255,7 +271,7 @@ impl Engine {
         let Passage { credentials, ticket, .. } = *passage;
         let written = self.write_request(now, arrival, hop, &branch, passage);
         let kept = written.and_then(|range| {
-            self.buffers.try_keep(self.out.bytes(&range)).map(|kept| (range, kept))
+            self.buffers.try_keep(owner, self.out.bytes(&range)).map(|kept| (range, kept))
         });
         let Some((range, request)) = kept else {
             self.exchanges.release(id);
@@ -279,8 +295,8 @@ impl Engine {
             method: method_index(message.method()),
             ticket,
             request,
-            response: Default::default(),
-            cancel_request: Default::default(),
+            response: Buffer::of(owner),
+            cancel_request: Buffer::of(owner),
             timer_c: if invite { now + self.policy.timer_c } else { Time::FOREVER },
             trying_at: if invite && may_try(arrival, credentials) {
                 now + self.policy.trying_after
@@ -290,6 +306,13 @@ impl Engine {
             moved_from: self.moved_from(arrival),
             sent_at: now,
             armed: Time::FOREVER,
+            until: Time::FOREVER,
+            credit: if self.is_forgeable(now, arrival) {
+                Credit::of(message.bytes().len())
+            } else {
+                Credit::FREE
+            },
+            stranger,
             provisional: false,
             answered: false,
             abandoned: false,
@@ -347,8 +370,10 @@ impl Engine {
             Side::Outside => self.gate.proof(now, &arrival.flow),
             Side::Inside => None,
         };
-        match self.write_request(now, arrival, hop, &branch, &Passage { proof, ..Passage::INSIDE })
-        {
+        let trusted = arrival.side == Side::Inside || self.is_trusted(arrival.flow.remote.ip());
+        let who = if trusted { Who::Trusted } else { Who::Unproven };
+        let passage = Passage { who, proof, ..Passage::INSIDE };
+        match self.write_request(now, arrival, hop, &branch, &passage) {
             Some(range) => {
                 self.out.send(*side, flow, range);
                 self.note(arrival, Verdict::Forward, Reason::Clean);
@@ -368,12 +393,34 @@ impl Engine {
 
     /// Answers a request here and forgets it (RFC 3261 §8.2.7): a repeated one gets the same
     /// answer with the same tag.
-    pub(crate) fn refuse(&mut self, arrival: Arrival<'_, '_>, refusal: Refusal) {
-        self.send_refusal(arrival, refusal);
-        self.note(arrival, Verdict::Reject(refusal.status), refusal.reason);
+    pub(crate) fn refuse(&mut self, now: Time, arrival: Arrival<'_, '_>, refusal: Refusal) {
+        let sent = self.send_refusal(now, arrival, refusal);
+        self.note_answer(arrival, refusal.status, refusal.reason, sent);
     }
 
-    pub(crate) fn send_refusal(&mut self, arrival: Arrival<'_, '_>, refusal: Refusal) {
+    /// The decision on a request that was answered here, or would have been, had it been paid
+    /// for.
+    pub(crate) fn note_answer(
+        &mut self,
+        arrival: Arrival<'_, '_>,
+        status: u16,
+        reason: Reason,
+        sent: bool,
+    ) {
+        if sent {
+            self.note(arrival, Verdict::Reject(status), reason);
+        } else {
+            self.note(arrival, Verdict::Drop, Reason::Amplification);
+        }
+    }
+
+    /// Whether it was sent.
+    pub(crate) fn send_refusal(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        refusal: Refusal,
+    ) -> bool {
         let message = arrival.message;
         let mut headers = std::mem::take(&mut self.text);
         headers.clear();
@@ -393,27 +440,66 @@ impl Engine {
             _ => {}
         }
         let tag = self.stateless_tag(message);
-        self.reply(arrival, refusal.status, &tag, &headers);
+        let sent = self.reply(now, arrival, refusal.status, &tag, &headers);
         self.text = headers;
+        sent
     }
 
-    /// Sends a stateless answer.
+    /// Sends a stateless answer. `false` when its source may be forged and has not paid for it
+    /// yet.
     pub(crate) fn reply(
         &mut self,
+        now: Time,
         arrival: Arrival<'_, '_>,
         status: u16,
         to_tag: &[u8],
         headers: &[u8],
-    ) {
+    ) -> bool {
         let source = arrival.flow.remote;
         let reply = Reply { status, reason: phrase(status), to_tag, headers, source };
-        let range = self.out.write(|out| {
-            reply.write(arrival.message, out);
-            Ok::<(), std::convert::Infallible>(())
-        });
-        let Ok(range) = range;
+        let write = |reply: &Reply<'_>, lean: bool, out: &mut crate::outbox::Outbox| {
+            let range = out.write(|out| {
+                reply.write(arrival.message, out);
+                if lean && out.ends_with(NO_BODY) {
+                    out.truncate(out.len() - NO_BODY.len());
+                    out.extend_from_slice(b"l: 0\r\n\r\n");
+                }
+                Ok::<(), std::convert::Infallible>(())
+            });
+            let Ok(range) = range;
+            range
+        };
+        let mut range = write(&reply, false, &mut self.out);
+        if self.is_forgeable(now, arrival) {
+            let asked = arrival.message.bytes().len();
+            if range.len() > asked {
+                let lean = match status {
+                    // its tag is a proof, its headers are the challenge
+                    401 => reply,
+                    _ => {
+                        let to_tag = to_tag.get(..LEAN_TAG).unwrap_or(to_tag);
+                        Reply { headers: b"", reason: "No", to_tag, ..reply }
+                    }
+                };
+                range = write(&lean, true, &mut self.out);
+            }
+            if self.grounds.is_none() {
+                self.unproven_bytes[0] += asked as u64;
+            }
+            if !self.credits.try_spend(now, source.ip(), asked, range.len()) {
+                return false;
+            }
+            self.unproven_bytes[1] += range.len() as u64;
+        }
         let flow = Flow { remote: answer_to(arrival), ..arrival.flow };
         self.out.send(arrival.side, &flow, range);
+        true
+    }
+
+    /// Whether the To-tag of an ACK is that of a stateless answer.
+    pub(crate) fn is_stateless_tag(&self, ack: &Message<'_>) -> bool {
+        let tag = self.stateless_tag(ack);
+        ack.to_tag() == tag || Some(ack.to_tag()) == tag.get(..LEAN_TAG)
     }
 
     /// The To-tag of stateless answers: a hash of what a retransmission and its ACK repeat.

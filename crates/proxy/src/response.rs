@@ -2,19 +2,23 @@
 //! side that does not answer.
 
 use crate::Verdict;
+use crate::credit::Credit;
 use crate::edits::edit_content_length;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
+use crate::hygiene::{keeps_contacts, make_lean};
 use crate::io::Learned;
 use crate::request::phrase;
 use crate::routing::edit_contact_schemes;
 use admission::Branch;
+use arrayvec::ArrayVec;
 use policy::{Reason, Time};
 use std::io::Write as _;
+use std::ops::Range;
 use transaction::Action;
 use wire::digest::Digest;
 use wire::reply::Reply;
-use wire::{HeaderName, Message, Method, Side, Splice};
+use wire::{Flow, HeaderName, Message, Method, Side, Splice, TooManyEdits};
 
 impl Engine {
     pub(crate) fn on_response(&mut self, now: Time, arrival: Arrival<'_, '_>) {
@@ -103,33 +107,36 @@ impl Engine {
         if !exchange.server.on_sent(now, status, &base) {
             return self.note(arrival, Verdict::Absorb, Reason::Retransmission);
         }
+        if exchange.ticket.is_some_and(|ticket| ticket.credentials) && (200..300).contains(&status)
+        {
+            // the PBX knows its sender
+            exchange.credit = Credit::FREE;
+        }
         let flow = exchange.answer_flow();
         let side = exchange.origin_side;
+        let accepted = exchange.is_invite() && (200..300).contains(&status);
         let lingers = !flow.transport.is_reliable() || (status < 200 && exchange.is_invite());
-        let keep = lingers && !(exchange.is_invite() && (200..300).contains(&status));
+        let credit = exchange.credit;
+        // a call that is accepted is told, once, whatever it costs
+        let first = accepted && !exchange.answered;
         let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
         let stale = outside_challenge && exchange.stripped;
         if status >= 200 {
             self.on_final(now, id, message);
         }
+        let opaque = if outside_challenge { self.gate.opaque(now, &flow) } else { None };
         let registered = side == Side::Outside
             && (200..300).contains(&status)
             && message.cseq().method == Method::Register;
         let confirmed = registered && self.on_registered(now, id, arrival);
-        let mut text = std::mem::take(&mut self.text);
-        let mut splice = Splice::new(message, &mut text);
-        splice.delete_value(&message.via_value());
-        edit_content_length(&mut splice, flow.transport);
-        if stale {
-            edit_stale(&mut splice);
+        let mut edits = Edits { secure, stale, opaque, confirmed, lean: false };
+        let mut written = self.write_response(now, arrival, &flow, &edits);
+        if let Ok(range) = &written
+            && !credit.covers(range.len(), status < 200)
+        {
+            edits.lean = true;
+            written = self.write_response(now, arrival, &flow, &edits);
         }
-        if confirmed {
-            self.edit_registered(now, &mut splice, message);
-        } else if secure {
-            edit_contact_schemes(&mut splice, side == Side::Outside);
-        }
-        let written = self.out.write(|out| splice.write(out));
-        self.text = text;
         let Ok(range) = written else {
             self.exchanges.answered(id);
             if let Some(exchange) = self.exchanges.at(id) {
@@ -137,8 +144,9 @@ impl Engine {
             }
             return self.note(arrival, Verdict::Drop, Reason::Overload);
         };
+        let sent = first || credit.covers(range.len(), status < 200);
         if let Some(exchange) = self.exchanges.at(id) {
-            let kept: &[u8] = if keep { self.out.bytes(&range) } else { b"" };
+            let kept: &[u8] = if lingers && !accepted { self.out.bytes(&range) } else { b"" };
             self.buffers.replace(&mut exchange.response, kept);
             // after a 2xx, or any final response to another method, nothing is built from the
             // request any more
@@ -146,9 +154,18 @@ impl Engine {
                 self.buffers.replace(&mut exchange.request, b"");
                 self.buffers.replace(&mut exchange.cancel_request, b"");
             }
+            if status >= 200 && !accepted && exchange.credit.is_bounded() {
+                // a repeated request that comes later than that fetches a new answer
+                exchange.until = now + base.t4;
+            }
         }
-        self.out.send(side, &flow, range);
-        self.note(arrival, Verdict::Forward, Reason::Clean);
+        if sent {
+            self.spend(id, range.len());
+            self.out.send(side, &flow, range);
+            self.note(arrival, Verdict::Forward, Reason::Clean);
+        } else {
+            self.note(arrival, Verdict::Absorb, Reason::Amplification);
+        }
         if status >= 200 && message.cseq().method == Method::Invite {
             let key = self.ack_key(message, flow.remote.ip());
             self.exchanges.expect_ack(id, key);
@@ -160,6 +177,64 @@ impl Engine {
         }
         if (200..300).contains(&status) {
             self.on_accepted(id);
+        }
+    }
+
+    /// The response as it goes on.
+    fn write_response(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        flow: &Flow,
+        edits: &Edits,
+    ) -> Result<Range<usize>, TooManyEdits> {
+        let message = arrival.message;
+        let outwards = arrival.side == Side::Inside;
+        let mut text = std::mem::take(&mut self.text);
+        let mut splice = Splice::new(message, &mut text);
+        splice.delete_value(&message.via_value());
+        edit_content_length(&mut splice, flow.transport);
+        if edits.stale || edits.opaque.is_some() {
+            edit_challenges(&mut splice, edits);
+        }
+        if !outwards {
+            self.hidden.strip(&mut splice, self.is_trusted(arrival.flow.remote.ip()));
+        }
+        if edits.confirmed {
+            self.edit_registered(now, &mut splice, message);
+        } else if edits.secure && (!edits.lean || keeps_contacts(message.status())) {
+            edit_contact_schemes(&mut splice, outwards);
+        }
+        if edits.lean {
+            make_lean(&mut splice);
+        }
+        let written = self.out.write(|out| splice.write(out));
+        self.text = text;
+        written
+    }
+
+    /// Sends the response that an exchange keeps, once more or at last. `false` when it is not
+    /// paid for.
+    pub(crate) fn try_send_response(&mut self, id: ExchangeId) -> bool {
+        let Some(exchange) = self.exchanges.at(id) else { return false };
+        let bytes = exchange.response.bytes();
+        let provisional = bytes.get(8) == Some(&b'1');
+        if !exchange.credit.covers(bytes.len(), provisional) {
+            return false;
+        }
+        let (side, flow) = (exchange.origin_side, exchange.answer_flow());
+        let range = self.out.copy(bytes);
+        self.spend(id, range.len());
+        self.out.send(side, &flow, range);
+        true
+    }
+
+    fn spend(&mut self, id: ExchangeId, bytes: usize) {
+        if let Some(exchange) = self.exchanges.at(id)
+            && exchange.credit.is_bounded()
+        {
+            exchange.credit.spend(bytes);
+            self.unproven_bytes[1] += bytes as u64;
         }
     }
 
@@ -213,9 +288,16 @@ impl Engine {
         self.text = text;
         let Some(range) = written else { return };
         exchange.trying_at = Time::FOREVER;
-        let (side, flow) = (exchange.origin_side, exchange.answer_flow());
         self.buffers.replace(&mut exchange.response, self.out.bytes(&range));
-        self.out.send(side, &flow, range);
+        if exchange.response.is_empty() {
+            let (side, flow) = (exchange.origin_side, exchange.answer_flow());
+            if exchange.credit.covers(range.len(), status < 200) {
+                self.spend(id, range.len());
+                self.out.send(side, &flow, range);
+            }
+        } else {
+            self.try_send_response(id);
+        }
         if status >= 200 {
             self.on_superseded(now, id);
             self.exchanges.answered(id);
@@ -223,14 +305,42 @@ impl Engine {
     }
 }
 
-/// The client's credentials never reached the PBX: it is to try again, not to ask its user.
-fn edit_stale(splice: &mut Splice<'_, '_>) {
+/// What changes in a response besides its Via.
+#[derive(Clone, Debug)]
+struct Edits {
+    /// The outside speaks `sips`.
+    secure: bool,
+    /// The client's credentials never reached the PBX: it is to try again, not to ask its user.
+    stale: bool,
+    /// What stands in front of `opaque`.
+    opaque: Option<ArrayVec<u8, 32>>,
+    /// A registration that was confirmed.
+    confirmed: bool,
+    /// Only what the client needs.
+    lean: bool,
+}
+
+fn edit_challenges(splice: &mut Splice<'_, '_>, edits: &Edits) {
     let message = splice.message();
     for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
         for (_, header) in message.lines(name) {
             let digest = Digest::parse(message, header);
+            if !digest.is_digest {
+                continue;
+            }
+            match (&edits.opaque, digest.opaque_span) {
+                (Some(prefix), Some(span)) => {
+                    splice.insert(span.start, |out| out.extend_from_slice(prefix));
+                }
+                (Some(prefix), None) => splice.insert(header.value.end, |out| {
+                    out.extend_from_slice(b", opaque=\"");
+                    out.extend_from_slice(prefix);
+                    out.push(b'"');
+                }),
+                (None, _) => {}
+            }
             match digest.stale {
-                _ if !digest.is_digest => {}
+                _ if !edits.stale => {}
                 Some((true, _)) => {}
                 Some((false, span)) => splice.replace(span, b"true"),
                 None => {

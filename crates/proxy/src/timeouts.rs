@@ -18,6 +18,10 @@ impl Engine {
     pub(crate) fn on_exchange_due(&mut self, now: Time, id: ExchangeId) {
         let Some(exchange) = self.exchanges.at(id) else { return };
         exchange.armed = Time::FOREVER;
+        if exchange.until <= now {
+            exchange.end();
+            return self.settle(id);
+        }
         if exchange.trying_at <= now {
             exchange.trying_at = Time::FOREVER;
             if exchange.response.is_empty() && !exchange.answered {
@@ -143,9 +147,7 @@ impl Engine {
             match exchange.server.on_timeout(now, &base) {
                 Action::Send if exchange.quiet || exchange.response.is_empty() => {}
                 Action::Send => {
-                    let (side, flow) = (exchange.origin_side, exchange.answer_flow());
-                    let range = self.out.copy(exchange.response.bytes());
-                    self.out.send(side, &flow, range);
+                    self.try_send_response(id);
                 }
                 Action::None => return,
                 _ => {}

@@ -40,6 +40,8 @@ impl Edge {
             Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
         let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
         let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
+        // what answers to unproven sources cost has its own tests
+        policy.admission.proof.amplify = true;
         change(&mut policy);
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);
         let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
@@ -153,7 +155,11 @@ fn a_request_is_spliced_towards_the_pbx() {
         "Via: SIP/2.0/UDP 192.168.1.5:5062;branch=z9hG4bKa;rport=5062;received=198.51.100.7"
     );
     assert!(lines.contains(&"Max-Forwards: 69") && lines.contains(&"X-y: é"));
-    assert!(lines.contains(&"X-Ringfence-Source: 198.51.100.7:5062;transport=udp"));
+    assert!(
+        lines.contains(
+            &"X-Ringfence-Source: 198.51.100.7:5062;transport=udp;proof=none;aor-known=no"
+        )
+    );
 }
 
 #[test]
@@ -211,7 +217,8 @@ fn a_foreign_nonce_is_taken_out_and_challenged_as_stale() {
     assert!(!sent[0].text.contains("Authorization"));
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n2\"\n";
     let (sent, _) = edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
-    assert!(sent[0].text.contains("nonce=\"n2\", stale=true"), "{}", sent[0].text);
+    assert!(sent[0].text.contains("nonce=\"n2\", opaque=\""), "ours: {}", sent[0].text);
+    assert!(sent[0].text.contains("\", stale=true\r\n"), "{}", sent[0].text);
 }
 
 #[test]

@@ -34,7 +34,7 @@ pub struct Edge {
     /// Simulated connections by the engine's number, and back.
     conns: BTreeMap<u64, Conn>,
     opened: BTreeMap<Conn, Opened>,
-    /// Sources of which each reply is counted against their requests.
+    /// Sources of which each byte of a reply is counted against those of their requests.
     pub unproven: BTreeSet<SocketAddr>,
     balance: BTreeMap<SocketAddr, i64>,
     /// Flows by which each outside request came, by what its responses are known by.
@@ -469,11 +469,11 @@ impl Edge {
         }
         if self.unproven.contains(&remote) {
             let balance = self.balance.entry(remote).or_default();
-            *balance -= 1;
+            *balance -= bytes.len() as i64;
             if *balance < 0 {
                 self.violation(
                     now,
-                    format!("more replies than requests to {remote}: {}", text(bytes)),
+                    format!("more bytes than it sent to {remote}: {}", text(bytes)),
                 );
             }
         }
@@ -617,7 +617,7 @@ impl Edge {
             }
         }
         if self.unproven.contains(&flow.remote) {
-            *self.balance.entry(flow.remote).or_default() += 1;
+            *self.balance.entry(flow.remote).or_default() += bytes.len() as i64;
         }
     }
 

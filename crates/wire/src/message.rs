@@ -225,6 +225,16 @@ impl<'a> Message<'a> {
             .find(|(_, header)| long_form(self.slice(header.name_span)).eq_ignore_ascii_case(name))
     }
 
+    /// The name of one of its header lines, as written; a compact form that is not in
+    /// [`HeaderName`] becomes the long one.
+    #[must_use]
+    pub fn long_name(&self, header: &Header) -> &'a [u8] {
+        match header.name {
+            HeaderName::Other => long_form(self.slice(header.name_span)),
+            _ => self.slice(header.name_span),
+        }
+    }
+
     /// Comma-separated elements over all lines of that name, in order, empty ones left out;
     /// commas in quoted strings, angle brackets and comments do not part. (In headers that are
     /// lists of addresses or Vias a parenthesis opens no comment: it may stand in a user part.)

@@ -103,7 +103,7 @@ fn a_strangers_credentials_from_elsewhere_are_challenged_anew() {
 }
 
 #[test]
-fn a_flood_of_strangers_gets_one_answer_a_request_and_leaves_phones_alone() {
+fn a_flood_of_strangers_gets_no_more_than_it_sent_and_leaves_phones_alone() {
     for shards in [1, 4] {
         let mut scene = Scene::with_policy(Setup { shards, ..Setup::default() }, |policy| {
             policy.capacities.exchanges = 600;
@@ -119,9 +119,10 @@ fn a_flood_of_strangers_gets_one_answer_a_request_and_leaves_phones_alone() {
             scene.world.run_for(Duration::from_millis(500));
         }
         scene.world.run_for(secs(40));
-        let answered: usize =
-            strangers.iter().map(|stranger| scene.received(*stranger).len()).sum();
-        assert!(answered > 300, "{answered} of 400 answered");
+        // each call knocks once: its 401 is longer than that, and waits for ever; of those with too
+        // many open challenges nothing goes on
+        let held = scene.edge().expect("an edge").count(policy::Reason::Amplification);
+        assert!(held > 100, "{held} of 400 answers held");
         let call = scene.call(phone, "100");
         assert_eq!(scene.phone(phone).call_state(call), Some(CallState::Up));
         no_violations(&scene);

@@ -1,0 +1,148 @@
+//! Which header lines go on, and which are taken out: what only the edge or a trunk may say, and
+//! what an answer to a source that may be forged can do without.
+
+use policy::Policy;
+use wire::{Header, HeaderName, Message, Span, Splice};
+
+/// Begin of headers that only the edge writes.
+const OWN: &[u8] = b"X-Ringfence-";
+
+/// Names of headers that are taken out of what comes from outside.
+#[derive(Debug)]
+pub(crate) struct Hidden {
+    own: Vec<u8>,
+    names: Vec<Name>,
+}
+
+#[derive(Debug)]
+enum Name {
+    Known(HeaderName),
+    Whole(Vec<u8>),
+    Prefix(Vec<u8>),
+}
+
+impl Hidden {
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let names = policy.admission.strip_headers.iter().map(|name| {
+            let bytes = name.as_bytes();
+            match (bytes.strip_suffix(b"*"), HeaderName::of(bytes)) {
+                (Some(prefix), _) => Name::Prefix(prefix.to_vec()),
+                (None, HeaderName::Other) => Name::Whole(bytes.to_vec()),
+                (None, known) => Name::Known(known),
+            }
+        });
+        let own = policy.source_header.as_deref().unwrap_or_default();
+        Hidden { own: own.into(), names: names.collect() }
+    }
+
+    /// Takes them out. A trunk may say what only trunks know; what only the edge knows nobody
+    /// may.
+    pub(crate) fn strip(&self, splice: &mut Splice<'_, '_>, trusted: bool) {
+        let message = splice.message();
+        for (index, header) in message.headers().iter().enumerate() {
+            if self.is_own(message, header)
+                || !trusted && !is_needed(header.name) && self.is_hidden(message, header)
+            {
+                splice.delete_line(index);
+            }
+        }
+    }
+
+    fn is_own(&self, message: &Message<'_>, header: &Header) -> bool {
+        let name = message.slice(header.name_span);
+        header.name == HeaderName::Other
+            && (starts_with(name, OWN) || !self.own.is_empty() && same(name, &self.own))
+    }
+
+    fn is_hidden(&self, message: &Message<'_>, header: &Header) -> bool {
+        let name = message.long_name(header);
+        self.names.iter().any(|hidden| match hidden {
+            Name::Known(known) => header.name == *known,
+            Name::Whole(whole) => header.name == HeaderName::Other && same(name, whole),
+            Name::Prefix(prefix) => starts_with(name, prefix),
+        })
+    }
+}
+
+fn same(name: &[u8], other: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(other)
+}
+
+fn starts_with(name: &[u8], prefix: &[u8]) -> bool {
+    name.get(..prefix.len()).is_some_and(|start| same(start, prefix))
+}
+
+/// Without these a message is none, or the edge edits them by itself.
+fn is_needed(name: HeaderName) -> bool {
+    matches!(
+        name,
+        HeaderName::Via
+            | HeaderName::From
+            | HeaderName::To
+            | HeaderName::CallId
+            | HeaderName::CSeq
+            | HeaderName::MaxForwards
+            | HeaderName::Contact
+            | HeaderName::Route
+            | HeaderName::RecordRoute
+            | HeaderName::Path
+            | HeaderName::ContentLength
+            | HeaderName::ContentType
+            | HeaderName::Authorization
+            | HeaderName::ProxyAuthorization
+    )
+}
+
+/// Takes out of a response what its client can do without.
+pub(crate) fn make_lean(splice: &mut Splice<'_, '_>) {
+    let message = splice.message();
+    let status = message.status();
+    let mut run: Option<Span> = None;
+    for header in message.headers() {
+        if is_useful(message, header, status) {
+            if let Some(span) = run.take() {
+                splice.delete(span);
+            }
+        } else {
+            let start = run.map_or(header.line.start, |run| run.start);
+            run = Some(Span { start, end: header.line.end });
+        }
+    }
+    if let Some(span) = run {
+        splice.delete(span);
+    }
+}
+
+fn is_useful(message: &Message<'_>, header: &Header, status: u16) -> bool {
+    let name = message.long_name(header);
+    match header.name {
+        HeaderName::Server | HeaderName::UserAgent => false,
+        HeaderName::Via
+        | HeaderName::From
+        | HeaderName::To
+        | HeaderName::CallId
+        | HeaderName::CSeq
+        | HeaderName::WwwAuthenticate
+        | HeaderName::ProxyAuthenticate
+        | HeaderName::RetryAfter
+        | HeaderName::ContentLength => true,
+        HeaderName::Contact => keeps_contacts(status),
+        HeaderName::ContentType => !message.body().is_empty(),
+        HeaderName::Unsupported => status == 420,
+        HeaderName::Require => status < 300 || status == 421,
+        HeaderName::MinExpires => status == 423,
+        HeaderName::Allow => status == 405 || (200..300).contains(&status),
+        HeaderName::Accept => status == 415 || (200..300).contains(&status),
+        HeaderName::Other if starts_with(name, b"Content-") => !message.body().is_empty(),
+        HeaderName::Other if starts_with(name, b"Accept-") => status == 415,
+        HeaderName::Other if same(name, b"Min-SE") => status == 422,
+        HeaderName::Other if same(name, b"Allow-Events") => status == 489,
+        HeaderName::Other if same(name, b"Date") => false,
+        _ => status < 300,
+    }
+}
+
+/// Whether the Contacts of a response stay when it is made lean.
+pub(crate) fn keeps_contacts(status: u16) -> bool {
+    status < 400 || status == 485
+}
