@@ -41,7 +41,7 @@ impl Aors {
     pub(crate) fn refused(&mut self, now: Time, aor: u64, proven: bool, half_life: Duration) {
         let rank = if proven { Rank::Proven } else { Rank::Unproven };
         if self.store.find(aor).is_none() {
-            drop(self.store.insert(rank, Aor { key: aor, refusals: 0.0, doubts: 0.0, at: now }));
+            let _ = self.store.insert(rank, Aor { key: aor, refusals: 0.0, doubts: 0.0, at: now });
         }
         let Some(entry) = self.store.find_mut(aor) else { return };
         let length = now.since(entry.at);

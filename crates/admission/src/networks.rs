@@ -86,7 +86,7 @@ impl Networks {
         let key = self.key_of(network);
         if self.store.find(key).is_none() {
             let around = Around { key, banned: ArrayVec::new(), known: Time::ZERO };
-            drop(self.store.insert(rank, around));
+            let _ = self.store.insert(rank, around);
         }
         self.store.find_mut(key)
     }

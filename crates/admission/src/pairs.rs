@@ -94,7 +94,7 @@ impl Pairs {
         if self.store.find(key).is_none() {
             let never = Time::ZERO;
             let pair = Pair { key, refusals: 0.0, at: never, home: never, refused: never };
-            drop(self.store.insert(rank, pair));
+            let _ = self.store.insert(rank, pair);
         }
         self.store.find_mut(key)
     }

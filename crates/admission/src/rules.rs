@@ -105,11 +105,18 @@ fn is_in(numbers: &NumberSet, before: &[u8], rest: &[u8]) -> bool {
             [head @ .., b'*'] => (head, true),
             all => (all, false),
         };
-        let length = before.len() + rest.len();
-        (length == pattern.len() || open && length > pattern.len())
-            && pattern.iter().zip(before.iter().chain(rest)).all(|(wanted, digit)| match wanted {
-                b'x' | b'X' => digit.is_ascii_digit(),
-                wanted => wanted == digit,
+        // `+` in a pattern is what `00` is in a number
+        let (plus, pattern): (&[u8], _) = match pattern {
+            [b'+', rest @ ..] => (b"00", rest),
+            all => (b"", all),
+        };
+        let (wanted, length) = (plus.len() + pattern.len(), before.len() + rest.len());
+        (length == wanted || open && length > wanted)
+            && plus.iter().chain(pattern).zip(before.iter().chain(rest)).all(|(wanted, digit)| {
+                match wanted {
+                    b'x' | b'X' => digit.is_ascii_digit(),
+                    wanted => wanted == digit,
+                }
             })
     })
 }

@@ -86,7 +86,7 @@ impl Shapes {
         let key = self.hash.hash(&[&shape.to_be_bytes()]);
         if self.store.find(key).is_none() {
             let entry = Shape { key, failed: ArrayVec::new(), succeeded: false, at: now };
-            drop(self.store.insert(rank, entry));
+            let _ = self.store.insert(rank, entry);
         }
         self.store.find_mut(key)
     }

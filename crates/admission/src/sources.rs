@@ -72,7 +72,7 @@ impl Sources {
     /// The source, new if it has to be; `None` when the table is full of worthier ones.
     pub(crate) fn enter(&mut self, key: u64, ip: IpAddr, rank: Rank) -> Option<&mut Source> {
         if self.store.find(key).is_none() {
-            drop(self.store.insert(rank, Source::new(key, pack(ip))));
+            let _ = self.store.insert(rank, Source::new(key, pack(ip)));
         }
         self.store.find_mut(key)
     }
@@ -114,7 +114,7 @@ impl Sources {
     /// Forgets one of which nothing is known any more but that it was there.
     pub(crate) fn drop_idle(&mut self, key: u64) {
         if self.store.find(key).is_some_and(Source::is_idle) {
-            drop(self.store.remove(key));
+            let _ = self.store.remove(key);
         }
     }
 
@@ -127,7 +127,7 @@ impl Sources {
                     if within(now, source.suspect, length) || source.invites + source.others > 0 {
                         return;
                     }
-                    drop(self.store.remove(key));
+                    let _ = self.store.remove(key);
                 }
                 _ => return,
             }

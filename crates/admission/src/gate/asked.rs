@@ -85,8 +85,8 @@ impl Gate {
         let (who, score) = self.sender(now, request, source);
         let passes = classified.credentials == Credentials::Relayed;
         let open = self.ledger.find(entry);
-        let answers = classified.credentials == Credentials::Echo
-            || passes && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
+        let answers = (passes || classified.credentials == Credentials::Echo)
+            && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
         Asked {
             request,
             ip,

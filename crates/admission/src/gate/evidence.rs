@@ -345,10 +345,22 @@ impl Gate {
             return None;
         }
         let mut ban = self.bans.ban(now, &self.trust, key, cause)?;
-        ban.evidence = self.chains.of(chain);
+        ban.evidence = self.evidence_of(&key, chain);
         let until = ban.until;
         self.say(Effect::Banned(Box::new(ban)));
         Some(until)
+    }
+
+    /// The chain of the source; of a pair only its last AOR's refusals.
+    fn evidence_of(&self, key: &BanKey, chain: u64) -> Vec<Record> {
+        let mut records = self.chains.of(chain);
+        if let (BanKey::AorFlow { .. } | BanKey::AorSource { .. }, Some(last)) =
+            (key, records.last())
+        {
+            let aor = last.aor.clone();
+            records.retain(|record| record.outcome == Outcome::Refused && record.aor == aor);
+        }
+        records
     }
 
     fn would_ban(&mut self, now: Time, key: BanKey, cause: &Cause<'_>, chain: u64) {
@@ -381,7 +393,7 @@ impl Gate {
             policy_version: cause.policy_version,
             score: cause.score,
             origin: Origin::Local,
-            evidence: self.chains.of(chain),
+            evidence: self.evidence_of(&key, chain),
         };
         self.say(Effect::Alert(Alert::WouldBan(Box::new(ban))));
     }

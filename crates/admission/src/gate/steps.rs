@@ -38,6 +38,7 @@ impl Gate {
         self.check_pair(now, asked)?;
         self.check_rates(now, &policy.admission, asked)?;
         self.check_challenge(now, asked)?;
+        self.check_slow(now, asked)?;
         self.check_guard(now, asked)
     }
 
@@ -139,36 +140,12 @@ impl Gate {
         Err(Stop { verdict: asked.refusal(), reason: Reason::Honeytoken })
     }
 
-    /// Pairs that are banned or slowed, sources and networks that are narrowed.
+    /// Pairs that are banned.
     fn check_pair(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
-        let rules = &self.policy.admission;
         let flow = asked.request.flow;
         if self.bans.of_pair(now, asked.ticket.aor, flow).is_some() {
             self.on_banned_try(now, asked);
             return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
-        }
-        if asked.answers {
-            return Ok(());
-        }
-        if asked.ticket.at_home {
-            let refusals = self
-                .pairs
-                .find(asked.pair)
-                .map_or(0.0, |pair| pair.refusals(now, rules.half_life.pair));
-            let slow = refusals >= rules.levels.pair;
-            let rate = rules.narrow.home_aor;
-            if slow && !self.rates.allows(now, slow::HOME, asked.pair, rate) {
-                self.on_banned_try(now, asked);
-                return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
-            }
-            return Ok(());
-        }
-        if self.bans.of_source(now, asked.ip).is_some_and(|ban| ban.narrowed) {
-            let rate = rules.narrow.strange_aor;
-            if !self.rates.allows(now, slow::NARROWED, asked.source, rate) {
-                self.on_banned_try(now, asked);
-                return Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed });
-            }
         }
         Ok(())
     }
@@ -225,8 +202,13 @@ impl Gate {
 
     /// Whoever must show first that he can answer.
     fn check_challenge(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
-        if asked.answers {
-            return Ok(());
+        let stranger = asked.ticket.who <= Who::Proven;
+        match asked.credentials {
+            _ if asked.answers => return Ok(()),
+            // he has answered; but what he opens by it counts
+            Credentials::Echo if stranger => return self.check_open(asked),
+            Credentials::Echo => return Ok(()),
+            _ => {}
         }
         if let Some((reason, rule)) = asked.challenge {
             asked.rule = rule;
@@ -234,7 +216,6 @@ impl Gate {
         }
         let rules = &self.policy.admission;
         let ticket = &asked.ticket;
-        let stranger = ticket.who <= Who::Proven;
         if stranger && self.bans.of_shape(now, ticket.shape).is_some() {
             self.on_campaign_hit(now, ticket.shape);
             return self.challenge(asked, Reason::Campaign, Else::Drop);
@@ -272,6 +253,36 @@ impl Gate {
             return self.challenge(asked, Reason::Narrowed, otherwise);
         }
         Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed })
+    }
+
+    /// Pairs that are slowed, sources and networks that are narrowed. Behind the challenge, so that
+    /// one login is one try.
+    fn check_slow(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        let rules = &self.policy.admission;
+        if asked.answers {
+            return Ok(());
+        }
+        if asked.ticket.at_home {
+            let refusals = self
+                .pairs
+                .find(asked.pair)
+                .map_or(0.0, |pair| pair.refusals(now, rules.half_life.pair));
+            let slow = refusals >= rules.levels.pair;
+            let rate = rules.narrow.home_aor;
+            if slow && !self.rates.allows(now, slow::HOME, asked.pair, rate) {
+                self.on_banned_try(now, asked);
+                return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
+            }
+            return Ok(());
+        }
+        if self.bans.of_source(now, asked.ip).is_some_and(|ban| ban.narrowed) {
+            let rate = rules.narrow.strange_aor;
+            if !self.rates.allows(now, slow::NARROWED, asked.source, rate) {
+                self.on_banned_try(now, asked);
+                return Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed });
+            }
+        }
+        Ok(())
     }
 
     /// AORs that strangers guess at.

@@ -1,6 +1,5 @@
 use super::*;
 use crate::BanKey;
-use wire::Transport;
 
 #[test]
 fn a_caller_who_never_answers_is_banned_at_the_third() {
@@ -304,5 +303,89 @@ fn a_ban_ends_and_the_next_is_longer() {
     assert!(lengths[1] <= 2_400);
     let lifted = play.effects.iter().filter(|effect| matches!(effect, Effect::Lifted(_)));
     assert_eq!(lifted.count(), 4);
-    let _ = Transport::Udp;
+}
+
+#[test]
+fn a_signature_drops_until_it_meets_somebody_authenticated() {
+    let spec = policy::SignatureSpec {
+        id: "tool".into(),
+        ceiling: policy::Ceiling::Drop,
+        mode: Mode::Enforce,
+        what: "".into(),
+        source: "".into(),
+        false_positives: "".into(),
+        when: policy::Condition::Text(
+            policy::TextField::UserAgent,
+            policy::Test::Starts(vec!["sipcli".into()]),
+        ),
+    };
+    let mut play =
+        Play::with(|rules| rules.signatures = policy::Signatures::compile(vec![spec]).unwrap());
+    let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");
+    tool.lines = "User-Agent: sipcli/v1.8\r\n".into();
+    assert_eq!(play.abandon(&mut tool, true), Got::Drop(Reason::Signature));
+    let mut phone = Client::new("203.0.113.9:5060", "REGISTER", "alice");
+    play.attempt(&mut phone, 200).unwrap();
+    // at home it passes, and what it sends with credentials demotes the signature
+    phone.lines = tool.lines.clone();
+    let mut forged = Client::new("203.0.113.9:1", "REGISTER", "alice");
+    forged.lines = tool.lines.clone();
+    play.abandon(&mut forged, false);
+    assert_eq!(play.abandon(&mut tool, true), Got::Drop(Reason::Signature));
+    play.attempt(&mut phone, 200).unwrap();
+    assert!(matches!(play.abandon(&mut tool, true), Got::Pass(_)));
+    let demoted = |effect: &&Effect| matches!(effect, Effect::Alert(Alert::Demoted { .. }));
+    assert_eq!(play.effects.iter().filter(demoted).count(), 1);
+    assert!(play.gate.counts().signatures[0].1 >= 1);
+    play.gate.configure(play.now, play.gate.policy.clone());
+    assert_eq!(play.abandon(&mut tool, true), Got::Drop(Reason::Signature));
+}
+
+#[test]
+fn an_edge_nonce_used_again_and_again_opens_no_more_doors() {
+    let mut play = Play::with(|rules| {
+        rules.edge_challenge.mode = policy::ChallengeMode::Always;
+        rules.edge_challenge.realm = Some("asterisk".into());
+    });
+    let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");
+    let Got::Challenge(line) = play.abandon(&mut tool, false) else { panic!() };
+    let credentials = Play::credentials(&tool, &line);
+    for _ in 0..100 {
+        play.new_call(&mut tool);
+        if let Got::Pass(pass) = play.ask(&tool, "", &credentials) {
+            play.challenge(&tool, &pass, false);
+        }
+        play.wait(100);
+    }
+    assert!(play.is_banned("198.51.100.7"));
+    assert!(play.leaked <= 6, "{}", play.leaked);
+}
+
+#[test]
+fn what_a_shard_learns_all_know() {
+    let mut one = Play::new();
+    let mut two = Play::new();
+    for n in 1..=5 {
+        for _ in 0..3 {
+            one.abandon(&mut Client::tcp(&format!("198.51.100.{n}:5060"), "INVITE", "1", n), true);
+            one.wait(9_000);
+        }
+    }
+    for effect in &one.effects {
+        if let Effect::Learned(learned) = effect {
+            two.gate.learned(one.now, learned);
+        }
+    }
+    two.now = one.now;
+    assert!(two.is_banned("198.51.100.200"), "by five sources of another shard");
+    assert!(!one.gate.bans(10).is_empty());
+    let order = Learned::Lift {
+        network: policy::Network::around("198.51.100.0".parse().unwrap()),
+        trust: None,
+        forgive: true,
+    };
+    one.gate.learned(one.now, &order);
+    for n in [1, 5, 200] {
+        assert!(!one.is_banned(&format!("198.51.100.{n}")), "{n}");
+    }
 }

@@ -1,1 +1,94 @@
+use super::*;
+use policy::ChallengeMode;
 
+/// Forged requests of so many addresses: none stays longer than its patience.
+fn flood(play: &mut Play, sources: u32, method: &'static str) {
+    for n in 0..sources {
+        let [a, b, c, d] = (0x0b00_0000 + n).to_be_bytes();
+        let mut forged = Client::new(&format!("{a}.{b}.{c}.{d}:5060"), method, "100");
+        play.abandon(&mut forged, false);
+        if n % 50 == 0 {
+            play.wait(10);
+            play.effects.clear();
+        }
+    }
+}
+
+#[test]
+fn forged_sources_leave_memory_flat() {
+    let mut play = Play::new();
+    flood(&mut play, 50_000, "REGISTER");
+    let snapshot = play.gate.snapshot();
+    assert!(snapshot.under_attack);
+    assert!(snapshot.ledger.entries <= 1_001, "{:?}", snapshot.ledger);
+    assert!(snapshot.sources.entries <= 1_001, "{:?}", snapshot.sources);
+    assert!(play.leaked <= 1_002, "{}", play.leaked);
+    // a phone registers while it goes on
+    play.attempt(&mut Client::new("203.0.113.9:5060", "REGISTER", "alice"), 200).unwrap();
+    play.wait(40_000);
+    let snapshot = play.gate.snapshot();
+    assert!(!snapshot.under_attack);
+    assert_eq!((snapshot.ledger.entries, snapshot.sources.entries), (0, 1));
+}
+
+#[test]
+fn tables_are_bounded_where_the_edge_may_not_challenge() {
+    let mut play = Play::with(|rules| {
+        rules.edge_challenge.mode = ChallengeMode::Off;
+        let all = &mut rules.capacities;
+        (all.ledger, all.sources, all.pairs, all.aors) = (500, 600, 100, 100);
+        (all.networks, all.shapes, all.bans, all.rates, all.chains) = (100, 100, 100, 300, 50);
+    });
+    flood(&mut play, 20_000, "INVITE");
+    for n in 0..2_000u64 {
+        let remote = format!("10.{}.{}.9:5060", n / 200, n % 200);
+        let mut tool = Client::tcp(&remote, "INVITE", &format!("u{n}"), n);
+        tool.lines = format!("X-{n}: y\r\n");
+        let _ = play.attempt(&mut tool, 401);
+        play.abandon(&mut tool, true);
+    }
+    play.wait(10_000);
+    let all = play.gate.snapshot();
+    for table in [
+        all.ledger,
+        all.sources,
+        all.pairs,
+        all.aors,
+        all.networks,
+        all.shapes,
+        all.bans,
+        all.rates,
+        all.chains,
+    ] {
+        assert!(table.entries <= table.capacity, "{table:?}");
+    }
+    assert!(all.ledger.evictions > 0 && all.pairs.evictions > 0 && all.rates.evictions > 0);
+}
+
+#[test]
+fn whoever_opens_too_many_challenges_waits() {
+    let mut play = Play::new();
+    let mut tool = Client::tcp("198.51.100.7:5060", "INVITE", "100", 1);
+    let got: Vec<_> = (0..5).map(|_| play.abandon(&mut tool, true)).collect();
+    assert_eq!(got.iter().filter(|got| matches!(got, Got::Pass(_))).count(), 3);
+    assert_eq!(got[4], Got::Reject(503));
+    // unproven ones are challenged by the edge
+    let mut forged = Client::new("198.51.100.8:5060", "INVITE", "100");
+    let got: Vec<_> = (0..5).map(|_| play.abandon(&mut forged, false)).collect();
+    assert_eq!(got.iter().filter(|got| matches!(got, Got::Challenge(_))).count(), 2);
+    // the same Call-ID again and again is as many
+    let mut play = Play::new();
+    play.new_call(&mut tool);
+    let mut passed = 0;
+    for _ in 0..10 {
+        if let Got::Pass(pass) = play.ask(&tool, "", "") {
+            passed += 1;
+            play.challenge(&tool, &pass, false);
+            play.wait(10);
+        }
+    }
+    assert_eq!(passed, 3);
+    play.wait(9_000);
+    assert_eq!(play.gate.snapshot().ledger.entries, 0);
+    assert!(matches!(play.abandon(&mut tool, true), Got::Pass(_)));
+}

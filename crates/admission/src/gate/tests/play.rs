@@ -1,8 +1,8 @@
 //! A gate with a PBX behind it and clients before it, all of them lines of text.
 
 use super::*;
+use crate::Ban;
 use crate::branch::{Binds, NO_SLOT};
-use crate::{Ban, BanKey};
 use policy::Admission;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -373,10 +373,6 @@ impl Play {
 
     pub(super) fn is_banned(&mut self, remote: &str) -> bool {
         self.gate.on_source(self.now, remote.parse().unwrap()).is_some()
-    }
-
-    pub(super) fn source_bans(&self) -> usize {
-        self.bans().iter().filter(|ban| matches!(ban.key, BanKey::Source(_))).count()
     }
 
     pub(super) fn outcomes(&self, outcome: Outcome) -> u64 {
