@@ -36,6 +36,8 @@ mod trial;
 mod value;
 
 #[cfg(test)]
+mod pages;
+#[cfg(test)]
 mod tests;
 
 pub use admission::{Override, SignatureChoice};
