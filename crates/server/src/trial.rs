@@ -20,6 +20,12 @@ const SECRET: [u8; 32] = *b"a secret that guards nothing ...";
 /// Deadlines that a wait may fire; more means that one is never served.
 const DEADLINES_MAX: usize = 1 << 20;
 
+/// When a sender repeats a request first, and at the longest (RFC 3261 §17.1.1.1).
+const T1: Duration = Duration::from_millis(500);
+const T2: Duration = Duration::from_secs(4);
+/// How often he does.
+const REPEATS_MAX: usize = 10;
+
 /// How a test ended.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Outcome {
@@ -62,6 +68,10 @@ struct Stage {
     /// The last message of the sender, and what came back.
     request: Vec<u8>,
     answer: Option<Answered>,
+    /// Who sent it.
+    sender: Option<(Transport, SocketAddr)>,
+    /// Whether the last message has had its answer.
+    answered: bool,
     /// The last request that reached the PBX and awaits its answer.
     at_pbx: Option<Vec<u8>>,
     /// Challenges of the PBX, to make each nonce its own.
@@ -80,6 +90,8 @@ impl Stage {
             sent: 0,
             request: Vec::new(),
             answer: None,
+            sender: None,
+            answered: false,
             at_pbx: None,
             challenges: 0,
         }
@@ -92,11 +104,16 @@ impl Stage {
             None => None,
         };
         if let Some(bytes) = bytes {
-            let event = self.send(step, &bytes);
+            self.answered = step.ack;
+            let event = self.send(step.transport, step.from, &bytes);
             if !step.ack {
                 self.request = bytes;
+                self.sender = Some((step.transport, step.from));
             }
             self.compare(&step.expect, event.as_ref())?;
+            if event.is_some_and(|event| matches!(event.verdict, Verdict::Reject(_))) {
+                self.insist();
+            }
         }
         if let Some(answer) = step.pbx {
             let request = self.at_pbx.take().ok_or("no request has reached the PBX")?;
@@ -107,8 +124,27 @@ impl Stage {
             let input = Input::Datagram { side, local, remote, bytes: &response };
             self.engine.handle_input(self.now, input);
             self.fetch();
+            if answer.status >= 200 {
+                self.insist();
+            }
         }
-        self.wait(step)
+        self.wait(step.wait)
+    }
+
+    /// Over UDP a stranger gets no more bytes than he sent: an answer that is longer waits until
+    /// he repeats his request, as phones do (RFC 3261 §17.1.2.2).
+    fn insist(&mut self) {
+        let Some((transport @ Transport::Udp, from)) = self.sender else { return };
+        let mut pause = T1;
+        let request = std::mem::take(&mut self.request);
+        for _ in 0..REPEATS_MAX {
+            if self.answered || self.wait(pause).is_err() {
+                break;
+            }
+            self.send(transport, from, &request);
+            pause = T2.min(pause * 2);
+        }
+        self.request = request;
     }
 
     fn compose(&mut self, step: &Step, text: &str) -> Result<Vec<u8>, String> {
@@ -125,15 +161,14 @@ impl Stage {
     }
 
     /// Sends a message to the edge; what was decided of it.
-    fn send(&mut self, step: &Step, bytes: &[u8]) -> Option<Event> {
-        let listener = self.policy.listeners.iter().find(|l| l.transport == step.transport);
+    fn send(&mut self, transport: Transport, remote: SocketAddr, bytes: &[u8]) -> Option<Event> {
+        let listener = self.policy.listeners.iter().find(|l| l.transport == transport);
         let local = listener.map(|listener| listener.address)?;
-        let remote = step.from;
-        if step.transport == Transport::Udp {
+        if transport == Transport::Udp {
             let side = Side::Outside;
             self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
         } else {
-            let connection = self.connection(step.transport, local, remote);
+            let connection = self.connection(transport, local, remote);
             self.engine.handle_input(self.now, Input::Stream { connection, bytes });
         }
         self.fetch()
@@ -168,7 +203,10 @@ impl Stage {
                 }
                 Output::Datagram { side: Side::Outside, bytes, .. }
                 | Output::Stream { bytes, .. } => {
-                    self.answer = Answered::read(bytes).or(self.answer.take());
+                    if let Some(answer) = Answered::read(bytes) {
+                        self.answer = Some(answer);
+                        self.answered = true;
+                    }
                 }
                 Output::Close { connection, .. } => closed.push(connection),
                 Output::Event(decided) if decided.side == Side::Outside => {
@@ -187,8 +225,8 @@ impl Stage {
     }
 
     /// Lets time go by, each deadline at its own time.
-    fn wait(&mut self, step: &Step) -> Result<(), String> {
-        let until = self.now + step.wait;
+    fn wait(&mut self, length: Duration) -> Result<(), String> {
+        let until = self.now + length;
         for _ in 0..DEADLINES_MAX {
             match self.engine.poll_timeout() {
                 Some(due) if due <= until => {
