@@ -172,6 +172,13 @@ fn signatures_are_capped_and_single_ones_set() {
 }
 
 #[test]
+fn trust_in_everybody_is_warned_of() {
+    let loaded = read("policy: { trust: { networks: [0.0.0.0/0, 10.0.0.0/8] } }\n").unwrap();
+    let said: Vec<&str> = loaded.warnings.iter().map(|problem| problem.path.as_str()).collect();
+    assert_eq!(said, ["policy.trust.networks[0]"]);
+}
+
+#[test]
 fn mistakes_are_answered_with_what_was_meant() {
     for (bad, said) in [
         ("profile: balnced", "did you mean \"balanced\"?"),

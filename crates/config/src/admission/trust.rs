@@ -56,8 +56,19 @@ impl Form<Vec<(Network, Box<str>)>> for Networks {
     }
 }
 
-/// A network, or one with a name.
+/// A network, or one with a name. Trust is a hole in the fence; one as wide as a continent was
+/// hardly meant.
 fn element(field: &Field<'_>) -> Option<(Network, Box<str>)> {
+    let read = network(field)?;
+    let least = if read.0.address().is_ipv4() { 8 } else { 16 };
+    if read.0.prefix() < least {
+        let complaint = Complaint::new(format!("nothing bans anybody in {}", read.0));
+        field.warn(complaint.hint("name the networks that you know"));
+    }
+    Some(read)
+}
+
+fn network(field: &Field<'_>) -> Option<(Network, Box<str>)> {
     if !matches!(field.node.kind, Kind::Table(_)) {
         return Some((field.parse(value::network)?, UNNAMED.into()));
     }

@@ -48,22 +48,32 @@ fn streams_are_framed_and_kept() {
     assert_eq!(outcome("", &steps).failure, None);
 }
 
-fn shipped() -> config::LoadedPolicy {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/policy-tests.yaml");
+fn shipped(file: &str) -> config::LoadedPolicy {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config").join(file);
     config::load_policy(&file).unwrap_or_else(|invalid| panic!("{invalid}"))
 }
 
 #[test]
 fn the_shipped_tests_pass() {
-    let loaded = shipped();
-    assert!(loaded.tests.len() >= 8);
-    let failed: Vec<Outcome> = loaded
-        .tests
-        .iter()
-        .map(|trial| run(&loaded.policy, trial))
-        .filter(|outcome| outcome.failure.is_some())
-        .collect();
-    assert_eq!(failed, []);
+    for (file, tests) in
+        [("policy-tests.yaml", 9), ("profiles/strict.yaml", 1), ("profiles/lenient.yaml", 1)]
+    {
+        let loaded = shipped(file);
+        let outcomes: Vec<Outcome> =
+            loaded.tests.iter().map(|trial| run(&loaded.policy, trial)).collect();
+        assert!(outcomes.iter().all(|outcome| outcome.failure.is_none()), "{file}: {outcomes:?}");
+        assert_eq!(outcomes.len(), tests, "{file}");
+    }
+}
+
+/// What the shipped tests show is the gate's doing: where nothing acts they fail.
+#[test]
+fn the_shipped_tests_fail_where_nothing_acts() {
+    let mut loaded = shipped("policy-tests.yaml");
+    loaded.policy.admission.mode = policy::Mode::Observe;
+    let outcomes = loaded.tests.iter().map(|trial| run(&loaded.policy, trial));
+    let failed = outcomes.filter(|outcome| outcome.failure.is_some()).count();
+    assert_eq!(failed, 6, "the attackers'");
 }
 
 /// The YAML of the pages about policies is what an operator copies: it loads, and its tests pass.
