@@ -26,9 +26,6 @@ impl Engine {
             }
             return;
         };
-        if let Some(exchange) = self.exchanges.at(id) {
-            exchange.credit.pay(arrival.message.bytes().len());
-        }
         self.refuse(now, arrival, Refusal::OK);
         self.on_superseded(now, id);
         self.cancel(now, id, Some(arrival.message));

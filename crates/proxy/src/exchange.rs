@@ -3,7 +3,6 @@
 //! for each request, so the context is this pair.
 
 use crate::buffers::Buffer;
-use crate::credit::Credit;
 use crate::hashed::Hashed;
 use crate::io::Table;
 use admission::{Branch, Ticket};
@@ -82,8 +81,8 @@ pub(crate) struct Exchange {
     pub(crate) moved_from: Option<u64>,
     /// When it is forgotten whatever state its transactions are in.
     pub(crate) until: Time,
-    /// Bytes that may go to its sender.
-    pub(crate) credit: Credit,
+    /// Its sender may be forged: what goes to it must be paid for.
+    pub(crate) forgeable: bool,
     /// Nobody has authenticated from where it comes from.
     pub(crate) stranger: bool,
     /// A provisional response came back.

@@ -41,7 +41,7 @@ impl Engine {
         let who = judgement.who;
         self.grounds = Some(Grounds::new(&judgement, proof));
         if self.is_forgeable(now, arrival) {
-            self.unproven_bytes[0] += arrival.message.bytes().len() as u64;
+            self.paid(now, arrival);
         }
         match judgement.verdict {
             admission::Verdict::Accept(Pass { credentials, ticket }) => {
@@ -79,6 +79,19 @@ impl Engine {
             None => !self.gate.is_proven(now, &arrival.flow),
         };
         unproven && !self.policy.admission.proof.amplify && !self.is_in_dialog(arrival)
+    }
+
+    /// A request whose source may be forged came, and pays for answers.
+    pub(crate) fn paid(&mut self, now: Time, arrival: Arrival<'_, '_>) {
+        let bytes = arrival.message.bytes().len();
+        self.credits.pay(now, arrival.flow.remote.ip(), bytes);
+        self.unproven_bytes[0] += bytes as u64;
+    }
+
+    /// An answer goes to such a source.
+    pub(crate) fn spent(&mut self, now: Time, source: IpAddr, bytes: usize) {
+        self.credits.spend(now, source, bytes);
+        self.unproven_bytes[1] += bytes as u64;
     }
 
     /// The edge's own challenge, stateless. Its To-tag binds Call-ID, From-tag and source, so

@@ -2,7 +2,6 @@
 
 use crate::Verdict;
 use crate::buffers::{Buffer, Owner};
-use crate::credit::Credit;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, Server};
 use crate::judge::Passage;
@@ -177,16 +176,14 @@ impl Engine {
         if exchange.credentials != credentials {
             return false;
         }
-        if exchange.credit.is_bounded() {
-            let bytes = arrival.message.bytes().len();
-            exchange.credit.pay(bytes);
-            self.unproven_bytes[0] += bytes as u64;
+        let forgeable = exchange.forgeable;
+        let repeated = exchange.server.on_request(now) == Action::Send;
+        let owes = repeated && !exchange.response.is_empty();
+        if forgeable {
+            self.paid(now, arrival);
         }
         let mut reason = Reason::Retransmission;
-        if exchange.server.on_request(now) == Action::Send
-            && !exchange.response.is_empty()
-            && !self.try_send_response(id)
-        {
+        if owes && !self.try_send_response(now, id) {
             reason = Reason::Amplification;
         }
         self.note(arrival, Verdict::Absorb, reason);
@@ -307,11 +304,7 @@ impl Engine {
             sent_at: now,
             armed: Time::FOREVER,
             until: Time::FOREVER,
-            credit: if self.is_forgeable(now, arrival) {
-                Credit::of(message.bytes().len())
-            } else {
-                Credit::FREE
-            },
+            forgeable: self.is_forgeable(now, arrival),
             stranger,
             provisional: false,
             answered: false,
@@ -484,12 +477,12 @@ impl Engine {
                 range = write(&lean, true, &mut self.out);
             }
             if self.grounds.is_none() {
-                self.unproven_bytes[0] += asked as u64;
+                self.paid(now, arrival);
             }
-            if !self.credits.try_spend(now, source.ip(), asked, range.len()) {
+            if !self.credits.covers(now, source.ip(), range.len(), false) {
                 return false;
             }
-            self.unproven_bytes[1] += range.len() as u64;
+            self.spent(now, source.ip(), range.len());
         }
         let flow = Flow { remote: answer_to(arrival), ..arrival.flow };
         self.out.send(arrival.side, &flow, range);

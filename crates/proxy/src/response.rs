@@ -2,7 +2,6 @@
 //! side that does not answer.
 
 use crate::Verdict;
-use crate::credit::Credit;
 use crate::edits::edit_content_length;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
@@ -110,13 +109,14 @@ impl Engine {
         if exchange.ticket.is_some_and(|ticket| ticket.credentials) && (200..300).contains(&status)
         {
             // the PBX knows its sender
-            exchange.credit = Credit::FREE;
+            exchange.forgeable = false;
         }
         let flow = exchange.answer_flow();
         let side = exchange.origin_side;
         let accepted = exchange.is_invite() && (200..300).contains(&status);
         let lingers = !flow.transport.is_reliable() || (status < 200 && exchange.is_invite());
-        let credit = exchange.credit;
+        let (forgeable, source) = (exchange.forgeable, exchange.origin.remote.ip());
+        let invite = exchange.is_invite();
         // a call that is accepted is told, once, whatever it costs
         let first = accepted && !exchange.answered;
         let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
@@ -124,7 +124,11 @@ impl Engine {
         if status >= 200 {
             self.on_final(now, id, message);
         }
-        let opaque = if outside_challenge { self.gate.opaque(now, &flow) } else { None };
+        // an ACK proves as much, and each byte must be paid for
+        let opaque = match outside_challenge && !(forgeable && invite) {
+            true => self.gate.opaque(now, &flow),
+            false => None,
+        };
         let registered = side == Side::Outside
             && (200..300).contains(&status)
             && message.cseq().method == Method::Register;
@@ -132,7 +136,8 @@ impl Engine {
         let mut edits = Edits { secure, stale, opaque, confirmed, lean: false };
         let mut written = self.write_response(now, arrival, &flow, &edits);
         if let Ok(range) = &written
-            && !credit.covers(range.len(), status < 200)
+            && forgeable
+            && !self.credits.covers(now, source, range.len(), status < 200)
         {
             edits.lean = true;
             written = self.write_response(now, arrival, &flow, &edits);
@@ -144,7 +149,8 @@ impl Engine {
             }
             return self.note(arrival, Verdict::Drop, Reason::Overload);
         };
-        let sent = first || credit.covers(range.len(), status < 200);
+        let sent =
+            first || !forgeable || self.credits.covers(now, source, range.len(), status < 200);
         if let Some(exchange) = self.exchanges.at(id) {
             let kept: &[u8] = if lingers && !accepted { self.out.bytes(&range) } else { b"" };
             self.buffers.replace(&mut exchange.response, kept);
@@ -154,13 +160,15 @@ impl Engine {
                 self.buffers.replace(&mut exchange.request, b"");
                 self.buffers.replace(&mut exchange.cancel_request, b"");
             }
-            if status >= 200 && !accepted && exchange.credit.is_bounded() {
+            if status >= 200 && !accepted && forgeable {
                 // a repeated request that comes later than that fetches a new answer
                 exchange.until = now + base.t4;
             }
         }
         if sent {
-            self.spend(id, range.len());
+            if forgeable {
+                self.spent(now, source, range.len());
+            }
             self.out.send(side, &flow, range);
             self.note(arrival, Verdict::Forward, Reason::Clean);
         } else {
@@ -215,27 +223,26 @@ impl Engine {
 
     /// Sends the response that an exchange keeps, once more or at last. `false` when it is not
     /// paid for.
-    pub(crate) fn try_send_response(&mut self, id: ExchangeId) -> bool {
+    pub(crate) fn try_send_response(&mut self, now: Time, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.at(id) else { return false };
-        let bytes = exchange.response.bytes();
-        let provisional = bytes.get(8) == Some(&b'1');
-        if !exchange.credit.covers(bytes.len(), provisional) {
-            return false;
-        }
-        let (side, flow) = (exchange.origin_side, exchange.answer_flow());
-        let range = self.out.copy(bytes);
-        self.spend(id, range.len());
-        self.out.send(side, &flow, range);
-        true
+        let range = self.out.copy(exchange.response.bytes());
+        self.try_send(now, id, range)
     }
 
-    fn spend(&mut self, id: ExchangeId, bytes: usize) {
-        if let Some(exchange) = self.exchanges.at(id)
-            && exchange.credit.is_bounded()
-        {
-            exchange.credit.spend(bytes);
-            self.unproven_bytes[1] += bytes as u64;
+    /// Sends a response in an exchange, when it is paid for.
+    fn try_send(&mut self, now: Time, id: ExchangeId, range: Range<usize>) -> bool {
+        let Some(exchange) = self.exchanges.at(id) else { return false };
+        let (side, flow) = (exchange.origin_side, exchange.answer_flow());
+        if exchange.forgeable {
+            let source = exchange.origin.remote.ip();
+            let provisional = self.out.bytes(&range).get(8) == Some(&b'1');
+            if !self.credits.covers(now, source, range.len(), provisional) {
+                return false;
+            }
+            self.spent(now, source, range.len());
         }
+        self.out.send(side, &flow, range);
+        true
     }
 
     /// The PBX took a request inside a dialog: whoever sent it knows the dialog, and where it
@@ -289,15 +296,7 @@ impl Engine {
         let Some(range) = written else { return };
         exchange.trying_at = Time::FOREVER;
         self.buffers.replace(&mut exchange.response, self.out.bytes(&range));
-        if exchange.response.is_empty() {
-            let (side, flow) = (exchange.origin_side, exchange.answer_flow());
-            if exchange.credit.covers(range.len(), status < 200) {
-                self.spend(id, range.len());
-                self.out.send(side, &flow, range);
-            }
-        } else {
-            self.try_send_response(id);
-        }
+        self.try_send(now, id, range);
         if status >= 200 {
             self.on_superseded(now, id);
             self.exchanges.answered(id);

@@ -147,7 +147,7 @@ impl Engine {
             match exchange.server.on_timeout(now, &base) {
                 Action::Send if exchange.quiet || exchange.response.is_empty() => {}
                 Action::Send => {
-                    self.try_send_response(id);
+                    self.try_send_response(now, id);
                 }
                 Action::None => return,
                 _ => {}

@@ -5,7 +5,10 @@
 use policy::Registration;
 use sim::net::{Dependence, Nat};
 use sim::ua::AckQuirks;
-use sim::{Answer, CallState, NodeId, Scene, Setup, ladder};
+use sim::{
+    Answer, AttackConfig, CallState, DOMAIN, Kind, NodeId, SERVER, Scene, Setup, Sources, Tool,
+    ladder,
+};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,7 +22,7 @@ struct Flow {
     run: fn() -> Scene,
 }
 
-const FLOWS: [Flow; 21] = [
+const FLOWS: [Flow; 25] = [
     Flow {
         name: "rfc3665-2.1-registration",
         shows: "A phone registers. The Contact towards the PBX is a token; the phone sees its own. \
@@ -88,7 +91,7 @@ const FLOWS: [Flow; 21] = [
     },
     Flow {
         name: "stranger-that-never-retries",
-        shows: "An answer that is longer than its request waits to be paid for, and nothing is \
+        shows: "An answer that is longer than what its source has sent waits, and nothing is \
                 repeated; the PBX's 401 is acknowledged by the edge.",
         run: stranger,
     },
@@ -119,6 +122,30 @@ const FLOWS: [Flow; 21] = [
         shows: "A PBX that does not answer: no 100 to a caller who may be challenged yet, 503 with \
                 Retry-After when Timer B fires, and at once for the next but one a second.",
         run: pbx_silent,
+    },
+    Flow {
+        name: "edge-challenges-always-registration",
+        shows: "The edge challenges whoever is unproven, by itself: the first REGISTER reaches no \
+                PBX, the credentials for the edge's nonce are taken out, and the PBX's challenge \
+                goes back with stale=true. The phone registers and nobody notices.",
+        run: always_registration,
+    },
+    Flow {
+        name: "edge-challenges-always-call",
+        shows: "The same with an INVITE: the ACK to the edge's challenge ends at the edge, and \
+                proves the caller's address.",
+        run: always_call,
+    },
+    Flow {
+        name: "edge-challenges-always-stranger",
+        shows: "Nothing of a scanner reaches the PBX, not even its ACK.",
+        run: always_stranger,
+    },
+    Flow {
+        name: "ban-of-a-caller-that-abandons",
+        shows: "A caller acknowledges each 401 and never answers one: after its third it is banned, \
+                and nothing of it is read any more. (Signatures are off.)",
+        run: banned,
     },
     Flow {
         name: "draining",
@@ -400,7 +427,7 @@ fn stranger() -> Scene {
         scene.knock(stranger, method, "9011441234");
         scene.world.run_for(secs(40));
     }
-    assert_eq!(scene.received(stranger).len(), 1);
+    assert_eq!(scene.received(stranger).len(), 3);
     scene
 }
 
@@ -467,6 +494,65 @@ fn pbx_silent() -> Scene {
     scene.world.run_for(Duration::from_millis(100));
     scene.call(other, "100");
     scene.world.run_for(Duration::from_millis(100));
+    scene
+}
+
+/// An edge that challenges by itself whoever is unproven.
+fn always() -> Scene {
+    let setup = Setup { record: true, qualify: Duration::ZERO, ..Setup::default() };
+    Scene::with_policy(setup, |policy| {
+        policy.admission.edge_challenge.mode = policy::ChallengeMode::Always;
+        policy.admission.edge_challenge.realm = Some("asterisk".into());
+    })
+}
+
+fn always_registration() -> Scene {
+    let mut scene = always();
+    let phone = phone(&mut scene, "6001", Transport::Udp);
+    assert!(scene.register(phone));
+    scene.world.run_for(secs(1));
+    scene
+}
+
+fn always_call() -> Scene {
+    let mut scene = always();
+    let phone = phone(&mut scene, "6001", Transport::Udp);
+    let call = scene.call(phone, "100");
+    assert_eq!(scene.phone(phone).call_state(call), Some(CallState::Up));
+    scene.world.run_for(secs(1));
+    hang_up(&mut scene, phone);
+    scene
+}
+
+/// Someone who calls, acknowledges the refusal, and lets it be.
+fn add_caller(scene: &mut Scene, shots: u64) {
+    let kind = Kind::Call { from: vec!["6001".into()], dialled: vec!["200".into()], acks: true };
+    let start = scene.world.now();
+    scene.add_attacker(AttackConfig {
+        label: "caller",
+        kind,
+        tool: Tool::Plain(1),
+        sources: Sources::One(SocketAddr::from(([192, 0, 2, 66], 5060))),
+        server: SERVER,
+        domain: DOMAIN.into(),
+        start,
+        interval: secs(10),
+        shots,
+    });
+}
+
+fn always_stranger() -> Scene {
+    let mut scene = always();
+    add_caller(&mut scene, 1);
+    scene.world.run_for(secs(40));
+    scene
+}
+
+fn banned() -> Scene {
+    let mut scene = scene(Setup::default());
+    add_caller(&mut scene, 6);
+    scene.world.run_for(secs(90));
+    assert!(scene.edge().expect("an edge").count(policy::Reason::Banned) > 0);
     scene
 }
 

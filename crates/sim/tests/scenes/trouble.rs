@@ -119,10 +119,9 @@ fn a_flood_of_strangers_gets_no_more_than_it_sent_and_leaves_phones_alone() {
             scene.world.run_for(Duration::from_millis(500));
         }
         scene.world.run_for(secs(40));
-        // each call knocks once: its 401 is longer than that, and waits for ever; of those with too
-        // many open challenges nothing goes on
+        // a 401 is longer than what calls for it: each stranger's first waits for ever
         let held = scene.edge().expect("an edge").count(policy::Reason::Amplification);
-        assert!(held > 100, "{held} of 400 answers held");
+        assert!(held >= 20, "{held} of 400 answers held");
         let call = scene.call(phone, "100");
         assert_eq!(scene.phone(phone).call_state(call), Some(CallState::Up));
         no_violations(&scene);

@@ -1,0 +1,283 @@
+//! What the gate decides, carried out: challenges of the edge's own, `opaque`, bans, and answers
+//! that must be paid for.
+
+use admission::{BanId, BanKey, Origin};
+use policy::{ChallengeMode, Listener, Network, Pbx, Policy, Reason, Registration, Time, Who};
+use proxy::{CloseReason, Engine, Event, Input, Learned, Output, Verdict};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::{ConnectionId, Flow, ShardId, Side, Transport};
+
+const PHONE: &str = "198.51.100.7:5062";
+const OUTSIDE: &str = "203.0.113.1:5060";
+const INSIDE: &str = "127.0.0.1:5080";
+const PBX: &str = "127.0.0.1:5070";
+const CHALLENGE: &str =
+    "WWW-Authenticate: Digest realm=\"asterisk\",nonce=\"n1\",opaque=\"77ab\",algorithm=MD5\n";
+
+struct Edge {
+    engine: Engine,
+    now: Time,
+}
+
+/// What came out of one input.
+#[derive(Debug, Default)]
+struct Outcome {
+    inside: Vec<String>,
+    outside: Vec<String>,
+    events: Vec<Event>,
+    closed: Vec<CloseReason>,
+}
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("address")
+}
+
+impl Edge {
+    fn with(change: impl FnOnce(&mut Policy)) -> Self {
+        let udp = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
+        let tcp = Listener { transport: Transport::Tcp, ..udp.clone() };
+        let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+        let mut policy = Policy::new(vec![udp, tcp], addr(INSIDE), vec![pbx]);
+        change(&mut policy);
+        let now = Time::ZERO + Duration::from_secs(1_700_000_000);
+        let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
+        Edge { engine, now }
+    }
+
+    fn input(&mut self, input: Input<'_>) -> Outcome {
+        self.engine.handle_input(self.now, input);
+        let mut outcome = Outcome::default();
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Datagram { side: Side::Inside, bytes, .. } => {
+                    outcome.inside.push(String::from_utf8_lossy(bytes).into_owned());
+                }
+                Output::Datagram { bytes, .. } | Output::Stream { bytes, .. } => {
+                    outcome.outside.push(String::from_utf8_lossy(bytes).into_owned());
+                }
+                Output::Event(event) => outcome.events.push(event),
+                Output::Close { reason, .. } => outcome.closed.push(reason),
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    fn phone_sends(&mut self, text: &str) -> Outcome {
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        let (local, remote) = (addr(OUTSIDE), addr(PHONE));
+        self.input(Input::Datagram { side: Side::Outside, local, remote, bytes: &bytes })
+    }
+
+    /// The PBX answers a request as the edge sent it.
+    fn pbx_answers(&mut self, request: &str, status: &str, tag: &str, more: &str) -> Outcome {
+        let mut text = format!("SIP/2.0 {status}\r\n");
+        for line in request.lines().skip(1) {
+            if ["Via:", "From:", "Call-ID:", "CSeq:"].iter().any(|name| line.starts_with(name)) {
+                text += &format!("{line}\r\n");
+            }
+            if line.starts_with("To:") {
+                text += &format!("{line};tag={tag}\r\n");
+            }
+        }
+        text += &more.replace('\n', "\r\n");
+        text += "Content-Length: 0\r\n\r\n";
+        let (local, remote) = (addr(INSIDE), addr(PBX));
+        let bytes = text.as_bytes();
+        self.input(Input::Datagram { side: Side::Inside, local, remote, bytes })
+    }
+
+    fn snapshot_bytes(&self) -> [u64; 2] {
+        self.engine.snapshot().unproven_bytes
+    }
+}
+
+/// A request of the phone's; as long as a real one with `padding`.
+fn request(method: &str, branch: &str, padding: usize, more: &str) -> String {
+    format!(
+        "{method} sip:100@pbx SIP/2.0\nVia: SIP/2.0/UDP 192.168.1.5:5062;branch={branch};rport\n\
+         Max-Forwards: 70\nFrom: <sip:6001@pbx>;tag=ft\nTo: <sip:100@pbx>\nCall-ID: c1\n\
+         CSeq: 1 {method}\nUser-Agent: {}\n{more}Content-Length: 0\n\n",
+        "x".repeat(padding)
+    )
+}
+
+fn param<'t>(text: &'t str, name: &str) -> &'t str {
+    let from = text.find(name).unwrap_or_else(|| panic!("no {name} in {text}")) + name.len();
+    text[from..].split(['"', ';', '\r']).next().expect("text")
+}
+
+fn always(policy: &mut Policy) {
+    policy.admission.edge_challenge.mode = ChallengeMode::Always;
+    policy.admission.edge_challenge.realm = Some("asterisk".into());
+}
+
+#[test]
+fn nothing_of_an_unproven_source_reaches_the_pbx_when_the_edge_always_challenges() {
+    let mut edge = Edge::with(always);
+    let outcome = edge.phone_sends(&request("INVITE", "z9hG4bKa", 500, ""));
+    assert!(outcome.inside.is_empty());
+    let event = &outcome.events[0];
+    assert_eq!((event.verdict, event.reason), (Verdict::Reject(401), Reason::Unproven));
+    assert_eq!(event.grounds.map(|grounds| grounds.who), Some(Who::Unproven));
+    assert_eq!(edge.engine.snapshot().exchanges.entries, 0, "it is stateless");
+    // an ACK with a tag of nobody's, and no Route, stays out
+    let stray = request("ACK", "z9hG4bKx", 0, "").replace("<sip:100@pbx>", "<sip:100@pbx>;tag=z");
+    let outcome = edge.phone_sends(&stray);
+    assert_eq!((outcome.inside.len(), outcome.events[0].reason), (0, Reason::Unproven));
+}
+
+#[test]
+fn the_ack_to_the_edges_challenge_proves_and_its_echo_goes_on_without_credentials() {
+    let mut edge = Edge::with(always);
+    let outcome = edge.phone_sends(&request("INVITE", "z9hG4bKa", 500, ""));
+    let (tag, nonce) =
+        (param(&outcome.outside[0], "100@pbx>;tag="), param(&outcome.outside[0], "nonce=\""));
+    let ack = request("ACK", "z9hG4bKa", 0, "")
+        .replace("<sip:100@pbx>", &format!("<sip:100@pbx>;tag={tag}"));
+    let acked = edge.phone_sends(&ack);
+    assert_eq!((acked.inside.len(), acked.events[0].verdict), (0, Verdict::Absorb));
+    let credentials = format!(
+        "Authorization: Digest username=\"6001\",realm=\"asterisk\",nonce=\"{nonce}\",response=\"0\"\n"
+    );
+    let echo = edge.phone_sends(&request("INVITE", "z9hG4bKb", 500, &credentials));
+    assert_eq!(echo.inside.len(), 1, "{echo:?}");
+    assert!(!echo.inside[0].contains("Authorization"), "{}", echo.inside[0]);
+    assert!(echo.inside[0].contains(";proof="), "{}", echo.inside[0]);
+    let outcome = edge.pbx_answers(&echo.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    assert!(outcome.outside[0].contains("stale=true"), "{}", outcome.outside[0]);
+}
+
+#[test]
+fn the_pbx_gets_its_own_opaque_back() {
+    for (sent, expected) in [("opaque=\"77ab\",", "opaque=\"77ab\","), ("", "")] {
+        let mut edge = Edge::with(|_| {});
+        let first = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 500, ""));
+        let challenge =
+            format!("WWW-Authenticate: Digest realm=\"r\",nonce=\"n1\",{sent}algorithm=MD5\n");
+        let outcome = edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", &challenge);
+        let opaque = param(&outcome.outside[0], "opaque=\"").to_string();
+        assert!(opaque.len() > 20 && opaque.ends_with(if sent.is_empty() { "" } else { "77ab" }));
+        for (place, written, wanted) in [
+            ("middle", "nonce=\"n1\",OPAQUEresponse=\"0\"", "nonce=\"n1\",EXPECTEDresponse=\"0\""),
+            ("first", "OPAQUEnonce=\"n1\",response=\"0\"", "EXPECTEDnonce=\"n1\",response=\"0\""),
+        ] {
+            let line = written.replace("OPAQUE", &format!("opaque=\"{opaque}\","));
+            let line = format!("Authorization: Digest {line}\n");
+            let outcome =
+                edge.phone_sends(&request("REGISTER", &format!("z9hG4bK{place}"), 0, &line));
+            let wanted = format!("Digest {}\r\n", wanted.replace("EXPECTED", expected));
+            assert!(outcome.inside[0].contains(&wanted), "{place} {wanted}: {}", outcome.inside[0]);
+        }
+    }
+}
+
+#[test]
+fn a_longer_answer_waits_for_the_request_to_be_repeated() {
+    let mut edge = Edge::with(|_| {});
+    let register = request("REGISTER", "z9hG4bKa", 0, "");
+    let first = edge.phone_sends(&register);
+    let held = edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    assert_eq!((held.outside.len(), held.events[0].reason), (0, Reason::Amplification));
+    let repeated = edge.phone_sends(&register);
+    assert_eq!(repeated.outside.len(), 1, "paid for");
+    let [came, went] = edge.snapshot_bytes();
+    assert!(went > 0 && went <= came, "{went} for {came}");
+    // nothing is kept for 32 seconds
+    edge.now = edge.now + Duration::from_secs(6);
+    edge.engine.handle_timeout(edge.now);
+    while edge.engine.poll_output().is_some() {}
+    assert_eq!(edge.engine.snapshot().exchanges.entries, 0);
+}
+
+#[test]
+fn an_answer_is_made_lean_before_it_waits() {
+    let mut edge = Edge::with(|_| {});
+    let first = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 220, ""));
+    let more = format!("{CHALLENGE}Server: {}\nAllow: INVITE, ACK, CANCEL\n", "x".repeat(300));
+    let outcome = edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", &more);
+    assert_eq!(outcome.outside.len(), 1, "{outcome:?}");
+    assert!(!outcome.outside[0].contains("Server:") && !outcome.outside[0].contains("Allow:"));
+    let needed = ["Via:", "From:", "To:", "Call-ID:", "CSeq:", "WWW-Authenticate:"];
+    assert!(needed.iter().all(|name| outcome.outside[0].contains(name)), "{outcome:?}");
+}
+
+#[test]
+fn strangers_fill_their_own_share_only() {
+    let mut edge = Edge::with(|policy| policy.capacities.unproven_exchanges = 16);
+    for n in 0..40 {
+        let text = request("OPTIONS", &format!("z9hG4bK{n}"), 300, "");
+        edge.phone_sends(&text.replace("Call-ID: c1", &format!("Call-ID: c{n}")));
+    }
+    let snapshot = edge.engine.snapshot();
+    assert_eq!(snapshot.unproven_exchanges.entries, 16);
+    assert_eq!(snapshot.exchanges.entries, 16);
+    assert!(snapshot.unproven_exchanges.evictions > 0);
+}
+
+#[test]
+fn only_trunks_say_who_calls() {
+    let identity = "P-Asserted-Identity: <sip:boss@pbx>\nx-ringfence-source: 1.2.3.4:1\n";
+    let invite = request("INVITE", "z9hG4bKa", 500, identity);
+    let mut edge = Edge::with(|_| {});
+    let outcome = edge.phone_sends(&invite);
+    assert!(!outcome.inside[0].contains("boss") && !outcome.inside[0].contains("1.2.3.4"));
+    let mut edge = Edge::with(|policy| {
+        let trunk = Network::host(addr(PHONE).ip());
+        policy.admission.trust.networks.push((trunk, "carrier".into()));
+    });
+    let outcome = edge.phone_sends(&invite);
+    assert!(outcome.inside[0].contains("boss") && !outcome.inside[0].contains("1.2.3.4"));
+}
+
+#[test]
+fn a_ban_closes_connections_and_drops_before_parsing() {
+    let mut edge = Edge::with(|_| {});
+    let connection = ConnectionId::new(ShardId(0), 1);
+    let (local, remote) = (addr(OUTSIDE), addr(PHONE));
+    let flow = Flow { transport: Transport::Tcp, local, remote, connection: Some(connection) };
+    edge.input(Input::Opened { flow });
+    let ban = admission::Ban {
+        id: BanId(1),
+        key: BanKey::Source(Network::host(remote.ip())),
+        why: "an operator".into(),
+        reason: Reason::Banned,
+        proof: None,
+        since: edge.now,
+        until: edge.now + Duration::from_secs(600),
+        narrowed: false,
+        policy_version: 1,
+        score: 0.0,
+        origin: Origin::Operator,
+        evidence: Vec::new(),
+    };
+    let outcome = edge.input(Input::Learned(Learned::Gate(admission::Learned::Ban(Box::new(ban)))));
+    assert_eq!(outcome.closed, [CloseReason::Banned]);
+    let outcome = edge.phone_sends("no SIP at all");
+    assert_eq!(
+        (outcome.events[0].verdict, outcome.events[0].reason),
+        (Verdict::Drop, Reason::Banned)
+    );
+    let outcome = edge.input(Input::Opened { flow });
+    assert_eq!(outcome.closed, [CloseReason::Banned]);
+    let lift = admission::Learned::Lift {
+        network: Network::host(remote.ip()),
+        trust: None,
+        forgive: true,
+    };
+    edge.input(Input::Learned(Learned::Gate(lift)));
+    let outcome = edge.phone_sends(&request("OPTIONS", "z9hG4bKa", 300, ""));
+    assert_eq!(outcome.events[0].verdict, Verdict::Forward);
+}
+
+#[test]
+fn a_method_that_strangers_may_not_send_is_named_and_others_offered() {
+    let mut edge = Edge::with(|_| {});
+    let outcome = edge.phone_sends(&request("NOTIFY", "z9hG4bKa", 300, ""));
+    let event = &outcome.events[0];
+    assert_eq!((event.verdict, event.reason), (Verdict::Reject(405), Reason::Rule));
+    assert!(outcome.outside[0].contains("\r\nAllow: INVITE, "), "{}", outcome.outside[0]);
+    assert!(event.grounds.is_some_and(|grounds| grounds.rule != u16::MAX));
+}
