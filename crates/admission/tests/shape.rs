@@ -122,6 +122,13 @@ fn what_a_product_varies_is_not_of_its_shape() {
 }
 
 #[test]
+fn a_short_hexadecimal_tag_may_have_no_letter() {
+    let tagged = |tag: &str| shape_of(&REGISTER.replace("aQ3-pZ.4Tq0fWv8Kd1mLs7Rb2Yc5Nh6u", tag));
+    assert_eq!(tagged("2fd7b751"), tagged("24601452"));
+    assert_ne!(tagged("2fd7b751"), tagged("2460145211"));
+}
+
+#[test]
 fn what_products_differ_in_is_of_their_shape() {
     let mut seen = HashSet::from([shape_of(REGISTER)]);
     for (from, to) in [
