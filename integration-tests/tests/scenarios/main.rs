@@ -8,6 +8,7 @@
     reason = "tests run in real time and fail by panic"
 )]
 
+mod admission;
 mod call;
 mod cancel;
 mod dialog;

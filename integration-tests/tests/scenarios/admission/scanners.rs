@@ -1,0 +1,233 @@
+//! Scanners as they are installed, and datagrams of those that cannot be. Each runs against the
+//! shipped policy and against one that does not know what tools look like.
+
+use std::process::Command;
+use std::time::Instant;
+
+use super::*;
+
+/// Tests of one tool, each with other arguments.
+macro_rules! runs {
+    ($($name:ident: $title:literal, $tool:literal, [$($argument:literal),*], $guesses:literal;)*) => {$(
+        #[test]
+        fn $name() {
+            let guesses = all_policies($title, $tool, &[$($argument),*]);
+            assert!(guesses <= $guesses, "{guesses} guesses came through");
+        }
+    )*};
+}
+
+runs! {
+    svmap_options: "svmap -m OPTIONS", "svmap", ["-m", "OPTIONS"], 0;
+    svmap_invite: "svmap -m INVITE", "svmap", ["-m", "INVITE"], 0;
+    svmap_register: "svmap -m REGISTER", "svmap", ["-m", "REGISTER"], 0;
+    svwar_register: "svwar -m REGISTER, 101 extensions",
+        "svwar", ["--force", "-e", "6000-6100", "-m", "REGISTER"], 0;
+    svwar_invite: "svwar -m INVITE, 101 extensions",
+        "svwar", ["--force", "-e", "6000-6100", "-m", "INVITE"], 0;
+    svwar_options: "svwar -m OPTIONS, 101 extensions",
+        "svwar", ["--force", "-e", "6000-6100", "-m", "OPTIONS"], 0;
+    svcrack_dictionary: "svcrack, dictionary", "svcrack", ["-u", "6001", "-d", "words.txt"], 5;
+    svcrack_range: "svcrack, range", "svcrack", ["-u", "6001", "-r", "1-200"], 5;
+    svcrack_reused_nonce: "svcrack, reused nonce", "svcrack", ["-n", "-u", "6001", "-r", "1-200"], 5;
+    hydra: "hydra sip", "hydra", ["-I", "-l", "6001", "-P", "words.txt", "-t", "2"], 5;
+    nmap: "nmap sip-methods, sip-enum-users", "nmap",
+        ["-sU", "-p", "5060", "-n", "-Pn", "-e", "lo", "--script", "sip-methods,sip-enum-users"], 0;
+}
+
+/// Runs it against the shipped policy, one that does not know what tools look like, and one that
+/// answers strangers at length, too. The most guesses at passwords that reached the PBX.
+fn all_policies(title: &str, tool: &'static str, arguments: &[&str]) -> usize {
+    let shipped = run(&Stage::new(Mode::Edge), title, "shipped policy", tool, arguments);
+    assert_eq!(shipped, (0, 0), "the shipped policy let it through");
+    let answering = SWIFT.replace("policy: {", "policy: { proof: { amplify: true },");
+    let lax = [("no signatures", SWIFT), ("and long answers", &answering)];
+    let guesses = lax.map(|(name, policy)| {
+        run(&Plan::new(Mode::Edge).with(policy).start(), title, name, tool, arguments).1
+    });
+    guesses.into_iter().max().unwrap()
+}
+
+/// Runs it beside a phone; how many of its messages, and guesses among them, reached the PBX.
+fn run(
+    stage: &Stage,
+    title: &str,
+    policy: &str,
+    tool: &'static str,
+    arguments: &[&str],
+) -> (usize, usize) {
+    stage.pbx().listen_in();
+    let alice = settled(stage, "6001");
+    let host = stage.network.far(0).to_string();
+    let words: String = (0..200).map(|n| format!("word{n}\n")).collect();
+    std::fs::write(stage.directory.join("words.txt"), words).unwrap();
+    let mut command = Command::new("timeout");
+    command
+        .args([if tool == "nmap" { "25" } else { "6" }, tool])
+        .args(arguments)
+        .current_dir(&stage.directory);
+    command.env("BIND", &host).env("PYTHONPATH", concat!(env!("CARGO_MANIFEST_DIR"), "/scanners"));
+    match tool {
+        "nmap" => command.args(["-S", &host]).arg(stage.public().to_string()),
+        "hydra" => command.arg(format!("sip://{}", stage.public())),
+        _ => command.args(["-x", &host]).arg(stage.public().to_string()),
+    };
+    let began = Instant::now();
+    let mut child = Child::start(tool, &command, &stage.directory.join("tool.log"));
+    child.wait();
+    let took = began.elapsed().as_secs_f32();
+    works(stage, &alice);
+    let own = alice.local().ip();
+    let heard = stage.pbx().heard();
+    let strange = heard.iter().filter(|m| source_of(m).is_some_and(|source| source.ip() != own));
+    let (mut arrived, mut guesses) = (0, 0);
+    for message in strange {
+        arrived += 1;
+        guesses += usize::from(message.header("Authorization").is_some());
+    }
+    let banned: f64 = ["banned", "pair_banned", "narrowed", "signature", "rule"]
+        .map(|reason| refusals(stage, reason))
+        .iter()
+        .sum();
+    report(
+        "scanners",
+        &format!(
+            "{title:36} {policy:16} {arrived:4} reached the PBX, {guesses:2} guesses, {banned:4} dropped, {took:4.1} s"
+        ),
+    );
+    (arrived, guesses)
+}
+
+/// None is answered, none reaches the PBX.
+#[test]
+fn datagrams_of_tools() {
+    let stage = Stage::new(Mode::Edge);
+    stage.pbx().listen_in();
+    let alice = settled(&stage, "6001");
+    let text = include_str!("../../../scanners/datagrams.txt");
+    let mut failed = Vec::new();
+    for (n, tool) in text.split("\n=== ").skip(1).enumerate() {
+        let (name, datagram) = tool.split_once('\n').unwrap();
+        let scanner = stage.stranger(n as u16);
+        let datagram = datagram
+            .replace("@SERVER@", &stage.public().to_string())
+            .replace("@SOURCE@", &scanner.local().to_string())
+            .replace("@HOST@", &scanner.local().ip().to_string());
+        let datagram = datagram.trim_end_matches('\n').to_owned() + "\n\n";
+        match name {
+            "shadowserver_bare" => scanner.send_bytes(b"OPTIONS"),
+            name if name.ends_with("-lf") => scanner.send_bytes(datagram.as_bytes()),
+            _ => scanner.send_bytes(datagram.replace('\n', "\r\n").as_bytes()),
+        }
+        works_quickly(&alice);
+        let (arrived, answers) = (stage.pbx().heard_from(scanner.local().ip()), scanner.take_all());
+        report(
+            "scanners",
+            &format!(
+                "{name:36} shipped policy   {:4} reached the PBX, {} answers",
+                arrived.len(),
+                answers.len()
+            ),
+        );
+        if !arrived.is_empty() || !answers.is_empty() {
+            failed.push(name);
+        }
+    }
+    assert_eq!(failed, Vec::<&str>::new(), "let through or answered");
+    works(&stage, &alice);
+}
+
+fn works_quickly(phone: &Ua) {
+    phone.register();
+}
+
+/// What admins and carriers watch with is answered.
+#[test]
+fn sipsak_is_answered() {
+    let stage = Stage::new(Mode::Edge);
+    let (host, log) = (stage.network.far(0), stage.directory.join("sipsak.log"));
+    let mut command = Command::new("sipsak");
+    command.args(["-v", "-k", &host.to_string(), "-s", &format!("sip:100@{}", stage.public())]);
+    let mut sipsak = Child::start("sipsak", &command, &log);
+    sipsak.wait();
+    assert!(sipsak.output().contains("SIP/2.0 401"), "{}", sipsak.output());
+}
+
+edge!(one_guess_each);
+
+/// Five hundred addresses, one guess each at one AOR: few come through, and its own phone works all
+/// the while.
+fn one_guess_each(mode: Mode) {
+    let stage = Plan::new(mode).with(SWIFT).start();
+    stage.pbx().listen_in();
+    let alice = settled(&stage, "6001");
+    for n in 0..500 {
+        let guesser = Guesser::new(&stage, n);
+        guesser.guess("6001", &format!("word{n}"));
+        if n % 100 == 99 {
+            works(&stage, &alice);
+        }
+    }
+    let own = alice.local().ip();
+    let guesses = stage
+        .pbx()
+        .heard()
+        .iter()
+        .filter(|m| {
+            source_of(m).is_some_and(|source| source.ip() != own)
+                && m.header("Authorization").is_some()
+        })
+        .count();
+    report(
+        "scanners",
+        &format!(
+            "{mode:?}, 500 addresses, one guess each at one AOR: {guesses} guesses came through"
+        ),
+    );
+    assert!(guesses <= 25, "{guesses} guesses came through");
+    works(&stage, &alice);
+}
+
+/// An address that tries a password.
+struct Guesser(Stranger);
+
+impl Guesser {
+    fn new(stage: &Stage, n: u16) -> Self {
+        Guesser(stage.stranger(n))
+    }
+
+    /// One REGISTER, and once more with a password.
+    fn guess(&self, user: &str, password: &str) {
+        let Guesser(host) = self;
+        let wait = std::time::Duration::from_millis(20);
+        let mut request = Message::request("REGISTER", "sip:pbx.test")
+            .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK{};rport", host.local(), unique()))
+            .with("Max-Forwards", "70")
+            .with("From", format!("<sip:{user}@pbx.test>;tag={}", unique()))
+            .with("To", format!("<sip:{user}@pbx.test>"))
+            .with("Call-ID", unique())
+            .with("CSeq", "1 REGISTER")
+            .with(
+                "User-Agent",
+                "Ringfence test phone, and as long a name as it takes for an answer at once: "
+                    .repeat(3),
+            )
+            .with("Contact", format!("<sip:{user}@{}>", host.local()))
+            .with("Expires", "300");
+        host.send(&request);
+        let Some(challenge) = host.receive(wait).filter(|m| m.code() == Some(401)) else { return };
+        request
+            .set("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK{};rport", host.local(), unique()));
+        request.set("CSeq", "2 REGISTER");
+        let value = credentials(
+            challenge.value("WWW-Authenticate"),
+            "REGISTER",
+            "sip:pbx.test",
+            user,
+            password,
+            1,
+        );
+        host.send(&request.with("Authorization", value));
+        let _ = host.receive(wait);
+    }
+}
