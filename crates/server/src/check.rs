@@ -1,7 +1,7 @@
 //! `ringfence check`.
 
 use crate::cli::{Exit, print};
-use crate::policy;
+use crate::policies;
 use config::{Loaded, Problem};
 use serde_json::json;
 use std::io::{self, Write};
@@ -14,8 +14,8 @@ pub(crate) fn check(file: &Path, print_effective: bool, json: bool) -> ExitCode 
         Ok(Loaded { config, warnings, tests }) => (Some(config), tests, warnings),
         Err(invalid) => (None, Vec::new(), invalid.problems),
     };
-    let tests = config.as_ref().map(|config| policy::run(&config.policy, &tests));
-    let failed = tests.iter().flatten().filter(|outcome| !policy::passed(outcome)).count();
+    let tests = config.as_ref().map(|config| policies::run(&config.policy, &tests));
+    let failed = tests.iter().flatten().filter(|outcome| !policies::passed(outcome)).count();
     let effective = config.as_ref().filter(|_| print_effective).map(config::Config::to_yaml);
     let exit = if config.is_some() && failed == 0 { Exit::Ok } else { Exit::Config };
     let printed = if json {
@@ -29,7 +29,7 @@ pub(crate) fn check(file: &Path, print_effective: bool, json: bool) -> ExitCode 
         print(format!("{result}\n").as_bytes())
     } else {
         tell(&problems);
-        policy::tell_failed(file, tests.as_deref().unwrap_or_default());
+        policies::tell_failed(file, tests.as_deref().unwrap_or_default());
         match (&effective, &config) {
             (Some(yaml), _) => print(yaml.as_bytes()),
             (None, Some(_)) if failed > 0 => Exit::Config.into(),

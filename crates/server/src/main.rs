@@ -9,7 +9,7 @@ mod clock;
 mod control;
 mod driver;
 mod mesh;
-mod policy;
+mod policies;
 mod reload;
 mod replay;
 mod run;
@@ -30,9 +30,9 @@ fn main() -> ExitCode {
             replay::stdio(&config, replay::Options { seed, decisions })
         }
         cli::Command::Policy { command } => match command {
-            cli::PolicyCommand::Test { files, json } => policy::test(&files, json),
-            cli::PolicyCommand::Diff { old, new } => policy::diff(&old, &new),
-            cli::PolicyCommand::Schema => policy::schema(),
+            cli::PolicyCommand::Test { files, json } => policies::test(&files, json),
+            cli::PolicyCommand::Diff { old, new } => policies::diff(&old, &new),
+            cli::PolicyCommand::Schema => policies::schema(),
         },
         cli::Command::Completions { shell } => cli::completions(shell),
         cli::Command::Man => cli::man(),

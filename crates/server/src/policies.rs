@@ -3,8 +3,8 @@
 use crate::check::tell;
 use crate::cli::{Exit, print};
 use crate::trial::{self, Outcome};
-use ::policy::Policy;
 use config::Trial;
+use policy::Policy;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
