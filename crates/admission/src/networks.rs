@@ -8,7 +8,7 @@ use policy::{Network, Time};
 use std::time::Duration;
 
 /// Banned sources that one network remembers.
-const SOURCES_MAX: usize = 16;
+pub(crate) const SOURCES_MAX: usize = 16;
 
 #[derive(Debug)]
 struct Around {

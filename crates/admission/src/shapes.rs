@@ -7,7 +7,7 @@ use policy::Time;
 use std::time::Duration;
 
 /// Failed sources that one shape remembers; more of them make no difference.
-const SOURCES_MAX: usize = 32;
+pub(crate) const SOURCES_MAX: usize = 32;
 
 #[derive(Debug)]
 struct Shape {

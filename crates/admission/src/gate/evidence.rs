@@ -270,7 +270,8 @@ impl Gate {
         let hash = self.sources.key_of(source.address());
         let banned = self.networks.banned(now, around, hash, until);
         let rules = &self.policy.admission;
-        if banned < rules.bans.network || rules.bans.network == 0 {
+        let enough = rules.bans.network.min(crate::networks::SOURCES_MAX as u32);
+        if banned < enough || enough == 0 {
             return;
         }
         let known = self.networks.is_known(now, around, rules.trust.window);
@@ -299,7 +300,9 @@ impl Gate {
     pub(super) fn count_shape(&mut self, now: Time, shape: u64, source: u64) {
         let rules = self.policy.admission.campaign;
         let Some(sources) = self.shapes.failed(now, shape, source, rules.lifetime) else { return };
-        if sources < rules.sources || self.bans.of_shape(now, shape).is_some() {
+        if sources < rules.sources.min(crate::shapes::SOURCES_MAX as u32)
+            || self.bans.of_shape(now, shape).is_some()
+        {
             return;
         }
         let key = BanKey::Campaign(shape);

@@ -380,9 +380,10 @@ impl Gate {
             return;
         }
         if let Some(open) = self.ledger.find_mut(ticket.entry) {
+            let by = i32::from(open.challenges < u8::MAX);
             open.challenges = open.challenges.saturating_add(1);
             let (source, invite) = (open.source, open.is_invite());
-            return self.count_open(source, invite, 1);
+            return self.count_open(source, invite, by);
         }
         let open = Open::new(now, ticket, asked.source);
         self.open(open, asked.ip, asked.aor_text(), asked.dialled);
