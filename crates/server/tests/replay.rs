@@ -97,13 +97,16 @@ fn one(answer: &Value, to: &str, transport: &str) -> String {
     message
 }
 
+/// As long as a phone's: an unproven source gets no more bytes than it sends.
 fn request(method: &str, transport: &str, n: u32, more: &str) -> String {
     format!(
         "{method} sip:{uri}203.0.113.1 SIP/2.0\r\n\
          Via: SIP/2.0/{transport} 192.168.1.5:5062;branch=z9hG4bK{n};rport\r\n\
          Max-Forwards: 70\r\nFrom: <sip:6001@203.0.113.1>;tag=f1\r\nTo: <sip:6001@203.0.113.1>\r\n\
          Call-ID: one@192.168.1.5\r\nCSeq: {n} {method}\r\n\
-         Contact: <sip:6001@192.168.1.5:5062>\r\nUser-Agent: Phone 1\r\n{more}\
+         Contact: <sip:6001@192.168.1.5:5062>\r\nUser-Agent: Phone 1\r\n\
+         Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, REFER, SUBSCRIBE, NOTIFY, MESSAGE, UPDATE\r\n\
+         Supported: replaces, outbound, gruu, path, timer, 100rel, norefersub\r\n{more}\
          Content-Length: 0\r\n\r\n",
         uri = if method == "REGISTER" { "" } else { "6002@" }
     )
