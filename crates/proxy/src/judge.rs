@@ -163,7 +163,13 @@ impl Engine {
         let ticket = id.and_then(|id| self.exchanges.at(id)).and_then(|exchange| exchange.ticket);
         let ack =
             Acknowledged { flow: &arrival.flow, message: arrival.message, ticket: ticket.as_ref() };
-        self.gate.on_ack(now, &self.branches, &ack);
+        let proof = self.gate.on_ack(now, &self.branches, &ack);
+        if let Some(exchange) = id.filter(|_| proof.is_some()).and_then(|id| self.exchanges.at(id))
+        {
+            // its sender is where it says: what follows, a 200 once more or of another branch,
+            // goes there unpaid
+            exchange.forgeable = false;
+        }
     }
 
     /// Whether an ACK that belongs to nothing here must not reach the PBX.
