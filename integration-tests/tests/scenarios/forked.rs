@@ -28,9 +28,10 @@ fn two_answers(mode: Mode) {
     }
 }
 
-/// Two early dialogs, of which the second answers.
+/// Two early dialogs, of which the second answers. (A caller who may be a forger is not told that
+/// it rings.)
 fn two_early_dialogs(mode: Mode) {
-    let stage = Plan::new(mode).scripted().start();
+    let stage = Plan::new(mode).scripted().with("policy: { proof: { amplify: true } }").start();
     let pbx = stage.scripted_pbx();
     let alice = stage.phone_over("6001", Way::UDP);
     let call = alice.invite("100");

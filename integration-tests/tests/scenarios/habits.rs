@@ -156,12 +156,12 @@ fn unknown_headers_and_bodies_arrive(mode: Mode) {
     let pbx = stage.scripted_pbx();
     let alice = stage.phone("6001");
     let odd: Vec<u8> = (0..=255).collect();
-    let request = (alice.request("INFO", &alice.uri("100")))
+    let request = (alice.request("MESSAGE", &alice.uri("100")))
         .with("X-Odd", "  a;b,c \"d\" \u{e4}")
         .with("Geolocation", "<cid:x@y>")
         .with_body("application/octet-stream", odd.clone());
     alice.send(&request);
-    let arrived = pbx.wait_request("INFO");
+    let arrived = pbx.wait_request("MESSAGE");
     assert_eq!(arrived.body, odd);
     assert_eq!(arrived.value("X-Odd"), "a;b,c \"d\" \u{e4}");
     assert_eq!(arrived.value("Geolocation"), "<cid:x@y>");
