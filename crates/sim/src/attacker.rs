@@ -125,6 +125,8 @@ pub struct AttackConfig {
     pub kind: Kind,
     /// What its messages look like.
     pub tool: Tool,
+    /// Another User-Agent than the tool's own; an empty one leaves the header out.
+    pub agent: Option<&'static str>,
     /// Where it sends from.
     pub sources: Sources,
     /// Where to.
@@ -165,6 +167,8 @@ pub struct Attacker {
     pub counts: AttackCounts,
     rng: Rng,
     next: Option<Time>,
+    /// A monitor asks twice when nothing came.
+    again: Option<(Time, String)>,
     /// Shots by Call-ID.
     shots: BTreeMap<String, Shot>,
     /// The challenge that the next guess answers, with its Call-ID.
@@ -189,7 +193,7 @@ impl Attacker {
     pub fn new(config: AttackConfig, rng: Rng) -> Self {
         let next = (config.shots > 0).then_some(config.start);
         let (counts, shots) = (AttackCounts::default(), BTreeMap::new());
-        Attacker { config, counts, rng, next, shots, held: None }
+        Attacker { config, counts, rng, next, again: None, shots, held: None }
     }
 
     /// Call-IDs of what it sent.
@@ -197,30 +201,35 @@ impl Attacker {
         self.shots.keys().map(String::as_str)
     }
 
-    fn fire(&mut self, out: &mut Outbox) {
+    fn fire(&mut self, now: Time, out: &mut Outbox) {
         let n = self.counts.shots;
         self.counts.shots += 1;
         let source = self.config.sources.of(n);
-        match self.config.kind.clone() {
+        match &self.config.kind {
             Kind::Call { from, dialled, .. } => {
-                let from = self.wild(&from[(n % from.len() as u64) as usize]);
-                let to = self.wild(&dialled[(n % dialled.len() as u64) as usize]);
-                self.open("INVITE", &from, &to, source, false, out);
+                let from = from[(n % from.len() as u64) as usize].clone();
+                let to = dialled[(n % dialled.len() as u64) as usize].clone();
+                let (from, to) = (self.wild(&from), self.wild(&to));
+                self.open(now, "INVITE", &from, &to, source, false, out);
             }
             Kind::Scan { method, first } => {
+                let (method, first) = (*method, *first);
                 let user = (u64::from(first) + n).to_string();
                 let user = if method == "OPTIONS" { "100".into() } else { user };
-                self.open(method, &user, &user, source, false, out);
+                self.open(now, method, &user, &user, source, false, out);
             }
             Kind::Guess { form, users, own } => {
-                if let Some((user, _, _)) = own.filter(|(_, _, every)| n % every == every - 1) {
-                    return self.open("REGISTER", &user, &user, source, true, out);
+                let form = *form;
+                if let Some((user, _, _)) =
+                    own.clone().filter(|(_, _, every)| n % every == every - 1)
+                {
+                    return self.open(now, "REGISTER", &user, &user, source, true, out);
                 }
                 let user = users[(n % users.len() as u64) as usize].clone();
                 let held = self.held.take().filter(|_| form != Form::ChallengeEach);
                 match held {
                     Some((call_id, challenge)) => self.guess(&call_id, challenge, out),
-                    None => self.open("REGISTER", &user, &user, source, false, out),
+                    None => self.open(now, "REGISTER", &user, &user, source, false, out),
                 }
             }
             Kind::Forge { methods, victims } => {
@@ -228,14 +237,14 @@ impl Attacker {
                 let turn = n / victims.len() as u64;
                 let method = methods[(turn % methods.len() as u64) as usize];
                 let to = if method == "REGISTER" { user.clone() } else { "100".into() };
-                self.open(method, &user, &to, address, false, out);
+                self.open(now, method, &user, &to, address, false, out);
             }
-            Kind::ReplayNonce { user } => match self.held.take() {
-                Some((_, challenge)) => {
+            Kind::ReplayNonce { user } => match (self.held.take(), user.clone()) {
+                (Some((_, challenge)), user) => {
                     let call_id = self.start("REGISTER", &user, &user, source, false);
                     self.guess(&call_id, challenge, out);
                 }
-                None => self.open("REGISTER", &user, &user, source, false, out),
+                (None, user) => self.open(now, "REGISTER", &user, &user, source, false, out),
             },
         }
     }
@@ -265,8 +274,10 @@ impl Attacker {
         call_id
     }
 
+    #[allow(clippy::too_many_arguments, reason = "a request's parts")]
     fn open(
         &mut self,
+        now: Time,
         method: &'static str,
         from: &str,
         to: &str,
@@ -276,8 +287,12 @@ impl Attacker {
     ) {
         let call_id = self.start(method, from, to, source, own);
         let Some(shot) = self.shots.get(&call_id) else { return };
-        let bytes = self.config.tool.request(&shot.letter, shot.cseq, source, None);
+        let agent = self.config.agent;
+        let bytes = self.config.tool.request(&shot.letter, shot.cseq, source, agent, None);
         self.send(source, bytes, out);
+        if self.config.tool == Tool::Monitor {
+            self.again = Some((now + Duration::from_millis(500), call_id));
+        }
     }
 
     fn send(&mut self, source: SocketAddr, bytes: Vec<u8>, out: &mut Outbox) {
@@ -304,7 +319,13 @@ impl Attacker {
         // One that keeps its nonce holds the challenge for the next time.
         let keeps = matches!(self.config.kind, Kind::Guess { form: Form::ReuseNonce, .. });
         let source = shot.source;
-        let bytes = self.config.tool.request(&shot.letter, shot.cseq, source, Some(&value));
+        let bytes = self.config.tool.request(
+            &shot.letter,
+            shot.cseq,
+            source,
+            self.config.agent,
+            Some(&value),
+        );
         if keeps && !shot.own {
             self.held = Some((call_id.to_string(), challenge));
         }
@@ -313,6 +334,7 @@ impl Attacker {
 
     fn on_response(&mut self, msg: &Msg, out: &mut Outbox) {
         self.counts.answers += 1;
+        self.again = None;
         let call_id = msg.value("Call-ID").to_string();
         let Some(shot) = self.shots.get(&call_id).cloned() else { return };
         let status = msg.status();
@@ -364,16 +386,23 @@ impl Node for Attacker {
     }
 
     fn tick(&mut self, now: Time, out: &mut Outbox) {
+        if let Some((_, call_id)) = self.again.take_if(|(at, _)| *at <= now)
+            && let Some(shot) = self.shots.get(&call_id)
+        {
+            let (source, agent) = (shot.source, self.config.agent);
+            let bytes = self.config.tool.request(&shot.letter, shot.cseq, source, agent, None);
+            self.send(source, bytes, out);
+        }
         if self.next.is_none_or(|next| next > now) {
             return;
         }
-        self.fire(out);
+        self.fire(now, out);
         let AttackConfig { interval, shots, .. } = self.config;
         self.next = (self.counts.shots < shots).then(|| now + interval);
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.next
+        self.again.iter().map(|(at, _)| *at).chain(self.next).min()
     }
 
     fn listens(&self, _local: SocketAddr) -> bool {

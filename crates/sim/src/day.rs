@@ -9,6 +9,7 @@ pub use report::{Report, Row};
 
 use crate::net::Quality;
 use crate::phone::{CallState, Phone};
+use crate::reference::Reference;
 use crate::rng::Rng;
 use crate::scene::{DIDS, SERVER, Scene, Setup, TRUNKS};
 use crate::world::NodeId;
@@ -199,6 +200,24 @@ impl Day {
         self.evening();
     }
 
+    /// Runs it to its end under the eyes of the reference model.
+    #[must_use]
+    pub fn compared(mut self) -> (Report, Reference) {
+        self.scene.with_edge(|edge, _, _| edge.tape = Some(Vec::new()));
+        let policy = self.scene.edge().map(|edge| edge.policy().clone());
+        self.run();
+        let steps = self.scene.with_edge(|edge, _, _| edge.tape.take()).flatten();
+        let mut model =
+            Reference::new(policy.unwrap_or_else(|| Policy::new(Vec::new(), SERVER, Vec::new())));
+        for step in steps.unwrap_or_default() {
+            model.read(&step);
+        }
+        if let Some(edge) = self.scene.edge() {
+            model.compare_outcomes(&edge.gate_counts());
+        }
+        (self.report(), model)
+    }
+
     fn at(&mut self, from: Duration, to: Duration) -> Time {
         self.start + from + self.rng.up_to(to.saturating_sub(from))
     }
@@ -261,7 +280,9 @@ impl Day {
         let now = self.scene.world.now();
         let person = &self.people[who];
         let phone = self.scene.phone(person.id);
-        let sure = now >= person.steady_from && phone.is_registered(now) && !person.outdated;
+        let retries = phone.config.quirks.forgets_retry == 0;
+        let steady = now >= person.steady_from && phone.is_registered(now);
+        let sure = steady && retries && !person.outdated;
         if !phone.live_calls().is_empty() {
             return;
         }

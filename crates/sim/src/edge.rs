@@ -39,8 +39,12 @@ pub struct Edge {
     balance: BTreeMap<SocketAddr, i64>,
     /// Flows by which each outside request came, by what its responses are known by.
     flows: BTreeMap<String, Vec<Flow>>,
+    /// Their keys, the oldest first.
+    flows_order: VecDeque<String>,
     /// Addresses that each nonce was relayed to.
     nonces: BTreeMap<String, BTreeSet<IpAddr>>,
+    /// Sources of requests that went inside, by their branches there.
+    asking: BTreeMap<String, IpAddr>,
     /// Branches of requests that had a provisional response.
     provisional: BTreeSet<String>,
     /// An onlooker who knows no secret.
@@ -61,6 +65,8 @@ pub struct Edge {
     pub inputs: u64,
     /// Messages handed from shard to shard.
     pub handed_over: u64,
+    /// How often it was woken by its own clock.
+    pub timeouts: u64,
 }
 
 /// [`Side`] with an order.
@@ -149,10 +155,12 @@ impl Edge {
             unproven: BTreeSet::new(),
             balance: BTreeMap::new(),
             flows: BTreeMap::new(),
+            flows_order: VecDeque::new(),
             nonces: BTreeMap::new(),
+            asking: BTreeMap::new(),
             provisional: BTreeSet::new(),
             watch: Watch::default(),
-            pays: false,
+            pays: true,
             tape: None,
             bans: Vec::new(),
             alerts: Vec::new(),
@@ -160,6 +168,7 @@ impl Edge {
             events: BTreeMap::new(),
             inputs: 0,
             handed_over: 0,
+            timeouts: 0,
         }
     }
 
@@ -201,6 +210,13 @@ impl Edge {
     pub fn drain(&mut self, now: Time, out: &mut Outbox) {
         for shard in 0..self.engines.len() {
             self.feed(now, shard, Owned::Drain, out);
+        }
+    }
+
+    /// What an operator orders, in all shards.
+    pub fn learn(&mut self, now: Time, learned: admission::Learned, out: &mut Outbox) {
+        for shard in 0..self.engines.len() {
+            self.feed(now, shard, Owned::Learned(Learned::Gate(learned.clone())), out);
         }
     }
 
@@ -256,6 +272,7 @@ impl Edge {
             Some(input) => engine.handle_input(now, input),
             None => engine.handle_timeout(now),
         }
+        self.timeouts += u64::from(matches!(input, Owned::Timeout));
         self.inputs += input.messages().unwrap_or(0) as u64;
         let (mut decisions, mut handed) = (0, 0);
         let mut taken = Vec::new();
@@ -518,12 +535,13 @@ impl Edge {
         }
         let (to, stream) = (flow.remote.ip(), flow.transport.is_reliable());
         self.watch.on_answer(now, to, stream, &msg, bytes.len());
-        let excess = self.watch.excess(to);
-        if excess > 0 && self.is_judging() && !self.is_trusted(to) {
-            self.violation(
-                now,
-                format!("{excess} bytes more to unproven {to} than from it: {}", text(bytes)),
-            );
+        if self.is_judging()
+            && !self.is_trusted(to)
+            && let Some(excess) = self.watch.excess(to)
+        {
+            let what =
+                format!("{excess} bytes more to unproven {to} than from it: {}", text(bytes));
+            self.violation(now, what);
         }
         for value in msg.values_of_lines("WWW-Authenticate") {
             let nonce = auth_param(&value, "nonce").unwrap_or_default();
@@ -571,6 +589,10 @@ impl Edge {
         let Some(source) = address.map(|address: SocketAddr| address.ip()) else {
             return self.violation(now, format!("no source told: {}", msg.start));
         };
+        self.asking.insert(msg.branch(), source);
+        if self.asking.len() > 50_000 {
+            self.asking.pop_first();
+        }
         if sources.len() != 1 {
             self.violation(now, format!("{name} stands there {} times", sources.len()));
         }
@@ -590,6 +612,13 @@ impl Edge {
         }
         if inside {
             self.watch.on_inside(&msg);
+            // A challenge that still waits to be paid for was meant for its source, too.
+            if let (Some(source), 401 | 407) = (self.asking.get(&msg.branch()), msg.status()) {
+                for value in msg.values_of_lines("WWW-Authenticate") {
+                    let nonce = auth_param(&value, "nonce").unwrap_or_default();
+                    self.nonces.entry(nonce).or_default().insert(*source);
+                }
+            }
         }
     }
 
@@ -607,13 +636,19 @@ impl Edge {
             self.watch.on_datagram(now, flow.remote.ip(), bytes);
         }
         if let Some(msg) = Msg::parse(bytes).filter(Msg::is_request) {
-            let flows = self.flows.entry(response_key(&msg)).or_default();
+            let key = response_key(&msg);
+            let flows = self.flows.entry(key.clone()).or_default();
+            if flows.is_empty() {
+                self.flows_order.push_back(key);
+            }
             if !flows.contains(&flow) {
                 flows.push(flow);
             }
             // One flow may have several open requests; what is long over is forgotten.
-            if self.flows.len() > 20_000 {
-                self.flows.pop_first();
+            if self.flows_order.len() > 50_000
+                && let Some(oldest) = self.flows_order.pop_front()
+            {
+                self.flows.remove(&oldest);
             }
         }
         if self.unproven.contains(&flow.remote) {

@@ -216,6 +216,32 @@ impl Reference {
         }
     }
 
+    /// Compares how many challenges ended how with what the gates counted.
+    pub fn compare_outcomes(&mut self, counts: &[&admission::Counts]) {
+        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
+            let gate: u64 = counts.iter().map(|counts| counts.outcomes[at]).sum();
+            let here = self.outcomes.get(&outcome).copied().unwrap_or(0);
+            if gate != here {
+                let what = format!("{here} {}, but the gate counted {gate}", outcome.as_str());
+                self.differences.push(what);
+            }
+        }
+    }
+
+    /// All that differs.
+    #[must_use]
+    pub fn disagreements(&self) -> Vec<String> {
+        let (mut here, mut gate) = (self.banned.clone(), self.really.clone());
+        here.sort();
+        gate.sort();
+        let mut all = self.differences.clone();
+        let missing = here.iter().filter(|ban| !gate.contains(ban));
+        all.extend(missing.map(|ban| format!("the gate did not make {ban:?}")));
+        let spare = gate.iter().filter(|ban| !here.contains(ban));
+        all.extend(spare.map(|ban| format!("the model did not make {ban:?}")));
+        all
+    }
+
     /// All but what needs no memory: what somebody was told he can still give back.
     fn forget(&mut self) {
         let fresh = Reference::new(self.policy.clone());

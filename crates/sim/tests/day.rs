@@ -51,16 +51,26 @@ fn days(seeds: std::ops::Range<u64>, day: impl Fn(u64) -> Report + Sync) -> (Rep
 #[test]
 fn honest_people_never_notice_and_attackers_are_found_out() {
     let seeds = seeds();
-    let count = seeds.end - seeds.start;
-    let (report, wrong) = days(seeds, |seed| Day::new(DayConfig::new(seed)).finish());
-    println!("{count} days\n{report}");
-    assert!(
-        wrong.is_empty(),
-        "{} wrong:\n{}",
-        wrong.len(),
-        wrong[..wrong.len().min(30)].join("\n")
-    );
-    assert!(report.calls > count, "the days check too few calls to mean anything");
+    let shipped = config::shipped_signatures().expect("they load").signatures;
+    // Days without signatures and days with the shipped ones, half and half; some with two shards.
+    let day = |seed: u64, signatures: bool| {
+        let config = DayConfig { shards: [1, 1, 2][(seed % 3) as usize], ..DayConfig::new(seed) };
+        Day::with_policy(config, |policy| {
+            if signatures {
+                policy.admission.signatures = shipped.clone();
+            }
+        })
+    };
+    let half = seeds.start + (seeds.end - seeds.start).div_ceil(2);
+    for (seeds, signatures) in [(seeds.start..half, false), (half..seeds.end, true)] {
+        let number = seeds.end - seeds.start;
+        let (report, wrong) = days(seeds, |seed| day(seed, signatures).finish());
+        let with = if signatures { "with" } else { "without" };
+        println!("{number} days {with} signatures\n{report}\n");
+        let first = wrong[..wrong.len().min(30)].join("\n");
+        assert!(wrong.is_empty(), "{} wrong {with} signatures:\n{first}", wrong.len());
+        assert!(report.calls >= number, "the days check too few calls to mean anything");
+    }
 }
 
 #[test]

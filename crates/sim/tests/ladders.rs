@@ -532,6 +532,7 @@ fn add_caller(scene: &mut Scene, shots: u64) {
         label: "caller",
         kind,
         tool: Tool::Plain(1),
+        agent: None,
         sources: Sources::One(SocketAddr::from(([192, 0, 2, 66], 5060))),
         server: SERVER,
         domain: DOMAIN.into(),

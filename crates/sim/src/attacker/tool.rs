@@ -54,8 +54,9 @@ impl Tool {
         let (branch, call_id, tag) = match self {
             Tool::Sipcli => (format!("z9hG4bK-{hex}"), hex.clone(), rng.hex(8)),
             Tool::Vicious => {
-                let secret = hex_of(&format!("cb00710113c4\u{1}{}", rng.below(1_000_000_000)));
-                let call_id = format!("{}{}", rng.below(1_000_000_000) + 1, rng.below(1 << 60));
+                let secret =
+                    hex_of(&format!("cb00710113c4\u{1}{}", 100_000 + rng.below(1_000_000_000)));
+                let call_id = format!("{}{}", 1 + rng.below(1_000_000_000), rng.below(1 << 40));
                 (format!("z9hG4bK-{decimal}"), call_id, secret)
             }
             Tool::Plain(n) => {
@@ -95,6 +96,7 @@ impl Tool {
         letter: &Letter,
         cseq: u32,
         source: SocketAddr,
+        other: Option<&str>,
         credentials: Option<&str>,
     ) -> Vec<u8> {
         let Letter { method, uri, call_id, from_value, to_value, .. } = letter;
@@ -105,7 +107,7 @@ impl Tool {
         let cseq = format!("CSeq: {cseq} {method}");
         let contact = format!("Contact: <sip:{}@{source}>", letter.from);
         let hops = "Max-Forwards: 70".to_string();
-        let agent = |name: &str| format!("User-Agent: {name}");
+        let agent = |name: &str| format!("User-Agent: {}", other.unwrap_or(name));
         let mut lines = match self {
             Tool::Sipcli => {
                 let allow = "Allow: INVITE, ACK, CANCEL, BYE".to_string();
@@ -117,11 +119,20 @@ impl Tool {
                 vec![via, hops, to, from, agent, call_id, contact, cseq, accept]
             }
             Tool::Plain(n) => {
-                vec![via, from, to, call_id, cseq, hops, contact, agent(&format!("Plain {n}.0"))]
+                // As long as a phone's, so that answers are not longer.
+                let allow = "Allow: INVITE, ACK, BYE, CANCEL, OPTIONS, PRACK, SUBSCRIBE, NOTIFY, \
+                             REFER, MESSAGE, INFO, UPDATE, PUBLISH"
+                    .to_string();
+                let more = "Supported: replaces, 100rel, timer, norefersub, gruu, outbound, path, \
+                            from-change, histinfo"
+                    .to_string();
+                let agent = agent(&format!("Plain {n}.0"));
+                vec![via, from, to, call_id, cseq, hops, contact, allow, more, agent]
             }
             Tool::Phone => vec![via, hops, from, to, call_id, cseq, contact, agent("Sim Phone")],
             Tool::Monitor => vec![via, from, to, call_id, cseq, contact, hops, agent("sipsak 0.9")],
         };
+        lines.retain(|line| line != "User-Agent: ");
         if *method == "REGISTER" {
             lines.push("Expires: 60".into());
         }

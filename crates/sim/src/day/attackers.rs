@@ -132,7 +132,19 @@ pub(super) fn attack(kind: usize, start: Time, prey: &Prey, rng: &mut Rng) -> At
         }
     };
     let domain = DOMAIN.to_string();
-    AttackConfig { label, kind, tool, sources, server: target, domain, start, interval, shots }
+    let agent = None;
+    AttackConfig {
+        label,
+        kind,
+        tool,
+        agent,
+        sources,
+        server: target,
+        domain,
+        start,
+        interval,
+        shots,
+    }
 }
 
 /// Asks for signs of life, and is no attacker.
@@ -141,6 +153,7 @@ pub(super) fn monitor(start: Time, length: Duration, rng: &mut Rng) -> AttackCon
         label: "monitor",
         kind: Kind::Scan { method: "OPTIONS", first: 100 },
         tool: Tool::Monitor,
+        agent: None,
         sources: Sources::One(SocketAddr::new(address(rng), 5060)),
         server: TARGET,
         domain: DOMAIN.to_string(),

@@ -24,6 +24,7 @@ pub struct Watch {
     branches: BTreeSet<String>,
     /// Nonces that the PBX made: all who are challenged in one second know the same.
     public: BTreeSet<String>,
+    counts_only: bool,
 }
 
 /// One source.
@@ -37,8 +38,16 @@ struct Seen {
 }
 
 impl Watch {
+    /// Looks at no message from now on: for floods of more sources than it could remember.
+    pub fn only_count(&mut self) {
+        self.counts_only = true;
+    }
+
     /// A datagram came from a source.
     pub fn on_datagram(&mut self, now: Time, source: IpAddr, bytes: &[u8]) {
+        if self.counts_only {
+            return;
+        }
         let seen = self.sources.entry(Network::source(source)).or_default();
         seen.paid += bytes.len() as u64;
         // What nobody was told, nobody can give back.
@@ -67,6 +76,9 @@ impl Watch {
 
     /// A response leaves to a source.
     pub fn on_answer(&mut self, now: Time, to: IpAddr, stream: bool, msg: &Msg, length: usize) {
+        if self.counts_only {
+            return;
+        }
         let seen = self.sources.entry(Network::source(to)).or_default();
         for secret in secrets(msg, "Record-Route", &["WWW-Authenticate", "Proxy-Authenticate"]) {
             if !seen.told.contains(&secret) && !self.public.contains(&secret) {
@@ -84,11 +96,18 @@ impl Watch {
         }
     }
 
-    /// By how many bytes the answers to an unproven source exceed what came from it.
+    /// By how many bytes the answers to an unproven source exceed what came from it, when that is
+    /// more than chance explains: the edge counts in a table of fixed size, in which one source in
+    /// some thousands shares a place with another, and spends what that one paid.
     #[must_use]
-    pub fn excess(&self, source: IpAddr) -> u64 {
-        let seen = self.sources.get(&Network::source(source));
-        seen.map_or(0, |seen| seen.answered.saturating_sub(seen.paid))
+    pub fn excess(&self, source: IpAddr) -> Option<u64> {
+        let over = |seen: &Seen| seen.answered.saturating_sub(seen.paid);
+        let excess = self.sources.get(&Network::source(source)).map_or(0, over);
+        if excess == 0 {
+            return None;
+        }
+        let sharing = self.sources.values().filter(|seen| over(seen) > 0).count();
+        (excess > 2_048 || sharing > 1 + self.sources.len().pow(2) / (1 << 14)).then_some(excess)
     }
 
     /// Whether a source ever gave back what only it was told, or had a connection.

@@ -1,0 +1,190 @@
+//! The forum's case: sipcli against an open PBX.
+
+use super::*;
+
+/// From existing and unknown users, a new port each time or one, at both paces.
+fn variants() -> Vec<(&'static str, Sources, Duration)> {
+    let ip: IpAddr = [100, 64, 1, 1].into();
+    let one = || Sources::One(SocketAddr::new(ip, 5060));
+    vec![
+        ("6001", one(), millis(500)),
+        ("*", one(), secs(4)),
+        ("6001", Sources::Ports(ip), secs(4)),
+        ("*", Sources::Ports(ip), millis(500)),
+    ]
+}
+
+#[test]
+fn by_its_shape_sipcli_is_dropped_at_its_first_packet() {
+    for (from, sources, interval) in variants() {
+        for acks in [true, false] {
+            let mut scene = scene_with_signatures(Setup::default());
+            at_home(&mut scene, "6001");
+            let kind = calls(&[from], &["900972597438354"], acks);
+            let sipcli = attack(&mut scene, Tool::Sipcli, kind, sources.clone(), interval, 30);
+            until_over(&mut scene, sipcli);
+            assert_eq!(leaked(&scene, sipcli), 0);
+            assert_eq!(scene.attacker(sipcli).counts.answers, 0);
+            assert_eq!(scene.edge().expect("an edge").count(Reason::Signature), 30);
+            no_violations(&scene);
+        }
+    }
+}
+
+#[test]
+fn without_signatures_it_is_banned_by_its_third_abandoned_challenge() {
+    for chan_sip in [false, true] {
+        for (from, sources, interval) in variants() {
+            let mut scene = scene(Setup { chan_sip, ..Setup::default() });
+            at_home(&mut scene, "6001");
+            let kind = calls(&[from], &["5551234"], true);
+            let sipcli = attack(&mut scene, Tool::Sipcli, kind, sources, interval, 100);
+            until_over(&mut scene, sipcli);
+            assert_eq!(whole_bans(&scene).len(), 1, "{:?}", bans(&scene));
+            let (_, ban) = &scene.edge().expect("an edge").bans[0];
+            assert_eq!(ban.evidence.len(), 3, "{ban:?}");
+            assert!(ban.evidence.iter().all(|record| record.outcome == Outcome::Abandoned));
+            assert!(leaked(&scene, sipcli) < 10, "{}", leaked(&scene, sipcli));
+            no_violations(&scene);
+        }
+    }
+}
+
+#[test]
+fn a_number_abroad_weighs_three_times() {
+    let mut scene = scene(Setup::default());
+    at_home(&mut scene, "6001");
+    let kind = calls(&["6001"], &["900972597438354"], true);
+    let (_, one, _) = variants().remove(0);
+    let sipcli = attack(&mut scene, Tool::Sipcli, kind, one, secs(10), 30);
+    until_over(&mut scene, sipcli);
+    assert_eq!(leaked(&scene, sipcli), 1);
+    assert_eq!(whole_bans(&scene).len(), 1);
+}
+
+#[test]
+fn one_that_never_acknowledges_is_never_banned_and_has_little_in_passage() {
+    for chan_sip in [false, true] {
+        let mut scene = scene(Setup { chan_sip, ..Setup::default() });
+        at_home(&mut scene, "6001");
+        let kind = calls(&["*"], &["5551234"], false);
+        let (_, one, interval) = variants().remove(0);
+        let sipcli = attack(&mut scene, Tool::Sipcli, kind, one, interval, 200);
+        until_over(&mut scene, sipcli);
+        assert_eq!(bans(&scene), Vec::<String>::new());
+        assert_eq!(outcomes(&scene, Outcome::Abandoned), 0);
+        // Three at a time, for eight seconds each.
+        let leaked = leaked(&scene, sipcli);
+        assert!(leaked <= 3 * (100 / 8 + 2), "{leaked}");
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn from_two_hundred_addresses_it_is_a_campaign_after_a_few() {
+    for shards in [1, 4] {
+        let mut scene = scene(Setup { shards, ..Setup::default() });
+        at_home(&mut scene, "6001");
+        let many: Vec<SocketAddr> =
+            (0..200).map(|n| SocketAddr::new([100, 64 + n % 7, n, 9].into(), 5060)).collect();
+        let kind = calls(&["*"], &["5551234"], true);
+        // One INVITE each in five minutes.
+        let sipcli =
+            attack(&mut scene, Tool::Sipcli, kind, Sources::Many(many), millis(1_500), 600);
+        scene.world.run_for(secs(25));
+        let before = leaked(&scene, sipcli);
+        // The fifth is known to have abandoned when its patience ends.
+        assert!(before <= 12, "{before}");
+        let campaign = |(_, alert): &(policy::Time, admission::Alert)| {
+            matches!(alert, admission::Alert::Campaign { .. })
+        };
+        let alerts = |scene: &Scene| {
+            scene.edge().expect("an edge").alerts.iter().filter(|it| campaign(it)).count()
+        };
+        // Each shard says so.
+        assert_eq!(alerts(&scene), usize::from(shards));
+        until_over(&mut scene, sipcli);
+        assert_eq!(leaked(&scene, sipcli), before, "nothing of later addresses gets through");
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_success_ends_a_campaign() {
+    let mut scene = scene(Setup::default());
+    at_home(&mut scene, "6001");
+    let many: Vec<SocketAddr> =
+        (0..10).map(|n| SocketAddr::new([100, 64, n, 9].into(), 5060)).collect();
+    let users: Vec<String> = (6_050..6_060).map(|user| user.to_string()).collect();
+    let users: Vec<&str> = users.iter().map(String::as_str).collect();
+    // They wear a make that somebody honest has, too.
+    let kind = guesses(Form::ChallengeEach, &users);
+    let guesser = attack(&mut scene, Tool::Plain(9), kind, Sources::Many(many), secs(40), 10);
+    until_over(&mut scene, guesser);
+    let own = Kind::Guess {
+        form: Form::ChallengeEach,
+        users: vec!["6060".into()],
+        own: Some(("6060".into(), "secret-6060".into(), 1)),
+    };
+    let one = Sources::One(address("100.99.1.1:5060"));
+    let honest = attack(&mut scene, Tool::Plain(9), own, one, secs(60), 2);
+    until_over(&mut scene, honest);
+    assert_eq!(scene.attacker(honest).counts.own, 2, "an honest phone of that make registers");
+    no_violations(&scene);
+}
+
+#[test]
+fn scanners_by_their_shape_reach_nothing() {
+    for method in ["OPTIONS", "REGISTER", "INVITE"] {
+        let mut scene = scene_with_signatures(Setup::default());
+        at_home(&mut scene, "6001");
+        let kind = Kind::Scan { method, first: 100 };
+        let one = Sources::One(address("100.64.1.1:5060"));
+        let scanner = attack(&mut scene, Tool::Vicious, kind, one, millis(100), 200);
+        until_over(&mut scene, scanner);
+        assert_eq!(leaked(&scene, scanner), 0, "{method}");
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn svcrack_has_five_guesses_a_source() {
+    for form in [Form::Dictionary, Form::ReuseNonce, Form::ChallengeEach] {
+        let mut scene = scene(Setup::default());
+        let phone = at_home(&mut scene, "6001");
+        let one = Sources::One(address("100.64.1.1:5060"));
+        let kind = guesses(form, &["6001"]);
+        let cracker = attack(&mut scene, Tool::Vicious, kind, one, millis(200), 250);
+        until_over(&mut scene, cracker);
+        assert!(guessed(&scene, "6001") <= 5, "{form:?}: {}", guessed(&scene, "6001"));
+        assert_eq!(scene.attacker(cracker).counts.successes, 0);
+        works(&mut scene, phone);
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn a_honeytoken_is_conclusive() {
+    let mut scene = scene(Setup::default());
+    at_home(&mut scene, "6001");
+    let one = Sources::One(address("100.64.1.1:5060"));
+    let kind = calls(&["6001"], &[sim::day::HONEYTOKEN], true);
+    let toucher = attack(&mut scene, Tool::Plain(1), kind, one, secs(10), 20);
+    until_over(&mut scene, toucher);
+    assert_eq!(leaked(&scene, toucher), 1);
+    assert_eq!(whole_bans(&scene).len(), 1);
+    no_violations(&scene);
+}
+
+#[test]
+fn whoever_replays_a_nonce_elsewhere_reaches_no_account() {
+    let mut scene = scene(Setup::default());
+    let phone = at_home(&mut scene, "6001");
+    let many = (0..20).map(|n| SocketAddr::new([100, 64, n, 9].into(), 5060)).collect();
+    let kind = Kind::ReplayNonce { user: "6001".into() };
+    let replayer = attack(&mut scene, Tool::Plain(1), kind, Sources::Many(many), secs(2), 100);
+    until_over(&mut scene, replayer);
+    assert_eq!(guessed(&scene, "6001"), 0);
+    works(&mut scene, phone);
+    no_violations(&scene);
+}
