@@ -83,6 +83,8 @@ pub(crate) struct Exchange {
     pub(crate) until: Time,
     /// Its sender may be forged: what goes to it must be paid for.
     pub(crate) forgeable: bool,
+    /// The gate knows its outcome. It is told of a challenge when that goes out, not before.
+    pub(crate) told: bool,
     /// Nobody has authenticated from where it comes from.
     pub(crate) stranger: bool,
     /// A provisional response came back.

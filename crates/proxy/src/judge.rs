@@ -132,7 +132,8 @@ impl Engine {
     /// Outcome stage: the first final response to a request from outside.
     pub(crate) fn on_final(&mut self, now: Time, id: ExchangeId, response: &Message<'_>) {
         let Some(exchange) = self.exchanges.at(id) else { return };
-        let Some(ticket) = exchange.ticket.filter(|_| !exchange.answered) else { return };
+        let Some(ticket) = exchange.ticket.filter(|_| !exchange.told) else { return };
+        exchange.told = true;
         let from = match policy::METHODS[usize::from(exchange.method)] {
             "REGISTER" => response.to(),
             _ => response.from(),
@@ -148,7 +149,7 @@ impl Engine {
     /// Outcome stage: an exchange ends in a way that says nothing of its sender.
     pub(crate) fn on_superseded(&mut self, now: Time, id: ExchangeId) {
         let Some(exchange) = self.exchanges.at(id) else { return };
-        if let Some(ticket) = exchange.ticket.filter(|_| !exchange.answered) {
+        if let Some(ticket) = exchange.ticket.filter(|_| !exchange.told) {
             self.gate.on_superseded(now, &ticket);
         }
     }

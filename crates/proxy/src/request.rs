@@ -305,6 +305,7 @@ impl Engine {
             armed: Time::FOREVER,
             until: Time::FOREVER,
             forgeable: self.is_forgeable(now, arrival),
+            told: false,
             stranger,
             provisional: false,
             answered: false,

@@ -121,9 +121,6 @@ impl Engine {
         let first = accepted && !exchange.answered;
         let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
         let stale = outside_challenge && exchange.stripped;
-        if status >= 200 {
-            self.on_final(now, id, message);
-        }
         // an ACK proves as much, and each byte must be paid for
         let opaque = match outside_challenge && !(forgeable && invite) {
             true => self.gate.opaque(now, &flow),
@@ -151,12 +148,15 @@ impl Engine {
         };
         let sent =
             first || !forgeable || self.credits.covers(now, source, range.len(), status < 200);
+        if status >= 200 && (sent || !outside_challenge) {
+            self.on_final(now, id, message);
+        }
         if let Some(exchange) = self.exchanges.at(id) {
             let kept: &[u8] = if lingers && !accepted { self.out.bytes(&range) } else { b"" };
             self.buffers.replace(&mut exchange.response, kept);
             // after a 2xx, or any final response to another method, nothing is built from the
             // request any more
-            if status >= 200 && (!exchange.is_invite() || status < 300) {
+            if status >= 200 && sent && (!exchange.is_invite() || status < 300) {
                 self.buffers.replace(&mut exchange.request, b"");
                 self.buffers.replace(&mut exchange.cancel_request, b"");
             }
@@ -226,7 +226,29 @@ impl Engine {
     pub(crate) fn try_send_response(&mut self, now: Time, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.at(id) else { return false };
         let range = self.out.copy(exchange.response.bytes());
-        self.try_send(now, id, range)
+        let told = exchange.told || exchange.ticket.is_none();
+        let sent = self.try_send(now, id, range);
+        if sent && !told {
+            self.tell(now, id);
+        }
+        sent
+    }
+
+    /// Tells the gate of a challenge that waited and went out now.
+    fn tell(&mut self, now: Time, id: ExchangeId) {
+        let limits = self.policy.limits;
+        let Some(exchange) = self.exchanges.at(id).filter(|exchange| exchange.answered) else {
+            return;
+        };
+        let response = std::mem::take(&mut exchange.response);
+        if let Ok(message) = Message::parse(response.bytes(), &limits)
+            && message.status() >= 200
+        {
+            self.on_final(now, id, &message);
+        }
+        if let Some(exchange) = self.exchanges.at(id) {
+            exchange.response = response;
+        }
     }
 
     /// Sends a response in an exchange, when it is paid for.
@@ -299,6 +321,9 @@ impl Engine {
         self.try_send(now, id, range);
         if status >= 200 {
             self.on_superseded(now, id);
+            if let Some(exchange) = self.exchanges.at(id) {
+                exchange.told = true;
+            }
             self.exchanges.answered(id);
         }
     }

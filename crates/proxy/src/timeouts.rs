@@ -20,6 +20,7 @@ impl Engine {
         exchange.armed = Time::FOREVER;
         if exchange.until <= now {
             exchange.end();
+            self.on_superseded(now, id);
             return self.settle(id);
         }
         if exchange.trying_at <= now {
