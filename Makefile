@@ -47,10 +47,11 @@ ladders: ## call flows against their transcripts, and other recorded texts; BLES
 	$(CARGO) test --locked -p config -p telemetry
 
 sim: ## the simulator: random runs and whole days with attackers; SEEDS=n, SIM_SEED=n repeats one exactly
-	SIM_SEEDS=$(SEEDS) $(CARGO) test -p sim --locked --profile sim --test sweep --test day -- --nocapture
+	SIM_SEEDS=$(SEEDS) $(CARGO) test -p sim --locked --profile sim --test sweep --test day --test reference -- --nocapture
 
 sim-nightly: ## the same over thousands of seeds
 	$(MAKE) sim SEEDS=5000
+	SIM_FORGED=1000000 $(CARGO) test -p sim --locked --profile sim --test admission fault_13
 
 fuzz: ## one TARGET=name for TIME=n seconds by libFuzzer (cargo-fuzz, nightly); without TARGET lists them
 	@scripts/fuzz.sh

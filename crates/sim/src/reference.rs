@@ -54,6 +54,8 @@ pub struct Reference {
     shapes: HashMap<u64, Shape>,
     ledger: HashMap<EntryKey, Entry>,
     passing: HashMap<String, Passing>,
+    /// Keys of those by their branches inside.
+    asking: HashMap<String, String>,
     bans: HashMap<String, Ban>,
     repeats: HashMap<String, Repeats>,
     slowed: HashMap<String, Time>,
@@ -116,6 +118,7 @@ impl Reference {
             shapes: HashMap::new(),
             ledger: HashMap::new(),
             passing: HashMap::new(),
+            asking: HashMap::new(),
             bans: HashMap::new(),
             repeats: HashMap::new(),
             slowed: HashMap::new(),
@@ -193,7 +196,7 @@ impl Reference {
             }
             StepInput::Datagram { bytes, .. } => {
                 if let Some(msg) = Msg::parse(bytes) {
-                    self.on_inside(&msg);
+                    self.on_inside(step.now, &msg);
                 }
                 self.answers(step.now, &step.outputs);
             }
@@ -331,7 +334,8 @@ impl Reference {
                 StepOutput::Datagram { side: Side::Inside, bytes, .. } => Msg::parse(bytes),
                 _ => None,
             });
-            self.passed(now, flow, msg, asked, forwarded.is_some());
+            let branch = forwarded.map(|msg| msg.branch()).unwrap_or_default();
+            self.passed(now, flow, msg, asked, branch);
         }
     }
 }

@@ -59,7 +59,11 @@ impl Reference {
             self.prove(now, source);
         }
         let named = if msg.method() == "REGISTER" { "To" } else { "From" };
-        let aor = aor_of(msg.value(named));
+        let mut aor = aor_of(msg.value(named));
+        // "to a PBX of one domain alice@a and alice@b are the same"
+        if self.policy.domains.len() < 2 {
+            aor.truncate(aor.find('@').unwrap_or(aor.len()));
+        }
         let dialled = SipUri::parse(msg.uri()).unwrap_or_default().user;
         let route = msg.values("Route").first().and_then(|r| SipUri::parse(uri_of(r)));
         let dialog = !msg.to_tag().is_empty()
@@ -147,6 +151,11 @@ impl Reference {
         }
         if asked.drops && !asked.at_home {
             return (Class::Stop, "signature");
+        }
+        let shown = asked.echo || asked.credentials == Held::Echo;
+        if asked.honeytoken && (shown || flow.transport.is_reliable()) {
+            self.weigh_on(now, source, asked, 1.0);
+            return (Class::Stop, "honeytoken");
         }
         if let Some(stop) = self.pair_stops(now, flow, asked) {
             return (Class::Stop, stop);

@@ -55,9 +55,16 @@ fn key_of(source: Network, msg: &Msg) -> EntryKey {
 
 impl Reference {
     /// A request went on.
-    pub(super) fn passed(&mut self, now: Time, flow: &Flow, msg: &Msg, asked: Asked, inside: bool) {
+    pub(super) fn passed(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        msg: &Msg,
+        asked: Asked,
+        inside: String,
+    ) {
         let source = Network::source(flow.remote.ip());
-        if asked.who == Who::Trusted || asked.dialog || !inside {
+        if asked.who == Who::Trusted || asked.dialog || inside.is_empty() {
             return;
         }
         let key = key_of(source, msg);
@@ -72,6 +79,7 @@ impl Reference {
             entry.proven |= asked.echo || stream || asked.credentials == Held::Echo;
             entry.answered |= asked.credentials == Held::Pass;
         }
+        self.asking.insert(inside, passing_key(source, msg));
         self.passing.insert(passing_key(source, msg), Passing { flow: *flow, key, asked });
     }
 
@@ -116,7 +124,7 @@ impl Reference {
         let Some(passing) = self.passing.get(&passing_key(source, msg)).cloned() else { return };
         if status < 200 {
             if status > 100 && passing.asked.credentials == Held::Pass {
-                self.authenticated(now, &passing);
+                self.authenticated(now, &passing, status);
             }
             return;
         }
@@ -142,7 +150,7 @@ impl Reference {
             401 | 407 => self.open(now, msg, passing, false),
             403 if tried => self.refused(now, passing),
             200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699 if tried => {
-                self.authenticated(now, passing);
+                self.authenticated(now, passing, msg.status());
             }
             _ => self.superseded(&passing.key),
         }
@@ -187,9 +195,37 @@ impl Reference {
             self.prove(now, source);
         }
         let key = EntryKey { method: "INVITE".into(), ..key_of(source, msg) };
+        let own = self.told.get(&source).is_some_and(|told| told.own_tags.contains(&tag));
         if let Some(entry) = self.ledger.get_mut(&key) {
             entry.proven = true;
+        } else if own && !flow.transport.is_reliable() {
+            // "for our own stateless ones when the ACK proves it"
+            // What the ACK tells of its INVITE: AOR and number, and no shape.
+            let mut invite = msg.clone();
+            invite.start = format!("INVITE {} SIP/2.0", msg.uri());
+            invite.set("CSeq", &format!("{} INVITE", msg.cseq()));
+            let mut asked = self.ask(now, flow, &invite, &invite.to_bytes());
+            asked.shape = 0;
+            let entry = Entry {
+                deadline: now + self.rules().patience.invite,
+                challenges: 1,
+                tags: vec![msg.to_tag()],
+                proven: true,
+                follows: false,
+                answered: false,
+                asked,
+            };
+            self.ledger.insert(key.clone(), entry);
         }
+        self.touched(now, &key);
+    }
+
+    /// "Honeytokens": a proven hit is conclusive.
+    fn touched(&mut self, now: Time, key: &EntryKey) {
+        let proven = |entry: &&Entry| entry.proven && entry.asked.honeytoken;
+        let Some(entry) = self.ledger.get(key).filter(proven).cloned() else { return };
+        self.ledger.remove(key);
+        self.weigh_on(now, key.source, &entry.asked, 1.0);
     }
 
     pub(super) fn on_cancel(&mut self, flow: &Flow, msg: &Msg) {
@@ -204,11 +240,14 @@ impl Reference {
         }
     }
 
-    fn authenticated(&mut self, now: Time, passing: &Passing) {
+    fn authenticated(&mut self, now: Time, passing: &Passing, status: u16) {
         let source = passing.key.source;
-        if self.ledger.remove(&passing.key).is_some() {
-            self.count(Outcome::Authenticated);
+        // "Success without an entry counts only when it is a 2xx to a REGISTER".
+        let registered = passing.key.method == "REGISTER" && status < 300;
+        if self.ledger.remove(&passing.key).is_none() && !registered {
+            return;
         }
+        self.count(Outcome::Authenticated);
         self.homes.insert((passing.asked.aor.clone(), source), now);
         let it = self.sources.entry(source).or_default();
         it.known = Some(now);
@@ -253,14 +292,17 @@ impl Reference {
         for (kind, at) in [("flow", flow_text(&passing.flow)), ("aor", source.to_string())] {
             let sum =
                 self.pairs.entry((aor.clone(), at.clone())).or_default().add(now, 1.0, half_life);
-            if sum >= f64::from(level) {
-                let narrowed = at_home && kind == "aor";
-                self.ban(now, kind, pair_key(&aor, &at), source, narrowed);
+            // "at home the source pair is never banned", else it says what the flow's would.
+            if sum >= f64::from(level) && at_home == (kind == "flow") {
+                self.ban(now, kind, pair_key(&aor, &at), source, false);
             }
         }
     }
 
     fn failed_shape(&mut self, now: Time, shape: u64, source: Network) {
+        if shape == 0 {
+            return;
+        }
         let rules = self.rules().campaign;
         let it = self.shapes.entry(shape).or_default();
         if it.succeeded {
@@ -332,7 +374,9 @@ impl Reference {
             return self.count(Outcome::Unreachable);
         }
         self.count(Outcome::Abandoned);
-        self.failed_shape(now, entry.asked.shape, key.source);
+        if !entry.asked.candidate {
+            self.failed_shape(now, entry.asked.shape, key.source);
+        }
         let weight = match key.method.as_str() {
             "INVITE" => 1.0,
             "REGISTER" | "SUBSCRIBE" | "PUBLISH" | "MESSAGE" => 0.5,
@@ -347,7 +391,7 @@ impl Reference {
         self.weigh_on(now, Network::source(flow.remote.ip()), asked, weight);
     }
 
-    fn weigh_on(&mut self, now: Time, source: Network, asked: &Asked, weight: f64) {
+    pub(super) fn weigh_on(&mut self, now: Time, source: Network, asked: &Asked, weight: f64) {
         let rules = self.rules();
         let (half_life, levels) = (rules.half_life, rules.levels);
         let mut weight = weight * asked.factor;
@@ -412,7 +456,14 @@ impl Reference {
     }
 
     /// A response of the PBX.
-    pub(super) fn on_inside(&mut self, msg: &Msg) {
+    pub(super) fn on_inside(&mut self, now: Time, msg: &Msg) {
+        // An answer may still wait to be paid for; its outcome does not.
+        let asked = self.asking.get(&msg.branch()).cloned();
+        let asked = asked.and_then(|key| Some((self.passing.get(&key)?.clone(), key)));
+        if let Some((passing, key)) = asked.filter(|_| msg.status() >= 200) {
+            self.passing.remove(&key);
+            self.on_final(now, msg, &passing);
+        }
         for value in msg.values_of_lines("WWW-Authenticate") {
             self.public_nonces.extend(auth_param(&value, "nonce"));
             self.realm = true;
