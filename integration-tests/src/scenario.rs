@@ -24,6 +24,16 @@ macro_rules! edge {
     )*};
 }
 
+/// The same where one shard meets all there is: what one address does never meets two.
+#[macro_export]
+macro_rules! one_shard {
+    ($($(#[$meta:meta])* $scenario:ident),* $(,)?) => {$(
+        mod $scenario {
+            $(#[$meta])* #[test] fn edge() { super::$scenario($crate::Mode::Edge) }
+        }
+    )*};
+}
+
 /// For functions of [`Mode`](crate::Mode) and [`Way`](crate::Way): every transport, both families,
 /// straight at Asterisk, through one shard and through four.
 #[macro_export]

@@ -6,12 +6,12 @@ use super::*;
 
 edge!(
     reaches_connections,
-    ends_by_itself,
     outlives_a_reload,
     is_lifted_when_its_source_is_trusted_after_a_reload,
-    is_only_observed,
     is_counted,
 );
+
+one_shard!(ends_by_itself, is_only_observed);
 
 /// Calls a number and takes the challenge for an answer, ACKed.
 fn abandon(phone: &Ua) {

@@ -6,17 +6,16 @@ use crate::software::{baresip_calls_at, linphone_calls_at, pjsua_calls_at, sipp}
 
 const ALWAYS: &str = "policy: { edge_challenge: { mode: always, realm: asterisk } }";
 
-edge!(
+edge!(phones_of_all_algorithms, learns_the_realm, begins_under_attack_and_ends);
+
+one_shard!(
     baresip_notices_nothing,
     pjsua_notices_nothing,
     // liblinphone gives up at the second 401, stale or not, and comes back a minute later
     #[ignore = "liblinphone does not know stale"]
     linphone_notices_nothing,
     sipp_notices_nothing,
-    phones_of_all_algorithms,
     streams_need_no_challenge,
-    learns_the_realm,
-    begins_under_attack_and_ends,
 );
 
 fn always(mode: Mode) -> Stage {

@@ -4,12 +4,9 @@ use std::net::SocketAddr;
 
 use super::*;
 
-edge!(
-    with_a_phones_address,
-    with_the_address_of_a_phone_to_come,
-    with_a_trunks_address,
-    from_a_phones_very_flow,
-);
+edge!(with_a_phones_address, from_a_phones_very_flow);
+
+one_shard!(with_the_address_of_a_phone_to_come, with_a_trunks_address);
 
 /// What a forger sends in a victim's name: calls, registrations with and without credentials.
 fn forge(n: usize, victim: SocketAddr) -> Message {

@@ -5,15 +5,14 @@ use std::time::Duration;
 
 use super::*;
 
-edge!(
-    known_by_its_shape,
-    banned_at_its_third_challenge,
+edge!(known_by_its_shape, banned_at_its_third_challenge, many_addresses_are_one_campaign);
+
+one_shard!(
     banned_when_it_is_slow,
     banned_whoever_it_claims_to_be,
     banned_sooner_for_what_it_dials,
     never_acknowledges,
     pbx_that_repeats_its_challenge,
-    many_addresses_are_one_campaign,
 );
 
 /// Twice a second, in an eighth of its time.

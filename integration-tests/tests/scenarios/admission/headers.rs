@@ -2,7 +2,9 @@
 
 use super::*;
 
-edge!(identity_of_strangers_is_removed, identity_of_a_trunk_is_kept, tells_the_pbx_what_is_known);
+edge!(tells_the_pbx_what_is_known);
+
+one_shard!(identity_of_strangers_is_removed, identity_of_a_trunk_is_kept);
 
 const CLAIMS: [(&str, &str); 7] = [
     ("P-Asserted-Identity", "<sip:+4930123456@carrier.test>"),

@@ -5,11 +5,14 @@ use super::*;
 edge!(
     sixty_phones_behind_one_address,
     old_password_beside_good_phones,
+    phones_on_streams,
+    registered_phones_outlive_the_edge,
+);
+
+one_shard!(
     acknowledgements_that_are_wrong,
     retries_that_sometimes_never_come,
     stale_nonces_all_day,
-    phones_on_streams,
-    registered_phones_outlive_the_edge,
     carrier_on_a_new_address,
     misdials,
     no_user_agent,
