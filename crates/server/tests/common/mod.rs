@@ -226,6 +226,7 @@ pub fn request(method: &str, from: SocketAddr, branch: &str, transport: &str) ->
          Call-ID: {branch}@test\r\n\
          CSeq: 1 {method}\r\n\
          Contact: <sip:alice@{from}>\r\n\
+         User-Agent: Phone, which says as much of itself as others do\r\n\
          Content-Length: 0\r\n\r\n"
     )
 }
