@@ -457,10 +457,15 @@ impl Reference {
 
     /// A response of the PBX.
     pub(super) fn on_inside(&mut self, now: Time, msg: &Msg) {
-        // An answer may still wait to be paid for; its outcome does not.
+        // An answer may still wait to be paid for; its outcome does not. But a challenge "opens when
+        // a 401/407 goes out".
         let asked = self.asking.get(&msg.branch()).cloned();
         let asked = asked.and_then(|key| Some((self.passing.get(&key)?.clone(), key)));
-        if let Some((passing, key)) = asked.filter(|_| msg.status() >= 200) {
+        let opens = matches!(msg.status(), 401 | 407);
+        let ends = |(passing, _): &(Passing, String)| {
+            msg.status() >= 200 && !(opens && passing.asked.credentials != Held::Pass)
+        };
+        if let Some((passing, key)) = asked.filter(ends) {
             self.passing.remove(&key);
             self.on_final(now, msg, &passing);
         }
