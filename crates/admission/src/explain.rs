@@ -33,17 +33,35 @@ impl Ban {
                     && record.rule != u16::MAX
                     && record.aor == last.aor
             };
-            let refusals = self.evidence.iter().filter(is_one);
-            return refusals
-                .map(|record| faded(1.0, last.at.since(record.at), half_life.pair))
-                .sum();
+            let by = |half_life| -> f32 {
+                let refusals = self.evidence.iter().filter(is_one);
+                refusals.map(|record| faded(1.0, last.at.since(record.at), half_life)).sum()
+            };
+            let (short, long) = (by(half_life.pair), by(half_life.long));
+            let slowly = long + ROUNDING >= admission.levels.ban_long;
+            let is_long = slowly && matches!(self.key, BanKey::AorSource { .. });
+            return if is_long { long } else { short };
         }
-        let by = |half_life| {
-            let left = |record: &Record| faded(record.weight, last.at.since(record.at), half_life);
-            self.evidence.iter().map(left).sum::<f32>()
-        };
-        let short = by(half_life.short);
-        if short + ROUNDING >= admission.levels.ban { short } else { by(half_life.long) }
+        let left =
+            |record: &Record, half_life| faded(record.weight, last.at.since(record.at), half_life);
+        let short: f32 = self.evidence.iter().map(|record| left(record, half_life.short)).sum();
+        if short + ROUNDING >= admission.levels.ban {
+            return short;
+        }
+        let lasting = self.evidence.iter().enumerate().filter(|(at, _)| self.lasts(*at));
+        lasting.map(|(_, record)| left(record, half_life.long)).sum()
+    }
+
+    /// Whether the long memory took a record: neither a try nor a refusal again.
+    fn lasts(&self, at: usize) -> bool {
+        let (before, rest) = self.evidence.split_at(at);
+        rest.first().is_some_and(|record| {
+            record.outcome != Outcome::Refused
+                || record.rule != u16::MAX
+                    && !before
+                        .iter()
+                        .any(|old| old.outcome == Outcome::Refused && old.aor == record.aor)
+        })
     }
 }
 

@@ -4,7 +4,7 @@ use crate::fade::{faded, stamp, within};
 use crate::key::address_bytes;
 use crate::store::{Entry, Rank, Store};
 use crate::{Key, TableUse};
-use policy::Time;
+use policy::{HalfLife, Time};
 use std::time::Duration;
 use wire::{ConnectionId, Flow};
 
@@ -13,6 +13,8 @@ use wire::{ConnectionId, Flow};
 pub(crate) struct Pair {
     key: u64,
     refusals: f32,
+    /// The same in a long memory: who guesses slowly.
+    long: f32,
     at: Time,
     home: Time,
     refused: Time,
@@ -71,18 +73,20 @@ impl Pairs {
         self.store.touch(key, Rank::Known);
     }
 
-    /// It was refused there: all its refusals, faded.
-    pub(crate) fn refused(&mut self, now: Time, key: u64, half_life: Duration) -> f32 {
-        let Some(pair) = self.enter(key, Rank::Proven) else { return 0.0 };
-        pair.refusals = pair.refusals(now, half_life) + 1.0;
+    /// It was refused there: all its refusals, faded, in its short and in its long memory.
+    pub(crate) fn refused(&mut self, now: Time, key: u64, half_life: &HalfLife) -> (f32, f32) {
+        let Some(pair) = self.enter(key, Rank::Proven) else { return (0.0, 0.0) };
+        pair.refusals = pair.refusals(now, half_life.pair) + 1.0;
+        pair.long = faded(pair.long, now.since(pair.at), half_life.long) + 1.0;
         (pair.at, pair.refused) = (now, stamp(now));
-        pair.refusals
+        (pair.refusals, pair.long)
     }
 
     /// A ban of it ended.
     pub(crate) fn forgive(&mut self, key: u64, left: f32) {
         if let Some(pair) = self.store.find_mut(key) {
             pair.refusals *= left;
+            pair.long *= left;
         }
     }
 
@@ -93,7 +97,8 @@ impl Pairs {
     fn enter(&mut self, key: u64, rank: Rank) -> Option<&mut Pair> {
         if self.store.find(key).is_none() {
             let never = Time::ZERO;
-            let pair = Pair { key, refusals: 0.0, at: never, home: never, refused: never };
+            let pair =
+                Pair { key, refusals: 0.0, long: 0.0, at: never, home: never, refused: never };
             let _ = self.store.insert(rank, pair);
         }
         self.store.find_mut(key)

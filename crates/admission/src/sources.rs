@@ -200,10 +200,17 @@ impl Source {
         }
     }
 
-    /// More evidence.
-    pub(crate) fn add(&mut self, now: Time, weight: f32, half_life: &HalfLife) -> Score {
+    /// More evidence; the long memory takes only what `lasts`.
+    pub(crate) fn add(
+        &mut self,
+        now: Time,
+        weight: f32,
+        lasts: bool,
+        half_life: &HalfLife,
+    ) -> Score {
         let old = self.score(now, half_life);
-        (self.short, self.long, self.at) = (old.short + weight, old.long + weight, now);
+        let lasting = if lasts { weight } else { 0.0 };
+        (self.short, self.long, self.at) = (old.short + weight, old.long + lasting, now);
         Score { short: self.short, long: self.long }
     }
 
@@ -216,7 +223,7 @@ impl Source {
     fn is_idle(&self) -> bool {
         self.invites == 0
             && self.others == 0
-            && self.long == 0.0
+            && [self.short, self.long] == [0.0; 2]
             && [self.proven, self.known, self.suspect] == [Time::ZERO; 3]
     }
 }

@@ -139,7 +139,7 @@ pub struct Levels {
     pub narrow: f32,
     /// It is banned by its short memory.
     pub ban: f32,
-    /// It is banned by its long memory.
+    /// It, or (AOR, source), is banned by its long memory.
     pub ban_long: f32,
     /// (AOR, flow) or (AOR, source) is banned.
     pub pair: f32,

@@ -48,6 +48,8 @@ pub struct Reference {
     homes: HashMap<(String, Network), Time>,
     /// Refusals of an AOR at a source or over a flow.
     pairs: HashMap<(String, String), Fading>,
+    /// Those of an AOR at a source, in a long memory.
+    slow_pairs: HashMap<(String, String), Fading>,
     refused: HashMap<(String, Network), Time>,
     aors: HashMap<String, Fading>,
     guard: HashMap<String, Time>,
@@ -112,6 +114,7 @@ impl Reference {
             sources: HashMap::new(),
             homes: HashMap::new(),
             pairs: HashMap::new(),
+            slow_pairs: HashMap::new(),
             refused: HashMap::new(),
             aors: HashMap::new(),
             guard: HashMap::new(),

@@ -117,7 +117,7 @@ impl Gate {
         }
         let (weight, rule) = self.weight(now, evidence);
         if weight > 0.0 {
-            self.add(now, evidence, weight, rule);
+            self.add(now, evidence, weight, rule, !evidence.repeated);
         }
     }
 
@@ -158,13 +158,14 @@ impl Gate {
         (0.0, u16::MAX)
     }
 
-    /// Adds weight to a source, and acts on its levels.
-    fn add(&mut self, now: Time, evidence: &Evidence<'_>, weight: f32, rule: u16) {
+    /// Adds weight to a source, and acts on its levels. What a pair already answers for does not
+    /// last: an old password is a week of refusals, and no reason to ban an address.
+    fn add(&mut self, now: Time, evidence: &Evidence<'_>, weight: f32, rule: u16, lasts: bool) {
         let rules = &self.policy.admission;
         let rank = crate::store::Rank::Proven;
         let Some(source) = self.sources.enter(evidence.source, evidence.ip, rank) else { return };
         let known = source.who(now, &rules.trust, rules.proof.lifetime) == Who::Known;
-        let score = source.add(now, weight, &rules.half_life);
+        let score = source.add(now, weight, lasts, &rules.half_life);
         self.chains.add(evidence.source, evidence.record(now, rule, weight));
         let key = BanKey::Source(Network::source(evidence.ip));
         self.bans.evidence(now, &key);
@@ -206,7 +207,7 @@ impl Gate {
             asked.dialled,
         );
         let home = if asked.ticket.at_home { AT_HOME } else { 1.0 };
-        self.add(now, &evidence, weight * home, u16::MAX);
+        self.add(now, &evidence, weight * home, u16::MAX, false);
     }
 
     /// A request for what never existed, by somebody who proves himself with it.
@@ -225,7 +226,7 @@ impl Gate {
             return;
         }
         self.say(Effect::Alert(Alert::Honeytoken { source: Network::source(evidence.ip) }));
-        self.add(now, evidence, HONEYTOKEN, u16::MAX);
+        self.add(now, evidence, HONEYTOKEN, u16::MAX, true);
     }
 
     /// The pairs of a refusal: its flow where the AOR is at home, else the AOR at its source.
@@ -240,15 +241,19 @@ impl Gate {
             return;
         }
         let rules = &self.policy.admission;
-        let (half_life, level) = (rules.half_life.pair, rules.levels.pair);
+        let (half_life, levels) = (rules.half_life, rules.levels);
         let (aor, flow) = (answer.ticket.aor, *answer.flow);
         let over_flow = self.pairs.over_flow(aor, &flow);
-        let by_flow = self.pairs.refused(now, over_flow, half_life);
-        let by_source = self.pairs.refused(now, pair, half_life);
-        let (key, score) = if answer.ticket.at_home {
-            (BanKey::AorFlow { aor, flow }, by_flow)
+        let (by_flow, _) = self.pairs.refused(now, over_flow, &half_life);
+        let (by_source, slowly) = self.pairs.refused(now, pair, &half_life);
+        let (key, score, level) = if answer.ticket.at_home {
+            (BanKey::AorFlow { aor, flow }, by_flow, levels.pair)
         } else {
-            (BanKey::AorSource { aor, source: Network::source(evidence.ip) }, by_source)
+            let key = BanKey::AorSource { aor, source: Network::source(evidence.ip) };
+            match slowly >= levels.ban_long {
+                true => (key, slowly, levels.ban_long),
+                false => (key, by_source, levels.pair),
+            }
         };
         if score < level {
             return;

@@ -154,7 +154,7 @@ impl Reference {
         }
         let shown = asked.echo || asked.credentials == Held::Echo;
         if asked.honeytoken && (shown || flow.transport.is_reliable()) {
-            self.weigh_on(now, source, asked, 1.0);
+            self.weigh_on(now, source, asked, 1.0, 1.0);
             return (Class::Stop, "honeytoken");
         }
         if let Some(stop) = self.pair_stops(now, flow, asked) {

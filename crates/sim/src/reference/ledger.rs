@@ -225,7 +225,7 @@ impl Reference {
         let proven = |entry: &&Entry| entry.proven && entry.asked.honeytoken;
         let Some(entry) = self.ledger.get(key).filter(proven).cloned() else { return };
         self.ledger.remove(key);
-        self.weigh_on(now, key.source, &entry.asked, 1.0);
+        self.weigh_on(now, key.source, &entry.asked, 1.0, 1.0);
     }
 
     pub(super) fn on_cancel(&mut self, flow: &Flow, msg: &Msg) {
@@ -281,7 +281,9 @@ impl Reference {
         let again = before.is_some_and(|at| now.since(at) <= window);
         self.refused_pair(now, passing);
         self.failed_shape(now, asked.shape, source);
-        self.weigh(now, &passing.flow, asked, if again { 0.05 } else { 0.5 });
+        // "0.05, in the short memory only"
+        let (weight, lasting) = if again { (0.05, 0.0) } else { (0.5, 1.0) };
+        self.weigh_on(now, source, asked, weight, lasting);
     }
 
     /// "1 on (AOR, flow) and (AOR, source)".
@@ -289,11 +291,16 @@ impl Reference {
         let (half_life, level) = (self.rules().half_life.pair, self.rules().levels.pair);
         let (aor, source) = (passing.asked.aor.clone(), passing.key.source);
         let at_home = self.at_home(now, &aor, source);
+        // "(AOR, source) has a long memory, too"
+        let (week, most) = (self.rules().half_life.long, self.rules().levels.ban_long);
+        let long = self.slow_pairs.entry((aor.clone(), source.to_string())).or_default();
+        let slowly = long.add(now, 1.0, week) >= f64::from(most);
         for (kind, at) in [("flow", flow_text(&passing.flow)), ("aor", source.to_string())] {
             let sum =
                 self.pairs.entry((aor.clone(), at.clone())).or_default().add(now, 1.0, half_life);
             // "at home the source pair is never banned", else it says what the flow's would.
-            if sum >= f64::from(level) && at_home == (kind == "flow") {
+            let slow = slowly && kind == "aor";
+            if (sum >= f64::from(level) || slow) && at_home == (kind == "flow") {
                 self.ban(now, kind, pair_key(&aor, &at), source, false);
             }
         }
@@ -356,7 +363,7 @@ impl Reference {
                     it.long.quarter();
                 }
             }
-            for ((aor, at), refusals) in &mut self.pairs {
+            for ((aor, at), refusals) in self.pairs.iter_mut().chain(&mut self.slow_pairs) {
                 if pair_key(aor, at) == key {
                     refusals.quarter();
                 }
@@ -383,15 +390,23 @@ impl Reference {
             _ => 0.0,
         };
         if !entry.asked.candidate {
-            self.weigh_on(now, key.source, &entry.asked, weight);
+            self.weigh_on(now, key.source, &entry.asked, weight, 1.0);
         }
     }
 
     fn weigh(&mut self, now: Time, flow: &Flow, asked: &Asked, weight: f64) {
-        self.weigh_on(now, Network::source(flow.remote.ip()), asked, weight);
+        self.weigh_on(now, Network::source(flow.remote.ip()), asked, weight, 1.0);
     }
 
-    pub(super) fn weigh_on(&mut self, now: Time, source: Network, asked: &Asked, weight: f64) {
+    /// `lasting`: the part of it that the long memory takes, too.
+    pub(super) fn weigh_on(
+        &mut self,
+        now: Time,
+        source: Network,
+        asked: &Asked,
+        weight: f64,
+        lasting: f64,
+    ) {
         let rules = self.rules();
         let (half_life, levels) = (rules.half_life, rules.levels);
         let mut weight = weight * asked.factor;
@@ -403,7 +418,7 @@ impl Reference {
         }
         let it = self.sources.entry(source).or_default();
         let short = it.short.add(now, weight, half_life.short);
-        let long = it.long.add(now, weight, half_life.long);
+        let long = it.long.add(now, weight * lasting, half_life.long);
         let known = it.known.is_some_and(|at| now.since(at) <= self.policy.admission.trust.window);
         if weight > 0.0 && (short >= f64::from(levels.ban) || long >= f64::from(levels.ban_long)) {
             self.ban(now, "address", source_key(source), source, known);

@@ -173,6 +173,23 @@ fn one_valid_account_hides_no_brute_force() {
 }
 
 #[test]
+fn whoever_guesses_slowly_at_one_aor_loses_it() {
+    let mut play = Play::new();
+    let mut made = 0;
+    for n in 0..200 {
+        let mut client = Client::new(&format!("198.51.100.7:{}", 1_000 + n), "REGISTER", "alice");
+        made += usize::from(play.attempt(&mut client, 401).is_ok());
+        play.wait(1_800_000);
+    }
+    let bans = play.bans();
+    assert!(bans.iter().all(|ban| matches!(ban.key, BanKey::AorSource { .. })), "{bans:?}");
+    assert!(bans[0].score >= 12.0, "by the long memory: {bans:?}");
+    let replayed = bans[0].replay(&Play::policy().admission);
+    assert!((replayed - bans[0].score).abs() < 0.01, "{replayed}");
+    assert!(made < 200, "{made} tries of 200");
+}
+
+#[test]
 fn low_and_slow_is_remembered() {
     let mut play = Play::new();
     let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");

@@ -91,6 +91,23 @@ fn a_week_of_an_old_password_beside_thirty_good_phones() {
 }
 
 #[test]
+fn a_lone_phone_with_an_old_password_never_loses_its_address() {
+    for every in [60, 600, 3_600] {
+        let mut play = Play::new();
+        let mut old = phone("198.51.100.7:5062", 7);
+        for _ in 0..(30 * 86_400 / every).min(3_000) {
+            let _ = play.attempt(&mut old, 401);
+            play.wait(every * 1_000);
+        }
+        let address = |ban: &&crate::Ban| matches!(ban.key, crate::BanKey::Source(_));
+        assert!(!play.bans().iter().any(address), "one try in {every} s: {:?}", play.bans());
+        assert!(!play.bans().is_empty(), "its own AOR is slowed, one try in {every} s");
+        // another phone behind that address registers
+        play.attempt(&mut phone("198.51.100.7:5063", 8), 200).unwrap();
+    }
+}
+
+#[test]
 fn a_phone_that_forgets_to_retry_now_and_then() {
     let mut play = Play::new();
     let mut register = Client::new("198.51.100.7:5060", "REGISTER", "alice");
