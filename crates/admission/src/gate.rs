@@ -214,6 +214,10 @@ impl Gate {
             }
             return asked.judged(Ok(()), None);
         }
+        // at home only a success says something of its shape
+        if !asked.ticket.at_home || asked.ticket.credentials {
+            asked.ticket.shape = crate::shape(request.message);
+        }
         let decided = self.decide(now, &mut asked);
         let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
         if decided.is_ok() || observed.is_some() {

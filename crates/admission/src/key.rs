@@ -2,6 +2,7 @@
 //! table's slot or make a text that checks. 80 bits of its 128-bit form authenticate tokens and
 //! branches.
 
+use arrayvec::ArrayVec;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fmt;
@@ -10,6 +11,9 @@ use std::net::IpAddr;
 
 /// Bytes of a message authentication code in tokens and branches.
 pub const MAC_BYTES: usize = 10;
+
+/// Bytes that are hashed in one piece: more than most Call-IDs and tags have together.
+const GATHERED_MAX: usize = 192;
 
 /// A 128-bit key for one purpose.
 #[derive(Clone, Copy)]
@@ -42,6 +46,16 @@ impl Key {
     /// A table key of 64 bits over `parts`, each told apart from its neighbours by its length.
     #[must_use]
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {
+        // all at once is quicker than piece by piece, and the same
+        let mut whole = ArrayVec::<u8, GATHERED_MAX>::new();
+        let fits = parts.iter().all(|part| {
+            let length = u32::try_from(part.len()).unwrap_or(u32::MAX).to_ne_bytes();
+            whole.try_extend_from_slice(&length).is_ok()
+                && whole.try_extend_from_slice(part).is_ok()
+        });
+        if fits {
+            return self.hash_one(&whole);
+        }
         let mut hasher = SipHasher13::new_with_key(&self.0);
         for part in parts {
             hasher.write_u32(u32::try_from(part.len()).unwrap_or(u32::MAX));
@@ -111,6 +125,20 @@ mod tests {
         assert_ne!(of(low), of([0; 32]));
         assert_ne!(of(high), of([0; 32]));
         assert_ne!(of(low), of(high));
+    }
+
+    #[test]
+    fn a_hash_is_the_same_in_one_piece_and_in_many() {
+        let key = Key::derive(&[1; 32], "t");
+        for length in 0..GATHERED_MAX + 20 {
+            let text = vec![b'x'; length];
+            let mut hasher = SipHasher13::new_with_key(&key.0);
+            for part in [&text[..], b"y"] {
+                hasher.write_u32(part.len() as u32);
+                hasher.write(part);
+            }
+            assert_eq!(key.hash(&[&text, b"y"]), hasher.finish(), "{length}");
+        }
     }
 
     #[test]

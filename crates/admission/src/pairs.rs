@@ -44,7 +44,7 @@ impl Pairs {
 
     /// Key of an AOR at a source.
     pub(crate) fn at_source(&self, aor: u64, source: u64) -> u64 {
-        self.hash.hash(&[&aor.to_be_bytes(), &source.to_be_bytes()])
+        self.hash.hash_one((u128::from(aor) << 64 | u128::from(source)).to_be_bytes().as_slice())
     }
 
     /// Key of an AOR over a flow.

@@ -22,6 +22,8 @@ const LONGEST: u64 = 1 << 62;
 #[derive(Debug)]
 pub(crate) struct Rates {
     store: Store<Bucket>,
+    /// What was asked for and how governor counts it: as many as the policy has rates.
+    quotas: Vec<(Rate, Quota)>,
 }
 
 #[derive(Debug)]
@@ -40,23 +42,35 @@ impl Entry for Bucket {
 impl Rates {
     /// At most so many buckets.
     pub(crate) fn new(capacity: usize) -> Self {
-        Rates { store: Store::new(capacity) }
+        Rates { store: Store::new(capacity), quotas: Vec::new() }
     }
 
     /// Another policy: `rule` means something else now, so all begin anew.
     pub(crate) fn configure(&mut self, capacity: usize) {
         self.store.clear();
         self.store.configure(capacity);
+        self.quotas.clear();
     }
 
     /// Takes one from the bucket of `rule` and `key` (a keyed hash, or [`ALL`]); `false` when it
     /// is empty.
     pub(crate) fn allows(&mut self, now: Time, rule: u16, key: u64, rate: Rate) -> bool {
         let rank = if key == ALL { Rank::Banned } else { Rank::Unproven };
-        let store = Buckets { store: RefCell::new(&mut self.store), rank };
-        let limiter = RateLimiter::<u64, _, _>::new(quota(rate), store, Watch::default());
-        limiter.clock().0.set(Nanos::from(now.as_nanos().min(1 << 63)));
+        let quota = self.quota(rate);
+        let now = Nanos::from(now.as_nanos().min(1 << 63));
+        let store = Buckets { store: RefCell::new(&mut self.store), rank, now };
+        let limiter = RateLimiter::<u64, _, _>::new(quota, store, Watch::default());
+        limiter.clock().0.set(now);
         limiter.check_key(&(key ^ spread(rule))).is_ok()
+    }
+
+    fn quota(&mut self, rate: Rate) -> Quota {
+        if let Some((_, quota)) = self.quotas.iter().find(|(known, _)| *known == rate) {
+            return *quota;
+        }
+        let quota = quota(rate);
+        self.quotas.push((rate, quota));
+        quota
     }
 
     /// Buckets, bound and evictions.
@@ -95,6 +109,7 @@ impl Clock for Watch {
 struct Buckets<'s> {
     store: RefCell<&'s mut Store<Bucket>>,
     rank: Rank,
+    now: Nanos,
 }
 
 impl StateStore for Buckets<'_> {
@@ -105,15 +120,22 @@ impl StateStore for Buckets<'_> {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut store = self.store.borrow_mut();
-        // whoever is refused stays young, too: asking again must not be a way to be forgotten
-        store.touch(*key, self.rank);
-        let bucket = store.find_mut(*key);
-        let (outcome, next) = measure(bucket.as_ref().map(|bucket| bucket.next))?;
-        match bucket {
-            Some(bucket) => bucket.next = next,
-            None => drop(store.insert(self.rank, Bucket { key: *key, next })),
+        let Some(bucket) = store.find_mut(*key) else {
+            let (outcome, next) = measure(None)?;
+            let _ = store.insert(self.rank, Bucket { key: *key, next });
+            return Ok(outcome);
+        };
+        let was = bucket.next;
+        let measured = measure(Some(was)).map(|(outcome, next)| {
+            bucket.next = next;
+            outcome
+        });
+        // a full bucket may as well be forgotten; but whoever is refused stays young, too: asking
+        // again must not be a way to be forgotten
+        if was > self.now {
+            store.touch(*key, self.rank);
         }
-        Ok(outcome)
+        measured
     }
 }
 

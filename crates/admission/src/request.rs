@@ -94,7 +94,7 @@ pub struct Ticket {
     pub entry: u64,
     /// Hash of its AOR.
     pub aor: u64,
-    /// Its shape.
+    /// Its shape; 0 when that says nothing: of what is not judged, and of a home before it succeeds.
     pub shape: u64,
     /// What was known of its sender.
     pub who: Who,

@@ -35,9 +35,8 @@ pub(crate) fn holds(when: &When, facts: &Facts<'_>) -> bool {
 fn has_bad_user(facts: &Facts<'_>) -> bool {
     let Some(message) = facts.message else { return false };
     *facts.bad_user.get_or_init(|| {
-        [message.request_uri(), message.from().uri, message.to().uri]
-            .iter()
-            .any(|uri| is_bad_user(user(uri)))
+        is_bad_user(facts.dialled)
+            || [message.from().uri, message.to().uri].iter().any(|uri| is_bad_user(user(uri)))
     })
 }
 

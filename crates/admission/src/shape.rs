@@ -64,13 +64,15 @@ fn headers(message: &Message<'_>, hash: &mut Hash) {
 /// The text with every number, and every word with a number in it that is long, folded.
 fn user_agent(text: &[u8], message: &Message<'_>, hash: &mut Hash) {
     let is_word = text.len() <= 12 && text.iter().all(u8::is_ascii_alphanumeric);
-    if is_word || text == user(message.from().uri) {
+    if is_word || is_user(text, message.from().uri) {
         hash.word(1);
         return;
     }
-    for word in runs(text, u8::is_ascii_alphanumeric) {
-        let numbers = word.iter().filter(|byte| byte.is_ascii_digit()).count();
-        match numbers {
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (word, of_word, behind) = front(rest, |class| class & SIGN == 0);
+        let (signs, _, behind) = front(behind, |class| class & SIGN != 0);
+        match of_word & DIGIT {
             0 => hash.bytes(word),
             _ if word.len() >= 6 => hash.word(2),
             _ => {
@@ -80,7 +82,22 @@ fn user_agent(text: &[u8], message: &Message<'_>, hash: &mut Hash) {
                 }
             }
         }
+        hash.bytes(signs);
+        rest = behind;
     }
+}
+
+/// The bytes in front whose classes are so, all those classes, and the rest.
+fn front(text: &[u8], is: impl Fn(u8) -> bool) -> (&[u8], u8, &[u8]) {
+    let mut all = 0;
+    let end = text.iter().position(|byte| {
+        let class = CLASSES[usize::from(*byte)];
+        let so = is(class);
+        all |= if so { class } else { 0 };
+        !so
+    });
+    let (front, rest) = text.split_at(end.unwrap_or(text.len()));
+    (front, all, rest)
 }
 
 /// Cuts where `is` changes.
@@ -88,11 +105,11 @@ fn runs(text: &[u8], is: fn(&u8) -> bool) -> impl Iterator<Item = &[u8]> {
     text.chunk_by(move |a, b| is(a) == is(b))
 }
 
-/// The user part of a URI.
-fn user(uri: &[u8]) -> &[u8] {
-    let start = memchr::memchr(b':', uri).map_or(0, |colon| colon + 1);
-    let end = memchr::memchr(b'@', uri).unwrap_or(start);
-    uri.get(start..end).unwrap_or_default()
+/// Whether the text is the user part of a URI.
+fn is_user(text: &[u8], uri: &[u8]) -> bool {
+    let start = uri.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+    let rest = uri.get(start..).and_then(|rest| rest.strip_prefix(text));
+    rest.is_some_and(|rest| rest.first() == Some(&b'@')) && !text.contains(&b'@')
 }
 
 fn address(address: &NameAddr<'_>, hash: &mut Hash) {
@@ -136,19 +153,15 @@ fn params(text: &[u8], hash: &mut Hash) {
 /// Names of parameters.
 fn param_names(mut text: &[u8], hash: &mut Hash) {
     while !text.is_empty() {
-        let (mut name_end, mut end) = (text.len(), text.len());
-        for (at, byte) in text.iter().enumerate() {
-            match byte {
-                b'=' => name_end = name_end.min(at),
-                b';' => {
-                    end = at;
-                    break;
-                }
-                _ => {}
-            }
-        }
-        hash.bytes(text.get(..name_end.min(end)).unwrap_or_default());
-        text = text.get(end + 1..).unwrap_or_default();
+        let name = text.iter().position(|byte| matches!(byte, b'=' | b';')).unwrap_or(text.len());
+        let (name, rest) = text.split_at(name);
+        hash.bytes(name);
+        // names are so short that a loop is faster than a search by vectors; values are not
+        let end = match rest.first() {
+            Some(b'=') => memchr::memchr(b';', rest).unwrap_or(rest.len()),
+            _ => 0,
+        };
+        text = rest.get(end + 1..).unwrap_or_default();
     }
     hash.word(0);
 }
@@ -165,12 +178,14 @@ fn token(token: &[u8], hash: &mut Hash) {
         Some(rest) => (0x100, rest),
         None => (0, token),
     };
-    let (local, host) = match memchr::memchr(b'@', rest) {
-        Some(at) => rest.split_at(at),
-        None => (rest, &b""[..]),
-    };
+    let mut all = classes(rest);
+    let (mut local, mut host) = (rest, &b""[..]);
+    if all & AT != 0 {
+        let at = rest.iter().position(|byte| *byte == b'@').unwrap_or(rest.len());
+        (local, host) = rest.split_at(at);
+        all = classes(local);
+    }
     hash.word(cookie | host_kind(host));
-    let all = classes(local);
     if all & SIGN == 0 {
         return hash.word(alphabet(all, local.len()) | length(local.len(), all) << 8);
     }
@@ -205,6 +220,7 @@ const LOWER: u8 = 4;
 const UPPER_HEX: u8 = 8;
 const UPPER: u8 = 16;
 const SIGN: u8 = 32;
+const AT: u8 = 64;
 
 /// The class of each byte.
 const CLASSES: [u8; 256] = {
@@ -216,6 +232,7 @@ const CLASSES: [u8; 256] = {
             b'g'..=b'z' => LOWER,
             b'A'..=b'F' => UPPER_HEX,
             b'G'..=b'Z' => UPPER,
+            b'@' => SIGN | AT,
             _ => SIGN,
         };
         at += 1;
@@ -271,21 +288,20 @@ fn sdp(body: &[u8], hash: &mut Hash) {
     if !body.starts_with(b"v=") {
         return;
     }
-    let (mut before, mut media, mut rest) = (0, false, body);
-    while let [kind, b'=', text @ ..] = rest {
-        let end = memchr::memchr(b'\n', text).unwrap_or(text.len());
-        rest = text.get(end + 1..).unwrap_or_default();
+    let (mut before, mut media) = (0, false);
+    for line in wire::lines(body) {
+        let [kind, b'=', text @ ..] = line else { break };
         if std::mem::replace(&mut before, *kind) == *kind {
             continue;
         }
-        let text = text.get(..end).unwrap_or_default().trim_ascii_end();
         hash.word(u64::from(*kind));
         if *kind == b's' && classes(text) & DIGIT == 0 {
-            hash.bytes(text);
+            hash.bytes(text.trim_ascii_end());
         }
         if *kind == b'm' && !std::mem::replace(&mut media, true) {
             // behind the medium and the port: the protocol and the codecs
-            hash.bytes(text.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default());
+            let codecs = text.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+            hash.bytes(codecs.trim_ascii_end());
         }
     }
 }
@@ -298,10 +314,10 @@ impl Hash {
         Hash(0x9e37_79b9_7f4a_7c15)
     }
 
+    /// Each word is mixed by itself, so that none waits for the one before.
     fn word(&mut self, word: u64) {
-        let mixed =
-            u128::from(self.0 ^ word).wrapping_mul(0xa076_1d64_78bd_642f_e703_7ed1_a0b4_28db);
-        self.0 = (mixed as u64) ^ ((mixed >> 64) as u64);
+        let mixed = u128::from(word ^ 0xe703_7ed1_a0b4_28db) * 0xa076_1d64_78bd_642f;
+        self.0 = self.0.rotate_left(23).wrapping_add((mixed as u64) ^ ((mixed >> 64) as u64));
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
@@ -309,17 +325,26 @@ impl Hash {
         for chunk in chunks {
             self.word(u64::from_le_bytes(*chunk));
         }
-        let last = match (bytes.last_chunk::<8>(), rest) {
-            (_, []) => 0,
-            // some bytes of the chunk before once more, which is cheaper than byte by byte
-            (Some(chunk), _) => u64::from_le_bytes(*chunk),
-            (None, rest) => rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)),
+        // some bytes twice, which is cheaper than byte by byte
+        let last = match (rest, bytes.last_chunk::<8>()) {
+            ([], _) => 0,
+            (_, Some(chunk)) => u64::from_le_bytes(*chunk),
+            ([a, b, c, d, ..], None) => {
+                let end = bytes.last_chunk::<4>().map_or(0, |end| u32::from_le_bytes(*end));
+                u64::from(u32::from_le_bytes([*a, *b, *c, *d])) << 32 | u64::from(end)
+            }
+            ([first, .., last], None) => {
+                let middle = bytes.get(bytes.len() / 2).copied().unwrap_or_default();
+                u64::from(u32::from_le_bytes([*first, middle, *last, 0]))
+            }
+            ([byte], None) => u64::from(*byte),
         };
         // the length parts neighbours from each other
         self.word(last.rotate_left(8) ^ bytes.len() as u64);
     }
 
     fn finish(&self) -> u64 {
-        self.0 ^ self.0 >> 32
+        let mixed = u128::from(self.0) * 0xa076_1d64_78bd_642f;
+        (mixed as u64) ^ ((mixed >> 64) as u64)
     }
 }

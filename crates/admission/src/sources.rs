@@ -58,7 +58,7 @@ impl Sources {
 
     /// The key of an address's source, the same in all shards.
     pub(crate) fn key_of(&self, ip: IpAddr) -> u64 {
-        self.hash.hash(&[&pack(ip).to_be_bytes()])
+        self.hash.hash_one(&pack(ip).to_be_bytes())
     }
 
     pub(crate) fn find(&self, key: u64) -> Option<&Source> {

@@ -382,7 +382,7 @@ pub const BAD_USER: [&str; 11] =
     ["'", "%27", "--", "\\", "%24", "%60", "`", "==", " union ", "select ", "%00"];
 
 /// What a rule does.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Then {
     /// The request passes, later request rules are not asked.
     Accept,

@@ -97,10 +97,10 @@ pub(crate) fn cut(bytes: &[u8], start: usize, end: usize) -> &[u8] {
 pub(crate) fn quoted_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
+        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
         match bytes.get(at)? {
             b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+            _ => at += 2,
         }
     }
 }

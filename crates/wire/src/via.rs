@@ -1,6 +1,6 @@
 //! Via (RFC 3261 §20.42, RFC 3581).
 
-use crate::chars::{cut, end_of, is_host, is_token, offset_at, port, skip_lws};
+use crate::chars::{cut, end_of, is_token, offset_at, port, skip_lws};
 use crate::params::Params;
 use crate::{Host, Span, uri};
 use std::net::IpAddr;
@@ -45,7 +45,7 @@ impl<'a> Via<'a> {
         if start == at {
             return None;
         }
-        let (host, host_end) = host(bytes, start)?;
+        let (host, host_end) = Host::read(bytes, start)?;
         let mut via = Via {
             transport,
             host,
@@ -152,14 +152,6 @@ fn word(bytes: &[u8], at: usize, word: &[u8]) -> Option<usize> {
 fn slash(bytes: &[u8], at: usize) -> Option<usize> {
     let at = skip_lws(bytes, at);
     (bytes.get(at) == Some(&b'/')).then(|| skip_lws(bytes, at + 1))
-}
-
-fn host(bytes: &[u8], start: usize) -> Option<(Host<'_>, usize)> {
-    let end = match bytes.get(start) {
-        Some(b'[') => start + memchr::memchr(b']', cut(bytes, start, bytes.len()))? + 1,
-        _ => end_of(bytes, start, is_host),
-    };
-    Some((Host::parse(cut(bytes, start, end))?, end))
 }
 
 #[cfg(test)]

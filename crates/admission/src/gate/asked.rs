@@ -77,14 +77,15 @@ impl Gate {
         let dialled = user(message.request_uri());
         let source = self.sources.key_of(ip);
         let pair = self.pairs.at_source(aor, source);
+        let entry = self.entry_of(source, message, method);
+        // the look-ups stand together, so that memory is waited for once
         let rules = &self.policy.admission;
+        let open = self.ledger.find(entry);
+        let (who, score) = self.sender(now, request, source);
         let at_home =
             self.pairs.find(pair).is_some_and(|pair| pair.is_home(now, rules.trust.window));
-        let entry = self.entry_of(source, message, method);
         let tagged = !message.to_tag().is_empty();
-        let (who, score) = self.sender(now, request, source);
         let passes = classified.credentials == Credentials::Relayed;
-        let open = self.ledger.find(entry);
         let answers = (passes || classified.credentials == Credentials::Echo)
             && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
         Asked {
@@ -104,8 +105,7 @@ impl Gate {
             ticket: Ticket {
                 entry,
                 aor,
-                // at home only a success says something of it
-                shape: if at_home && !passes { 0 } else { crate::shape(message) },
+                shape: 0,
                 who,
                 method,
                 factor: 1,
@@ -146,22 +146,23 @@ impl Gate {
             expired: false,
         };
         let lifetime = self.policy.admission.proof.lifetime;
-        for name in [HeaderName::Authorization, HeaderName::ProxyAuthorization] {
-            for (_, header) in request.message.lines(name) {
-                let digest = Digest::parse(request.message, header);
-                if !digest.is_digest {
-                    continue;
-                }
-                if self.proofs.check_opaque(now, digest.opaque, ip, lifetime) == Echo::Fresh {
-                    all.proof = all.proof.or(Some(Proof::Opaque));
-                }
-                let one = self.classify_nonce(now, digest.nonce, ip, &mut all);
-                all.credentials = match (all.credentials, one) {
-                    (Credentials::Foreign, _) | (_, Credentials::Foreign) => Credentials::Foreign,
-                    (Credentials::Echo, _) | (_, Credentials::Echo) => Credentials::Echo,
-                    (_, one) => one,
-                };
+        for header in request.message.headers() {
+            if !matches!(header.name, HeaderName::Authorization | HeaderName::ProxyAuthorization) {
+                continue;
             }
+            let digest = Digest::parse(request.message, header);
+            if !digest.is_digest {
+                continue;
+            }
+            if self.proofs.check_opaque(now, digest.opaque, ip, lifetime) == Echo::Fresh {
+                all.proof = all.proof.or(Some(Proof::Opaque));
+            }
+            let one = self.classify_nonce(now, digest.nonce, ip, &mut all);
+            all.credentials = match (all.credentials, one) {
+                (Credentials::Foreign, _) | (_, Credentials::Foreign) => Credentials::Foreign,
+                (Credentials::Echo, _) | (_, Credentials::Echo) => Credentials::Echo,
+                (_, one) => one,
+            };
         }
         all
     }
@@ -221,8 +222,15 @@ impl Gate {
         self.names.hash(&[user, &host])
     }
 
+    /// Whether it speaks of what never existed.
+    pub(super) fn asks_for_honeytoken(&self, asked: &Asked<'_, '_>) -> bool {
+        !self.policy.admission.honeytokens.is_empty()
+            && (self.is_honeytoken(user(asked.aor_uri), asked.aor_uri)
+                || self.is_honeytoken(asked.dialled, asked.request.message.request_uri()))
+    }
+
     /// Whether this user, or `user@host`, never exists.
-    pub(super) fn is_honeytoken(&self, user: &[u8], uri: &[u8]) -> bool {
+    fn is_honeytoken(&self, user: &[u8], uri: &[u8]) -> bool {
         self.policy.admission.honeytokens.iter().any(|token| {
             let token = token.as_bytes();
             let Some(at) = token.iter().position(|b| *b == b'@') else {

@@ -217,8 +217,6 @@ impl Gate {
         let mut asked = self.ask(now, &request, classified);
         asked.ticket.method = INVITE;
         asked.ticket.entry = entry;
-        // an ACK has another shape than its INVITE
-        asked.ticket.shape = 0;
         asked.ticket.tagged = false;
         self.note_looks(now, &mut asked);
         let mut open = Open::new(now, &asked.ticket, source);

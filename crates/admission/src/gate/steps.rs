@@ -7,7 +7,7 @@ use crate::ledger::INVITE;
 use crate::rules::{Facts, holds};
 use crate::{Credentials, Verdict};
 use policy::{
-    Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Then, Time, Who,
+    Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Rule, Then, Time, Who,
 };
 use std::cell::OnceCell;
 
@@ -31,38 +31,32 @@ const TRY_WEIGHT: f32 = 0.02;
 impl Gate {
     /// The steps in order, the cheapest refusal first.
     pub(super) fn decide(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
-        let policy = self.policy.clone();
-        self.check_rules(&policy.admission, asked)?;
-        self.check_signatures(&policy.admission, asked)?;
+        self.check_rules(asked)?;
+        self.check_signatures(asked)?;
         self.check_tokens(now, asked)?;
         self.check_pair(now, asked)?;
-        self.check_rates(now, &policy.admission, asked)?;
+        self.check_rates(now, asked)?;
         self.check_challenge(now, asked)?;
         self.check_slow(now, asked)?;
         self.check_guard(now, asked)
     }
 
     /// Method policy, user parts, numbers: rules without a rate.
-    fn check_rules(
-        &mut self,
-        rules: &policy::Admission,
-        asked: &mut Asked<'_, '_>,
-    ) -> Result<(), Stop> {
+    fn check_rules(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let facts = asked.facts();
-        for (index, rule) in rules.rules.iter().enumerate() {
-            if matches!(rule.then, Then::Limit { .. } | Then::Weigh(_))
-                || rule.mode == Mode::Off
-                || !holds(&rule.when, &facts)
-            {
+        for index in 0..self.policy.admission.rules.len() {
+            let rule = &self.policy.admission.rules[index];
+            if matches!(rule.then, Then::Limit { .. } | Then::Weigh(_)) || !is_met(rule, &facts) {
                 continue;
             }
+            let (then, mode) = (rule.then, rule.mode);
             self.count_rule(index);
-            let stop = match rule.then {
+            let stop = match then {
                 Then::Drop => Stop { verdict: Verdict::Drop, reason: Reason::Rule },
                 Then::Reject(status) => {
                     Stop { verdict: Verdict::Reject(status), reason: Reason::Rule }
                 }
-                _ if rule.mode == Mode::Observe => continue,
+                _ if mode == Mode::Observe => continue,
                 Then::Accept => {
                     asked.rules_end = index;
                     return Ok(());
@@ -81,31 +75,29 @@ impl Gate {
                 }
                 Then::Note | Then::Limit { .. } | Then::Weigh(_) => continue,
             };
-            asked.stop(stop, index, rule.mode)?;
+            asked.stop(stop, index, mode)?;
         }
         Ok(())
     }
 
     /// What it looks like.
-    fn check_signatures(
-        &mut self,
-        rules: &policy::Admission,
-        asked: &mut Asked<'_, '_>,
-    ) -> Result<(), Stop> {
-        let hits = rules.signatures.matches(asked.request.message);
+    fn check_signatures(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        let hits = self.policy.admission.signatures.matches(asked.request.message);
         let mut heaviest = Ceiling::Note;
         for hit in &hits {
-            let Some(signature) = rules.signatures.list().get(usize::from(*hit)) else { continue };
-            if signature.mode == Mode::Off {
+            let list = self.policy.admission.signatures.list();
+            let Some(signature) = list.get(usize::from(*hit)) else { continue };
+            let (mode, most) = (signature.mode, signature.ceiling);
+            if mode == Mode::Off {
                 continue;
             }
             self.count_signature(*hit, false);
-            let acts = signature.mode == Mode::Enforce && !self.is_demoted(*hit);
-            let ceiling = if acts { signature.ceiling } else { Ceiling::Note };
+            let acts = mode == Mode::Enforce && !self.is_demoted(*hit);
+            let ceiling = if acts { most } else { Ceiling::Note };
             if asked.ticket.signature == u16::MAX || ceiling > heaviest {
                 (heaviest, asked.ticket.signature) = (ceiling, *hit);
             }
-            if signature.mode == Mode::Observe && signature.ceiling == Ceiling::Drop {
+            if mode == Mode::Observe && most == Ceiling::Drop {
                 asked.would = asked.would.or(Some(Verdict::Drop));
             }
         }
@@ -130,9 +122,7 @@ impl Gate {
     /// What never existed, and our own numbers.
     fn check_tokens(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         asked.ticket.candidate = self.is_candidate(asked);
-        let name = crate::rules::user(asked.aor_uri);
-        asked.ticket.honeytoken = self.is_honeytoken(name, asked.aor_uri)
-            || self.is_honeytoken(asked.dialled, asked.request.message.request_uri());
+        asked.ticket.honeytoken = self.asks_for_honeytoken(asked);
         if !asked.ticket.honeytoken || asked.ticket.proof.is_none() {
             return Ok(());
         }
@@ -157,12 +147,7 @@ impl Gate {
     }
 
     /// Rules with a rate.
-    fn check_rates(
-        &mut self,
-        now: Time,
-        rules: &policy::Admission,
-        asked: &mut Asked<'_, '_>,
-    ) -> Result<(), Stop> {
+    fn check_rates(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         if asked.ticket.method == REGISTER && asked.ticket.at_home {
             self.on_known_registration(now);
             if self.storm.is_on(now) {
@@ -170,11 +155,13 @@ impl Gate {
             }
         }
         let facts = asked.facts();
-        for (index, rule) in rules.rules.iter().enumerate().take(asked.rules_end) {
+        for index in 0..self.policy.admission.rules.len().min(asked.rules_end) {
+            let rule = &self.policy.admission.rules[index];
             let Then::Limit { per, rate, answer } = rule.then else { continue };
-            if rule.mode == Mode::Off || !holds(&rule.when, &facts) {
+            if !is_met(rule, &facts) {
                 continue;
             }
+            let mode = rule.mode;
             let key = match per {
                 LimitKey::All => crate::rates::ALL,
                 LimitKey::Network => self
@@ -195,7 +182,7 @@ impl Gate {
                 LimitAnswer::Challenge if self.can_challenge() => Verdict::Challenge,
                 LimitAnswer::Challenge => asked.refusal(),
             };
-            asked.stop(Stop { verdict, reason: Reason::Rate }, index, rule.mode)?;
+            asked.stop(Stop { verdict, reason: Reason::Rate }, index, mode)?;
         }
         Ok(())
     }
@@ -324,15 +311,17 @@ impl Gate {
 
     /// What an ACK of the edge's own challenge still tells of its INVITE's looks.
     pub(super) fn note_looks(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
-        let policy = self.policy.clone();
         // what they would do to a request is nothing to an ACK
-        let _ = (now, self.check_rules(&policy.admission, asked));
-        let _ = self.check_signatures(&policy.admission, asked);
+        let _ = (now, self.check_rules(asked));
+        let _ = self.check_signatures(asked);
         asked.ticket.candidate = self.is_candidate(asked);
-        let name = crate::rules::user(asked.aor_uri);
-        asked.ticket.honeytoken = self.is_honeytoken(name, asked.aor_uri)
-            || self.is_honeytoken(asked.dialled, asked.request.message.request_uri());
+        asked.ticket.honeytoken = self.asks_for_honeytoken(asked);
     }
+}
+
+/// Whether a rule is on and holds.
+fn is_met(rule: &Rule, facts: &Facts<'_>) -> bool {
+    rule.mode != Mode::Off && holds(&rule.when, facts)
 }
 
 impl<'r, 'a: 'r> Asked<'r, 'a> {

@@ -20,6 +20,8 @@ const DETERMINIZE_MAX: usize = 2 << 20;
 pub(super) struct Automaton {
     dfa: dense::DFA<Vec<u32>>,
     start: StateID,
+    /// Bytes that some pattern can begin with: most texts begin with another.
+    begins: Box<[bool; 256]>,
     facts: Box<[u16]>,
 }
 
@@ -35,11 +37,20 @@ impl Automaton {
             .start_state(&start::Config::new().anchored(Anchored::Yes))
             .map_err(|error| error.to_string())?;
         let facts = patterns.iter().map(|(_, fact)| *fact).collect();
-        Ok(Some(Automaton { dfa, start, facts }))
+        let begins =
+            std::array::from_fn(|byte| !dfa.is_dead_state(dfa.next_state(start, byte as u8)));
+        Ok(Some(Automaton { dfa, start, begins: Box::new(begins), facts }))
     }
 
     /// Says the fact of each pattern that matches; one may be said several times.
-    pub(super) fn scan(&self, text: &[u8], mut on_fact: impl FnMut(u16)) {
+    #[inline]
+    pub(super) fn scan(&self, text: &[u8], on_fact: impl FnMut(u16)) {
+        if text.first().is_none_or(|first| self.begins[usize::from(*first)]) {
+            self.walk(text, on_fact);
+        }
+    }
+
+    fn walk(&self, text: &[u8], mut on_fact: impl FnMut(u16)) {
         let mut state = self.start;
         for byte in text {
             state = self.dfa.next_state(state, *byte);

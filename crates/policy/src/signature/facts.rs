@@ -207,15 +207,11 @@ impl Facts {
 
     fn headers(&self, message: &Message<'_>, facts: &mut Set) {
         let mut sequence = ArrayVec::<u8, { Limits::HEADER_LINES_MAX }>::new();
-        let mut first = [u8::MAX; NAMES_MAX + 1];
         for header in message.headers() {
             let symbol = match header.name {
                 HeaderName::Other => self.names.of(header.name, message.slice(header.name_span)),
                 name => self.names.of(name, b""),
             };
-            if let Some(first) = first.get_mut(usize::from(symbol)) {
-                *first = (*first).min(sequence.len() as u8);
-            }
             let _ = sequence.try_push(symbol);
             let value = message.slice(header.value);
             if header.name == HeaderName::UserAgent {
@@ -230,16 +226,11 @@ impl Facts {
                 values.scan(value, |fact| facts.add(fact));
             }
         }
-        let position = |symbol: &u8| first.get(usize::from(*symbol)).copied().unwrap_or(u8::MAX);
         for order in &self.orders {
             let holds = match order.order {
                 OrderKind::Exactly => sequence[..] == *order.symbols,
                 OrderKind::Starts => sequence.starts_with(&order.symbols),
-                OrderKind::Before => {
-                    let mut places = order.symbols.iter().map(position);
-                    places.clone().is_sorted_by(|a, b| a < b)
-                        && places.all(|place| place != u8::MAX)
-                }
+                OrderKind::Before => is_before(&order.symbols, &sequence),
             };
             if holds {
                 facts.add(order.fact);
@@ -313,15 +304,20 @@ impl Facts {
         self.field(BODY, body, facts);
         let sdp = body.trim_ascii_start();
         if self.fields[SDP].is_some() && sdp.starts_with(b"v=") {
-            let mut rest = sdp;
-            while !rest.is_empty() {
-                let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
-                let line = rest.get(..end).unwrap_or_default();
+            for line in wire::lines(sdp) {
                 self.field(SDP, line.strip_suffix(b"\r").unwrap_or(line), facts);
-                rest = rest.get(end + 1..).unwrap_or_default();
             }
         }
     }
+}
+
+/// Whether all are there, the first of each before the first of the next.
+fn is_before(symbols: &[u8], sequence: &[u8]) -> bool {
+    let mut free = 0;
+    symbols.iter().all(|symbol| {
+        let first = sequence.iter().position(|other| other == symbol);
+        first.is_some_and(|at| at >= std::mem::replace(&mut free, at + 1))
+    })
 }
 
 /// The user and the host of a SIP URI as written; both empty for any other.
@@ -378,10 +374,18 @@ const ENDS_HOST: [bool; 256] = {
 
 /// Names of a Via value's parameters as written.
 pub(super) fn via_params(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
-    value.split(|byte| *byte == b';').skip(1).map(|param| {
-        let end = param.iter().position(|byte| *byte == b'=').unwrap_or(param.len());
-        param.get(..end).unwrap_or_default().trim_ascii()
+    let mut rest = behind_semicolon(value);
+    std::iter::from_fn(move || {
+        let param = rest?;
+        let name = param.iter().position(|byte| matches!(byte, b'=' | b';'));
+        let (name, value) = param.split_at(name.unwrap_or(param.len()));
+        rest = behind_semicolon(value);
+        Some(name.trim_ascii())
     })
+}
+
+fn behind_semicolon(text: &[u8]) -> Option<&[u8]> {
+    memchr::memchr(b';', text).and_then(|at| text.get(at + 1..))
 }
 
 /// Users and hosts of the addresses.
