@@ -43,16 +43,30 @@ impl Automaton {
     }
 
     /// Says the fact of each pattern that matches; one may be said several times.
-    #[inline]
     pub(super) fn scan(&self, text: &[u8], on_fact: impl FnMut(u16)) {
-        if text.first().is_none_or(|first| self.begins[usize::from(*first)]) {
-            self.walk(text, on_fact);
+        self.scan_until(text, |_| false, on_fact);
+    }
+
+    /// The same for the text that the first such byte ends, which is looked for no further than a
+    /// pattern can match.
+    #[inline]
+    pub(super) fn scan_until(
+        &self,
+        text: &[u8],
+        ends: impl Fn(u8) -> bool,
+        on_fact: impl FnMut(u16),
+    ) {
+        if text.first().is_none_or(|first| self.begins[usize::from(*first)] || ends(*first)) {
+            self.walk(text, ends, on_fact);
         }
     }
 
-    fn walk(&self, text: &[u8], mut on_fact: impl FnMut(u16)) {
+    fn walk(&self, text: &[u8], ends: impl Fn(u8) -> bool, mut on_fact: impl FnMut(u16)) {
         let mut state = self.start;
         for byte in text {
+            if ends(*byte) {
+                break;
+            }
             state = self.dfa.next_state(state, *byte);
             if self.dfa.is_special_state(state) {
                 if self.dfa.is_match_state(state) {

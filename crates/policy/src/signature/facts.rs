@@ -241,9 +241,7 @@ impl Facts {
     fn via(&self, message: &Message<'_>, facts: &mut Set) {
         let via = message.via();
         self.field(BRANCH, via.branch, facts);
-        if self.fields[VIA_HOST].is_some() {
-            self.field(VIA_HOST, host_of(via.sent_by()), facts);
-        }
+        self.host(VIA_HOST, via.sent_by(), facts);
         for (list, fact) in &self.transports {
             if list.iter().any(|name| name.eq_ignore_ascii_case(via.transport)) {
                 facts.add(*fact);
@@ -294,7 +292,18 @@ impl Facts {
 
     fn address(&self, field: usize, address: (&[u8], &[u8]), facts: &mut Set) {
         self.field(field, address.0, facts);
-        self.field(field + 1, address.1, facts);
+        self.host(field + 1, address.1, facts);
+    }
+
+    /// The host that the text begins with: where it ends is only looked for as far as some pattern
+    /// can match it.
+    fn host(&self, field: usize, text: &[u8], facts: &mut Set) {
+        let Some(Some(automaton)) = self.fields.get(field) else { return };
+        let on_fact = |fact| facts.add(fact);
+        match text {
+            [b'[', ..] => automaton.scan(host_of(text), on_fact),
+            _ => automaton.scan_until(text, |byte| ENDS_HOST[usize::from(byte)], on_fact),
+        }
     }
 
     fn body(&self, body: &[u8], facts: &mut Set) {
@@ -320,8 +329,8 @@ fn is_before(symbols: &[u8], sequence: &[u8]) -> bool {
     })
 }
 
-/// The user and the host of a SIP URI as written; both empty for any other.
-pub(super) fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
+/// The user of a SIP URI as written, and what begins with its host; both empty for any other.
+fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
     let rest = match uri {
         [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => rest,
         [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
@@ -332,9 +341,9 @@ pub(super) fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
         Some(at) => {
             let (userinfo, host) = rest.split_at(at);
             let end = userinfo.iter().position(|byte| *byte == b':').unwrap_or(at);
-            (userinfo.get(..end).unwrap_or_default(), host_of(host.get(1..).unwrap_or_default()))
+            (userinfo.get(..end).unwrap_or_default(), host.get(1..).unwrap_or_default())
         }
-        None => (b"", host_of(rest)),
+        None => (b"", rest),
     }
 }
 
@@ -351,6 +360,12 @@ fn first_uri(value: &[u8]) -> &[u8] {
         None => (0, memchr::memchr2(b';', b',', rest)),
     };
     rest.get(from..to.unwrap_or(rest.len())).unwrap_or_default()
+}
+
+/// Whether both texts begin with the same host.
+fn is_same_host(a: &[u8], b: &[u8]) -> bool {
+    let host = host_of(a);
+    !host.is_empty() && host.eq_ignore_ascii_case(host_of(b))
 }
 
 /// The host that text begins with.
@@ -388,7 +403,7 @@ fn behind_semicolon(text: &[u8]) -> Option<&[u8]> {
     memchr::memchr(b';', text).and_then(|at| text.get(at + 1..))
 }
 
-/// Users and hosts of the addresses.
+/// Users of the addresses, and what begins with their hosts.
 struct Addresses<'a> {
     request: (&'a [u8], &'a [u8]),
     from: (&'a [u8], &'a [u8]),
@@ -404,7 +419,7 @@ fn is_so(peculiarity: Peculiarity, message: &Message<'_>, read: &Addresses<'_>) 
         }),
         Peculiarity::FromIsTo => {
             let (from, to) = (read.from, read.to);
-            from.0 == to.0 && from.1.eq_ignore_ascii_case(to.1) && !from.1.is_empty()
+            from.0 == to.0 && is_same_host(from.1, to.1)
         }
         Peculiarity::UserAgentIsFromUser => {
             let (user, _) = read.from;
@@ -414,9 +429,6 @@ fn is_so(peculiarity: Peculiarity, message: &Message<'_>, read: &Addresses<'_>) 
             !message.from_tag().is_empty() && message.from_tag() == message.call_id()
         }
         Peculiarity::LongTag => message.from_tag().len() > LONG_TAG,
-        Peculiarity::ViaIsTarget => {
-            let (_, target) = read.request;
-            !target.is_empty() && host_of(message.via().sent_by()).eq_ignore_ascii_case(target)
-        }
+        Peculiarity::ViaIsTarget => is_same_host(message.via().sent_by(), read.request.1),
     }
 }
