@@ -50,6 +50,9 @@ pub(crate) struct Cause<'a> {
     pub(crate) score: f32,
     /// The source is known: it is only narrowed.
     pub(crate) narrowed: bool,
+    /// The long memory speaks: whoever comes slowly never notices a short ban, so it lasts as long
+    /// as bans may.
+    pub(crate) slow: bool,
     /// Version of the policy that judged.
     pub(crate) policy_version: u64,
 }
@@ -164,7 +167,7 @@ impl Bans {
             Some(held) => held.times_at(now, self.rules.forgive).saturating_add(1),
             None => 1,
         };
-        let until = until.max(now + self.duration(&what, times));
+        let until = until.max(now + self.duration(&what, times, cause.slow));
         self.made += u64::from(renewed.is_none());
         let held = Held {
             key,
@@ -317,7 +320,7 @@ impl Bans {
     }
 
     /// How long the `times`-th ban lasts.
-    fn duration(&self, what: &What, times: u8) -> Duration {
+    fn duration(&self, what: &What, times: u8, slow: bool) -> Duration {
         let (first, longest) = match what {
             What::Campaign(_) => return self.campaign,
             What::Network(_) => (self.rules.first, self.rules.longest),
@@ -325,6 +328,9 @@ impl Bans {
                 (self.rules.pair_first, self.rules.pair_longest)
             }
         };
+        if slow {
+            return longest;
+        }
         let factor = self.rules.factor.saturating_pow(u32::from(times.saturating_sub(1)));
         first.saturating_mul(factor).min(longest)
     }

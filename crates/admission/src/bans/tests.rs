@@ -30,6 +30,7 @@ const CAUSE: Cause<'_> = Cause {
     score: 3.0,
     narrowed: false,
     policy_version: 7,
+    slow: false,
 };
 
 fn bans() -> Bans {
@@ -321,4 +322,12 @@ fn what_is_in_force_is_what_the_list_says() {
         }
         lifts(&mut bans);
     }
+}
+
+#[test]
+fn who_comes_slowly_is_banned_for_as_long_as_bans_last() {
+    let mut bans = bans();
+    let slow = Cause { slow: true, ..CAUSE };
+    let ban = bans.ban(at(0), &Trust::default(), source(A), &slow).expect("a ban");
+    assert_eq!(ban.until, at(24 * 3_600));
 }

@@ -185,6 +185,7 @@ impl Gate {
             proof: Some(evidence.proof),
             score: if short { score.short } else { score.long },
             narrowed: known,
+            slow: !short,
             policy_version: self.policy.version,
         };
         let Some(until) = self.ban(now, key, &cause, evidence.source) else { return };
@@ -264,6 +265,7 @@ impl Gate {
             proof: Some(evidence.proof),
             score,
             narrowed: false,
+            slow: score == slowly && by_source < levels.pair,
             policy_version: self.policy.version,
         };
         self.ban(now, key, &cause, evidence.source);
@@ -286,6 +288,7 @@ impl Gate {
             proof: None,
             score: banned as f32,
             narrowed: known,
+            slow: false,
             policy_version: self.policy.version,
         };
         if self.ban(now, BanKey::Network(around), &cause, 0).is_some() && !known {
@@ -333,6 +336,7 @@ impl Gate {
             proof: None,
             score: sources as f32,
             narrowed: false,
+            slow: false,
             policy_version: self.policy.version,
         }
     }

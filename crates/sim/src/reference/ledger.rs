@@ -6,7 +6,6 @@ use crate::edge::StepOutput;
 use crate::sip::{Msg, SipUri, auth_param, uri_of};
 use policy::{Network, Outcome, Time, Who};
 use std::net::IpAddr;
-use std::time::Duration;
 use wire::{Flow, Side};
 
 /// "An entry is (source, Call-ID, From-tag, method)."
@@ -301,7 +300,8 @@ impl Reference {
             // "at home the source pair is never banned", else it says what the flow's would.
             let slow = slowly && kind == "aor";
             if (sum >= f64::from(level) || slow) && at_home == (kind == "flow") {
-                self.ban(now, kind, pair_key(&aor, &at), source, false);
+                let slow = sum < f64::from(level);
+                self.ban_for(now, kind, pair_key(&aor, &at), source, false, slow);
             }
         }
     }
@@ -421,7 +421,8 @@ impl Reference {
         let long = it.long.add(now, weight * lasting, half_life.long);
         let known = it.known.is_some_and(|at| now.since(at) <= self.policy.admission.trust.window);
         if weight > 0.0 && (short >= f64::from(levels.ban) || long >= f64::from(levels.ban_long)) {
-            self.ban(now, "address", source_key(source), source, known);
+            let slow = short < f64::from(levels.ban);
+            self.ban_for(now, "address", source_key(source), source, known, slow);
             self.count_network(now, source);
         }
     }
@@ -448,6 +449,19 @@ impl Reference {
     /// "Bans last 10 min, then 4 times as long each time, at most 24 h (pairs: 1 min to 1 h); a
     /// level is forgiven for each 24 h without evidence."
     fn ban(&mut self, now: Time, kind: &'static str, key: String, of: Network, narrowed: bool) {
+        self.ban_for(now, kind, key, of, narrowed, false);
+    }
+
+    /// "What the long memory alone bans, at once as long as bans last."
+    fn ban_for(
+        &mut self,
+        now: Time,
+        kind: &'static str,
+        key: String,
+        of: Network,
+        narrowed: bool,
+        slow: bool,
+    ) {
         let rules = self.rules().bans;
         let pair = matches!(kind, "flow" | "aor");
         let (first, longest) = match pair {
@@ -462,7 +476,7 @@ impl Reference {
         }
         repeats.last = now;
         let grown = rules.factor.saturating_pow(repeats.times.saturating_sub(1).min(16));
-        let length: Duration = first.saturating_mul(grown).min(longest);
+        let length = if slow { longest } else { first.saturating_mul(grown).min(longest) };
         if running.is_none() {
             self.banned.push(Banned { kind, of, at: now.as_secs() });
         }
