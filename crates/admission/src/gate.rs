@@ -207,7 +207,9 @@ impl Gate {
         }
         let trusted = self.trust.of(now, ip).is_some();
         let mut asked = self.ask(now, request, classified);
-        if trusted || request.dialog || self.policy.admission.mode == Mode::Off {
+        // whoever tries credentials of an AOR that is not at home here is in no dialog of its
+        let dialog = request.dialog && (asked.ticket.at_home || !asked.ticket.credentials);
+        if trusted || dialog || self.policy.admission.mode == Mode::Off {
             asked.ticket.judged = false;
             if trusted {
                 asked.ticket.who = Who::Trusted;

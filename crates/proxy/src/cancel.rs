@@ -27,7 +27,6 @@ impl Engine {
             return;
         };
         self.refuse(now, arrival, Refusal::OK);
-        self.on_superseded(now, id);
         self.cancel(now, id, Some(arrival.message));
     }
 

@@ -3,7 +3,7 @@
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::io::{CloseReason, Learned};
-use crate::request::{Refusal, aor, binds};
+use crate::request::{Refusal, aor, binds, method_bytes};
 use crate::token::{Raw, Token};
 use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;
@@ -120,7 +120,9 @@ impl Engine {
 
     /// Whether a request is inside a dialog that a Route of ours proves for its source.
     pub(crate) fn is_in_dialog(&self, arrival: Arrival<'_, '_>) -> bool {
-        if arrival.message.to_tag().is_empty() {
+        // RFC 3261 §10, RFC 3903: these have no dialog, whatever tag and Route they carry
+        let alone = matches!(method_bytes(arrival.message), b"REGISTER" | b"PUBLISH");
+        if alone || arrival.message.to_tag().is_empty() {
             return false;
         }
         let mut raw = Raw::default();

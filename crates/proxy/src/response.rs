@@ -121,6 +121,7 @@ impl Engine {
         let first = accepted && !exchange.answered;
         let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
         let stale = outside_challenge && exchange.stripped;
+        let tried = exchange.ticket.is_some_and(|ticket| ticket.credentials);
         // an ACK proves as much, and each byte must be paid for
         let opaque = match outside_challenge && !(forgeable && invite) {
             true => self.gate.opaque(now, &flow),
@@ -148,7 +149,8 @@ impl Engine {
         };
         let sent =
             first || !forgeable || self.credits.covers(now, source, range.len(), status < 200);
-        if status >= 200 && (sent || !outside_challenge) {
+        // but a wrong guess is one, whoever hears of it
+        if status >= 200 && (sent || !outside_challenge || tried) {
             self.on_final(now, id, message);
         }
         if let Some(exchange) = self.exchanges.at(id) {
@@ -204,6 +206,13 @@ impl Engine {
         edit_content_length(&mut splice, flow.transport);
         if edits.stale || edits.opaque.is_some() {
             edit_challenges(&mut splice, edits);
+        }
+        if outwards && message.status() >= 300 {
+            // PJSIP copies Record-Route into every answer; RFC 3261 §20 has it only where a dialog
+            // begins, and our token in it lets its holder into one
+            for (index, _) in message.lines(HeaderName::RecordRoute) {
+                splice.delete_line(index);
+            }
         }
         if !outwards {
             self.hidden.strip(&mut splice, self.is_trusted(arrival.flow.remote.ip()));

@@ -1,7 +1,7 @@
 //! What the gate decides, carried out: challenges of the edge's own, `opaque`, bans, and answers
 //! that must be paid for.
 
-use admission::{BanId, BanKey, Origin};
+use admission::{Ban, BanId, BanKey, Origin};
 use policy::{ChallengeMode, Listener, Network, Pbx, Policy, Reason, Registration, Time, Who};
 use proxy::{CloseReason, Engine, Event, Input, Learned, Output, Verdict};
 use std::net::SocketAddr;
@@ -280,4 +280,54 @@ fn a_method_that_strangers_may_not_send_is_named_and_others_offered() {
     assert_eq!((event.verdict, event.reason), (Verdict::Reject(405), Reason::Rule));
     assert!(outcome.outside[0].contains("\r\nAllow: INVITE, "), "{}", outcome.outside[0]);
     assert!(event.grounds.is_some_and(|grounds| grounds.rule != u16::MAX));
+}
+
+#[test]
+fn a_guess_counts_though_it_is_cancelled() {
+    let mut edge = Edge::with(|_| {});
+    for n in 0..5 {
+        let of = |text: String| text.replace("Call-ID: c1", &format!("Call-ID: c{n}"));
+        let first = edge.phone_sends(&of(request("INVITE", &format!("z9hG4bKa{n}"), 500, "")));
+        assert_eq!(first.inside.len(), 1, "{n}: {first:?}");
+        let asked = edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
+        let ack = of(request("ACK", &format!("z9hG4bKa{n}"), 0, ""));
+        let tagged = ack.replace("<sip:100@pbx>\nCall", "<sip:100@pbx>;tag=t\nCall");
+        assert_eq!(asked.outside.len(), 1);
+        edge.phone_sends(&tagged);
+        let wrong = "Authorization: Digest username=\"6001\",realm=\"asterisk\",nonce=\"n1\",\
+                     response=\"0\"\n";
+        let try_it = of(request("INVITE", &format!("z9hG4bKb{n}"), 500, wrong));
+        let tried = edge.phone_sends(&try_it);
+        let cancel = of(request("CANCEL", &format!("z9hG4bKb{n}"), 0, ""));
+        edge.phone_sends(&cancel);
+        edge.pbx_answers(&tried.inside[0], "401 Unauthorized", "u", CHALLENGE);
+        edge.now = edge.now + Duration::from_secs(9);
+        edge.engine.handle_timeout(edge.now);
+        while edge.engine.poll_output().is_some() {}
+    }
+    let bans = edge.engine.bans(10);
+    assert!(matches!(bans[..], [Ban { key: BanKey::AorSource { .. }, .. }]), "{bans:?}");
+}
+
+#[test]
+fn a_registration_is_in_no_dialog_and_a_refusal_opens_none() {
+    let mut edge = Edge::with(|_| {});
+    let first = edge.phone_sends(&request("INVITE", "z9hG4bKa", 500, ""));
+    let routes: Vec<_> =
+        first.inside[0].lines().filter(|line| line.starts_with("Record-Route: ")).collect();
+    assert_eq!(routes.len(), 2);
+    // PJSIP copies them into a challenge
+    let more = format!("{}\n{}\n{CHALLENGE}", routes[0], routes[1]);
+    let asked = edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", &more);
+    assert!(!asked.outside[0].contains("Record-Route"), "{}", asked.outside[0]);
+    let route = routes.join("\n").replace("Record-Route", "Route") + "\n";
+    let inside = |method: &str, branch: &str| {
+        request(method, branch, 300, &route)
+            .replace("<sip:6001@pbx>", "<sip:6001'--@pbx>")
+            .replace("<sip:100@pbx>", "<sip:100@pbx>;tag=any")
+    };
+    let register = edge.phone_sends(&inside("REGISTER", "z9hG4bKb"));
+    assert_eq!(register.events[0].reason, Reason::Rule, "{register:?}");
+    let update = edge.phone_sends(&inside("UPDATE", "z9hG4bKc"));
+    assert_eq!(update.events[0].verdict, Verdict::Forward, "{update:?}");
 }

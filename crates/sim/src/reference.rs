@@ -302,7 +302,8 @@ impl Reference {
         }
         match msg.method() {
             "ACK" => return self.on_ack(now, flow, msg),
-            "CANCEL" => return self.on_cancel(flow, msg),
+            // "the final response that follows is what ends it"
+            "CANCEL" => return,
             _ => {}
         }
         // What is no new request, or is refused before anybody is judged, is not looked at.

@@ -86,8 +86,7 @@ impl Gate {
             self.pairs.find(pair).is_some_and(|pair| pair.is_home(now, rules.trust.window));
         let tagged = !message.to_tag().is_empty();
         let passes = classified.credentials == Credentials::Relayed;
-        let answers = (passes || classified.credentials == Credentials::Echo)
-            && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
+        let answers = passes && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
         Asked {
             request,
             ip,

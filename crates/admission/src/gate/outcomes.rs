@@ -33,6 +33,8 @@ impl Gate {
             403 | 404 if fresh_invite => self.on_not_found(now, answer),
             200..=299 if fresh_invite => self.await_ack(now, answer, Flags::ACCEPTED),
             100..=199 => {}
+            // an error that a request without an answer to the challenge fetches ends no challenge
+            400..=499 if !tried && ticket.proof != Some(Proof::Nonce) && status != 408 => {}
             _ => self.supersede(ticket.entry),
         }
     }

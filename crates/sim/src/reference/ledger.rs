@@ -151,6 +151,9 @@ impl Reference {
             200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699 if tried => {
                 self.authenticated(now, passing, msg.status());
             }
+            // "that a request without an answer to the challenge fetches ends nothing"
+            400..=407 | 409..=499
+                if matches!(passing.asked.credentials, Held::None | Held::Foreign) => {}
             _ => self.superseded(&passing.key),
         }
     }
@@ -225,12 +228,6 @@ impl Reference {
         let Some(entry) = self.ledger.get(key).filter(proven).cloned() else { return };
         self.ledger.remove(key);
         self.weigh_on(now, key.source, &entry.asked, 1.0, 1.0);
-    }
-
-    pub(super) fn on_cancel(&mut self, flow: &Flow, msg: &Msg) {
-        let source = Network::source(flow.remote.ip());
-        let key = EntryKey { method: "INVITE".into(), ..key_of(source, msg) };
-        self.superseded(&key);
     }
 
     fn superseded(&mut self, key: &EntryKey) {

@@ -406,3 +406,48 @@ fn what_a_shard_learns_all_know() {
         assert!(!one.is_banned(&format!("198.51.100.{n}")), "{n}");
     }
 }
+
+#[test]
+fn an_echo_is_no_licence_for_its_call() {
+    let mut play = Play::with(|rules| {
+        rules.edge_challenge.mode = policy::ChallengeMode::Always;
+        rules.edge_challenge.realm = Some("asterisk".into());
+    });
+    let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");
+    let Got::Challenge(line) = play.abandon(&mut tool, true) else { panic!() };
+    let credentials = Play::credentials(&tool, &line);
+    for _ in 0..60 {
+        if let Got::Pass(pass) = play.ask(&tool, "", &credentials) {
+            play.wait(5);
+            let (tag, _) = play.challenge(&tool, &pass, false);
+            play.ack(&tool, &tag, Some(&pass));
+        }
+        play.wait(100);
+    }
+    assert!(play.leaked <= 3, "{}", play.leaked);
+    play.wait(8_000);
+    assert_eq!(play.outcomes(Outcome::Abandoned), 1);
+}
+
+#[test]
+fn the_edges_own_challenge_is_no_way_around_the_guard() {
+    let mut play = Play::with(|rules| {
+        rules.edge_challenge.mode = policy::ChallengeMode::Always;
+        rules.edge_challenge.realm = Some("asterisk".into());
+    });
+    let client = |n: usize| Client::new(&format!("198.51.{n}.7:5060"), "INVITE", "alice");
+    let made = guesses(&mut play, client, 200);
+    assert!((10..=20).contains(&made), "{made} guesses in forty seconds");
+}
+
+#[test]
+fn an_error_that_one_asks_for_ends_no_challenge() {
+    let mut play = Play::new();
+    let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");
+    play.abandon(&mut tool, true);
+    let Got::Pass(pass) = play.ask(&tool, "", "") else { panic!() };
+    play.answer(&tool, &pass, 420, "");
+    play.wait(8_000);
+    assert_eq!(play.outcomes(Outcome::Abandoned), 1);
+    assert_eq!(play.outcomes(Outcome::Superseded), 0);
+}
