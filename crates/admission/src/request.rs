@@ -94,6 +94,9 @@ pub struct Ticket {
     pub entry: u64,
     /// Hash of its AOR.
     pub aor: u64,
+    /// Hash of the AOR that its credentials are for: the user that they name. The same as `aor`
+    /// without credentials that pass.
+    pub account: u64,
     /// Its shape; 0 when that says nothing: of what is not judged, and of a home before it succeeds.
     pub shape: u64,
     /// What was known of its sender.

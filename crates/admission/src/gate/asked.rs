@@ -19,13 +19,15 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) ip: IpAddr,
     /// Key of its source.
     pub(super) source: u64,
-    /// Key of (AOR, source).
+    /// Key of (account, source).
     pub(super) pair: u64,
     pub(super) aor_uri: &'a [u8],
     pub(super) dialled: &'a [u8],
     pub(super) credentials: Credentials,
     /// It goes on with a challenge that is open: nothing slows it.
     pub(super) answers: bool,
+    /// Its try was counted for its account when that challenge was asked for.
+    pub(super) counted: bool,
     pub(super) ticket: Ticket,
     pub(super) score: Score,
     pub(super) would: Option<Verdict>,
@@ -39,16 +41,18 @@ pub(super) struct Asked<'r, 'a> {
 
 /// What the credentials of a request are and prove.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Classified {
+pub(super) struct Classified<'a> {
     pub(super) credentials: Credentials,
     pub(super) proof: Option<Proof>,
     /// An old nonce of the edge's own: nobody's fault.
     pub(super) expired: bool,
+    /// Whom they name.
+    pub(super) username: &'a [u8],
 }
 
-impl Classified {
-    pub(super) const NONE: Classified =
-        Classified { credentials: Credentials::Absent, proof: None, expired: false };
+impl Classified<'_> {
+    pub(super) const NONE: Classified<'static> =
+        Classified { credentials: Credentials::Absent, proof: None, expired: false, username: b"" };
 }
 
 impl<'a> Asked<'_, 'a> {
@@ -67,7 +71,7 @@ impl Gate {
         &mut self,
         now: Time,
         request: &'r Request<'r, 'a>,
-        classified: Classified,
+        classified: Classified<'_>,
     ) -> Asked<'r, 'a> {
         let message = request.message;
         let ip = request.flow.remote.ip();
@@ -76,16 +80,26 @@ impl Gate {
         let aor = self.aor_of(from.uri);
         let dialled = user(message.request_uri());
         let source = self.sources.key_of(ip);
-        let pair = self.pairs.at_source(aor, source);
+        let passes = classified.credentials == Credentials::Relayed;
+        let account = match classified.username {
+            username if passes && !username.is_empty() => self.account_of(username, from.uri),
+            _ => aor,
+        };
+        let pair = self.pairs.at_source(account, source);
         let entry = self.entry_of(source, message, method);
         // the look-ups stand together, so that memory is waited for once
         let rules = &self.policy.admission;
         let open = self.ledger.find(entry);
         let (who, score) = self.sender(now, request, source);
-        let at_home =
-            self.pairs.find(pair).is_some_and(|pair| pair.is_home(now, rules.trust.window));
+        let is_home = |pair: u64| {
+            let pair = self.pairs.find(pair);
+            pair.is_some_and(|pair| pair.is_home(now, rules.trust.window))
+        };
+        let own = is_home(pair);
+        // home to another account under this AOR: good for all but a try at the AOR's own
+        let other = !own && account == aor && is_home(self.pairs.at_source(!aor, source));
+        let at_home = own || other && !passes;
         let tagged = !message.to_tag().is_empty();
-        let passes = classified.credentials == Credentials::Relayed;
         let answers = passes && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
         Asked {
             request,
@@ -96,6 +110,7 @@ impl Gate {
             dialled,
             credentials: classified.credentials,
             answers,
+            counted: answers && account == aor && !other,
             score,
             would: None,
             rule: u16::MAX,
@@ -104,6 +119,7 @@ impl Gate {
             ticket: Ticket {
                 entry,
                 aor,
+                account,
                 shape: 0,
                 who,
                 method,
@@ -136,13 +152,14 @@ impl Gate {
     }
 
     /// What the credentials are, and what they prove. `Relayed` when all of them are.
-    pub(super) fn classify(&mut self, now: Time, request: &Request<'_, '_>) -> Classified {
+    pub(super) fn classify<'a>(&mut self, now: Time, request: &Request<'_, 'a>) -> Classified<'a> {
         let ip = request.flow.remote.ip();
         let stream = request.flow.transport.is_reliable();
         let mut all = Classified {
             credentials: Credentials::Absent,
             proof: stream.then_some(Proof::Handshake),
             expired: false,
+            username: b"",
         };
         let lifetime = self.policy.admission.proof.lifetime;
         for header in request.message.headers() {
@@ -156,7 +173,12 @@ impl Gate {
             if self.proofs.check_opaque(now, digest.opaque, ip, lifetime) == Echo::Fresh {
                 all.proof = all.proof.or(Some(Proof::Opaque));
             }
-            let one = self.classify_nonce(now, digest.nonce, ip, &mut all);
+            let mut one = self.classify_nonce(now, digest.nonce, ip, &mut all);
+            // a PBX takes the line that suits it: who names two accounts is challenged anew
+            if all.credentials != Credentials::Absent && all.username != digest.username {
+                one = Credentials::Foreign;
+            }
+            all.username = digest.username;
             all.credentials = match (all.credentials, one) {
                 (Credentials::Foreign, _) | (_, Credentials::Foreign) => Credentials::Foreign,
                 (Credentials::Echo, _) | (_, Credentials::Echo) => Credentials::Echo,
@@ -171,7 +193,7 @@ impl Gate {
         now: Time,
         nonce: &[u8],
         ip: IpAddr,
-        all: &mut Classified,
+        all: &mut Classified<'_>,
     ) -> Credentials {
         if !is_own_nonce(nonce) {
             return match self.nonces.was_relayed(now, nonce, ip) {
@@ -210,6 +232,17 @@ impl Gate {
         let Some(parsed) = Uri::parse(uri).filter(Uri::is_sip) else {
             return self.names.hash(&[uri]);
         };
+        let user = parsed.user.split(|b| *b == b';').next().unwrap_or_default();
+        self.names.hash(&[user, &self.domain_of(&parsed)])
+    }
+
+    /// The same for the user that credentials name, in the domain of the AOR that they come with.
+    fn account_of(&self, username: &[u8], uri: &[u8]) -> u64 {
+        let domain = Uri::parse(uri).filter(Uri::is_sip).map(|uri| self.domain_of(&uri));
+        self.names.hash(&[username, &domain.unwrap_or_default()])
+    }
+
+    fn domain_of(&self, parsed: &Uri<'_>) -> arrayvec::ArrayVec<u8, 64> {
         let mut host = arrayvec::ArrayVec::<u8, 64>::new();
         if let Host::Name(name) = parsed.host
             && self.policy.domains.len() > 1
@@ -217,8 +250,7 @@ impl Gate {
         {
             host.extend(name.iter().take(64).map(u8::to_ascii_lowercase));
         }
-        let user = parsed.user.split(|b| *b == b';').next().unwrap_or_default();
-        self.names.hash(&[user, &host])
+        host
     }
 
     /// Whether it speaks of what never existed.

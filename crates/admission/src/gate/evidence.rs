@@ -243,7 +243,7 @@ impl Gate {
         }
         let rules = &self.policy.admission;
         let (half_life, levels) = (rules.half_life, rules.levels);
-        let (aor, flow) = (answer.ticket.aor, *answer.flow);
+        let (aor, flow) = (answer.ticket.account, *answer.flow);
         let over_flow = self.pairs.over_flow(aor, &flow);
         let (by_flow, _) = self.pairs.refused(now, over_flow, &half_life);
         let (by_source, slowly) = self.pairs.refused(now, pair, &half_life);

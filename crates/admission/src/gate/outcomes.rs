@@ -72,7 +72,7 @@ impl Gate {
                 self.sources.suspect(now, source, ip);
                 if !ticket.at_home {
                     let half_life = self.policy.admission.half_life.short;
-                    self.aors.refused(now, ticket.aor, false, half_life);
+                    self.aors.refused(now, ticket.account, false, half_life);
                 }
             }
         }
@@ -89,11 +89,11 @@ impl Gate {
         let ticket = answer.ticket;
         let rules = &self.policy.admission;
         let (window, short) = (rules.trust.window, rules.half_life.short);
-        let pair = self.pairs.at_source(ticket.aor, source);
+        let pair = self.pairs.at_source(ticket.account, source);
         let repeated = self.pairs.find(pair).is_some_and(|pair| pair.was_refused(now, window));
         if !ticket.at_home {
-            self.aors.refused(now, ticket.aor, true, short);
-            self.learn_out(Learned::Refused { aor: ticket.aor });
+            self.aors.refused(now, ticket.account, true, short);
+            self.learn_out(Learned::Refused { aor: ticket.account });
         }
         let evidence = Evidence {
             repeated,
@@ -120,8 +120,13 @@ impl Gate {
         }
         self.count(Outcome::Authenticated);
         self.know(now, source, ip);
-        let pair = self.pairs.at_source(ticket.aor, source);
+        let pair = self.pairs.at_source(ticket.account, source);
         self.pairs.authenticated(now, pair);
+        // that somebody may register somewhere does not make what he asked for his (404)
+        if ticket.account != ticket.aor && (registered || ticket.method != REGISTER) {
+            let pair = self.pairs.at_source(!ticket.aor, source);
+            self.pairs.authenticated(now, pair);
+        }
         self.on_good_shape(now, ticket.shape, source);
         if ticket.signature != u16::MAX {
             let heavy = self.policy.admission.signatures.list();

@@ -133,7 +133,7 @@ impl Gate {
     /// Pairs that are banned.
     fn check_pair(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let flow = asked.request.flow;
-        if self.bans.of_pair(now, asked.ticket.aor, flow).is_some() {
+        if self.bans.of_pair(now, asked.ticket.account, flow).is_some() {
             self.on_banned_try(now, asked);
             return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
         }
@@ -169,7 +169,7 @@ impl Gate {
                     .hash(&[&crate::key::address_bytes(Network::around(asked.ip).address())]),
                 LimitKey::Source => asked.source,
                 LimitKey::Flow => self.pairs.over_flow(0, asked.request.flow),
-                LimitKey::Aor => asked.ticket.aor,
+                LimitKey::Aor => asked.ticket.account,
             };
             if self.rates.allows(now, index as u16, key, rate) {
                 continue;
@@ -279,13 +279,13 @@ impl Gate {
     /// AORs that strangers guess at.
     fn check_guard(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let rules = &self.policy.admission;
-        if asked.ticket.at_home || asked.answers {
+        if asked.ticket.at_home || asked.counted {
             return Ok(());
         }
-        let (refusals, _) = self.aors.refusals(now, asked.ticket.aor, rules.half_life.short);
+        let (refusals, _) = self.aors.refusals(now, asked.ticket.account, rules.half_life.short);
         let rate = rules.guard.rate;
         if refusals < rules.guard.refusals
-            || self.rates.allows(now, slow::GUARD, asked.ticket.aor, rate)
+            || self.rates.allows(now, slow::GUARD, asked.ticket.account, rate)
         {
             return Ok(());
         }

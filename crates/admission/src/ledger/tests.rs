@@ -14,6 +14,7 @@ fn open(now: Time, key: u64, method: u8) -> Open {
     let ticket = Ticket {
         entry: key,
         aor: 1,
+        account: 1,
         shape: 2,
         who: Who::Unproven,
         method,

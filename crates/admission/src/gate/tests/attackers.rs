@@ -451,3 +451,36 @@ fn an_error_that_one_asks_for_ends_no_challenge() {
     assert_eq!(play.outcomes(Outcome::Abandoned), 1);
     assert_eq!(play.outcomes(Outcome::Superseded), 0);
 }
+
+#[test]
+fn a_guess_is_at_the_account_that_it_names() {
+    for method in ["REGISTER", "INVITE"] {
+        // one source, another AOR each time
+        let mut play = Play::new();
+        let client = |n: usize| Client {
+            username: "alice".into(),
+            ..Client::new("198.51.100.7:5060", method, &format!("no{n}"))
+        };
+        assert_eq!(guesses(&mut play, client, 50), 5, "{method}");
+        // a thousand sources
+        let mut play = Play::new();
+        let client = |n: usize| Client {
+            username: "alice".into(),
+            ..Client::new(&format!("198.{}.{}.7:5060", n >> 8, n & 255), method, &format!("no{n}"))
+        };
+        let made = guesses(&mut play, client, 1_000);
+        assert!(made <= 30, "{method}: {made} in four minutes");
+    }
+}
+
+#[test]
+fn an_own_account_opens_nobody_elses() {
+    let mut play = Play::new();
+    let mut own = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    own.username = "mallory".into();
+    play.attempt(&mut own, 404).unwrap();
+    let client = |_| Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    assert_eq!(guesses(&mut play, client, 50), 5);
+    let pair = |ban: &&crate::Ban| matches!(ban.key, BanKey::AorSource { .. });
+    assert_eq!(play.bans().iter().filter(|ban| pair(ban)).count(), 1);
+}

@@ -347,3 +347,19 @@ fn an_ack_from_another_port_proves_too_and_from_another_address_nothing() {
     assert_eq!(play.ack(&port, &tag, None), Some(Proof::AckTag));
     assert!(play.gate.is_proven(play.now, &call.flow));
 }
+
+#[test]
+fn a_phone_whose_credentials_have_another_name_is_at_home() {
+    let mut play = Play::new();
+    let mut phone = phone("198.51.100.7:5062", 7);
+    phone.username = "login7".into();
+    play.attempt(&mut phone, 200).unwrap();
+    let mut again = 0;
+    for _ in 0..20 {
+        play.new_call(&mut phone);
+        if let Got::Pass(pass) = play.ask(&phone, "", "") {
+            again += usize::from(pass.ticket.at_home);
+        }
+    }
+    assert_eq!(again, 20);
+}

@@ -32,6 +32,8 @@ pub(super) struct Client {
     pub(super) lines: String,
     /// Whether it gives `opaque` back.
     pub(super) opaque: bool,
+    /// Whom its credentials name.
+    pub(super) username: String,
 }
 
 /// What became of a request.
@@ -66,6 +68,7 @@ impl Client {
             call: String::new(),
             lines: "User-Agent: Phone/1.0\r\n".into(),
             opaque: true,
+            username: user.into(),
         }
     }
 
@@ -266,8 +269,9 @@ impl Play {
             _ => String::new(),
         };
         format!(
-            "Authorization: Digest username=\"u\",realm=\"{}\",nonce=\"{}\",uri=\"sip:x\",\
+            "Authorization: Digest username=\"{}\",realm=\"{}\",nonce=\"{}\",uri=\"sip:x\",\
              response=\"00\"{opaque}\r\n",
+            client.username,
             part("realm"),
             part("nonce")
         )
