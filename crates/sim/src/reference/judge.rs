@@ -10,7 +10,10 @@ use wire::{Flow, Message};
 #[derive(Clone, Debug)]
 pub(super) struct Asked {
     pub who: Who,
+    /// The account, which the AOR is without credentials that pass.
     pub aor: String,
+    /// The AOR.
+    pub asked_for: String,
     pub at_home: bool,
     pub dialog: bool,
     /// It has credentials, and what they are.
@@ -64,6 +67,12 @@ impl Reference {
         if self.policy.domains.len() < 2 {
             aor.truncate(aor.find('@').unwrap_or(aor.len()));
         }
+        // "Credentials that pass are tried at the account that they name"
+        let asked_for = aor.clone();
+        if let Some(username) = username(msg).filter(|_| credentials == Held::Pass) {
+            let domain = aor.find('@').map_or(String::new(), |at| aor[at..].to_string());
+            aor = username + &domain;
+        }
         let dialled = SipUri::parse(msg.uri()).unwrap_or_default().user;
         let route = msg.values("Route").first().and_then(|r| SipUri::parse(uri_of(r)));
         let dialog = !msg.to_tag().is_empty()
@@ -93,6 +102,7 @@ impl Reference {
         Asked {
             who,
             aor,
+            asked_for,
             at_home,
             dialog,
             credentials,
@@ -271,6 +281,12 @@ impl Reference {
     pub(super) fn count(&mut self, outcome: Outcome) {
         *self.outcomes.entry(outcome).or_default() += 1;
     }
+}
+
+fn username(msg: &Msg) -> Option<String> {
+    let names = ["Authorization", "Proxy-Authorization"];
+    let lines = names.iter().flat_map(|name| msg.values_of_lines(name));
+    lines.filter_map(|line| auth_param(&line, "username")).find(|name| !name.is_empty())
 }
 
 pub(super) fn source_key(source: Network) -> String {

@@ -245,6 +245,9 @@ impl Reference {
         }
         self.count(Outcome::Authenticated);
         self.homes.insert((passing.asked.aor.clone(), source), now);
+        if registered || passing.key.method != "REGISTER" {
+            self.homes.insert((passing.asked.asked_for.clone(), source), now);
+        }
         let it = self.sources.entry(source).or_default();
         it.known = Some(now);
         it.suspect = None;
