@@ -24,6 +24,9 @@ pub(crate) struct Source {
     pub(crate) invites: u16,
     /// Other open challenges.
     pub(crate) others: u16,
+    /// Of both those that are proven: nobody else can open one in its name.
+    pub(crate) proven_invites: u8,
+    pub(crate) proven_others: u8,
     proof: Option<Proof>,
 }
 
@@ -162,6 +165,8 @@ impl Source {
             suspect: Time::ZERO,
             invites: 0,
             others: 0,
+            proven_invites: 0,
+            proven_others: 0,
             proof: None,
         }
     }

@@ -5,6 +5,7 @@ use super::asked::{Asked, REGISTER};
 use super::evidence::Evidence;
 use crate::branch::{Binds, NO_SLOT};
 use crate::ledger::{Flags, INVITE, Open};
+use crate::sources::Source;
 use crate::store::Rank;
 use crate::{
     Acknowledged, Alert, Branch, BranchKey, Effect, Final, Learned, Proof, Request, Ticket,
@@ -55,8 +56,8 @@ impl Gate {
         open.flags.set(Flags::ANSWERED, false);
         if again {
             open.challenges += 1;
-            let (source, invite) = (open.source, open.is_invite());
-            self.count_open(source, invite, 1);
+            let opened = open.clone();
+            self.count_open(&opened, 1);
         }
     }
 
@@ -255,7 +256,7 @@ impl Gate {
 
     /// Patience is at its end.
     pub(super) fn on_silence(&mut self, now: Time, open: &Open) {
-        self.count_open(open.source, open.is_invite(), -i32::from(open.challenges));
+        self.count_open(open, -i32::from(open.challenges));
         let flags = open.flags;
         match open.proof {
             _ if flags.has(Flags::ACCEPTED) || flags.has(Flags::NOT_FOUND) => {}
@@ -308,12 +309,11 @@ impl Gate {
     /// Opens an entry; the least worthy goes when there are too many.
     pub(super) fn open(&mut self, open: Open, ip: IpAddr, aor: &[u8], dialled: &[u8]) {
         let rank = if open.proof.is_some() { Rank::Proven } else { Rank::Unproven };
-        let (source, invite) = (open.source, open.is_invite());
-        let _ = self.sources.enter(source, ip, rank);
-        self.count_open(source, invite, 1);
+        let _ = self.sources.enter(open.source, ip, rank);
+        self.count_open(&open, 1);
         if let Some(gone) = self.ledger.open(open, aor, dialled) {
             self.count(Outcome::Unreachable);
-            self.count_open(gone.source, gone.is_invite(), -i32::from(gone.challenges));
+            self.count_open(&gone, -i32::from(gone.challenges));
             self.sources.drop_idle(gone.source);
         }
         self.watch_attack();
@@ -322,22 +322,30 @@ impl Gate {
     /// Takes an entry out.
     fn close(&mut self, entry: u64) -> Option<Open> {
         let open = self.ledger.close(entry)?;
-        self.count_open(open.source, open.is_invite(), -i32::from(open.challenges));
+        self.count_open(&open, -i32::from(open.challenges));
         self.sources.drop_idle(open.source);
         self.watch_attack();
         Some(open)
     }
 
-    fn count_open(&mut self, source: u64, invite: bool, by: i32) {
-        let Some(source) = self.sources.find_mut(source) else { return };
-        let count = if invite { &mut source.invites } else { &mut source.others };
+    fn count_open(&mut self, open: &Open, by: i32) {
+        let Some(source) = self.sources.find_mut(open.source) else { return };
+        let count = if open.is_invite() { &mut source.invites } else { &mut source.others };
         let by = by.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
         *count = count.saturating_add_signed(by);
+        if open.proof.is_some() {
+            count_proven(source, open.is_invite(), by);
+        }
     }
 
     /// An entry is proven by its own challenge.
     pub(super) fn prove_entry(&mut self, now: Time, entry: u64, proof: Proof) {
         if self.ledger.prove(entry, proof) {
+            if let Some(open) = self.ledger.find(entry)
+                && let Some(source) = self.sources.find_mut(open.source)
+            {
+                count_proven(source, open.is_invite(), open.challenges.into());
+            }
             self.watch_attack();
             self.on_proven_honeytoken(now, entry);
         }
@@ -387,12 +395,18 @@ impl Gate {
         if let Some(open) = self.ledger.find_mut(ticket.entry) {
             let by = i32::from(open.challenges < u8::MAX);
             open.challenges = open.challenges.saturating_add(1);
-            let (source, invite) = (open.source, open.is_invite());
-            return self.count_open(source, invite, by);
+            let opened = open.clone();
+            return self.count_open(&opened, by);
         }
         let open = Open::new(now, ticket, asked.source);
         self.open(open, asked.ip, asked.aor_text(), asked.dialled);
     }
+}
+
+/// Counts up to what fits; beyond it some are forgotten early.
+fn count_proven(source: &mut Source, invite: bool, by: i16) {
+    let count = if invite { &mut source.proven_invites } else { &mut source.proven_others };
+    *count = i16::from(*count).saturating_add(by).clamp(0, u8::MAX.into()) as u8;
 }
 
 /// Whether a challenge says that only the nonce was too old.

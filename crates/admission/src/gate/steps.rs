@@ -226,20 +226,23 @@ impl Gate {
         let rules = &self.policy.admission;
         let narrowed = asked.score.short >= rules.levels.narrow;
         let invite = asked.ticket.method == INVITE;
-        let (open, most) = match self.sources.find(asked.source) {
-            None => return Ok(()),
-            Some(source) if invite && narrowed => (source.invites, rules.narrow.narrowed),
-            Some(source) if invite => (source.invites, rules.narrow.invites),
-            Some(source) => (source.others, rules.narrow.others),
+        let Some(source) = self.sources.find(asked.source) else { return Ok(()) };
+        let (open, proven, most) = match invite {
+            true if narrowed => (source.invites, source.proven_invites, rules.narrow.narrowed),
+            true => (source.invites, source.proven_invites, rules.narrow.invites),
+            false => (source.others, source.proven_others, rules.narrow.others),
         };
         // the challenge that is answered here is none that stays open
         let own = self.ledger.find(asked.ticket.entry);
         let own = asked.credentials == Credentials::Echo
             && own.is_some_and(|own| own.challenges == 1 && own.is_invite() == invite);
-        if u32::from(open) < most + u32::from(own) {
+        let most = most + u32::from(own);
+        let (full, own_doing) = (u32::from(open) >= most, u32::from(proven) >= most);
+        // those that are not proven may be a forger's: whoever proves himself has no part in them
+        if !full || asked.ticket.proof.is_some() && !own_doing {
             return Ok(());
         }
-        if asked.ticket.who == Who::Unproven {
+        if asked.ticket.who == Who::Unproven || !own_doing {
             let otherwise = if invite { Else::Drop } else { Else::Pass };
             return self.challenge(asked, Reason::Narrowed, otherwise);
         }

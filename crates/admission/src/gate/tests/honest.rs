@@ -363,3 +363,18 @@ fn a_phone_whose_credentials_have_another_name_is_at_home() {
     }
     assert_eq!(again, 20);
 }
+
+#[test]
+fn a_forger_cannot_fill_the_share_of_a_new_phone() {
+    for method in ["INVITE", "REGISTER"] {
+        let mut play = Play::new();
+        play.attempt(&mut phone("203.0.113.1:5062", 1), 200).unwrap();
+        for _ in 0..200 {
+            let mut forged = Client::new("198.51.100.7:9", method, "bob");
+            play.abandon(&mut forged, false);
+            play.wait(20);
+        }
+        let mut new = Client::new("198.51.100.7:5062", method, "alice");
+        assert_eq!(play.attempt(&mut new, 200), Ok(()), "{method}");
+    }
+}
