@@ -1,7 +1,9 @@
 //! The edge's own challenge: in the PBX's words, so that a phone cannot tell whose it is.
 
 use crate::Learned;
+use crate::offers::Offers;
 use arrayvec::ArrayVec;
+use policy::Time;
 use wire::digest::Digest;
 use wire::{HeaderName, Message};
 
@@ -17,6 +19,17 @@ pub(crate) struct Challenges {
     known: Option<Known>,
     /// How often it was seen, less how often something else was.
     steady: u8,
+    /// Nonces of the PBX, of that realm.
+    pub(crate) offers: Offers,
+}
+
+/// What the edge's own challenge asks to be answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Ask<'n> {
+    /// A nonce of the edge's own.
+    Own(&'n [u8]),
+    /// One of the PBX's, with a proof in `opaque`.
+    Offer(&'n [u8], &'n [u8]),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,9 +46,18 @@ struct Algorithms(u8);
 const NAMES: [&str; 3] = ["MD5", "SHA-256", "SHA-512-256"];
 
 impl Challenges {
-    /// A 401 or 407 of the PBX goes out. What other shards must know, if it is news.
-    pub(crate) fn on_challenge(&mut self, message: &Message<'_>) -> Option<Learned> {
-        let seen = Known::read(message)?;
+    /// A 401 or 407 of the PBX. What other shards must know, if it is news.
+    pub(crate) fn on_challenge(&mut self, now: Time, message: &Message<'_>) -> Option<Learned> {
+        let (seen, nonce) = Known::read(message)?;
+        let realm = seen.realm.clone();
+        let news = self.on_known(seen);
+        if self.known.as_ref().is_some_and(|known| known.realm == realm) {
+            self.offers.learn(now, nonce);
+        }
+        news
+    }
+
+    fn on_known(&mut self, seen: Known) -> Option<Learned> {
         if self.known.as_ref() == Some(&seen) {
             self.steady = self.steady.saturating_add(1).min(STEADY);
             return None;
@@ -47,7 +69,7 @@ impl Challenges {
         self.steady = 1;
         let news =
             Learned::Realm { realm: seen.realm.as_slice().into(), algorithms: seen.algorithms.0 };
-        self.known = Some(seen);
+        self.know(seen);
         Some(news)
     }
 
@@ -55,9 +77,17 @@ impl Challenges {
     pub(crate) fn on_learned(&mut self, realm: &[u8], algorithms: u8) {
         let algorithms = Algorithms(algorithms);
         if let (Some(realm), Some(_)) = (checked(realm), algorithms.iter().next()) {
-            self.known = Some(Known { realm, algorithms });
+            self.know(Known { realm, algorithms });
             self.steady = 1;
         }
+    }
+
+    /// A nonce is good in its realm only.
+    fn know(&mut self, known: Known) {
+        if self.known.as_ref().is_some_and(|old| old.realm != known.realm) {
+            self.offers.forget();
+        }
+        self.known = Some(known);
     }
 
     /// Whether a challenge can be written; `realm` is the policy's.
@@ -65,13 +95,18 @@ impl Challenges {
         realm.map_or(self.known.is_some(), |own| checked(own.as_bytes()).is_some())
     }
 
-    /// Appends the header lines of a challenge with `nonce`; `realm` is the policy's, if it has
-    /// one. `false`, and nothing, while there is no realm. MD5 is not named: it is what an absent
+    /// Whether nonces of the PBX are good in the challenge's realm; `realm` is the policy's.
+    pub(crate) fn may_offer(&self, realm: Option<&str>) -> bool {
+        let known = self.known.as_ref().map(|known| known.realm.as_slice());
+        realm.is_none_or(|own| known.is_none_or(|known| known == own.as_bytes()))
+    }
+
+    /// Appends the header lines of a challenge; `realm` is the policy's, if it has one. `false`, and nothing, while there is no realm. MD5 is not named: it is what an absent
     /// algorithm means (RFC 7616 §3.3), and each byte must be paid for by the request.
     pub(crate) fn write(
         &self,
         realm: Option<&str>,
-        nonce: &[u8],
+        ask: Ask<'_>,
         stale: bool,
         out: &mut Vec<u8>,
     ) -> bool {
@@ -86,7 +121,14 @@ impl Challenges {
             out.extend_from_slice(b"WWW-Authenticate: Digest realm=\"");
             out.extend_from_slice(&realm);
             out.extend_from_slice(b"\",nonce=\"");
-            out.extend_from_slice(nonce);
+            match ask {
+                Ask::Own(nonce) => out.extend_from_slice(nonce),
+                Ask::Offer(nonce, proof) => {
+                    out.extend_from_slice(nonce);
+                    out.extend_from_slice(b"\",opaque=\"");
+                    out.extend_from_slice(proof);
+                }
+            }
             out.extend_from_slice(b"\",qop=\"auth\"");
             if algorithm > 0 {
                 out.extend_from_slice(b",algorithm=");
@@ -102,10 +144,11 @@ impl Challenges {
 }
 
 impl Known {
-    /// The realm of the first Digest line that has one we can do, and the algorithms of all lines
-    /// with that realm. Asterisk's realm is empty for a moment after its start.
-    fn read(message: &Message<'_>) -> Option<Self> {
-        let mut realm: &[u8] = b"";
+    /// The realm of the first Digest line that has one we can do, with its nonce, and the
+    /// algorithms of all lines with that realm. Asterisk's realm is empty for a moment after its
+    /// start.
+    fn read<'a>(message: &Message<'a>) -> Option<(Self, &'a [u8])> {
+        let (mut realm, mut nonce): (&[u8], &[u8]) = (b"", b"");
         let mut algorithms = Algorithms::default();
         for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
             for (_, header) in message.lines(name) {
@@ -115,14 +158,14 @@ impl Known {
                     continue;
                 }
                 if realm.is_empty() {
-                    realm = digest.realm;
+                    (realm, nonce) = (digest.realm, digest.nonce);
                 }
                 if realm == digest.realm {
                     algorithms.push(algorithm);
                 }
             }
         }
-        Some(Known { realm: checked(realm)?, algorithms })
+        Some((Known { realm: checked(realm)?, algorithms }, nonce))
     }
 }
 
@@ -156,6 +199,11 @@ impl Algorithms {
 }
 
 type ArrayVecIter = arrayvec::IntoIter<usize, 3>;
+
+/// Realm and algorithm that a digest is made for, as far as they can be told apart here.
+pub(crate) fn made_for<'a>(digest: &Digest<'a>) -> (&'a [u8], u8) {
+    (digest.realm, number(digest.algorithm).map_or(u8::MAX, |number| number as u8))
+}
 
 fn number(algorithm: &[u8]) -> Option<usize> {
     if algorithm.is_empty() {
@@ -191,12 +239,13 @@ mod tests {
 
     fn see(challenges: &mut Challenges, lines: &[&str]) -> Option<Learned> {
         let text = challenge(lines);
-        challenges.on_challenge(&Message::parse(text.as_bytes(), &Limits::default()).unwrap())
+        challenges
+            .on_challenge(Time::ZERO, &Message::parse(text.as_bytes(), &Limits::default()).unwrap())
     }
 
     fn written(challenges: &Challenges, realm: Option<&str>, stale: bool) -> String {
         let mut out = Vec::new();
-        assert_eq!(challenges.write(realm, b"rfn0", stale, &mut out), !out.is_empty());
+        assert_eq!(challenges.write(realm, Ask::Own(b"rfn0"), stale, &mut out), !out.is_empty());
         String::from_utf8(out).unwrap()
     }
 
@@ -221,6 +270,25 @@ mod tests {
             written(&challenges, Some("example.com"), true),
             "WWW-Authenticate: Digest realm=\"example.com\",nonce=\"rfn0\",qop=\"auth\",stale=true\r\n"
         );
+    }
+
+    #[test]
+    fn it_offers_a_nonce_of_the_realm_it_asks_for() {
+        let mut challenges = Challenges::default();
+        see(&mut challenges, &[ASTERISK]);
+        see(&mut challenges, &[ASTERISK]);
+        see(&mut challenges, &["Digest realm=\"other\",nonce=\"2/f\""]);
+        assert_eq!(challenges.offers.offer(Time::ZERO), Some(&b"1/f"[..]));
+        let mut out = Vec::new();
+        assert!(challenges.write(None, Ask::Offer(b"1/f", b"rfo0"), false, &mut out));
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "WWW-Authenticate: Digest realm=\"asterisk\",nonce=\"1/f\",opaque=\"rfo0\",qop=\"auth\"\r\n"
+        );
+        assert!(challenges.may_offer(None) && challenges.may_offer(Some("asterisk")));
+        assert!(!challenges.may_offer(Some("other")));
+        challenges.on_learned(b"other", 1);
+        assert_eq!(challenges.offers.offer(Time::ZERO), None);
     }
 
     #[test]
@@ -261,7 +329,7 @@ mod tests {
             let mut challenges = Challenges::default();
             let text = challenge(&[line]);
             if let Ok(message) = Message::parse(text.as_bytes(), &Limits::default()) {
-                assert_eq!(challenges.on_challenge(&message), None, "{line}");
+                assert_eq!(challenges.on_challenge(Time::ZERO, &message), None, "{line}");
             }
             assert_eq!(written(&challenges, None, false), "", "{line}");
         }

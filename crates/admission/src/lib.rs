@@ -30,6 +30,7 @@ pub mod key;
 mod ledger;
 mod networks;
 pub mod nonces;
+mod offers;
 mod pairs;
 mod proof;
 mod rates;

@@ -121,6 +121,9 @@ pub struct Ticket {
     pub tagged: bool,
     /// What the request itself proves: its stream, or what its credentials echo.
     pub proof: Option<Proof>,
+    /// Hash of realm and algorithm of credentials that answer the edge's own challenge with a nonce
+    /// of the PBX's; 0 for all others.
+    pub offered: u64,
 }
 
 /// A verdict with what explains it.

@@ -99,7 +99,7 @@ impl Engine {
             hash: Key::derive(&secret, "tables"),
             branches: BranchKey::new(&secret),
             tokens: Tokens::new(&secret),
-            gate: Gate::new(policy.clone(), shard, &secret),
+            gate: Gate::new(policy.clone(), shard, &secret).with_probes(),
             grounds: None,
             hidden: Hidden::new(&policy),
             credits: Credits::new(&secret),

@@ -103,6 +103,13 @@ impl Engine {
         request: &Request<'_, '_>,
         reason: Reason,
     ) {
+        if self.gate.wants_probe(now) {
+            self.send_probe(now);
+        }
+        if self.gate.awaits_nonce(now) && !arrival.flow.transport.is_reliable() {
+            // its retransmission meets the PBX's nonce
+            return self.note(arrival, Verdict::Absorb, reason);
+        }
         let mut headers = std::mem::take(&mut self.text);
         headers.clear();
         if self.gate.write_challenge(now, request, &mut headers) {

@@ -33,6 +33,7 @@ mod judge;
 mod moves;
 mod names;
 mod outbox;
+mod probe;
 mod register;
 mod request;
 mod response;

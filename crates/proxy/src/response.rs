@@ -9,7 +9,7 @@ use crate::hygiene::{keeps_contacts, make_lean};
 use crate::io::Learned;
 use crate::request::phrase;
 use crate::routing::edit_contact_schemes;
-use admission::Branch;
+use admission::{Branch, Ticket};
 use arrayvec::ArrayVec;
 use policy::{Reason, Time};
 use std::io::Write as _;
@@ -29,6 +29,10 @@ impl Engine {
         if branch.shard() != self.shard && branch.shard().0 < self.shards && !arrival.handed {
             let bytes = message.bytes();
             return self.out.hand_over(branch.shard(), arrival.side, arrival.flow, bytes);
+        }
+        if self.is_probe(now, arrival, &branch) {
+            self.gate.on_probed(now, message);
+            return self.note(arrival, Verdict::Absorb, Reason::Clean);
         }
         let id = self.exchanges.with_branch(&branch);
         let Some((id, exchange)) =
@@ -120,8 +124,10 @@ impl Engine {
         // a call that is accepted is told, once, whatever it costs
         let first = accepted && !exchange.answered;
         let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
-        let stale = outside_challenge && exchange.stripped;
         let tried = exchange.ticket.is_some_and(|ticket| ticket.credentials);
+        let amiss = |ticket: &Ticket| self.gate.was_offered_amiss(ticket, message);
+        let stale =
+            outside_challenge && (exchange.stripped || exchange.ticket.as_ref().is_some_and(amiss));
         // an ACK proves as much, and each byte must be paid for
         let opaque = match outside_challenge && !(forgeable && invite) {
             true => self.gate.opaque(now, &flow),

@@ -89,6 +89,16 @@ impl Edge {
         self.input(Input::Datagram { side: Side::Inside, local, remote, bytes })
     }
 
+    /// The edge asks the PBX for a challenge, and the PBX does not challenge.
+    fn is_told_nothing(&mut self) {
+        let outcome = self.phone_sends(&request("OPTIONS", "z9hG4bKq", 0, ""));
+        let probe = &outcome.inside[0];
+        assert!(probe.starts_with("OPTIONS") && !probe.contains("z9hG4bKq"), "{probe}");
+        assert_eq!((outcome.outside.len(), outcome.events[0].verdict), (0, Verdict::Absorb));
+        let outcome = self.pbx_answers(probe, "200 OK", "t", "");
+        assert_eq!((outcome.outside.len(), outcome.events[0].verdict), (0, Verdict::Absorb));
+    }
+
     fn snapshot_bytes(&self) -> [u64; 2] {
         self.engine.snapshot().unproven_bytes
     }
@@ -117,6 +127,7 @@ fn always(policy: &mut Policy) {
 #[test]
 fn nothing_of_an_unproven_source_reaches_the_pbx_when_the_edge_always_challenges() {
     let mut edge = Edge::with(always);
+    edge.is_told_nothing();
     let outcome = edge.phone_sends(&request("INVITE", "z9hG4bKa", 500, ""));
     assert!(outcome.inside.is_empty());
     let event = &outcome.events[0];
@@ -132,6 +143,7 @@ fn nothing_of_an_unproven_source_reaches_the_pbx_when_the_edge_always_challenges
 #[test]
 fn the_ack_to_the_edges_challenge_proves_and_its_echo_goes_on_without_credentials() {
     let mut edge = Edge::with(always);
+    edge.is_told_nothing();
     let outcome = edge.phone_sends(&request("INVITE", "z9hG4bKa", 500, ""));
     let (tag, nonce) =
         (param(&outcome.outside[0], "100@pbx>;tag="), param(&outcome.outside[0], "nonce=\""));
@@ -148,6 +160,57 @@ fn the_ack_to_the_edges_challenge_proves_and_its_echo_goes_on_without_credential
     assert!(echo.inside[0].contains(";proof="), "{}", echo.inside[0]);
     let outcome = edge.pbx_answers(&echo.inside[0], "401 Unauthorized", "t", CHALLENGE);
     assert!(outcome.outside[0].contains("stale=true"), "{}", outcome.outside[0]);
+}
+
+/// A phone's first credentials are for a nonce of the PBX's, and reach it as they are.
+fn offered(edge: &mut Edge, algorithm: &str) -> Outcome {
+    let held = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 500, ""));
+    assert_eq!((held.outside.len(), held.inside.len()), (0, 1));
+    let taught = edge.pbx_answers(&held.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    assert!(taught.outside.is_empty() && taught.inside.is_empty());
+    let asked = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 500, ""));
+    let (nonce, opaque) =
+        (param(&asked.outside[0], "nonce=\""), param(&asked.outside[0], "opaque=\""));
+    assert!(CHALLENGE.contains(nonce) && opaque.starts_with("rfo"), "{asked:?}");
+    let text = |opaque: &str, branch| {
+        let digest = format!(
+            "Authorization: Digest realm=\"asterisk\",nonce=\"{nonce}\",response=\"0\",algorithm={algorithm}{opaque}\n"
+        );
+        request("REGISTER", branch, 500, &digest)
+    };
+    let without = edge.phone_sends(&text("", "z9hG4bKb"));
+    assert!(without.inside.is_empty(), "a nonce alone proves nothing: {without:?}");
+    assert!(
+        without.outside[0].contains("nonce=\"rfn") && without.outside[0].contains("stale=true")
+    );
+    let outcome = edge.phone_sends(&text(&format!(",opaque=\"{opaque}\""), "z9hG4bKc"));
+    assert_eq!(outcome.inside.len(), 1, "{outcome:?}");
+    let sent = &outcome.inside[0];
+    assert!(!sent.contains("opaque=") && sent.contains("nonce=\"n1\""), "{sent}");
+    outcome
+}
+
+#[test]
+fn the_first_credentials_may_be_good_already() {
+    let mut edge = Edge::with(always);
+    let outcome = offered(&mut edge, "MD5");
+    let answer = edge.pbx_answers(&outcome.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    assert!(!answer.outside[0].contains("stale=true"), "a wrong password is told");
+    let counts = edge.engine.gate_counts();
+    assert_eq!(counts.outcomes[policy::Outcome::Refused as usize], 1);
+}
+
+#[test]
+fn an_offer_that_is_not_this_users_is_nobodys_fault() {
+    let mut edge = Edge::with(always);
+    let outcome = offered(&mut edge, "MD5");
+    let other = CHALLENGE.replace("algorithm=MD5", "algorithm=SHA-256");
+    assert_ne!(other, CHALLENGE);
+    let answer = edge.pbx_answers(&outcome.inside[0], "401 Unauthorized", "t", &other);
+    assert!(answer.outside[0].contains("stale=true"), "{}", answer.outside[0]);
+    let counts = edge.engine.gate_counts();
+    assert_eq!(counts.outcomes[policy::Outcome::Refused as usize], 0);
+    assert_eq!(counts.outcomes[policy::Outcome::Stale as usize], 1);
 }
 
 #[test]

@@ -45,6 +45,8 @@ pub struct PbxConfig {
     pub identified: BTreeSet<IpAddr>,
     /// Whether INVITEs of strangers are let into a context of their own, unchallenged.
     pub guests: bool,
+    /// Anybody's OPTIONS is answered with 200 (`allow_unauthenticated_options`).
+    pub open_options: bool,
     /// Numbers that trunks and guests may call; answered like the echo.
     pub dids: BTreeSet<String>,
 }
@@ -195,6 +197,9 @@ impl Pbx {
             _ if !msg.to_tag().is_empty() => return self.on_in_dialog(now, key, msg, out),
             // BYE out of a dialog: 481 with no challenge.
             "BYE" => return self.answer(now, key, msg, 481, "No Such Dialog", out),
+            "OPTIONS" if self.config.open_options => {
+                return self.answer(now, key, msg, 200, "OK", out);
+            }
             _ => {}
         }
         let source = self.source_of(path);

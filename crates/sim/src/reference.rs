@@ -63,6 +63,8 @@ pub struct Reference {
     slowed: HashMap<String, Time>,
     told: HashMap<Network, Told>,
     public_nonces: HashSet<String>,
+    /// To-tags of the PBX's challenges.
+    public_tags: HashSet<String>,
     realm: bool,
     buffers: HashMap<Flow, Vec<u8>>,
     /// Outcomes so far.
@@ -127,6 +129,7 @@ impl Reference {
             slowed: HashMap::new(),
             told: HashMap::new(),
             public_nonces: HashSet::new(),
+            public_tags: HashSet::new(),
             realm: false,
             buffers: HashMap::new(),
             outcomes: BTreeMap::new(),
@@ -254,6 +257,7 @@ impl Reference {
         let old = std::mem::replace(self, fresh);
         self.told = old.told;
         self.public_nonces = old.public_nonces;
+        self.public_tags = old.public_tags;
         self.outcomes = old.outcomes;
         (self.banned, self.really) = (old.banned, old.really);
         (self.differences, self.judged) = (old.differences, old.judged);
@@ -316,6 +320,8 @@ impl Reference {
         let expected = self.judge(now, flow, msg, &asked);
         let actual = match event.verdict {
             _ if event.reason == Reason::Amplification => Class::Challenge,
+            // It waits for a nonce, which the request's repetition will meet.
+            Verdict::Absorb if is_of_gate(event.reason) => Class::Challenge,
             Verdict::Forward | Verdict::Absorb => Class::Pass,
             Verdict::Reject(401 | 407) => Class::Challenge,
             _ if !is_of_gate(event.reason) => Class::Pass,

@@ -52,6 +52,8 @@ pub struct Setup {
     pub chan_sip: bool,
     /// The PBX lets strangers' INVITEs in, unchallenged.
     pub guests: bool,
+    /// See [`crate::pbx::PbxConfig::open_options`].
+    pub open_options: bool,
     /// Keeps all messages, and prints them when the test fails.
     pub record: bool,
 }
@@ -69,6 +71,7 @@ impl Default for Setup {
             accounts: 99,
             chan_sip: false,
             guests: false,
+            open_options: false,
             record: false,
         }
     }
@@ -125,6 +128,7 @@ impl Scene {
             chan_sip: setup.chan_sip,
             identified: TRUNKS.map(IpAddr::V4).into(),
             guests: setup.guests,
+            open_options: setup.open_options,
             dids: DIDS.map(str::to_string).into(),
         };
         let pbx = Pbx::new(config, Rng::new(setup.seed, 2));

@@ -22,7 +22,7 @@ struct Flow {
     run: fn() -> Scene,
 }
 
-const FLOWS: [Flow; 25] = [
+const FLOWS: [Flow; 26] = [
     Flow {
         name: "rfc3665-2.1-registration",
         shows: "A phone registers. The Contact towards the PBX is a token; the phone sees its own. \
@@ -125,9 +125,10 @@ const FLOWS: [Flow; 25] = [
     },
     Flow {
         name: "edge-challenges-always-registration",
-        shows: "The edge challenges whoever is unproven, by itself: the first REGISTER reaches no \
-                PBX, the credentials for the edge's nonce are taken out, and the PBX's challenge \
-                goes back with stale=true. The phone registers and nobody notices.",
+        shows: "The edge challenges whoever is unproven, by itself. The PBX was quiet: the edge asks \
+                it for a challenge, and the phone's retransmission is answered with the PBX's nonce \
+                and a proof of the edge's in opaque. No REGISTER without credentials reaches the \
+                PBX, and the phone meets one 401.",
         run: always_registration,
     },
     Flow {
@@ -135,6 +136,13 @@ const FLOWS: [Flow; 25] = [
         shows: "The same with an INVITE: the ACK to the edge's challenge ends at the edge, and \
                 proves the caller's address.",
         run: always_call,
+    },
+    Flow {
+        name: "edge-challenges-always-own-nonce",
+        shows: "A PBX that does not challenge the edge's own OPTIONS: the edge's challenge has its \
+                own nonce, the credentials for it are taken out, and the PBX's challenge goes back \
+                with stale=true.",
+        run: always_own_nonce,
     },
     Flow {
         name: "edge-challenges-always-stranger",
@@ -499,7 +507,11 @@ fn pbx_silent() -> Scene {
 
 /// An edge that challenges by itself whoever is unproven.
 fn always() -> Scene {
-    let setup = Setup { record: true, qualify: Duration::ZERO, ..Setup::default() };
+    always_at(Setup::default())
+}
+
+fn always_at(setup: Setup) -> Scene {
+    let setup = Setup { record: true, qualify: Duration::ZERO, ..setup };
     Scene::with_policy(setup, |policy| {
         policy.admission.edge_challenge.mode = policy::ChallengeMode::Always;
         policy.admission.edge_challenge.realm = Some("asterisk".into());
@@ -508,6 +520,14 @@ fn always() -> Scene {
 
 fn always_registration() -> Scene {
     let mut scene = always();
+    let phone = phone(&mut scene, "6001", Transport::Udp);
+    assert!(scene.register(phone));
+    scene.world.run_for(secs(1));
+    scene
+}
+
+fn always_own_nonce() -> Scene {
+    let mut scene = always_at(Setup { open_options: true, ..Setup::default() });
     let phone = phone(&mut scene, "6001", Transport::Udp);
     assert!(scene.register(phone));
     scene.world.run_for(secs(1));
@@ -544,7 +564,7 @@ fn add_caller(scene: &mut Scene, shots: u64) {
 
 fn always_stranger() -> Scene {
     let mut scene = always();
-    add_caller(&mut scene, 1);
+    add_caller(&mut scene, 2);
     scene.world.run_for(secs(40));
     scene
 }

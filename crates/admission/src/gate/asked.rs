@@ -1,7 +1,9 @@
 //! What is read of a request once, for all steps of its judgement.
 
 use super::Gate;
+use crate::challenge::made_for;
 use crate::ledger::{Flags, INVITE};
+use crate::offers::Offered;
 use crate::proof::{Echo, is_own_nonce};
 use crate::rules::user;
 use crate::sources::Score;
@@ -48,14 +50,26 @@ pub(super) struct Classified<'a> {
     pub(super) expired: bool,
     /// Whom they name.
     pub(super) username: &'a [u8],
+    /// See [`Ticket::offered`].
+    pub(super) offered: u64,
 }
 
 impl Classified<'_> {
-    pub(super) const NONE: Classified<'static> =
-        Classified { credentials: Credentials::Absent, proof: None, expired: false, username: b"" };
+    pub(super) const NONE: Classified<'static> = Classified {
+        credentials: Credentials::Absent,
+        proof: None,
+        expired: false,
+        username: b"",
+        offered: 0,
+    };
 }
 
 impl<'a> Asked<'_, 'a> {
+    /// Whether it answers the edge's own challenge.
+    pub(super) fn is_echo(&self) -> bool {
+        self.credentials == Credentials::Echo || self.ticket.offered != 0
+    }
+
     /// The AOR as it was written, for explanations.
     pub(super) fn aor_text(&self) -> &'a [u8] {
         let uri = self.aor_uri;
@@ -100,7 +114,9 @@ impl Gate {
         let other = !own && account == aor && is_home(self.pairs.at_source(!aor, source));
         let at_home = own || other && !passes;
         let tagged = !message.to_tag().is_empty();
-        let answers = passes && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
+        let answers = passes
+            && classified.offered == 0
+            && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
         Asked {
             request,
             ip,
@@ -132,6 +148,7 @@ impl Gate {
                 judged: true,
                 tagged,
                 proof: classified.proof,
+                offered: if passes { classified.offered } else { 0 },
             },
         }
     }
@@ -155,12 +172,8 @@ impl Gate {
     pub(super) fn classify<'a>(&mut self, now: Time, request: &Request<'_, 'a>) -> Classified<'a> {
         let ip = request.flow.remote.ip();
         let stream = request.flow.transport.is_reliable();
-        let mut all = Classified {
-            credentials: Credentials::Absent,
-            proof: stream.then_some(Proof::Handshake),
-            expired: false,
-            username: b"",
-        };
+        let proof = stream.then_some(Proof::Handshake);
+        let mut all = Classified { proof, ..Classified::NONE };
         let lifetime = self.policy.admission.proof.lifetime;
         for header in request.message.headers() {
             if !matches!(header.name, HeaderName::Authorization | HeaderName::ProxyAuthorization) {
@@ -170,10 +183,11 @@ impl Gate {
             if !digest.is_digest {
                 continue;
             }
-            if self.proofs.check_opaque(now, digest.opaque, ip, lifetime) == Echo::Fresh {
+            let echo = self.proofs.check_opaque(now, digest.opaque, ip, lifetime);
+            if echo == Echo::Fresh {
                 all.proof = all.proof.or(Some(Proof::Opaque));
             }
-            let mut one = self.classify_nonce(now, digest.nonce, ip, &mut all);
+            let mut one = self.classify_nonce(now, &digest, echo == Echo::Fresh, ip, &mut all);
             // a PBX takes the line that suits it: who names two accounts is challenged anew
             if all.credentials != Credentials::Absent && all.username != digest.username {
                 one = Credentials::Foreign;
@@ -191,14 +205,29 @@ impl Gate {
     fn classify_nonce(
         &mut self,
         now: Time,
-        nonce: &[u8],
+        digest: &Digest<'_>,
+        echoes: bool,
         ip: IpAddr,
         all: &mut Classified<'_>,
     ) -> Credentials {
+        let nonce = digest.nonce;
         if !is_own_nonce(nonce) {
-            return match self.nonces.was_relayed(now, nonce, ip) {
-                true => Credentials::Relayed,
-                false => Credentials::Foreign,
+            if self.nonces.was_relayed(now, nonce, ip) {
+                return Credentials::Relayed;
+            }
+            return match self.challenges.offers.check(now, nonce) {
+                Offered::Fresh if echoes => {
+                    // its sender is there: from now on it is as one that was relayed
+                    self.nonces.relayed(now, nonce, ip);
+                    let (realm, algorithm) = made_for(digest);
+                    all.offered = self.names.hash(&[realm, &[algorithm]]).max(1);
+                    Credentials::Relayed
+                }
+                Offered::Expired => {
+                    all.expired = true;
+                    Credentials::Foreign
+                }
+                _ => Credentials::Foreign,
             };
         }
         let lifetime = self.policy.admission.edge_challenge.lifetime;

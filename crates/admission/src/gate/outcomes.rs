@@ -22,6 +22,10 @@ impl Gate {
         let fresh_invite =
             !tried && ticket.method == INVITE && self.ledger.find(ticket.entry).is_none();
         match status {
+            401 | 407 if self.was_offered_amiss(ticket, answer.message) => {
+                self.count(Outcome::Stale);
+                self.on_challenged(now, answer);
+            }
             401 | 407 if tried && is_stale(answer.message) => {
                 self.count(Outcome::Stale);
                 self.counts.issued += 1;
@@ -113,7 +117,7 @@ impl Gate {
     fn on_authenticated(&mut self, now: Time, answer: &Final<'_, '_>) {
         let (ticket, ip) = (answer.ticket, answer.flow.remote.ip());
         let source = self.sources.key_of(ip);
-        let challenged = self.close(ticket.entry).is_some();
+        let challenged = self.close(ticket.entry).is_some() || ticket.offered != 0;
         // without a challenge only a PBX that keeps nonces for long says so: a registration
         let registered = ticket.method == REGISTER && answer.message.status() < 300;
         if !challenged && !registered {
@@ -379,7 +383,7 @@ impl Gate {
                 }
             }
         }
-        if let Some(learned) = self.challenges.on_challenge(answer.message) {
+        if let Some(learned) = self.challenges.on_challenge(now, answer.message) {
             self.learn_out(learned);
         }
     }

@@ -190,12 +190,12 @@ impl Gate {
     /// Whoever must show first that he can answer.
     fn check_challenge(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let stranger = asked.ticket.who <= Who::Proven;
-        match asked.credentials {
-            _ if asked.answers => return Ok(()),
+        match () {
+            () if asked.answers => return Ok(()),
             // he has answered; but what he opens by it counts
-            Credentials::Echo if stranger => return self.check_open(asked),
-            Credentials::Echo => return Ok(()),
-            _ => {}
+            () if asked.is_echo() && stranger => return self.check_open(asked),
+            () if asked.is_echo() => return Ok(()),
+            () => {}
         }
         if let Some((reason, rule)) = asked.challenge {
             asked.rule = rule;
@@ -234,7 +234,7 @@ impl Gate {
         };
         // the challenge that is answered here is none that stays open
         let own = self.ledger.find(asked.ticket.entry);
-        let own = asked.credentials == Credentials::Echo
+        let own = asked.is_echo()
             && own.is_some_and(|own| own.challenges == 1 && own.is_invite() == invite);
         let most = most + u32::from(own);
         let (full, own_doing) = (u32::from(open) >= most, u32::from(proven) >= most);
@@ -310,7 +310,9 @@ impl Gate {
         otherwise: Else,
     ) -> Result<(), Stop> {
         match otherwise {
-            _ if self.can_challenge() => Err(Stop { verdict: Verdict::Challenge, reason }),
+            _ if self.can_challenge() || self.may_learn(asked) => {
+                Err(Stop { verdict: Verdict::Challenge, reason })
+            }
             Else::Pass => Ok(()),
             Else::Drop => Err(Stop { verdict: asked.refusal(), reason }),
         }

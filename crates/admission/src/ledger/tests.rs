@@ -27,6 +27,7 @@ fn open(now: Time, key: u64, method: u8) -> Open {
         judged: true,
         tagged: false,
         proof: None,
+        offered: 0,
     };
     Open::new(now, &ticket, 7)
 }

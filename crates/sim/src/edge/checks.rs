@@ -97,6 +97,10 @@ impl Edge {
         if !msg.is_request() || (msg.method() == "CANCEL" || msg.method() == "ACK") {
             return;
         }
+        // The edge's own, which asks for a challenge.
+        if msg.method() == "OPTIONS" && msg.value("From").contains("sip:ringfence@") {
+            return;
+        }
         let sources = msg.values_of_lines(&name);
         let address = sources.first().and_then(|value| value.split(';').next()?.parse().ok());
         let Some(source) = address.map(|address: SocketAddr| address.ip()) else {

@@ -102,9 +102,7 @@ impl Reference {
         let source = Network::source(to.remote.ip());
         let status = msg.status();
         let tag = (msg.value("Call-ID").to_string(), msg.from_tag(), msg.to_tag());
-        let own = msg.values_of_lines("WWW-Authenticate").iter().any(|value| {
-            auth_param(value, "nonce").is_some_and(|nonce| !self.public_nonces.contains(&nonce))
-        });
+        let own = msg.header("WWW-Authenticate").is_some() && !self.public_tags.contains(&tag.2);
         let told = self.told.entry(source).or_default();
         for value in msg.values_of_lines("WWW-Authenticate") {
             told.nonces.extend(auth_param(&value, "nonce"));
@@ -500,6 +498,7 @@ impl Reference {
         }
         for value in msg.values_of_lines("WWW-Authenticate") {
             self.public_nonces.extend(auth_param(&value, "nonce"));
+            self.public_tags.insert(msg.to_tag());
             self.realm = true;
         }
     }
