@@ -213,7 +213,8 @@ impl Engine {
         if edits.stale || edits.opaque.is_some() {
             edit_challenges(&mut splice, edits);
         }
-        if outwards && message.status() >= 300 {
+        // a lean one has lost it with all else
+        if outwards && message.status() >= 300 && !edits.lean {
             // PJSIP copies Record-Route into every answer; RFC 3261 §20 has it only where a dialog
             // begins, and our token in it lets its holder into one
             for (index, _) in message.lines(HeaderName::RecordRoute) {
