@@ -167,6 +167,9 @@ impl Gate {
         let bounds = policy.admission.capacities;
         self.nonces.configure(policy.capacities.nonces, policy.nonce_memory);
         self.trust.configure(&policy);
+        while let Some(gone) = self.ledger.pop_over(bounds.ledger) {
+            self.on_pushed_out(&gone);
+        }
         self.ledger.configure(bounds.ledger, policy.admission.patience);
         self.sources.configure(bounds.sources);
         self.pairs.configure(bounds.pairs);

@@ -121,6 +121,16 @@ impl Ledger {
         }
     }
 
+    /// Takes out one that is too many for `capacity`, the least worthy first.
+    pub(crate) fn pop_over(&mut self, capacity: usize) -> Option<Open> {
+        if self.store.len() <= capacity.max(1) {
+            return None;
+        }
+        let gone = self.store.evict(Rank::Banned)?;
+        self.unproven -= usize::from(gone.proof.is_none());
+        Some(gone)
+    }
+
     pub(crate) fn configure(&mut self, capacity: usize, patience: Patience) {
         if capacity != self.store.table().capacity {
             self.texts = Texts::new(capacity.saturating_mul(TEXT_SHARE));

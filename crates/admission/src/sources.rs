@@ -127,7 +127,7 @@ impl Sources {
             match self.store.oldest(Rank::Unproven) {
                 Some(source) if source.suspect != Time::ZERO => {
                     let key = source.key;
-                    if within(now, source.suspect, length) || source.invites + source.others > 0 {
+                    if within(now, source.suspect, length) || source.has_open() {
                         return;
                     }
                     let _ = self.store.remove(key);
@@ -225,9 +225,12 @@ impl Source {
         self.long *= left;
     }
 
+    fn has_open(&self) -> bool {
+        self.invites > 0 || self.others > 0
+    }
+
     fn is_idle(&self) -> bool {
-        self.invites == 0
-            && self.others == 0
+        !self.has_open()
             && [self.short, self.long] == [0.0; 2]
             && [self.proven, self.known, self.suspect] == [Time::ZERO; 3]
     }

@@ -186,7 +186,7 @@ impl<V: Entry> Store<V> {
     }
 
     /// Takes out the oldest of the lowest rank, which is at most `highest`.
-    fn evict(&mut self, highest: Rank) -> Option<V> {
+    pub(crate) fn evict(&mut self, highest: Rank) -> Option<V> {
         let lowest = self.lists.iter().position(|list| list.oldest != NONE)?;
         if lowest > highest as usize {
             return None;

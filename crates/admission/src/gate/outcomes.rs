@@ -316,11 +316,16 @@ impl Gate {
         let _ = self.sources.enter(open.source, ip, rank);
         self.count_open(&open, 1);
         if let Some(gone) = self.ledger.open(open, aor, dialled) {
-            self.count(Outcome::Unreachable);
-            self.count_open(&gone, -i32::from(gone.challenges));
-            self.sources.drop_idle(gone.source);
+            self.on_pushed_out(&gone);
         }
         self.watch_attack();
+    }
+
+    /// An entry had to go before it ended.
+    pub(super) fn on_pushed_out(&mut self, gone: &Open) {
+        self.count(Outcome::Unreachable);
+        self.count_open(gone, -i32::from(gone.challenges));
+        self.sources.drop_idle(gone.source);
     }
 
     /// Takes an entry out.
@@ -424,5 +429,5 @@ fn is_stale(message: &Message<'_>) -> bool {
 
 /// What a PBX answers only to credentials that were right.
 fn authenticates(status: u16) -> bool {
-    matches!(status, 180..=189 | 200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699)
+    matches!(status, 200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699)
 }

@@ -1,5 +1,6 @@
 use super::*;
 use policy::ChallengeMode;
+use std::time::Duration;
 
 /// Forged requests of so many addresses: none stays longer than its patience.
 fn flood(play: &mut Play, sources: u32, method: &'static str) {
@@ -91,4 +92,38 @@ fn whoever_opens_too_many_challenges_waits() {
     play.wait(9_000);
     assert_eq!(play.gate.snapshot().ledger.entries, 0);
     assert!(matches!(play.abandon(&mut tool, true), Got::Pass(_)));
+}
+
+#[test]
+fn a_smaller_ledger_takes_back_what_it_counted() {
+    let mut play = Play::with(|rules| rules.edge_challenge.mode = ChallengeMode::Off);
+    let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");
+    for _ in 0..3 {
+        assert!(matches!(play.abandon(&mut tool, false), Got::Pass(_)));
+    }
+    assert!(matches!(play.abandon(&mut tool, false), Got::Drop(Reason::Narrowed)));
+    let mut policy = Play::policy();
+    policy.admission.edge_challenge.mode = ChallengeMode::Off;
+    policy.admission.capacities.ledger = 1;
+    play.gate.configure(play.now, Arc::new(policy));
+    let snapshot = play.gate.snapshot();
+    assert_eq!((snapshot.ledger.entries, snapshot.sources.entries), (1, 1));
+    for _ in 0..2 {
+        assert!(matches!(play.abandon(&mut tool, false), Got::Pass(_)), "their places are free");
+    }
+    play.wait(40_000);
+    let snapshot = play.gate.snapshot();
+    assert_eq!((snapshot.ledger.entries, snapshot.sources.entries), (0, 0));
+}
+
+#[test]
+fn a_source_of_very_many_open_challenges_still_adds_up() {
+    let mut sources = crate::sources::Sources::new(&[1; 32], 10);
+    let (ip, length) = ("192.0.2.1".parse().unwrap(), Duration::from_secs(1));
+    let key = sources.key_of(ip);
+    sources.suspect(Time::ZERO + length, key, ip);
+    let source = sources.find_mut(key).unwrap();
+    (source.invites, source.others) = (u16::MAX, u16::MAX);
+    sources.drop_old_suspects(Time::ZERO + 100 * length, length, 10);
+    assert!(sources.find(key).is_some());
 }
