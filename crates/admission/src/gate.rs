@@ -20,6 +20,7 @@ use crate::rates::Rates;
 use crate::shapes::Shapes;
 use crate::sources::Sources;
 use crate::storm::Storm;
+use crate::tries::Tries;
 use crate::trust::Trust;
 use crate::{
     Acknowledged, Alert, Ban, BranchKey, Credentials, Effect, Final, Judgement, Key, Learned, Pass,
@@ -58,6 +59,7 @@ pub struct Gate {
     bans: Bans,
     rates: Rates,
     chains: Chains,
+    tries: Tries,
     storm: Storm,
     /// The latest time that was told.
     clock: Time,
@@ -119,6 +121,8 @@ pub struct GateSnapshot {
     pub rates: TableUse,
     /// Chains.
     pub chains: TableUse,
+    /// Tries under way.
+    pub tries: TableUse,
     /// Nonces.
     pub nonces: TableUse,
     /// Whether the edge challenges strangers by itself now.
@@ -148,6 +152,7 @@ impl Gate {
             bans: Bans::new(secret, shard, rules),
             rates: Rates::new(bounds.rates),
             chains: Chains::new(bounds.chains),
+            tries: Tries::new(bounds.tries),
             storm: Storm::default(),
             clock: Time::ZERO,
             under_attack: false,
@@ -179,6 +184,7 @@ impl Gate {
         self.bans.configure(now, &policy.admission, &self.trust);
         self.rates.configure(bounds.rates);
         self.chains.configure(bounds.chains);
+        self.tries.configure(bounds.tries);
         let old = std::mem::replace(&mut self.policy, policy);
         if old.admission.rules != self.policy.admission.rules
             || old.admission.signatures.list() != self.policy.admission.signatures.list()
@@ -229,7 +235,7 @@ impl Gate {
         let decided = self.decide(now, &mut asked);
         let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
         if decided.is_ok() || observed.is_some() {
-            self.on_credentials(now, &asked, classified.expired);
+            self.on_credentials(now, &mut asked, classified.expired);
         } else if decided.is_err_and(|stop| stop.verdict == Verdict::Challenge) {
             self.on_own_challenge(now, &asked);
         }
@@ -241,8 +247,18 @@ impl Gate {
         if matches!(answer.message.status(), 401 | 407) {
             self.on_relayed(now, answer);
         }
+        self.end_try(answer.ticket);
         if answer.ticket.judged {
             self.on_answer(now, answer);
+        }
+    }
+
+    /// A provisional response from inside: the PBX has taken the credentials. A 100 says so of a
+    /// home's only, whose PBX sends it behind the digest; another's may stand before it.
+    pub fn on_provisional(&mut self, status: u16, ticket: &mut Ticket) {
+        if status > 100 || ticket.at_home {
+            self.end_try(ticket);
+            ticket.tried = 0;
         }
     }
 
@@ -264,6 +280,7 @@ impl Gate {
     /// A CANCEL for that request, or it ended in another way that says nothing of its sender.
     pub fn on_superseded(&mut self, now: Time, ticket: &Ticket) {
         let _ = now;
+        self.end_try(ticket);
         if ticket.judged {
             self.supersede(ticket.entry);
         }
@@ -455,6 +472,7 @@ impl Gate {
             bans: self.bans.table(),
             rates: self.rates.table(),
             chains: self.chains.table(),
+            tries: self.tries.table(),
             nonces: TableUse {
                 entries: self.nonces.len(),
                 capacity: self.policy.capacities.nonces,

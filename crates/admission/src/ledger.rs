@@ -15,7 +15,7 @@ const ANSWERED: Duration = Duration::from_secs(600);
 
 /// What an entry waits for, and what is known of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u16);
 
 impl Flags {
     pub(crate) const AT_HOME: Flags = Flags(1);
@@ -32,6 +32,8 @@ impl Flags {
     pub(crate) const ACCEPTED: Flags = Flags(64);
     /// Its request had a To-tag, so that an echo of the answer's says nothing.
     pub(crate) const TAGGED: Flags = Flags(128);
+    /// It took one of the tries that strangers have at its account.
+    pub(crate) const GUARDED: Flags = Flags(256);
 
     pub(crate) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -74,6 +76,7 @@ impl Open {
         flags.set(Flags::HONEYTOKEN, ticket.honeytoken);
         flags.set(Flags::CANDIDATE, ticket.candidate);
         flags.set(Flags::TAGGED, ticket.tagged);
+        flags.set(Flags::GUARDED, ticket.guarded);
         Open {
             key: ticket.entry,
             source,

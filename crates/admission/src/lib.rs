@@ -41,6 +41,7 @@ mod shapes;
 mod sources;
 mod store;
 mod storm;
+mod tries;
 mod trust;
 
 pub use branch::{Branch, BranchKey};

@@ -121,6 +121,10 @@ pub struct Ticket {
     pub tagged: bool,
     /// What the request itself proves: its stream, or what its credentials echo.
     pub proof: Option<Proof>,
+    /// It took one of the tries that strangers have at its account when the guard was up.
+    pub guarded: bool,
+    /// Key of the pair at which its credentials are a try under way; 0 when they are none.
+    pub tried: u64,
     /// Hash of realm and algorithm of credentials that answer the edge's own challenge with a nonce
     /// of the PBX's; 0 for all others.
     pub offered: u64,

@@ -468,6 +468,8 @@ pub struct GateCapacities {
     pub rates: usize,
     /// Sources whose evidence is kept for explanations.
     pub chains: usize,
+    /// Pairs and accounts whose credentials are with the PBX.
+    pub tries: usize,
 }
 
 impl Default for GateCapacities {
@@ -482,6 +484,7 @@ impl Default for GateCapacities {
             bans: 1 << 18,
             rates: 1 << 18,
             chains: 4_096,
+            tries: 1 << 14,
         }
     }
 }

@@ -56,6 +56,8 @@ pub enum Reason {
     PairBanned,
     /// Strangers have used up their tries on this AOR.
     Guarded,
+    /// As many tries at this account as it has are with the PBX: one more waits.
+    TriesUnderWay,
     /// Its shape is that of a campaign.
     Campaign,
     /// It looks like a tool.
@@ -74,7 +76,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 34] = [
+    pub const ALL: [Reason; 35] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -102,6 +104,7 @@ impl Reason {
         Reason::Narrowed,
         Reason::PairBanned,
         Reason::Guarded,
+        Reason::TriesUnderWay,
         Reason::Campaign,
         Reason::Signature,
         Reason::Rule,
@@ -142,6 +145,7 @@ impl Reason {
             Reason::Narrowed => "narrowed",
             Reason::PairBanned => "pair_banned",
             Reason::Guarded => "guarded",
+            Reason::TriesUnderWay => "tries_under_way",
             Reason::Campaign => "campaign",
             Reason::Signature => "signature",
             Reason::Rule => "rule",

@@ -87,6 +87,9 @@ impl Engine {
             exchange.provisional = true;
             // the PBX lets the source in: its answers are worth repeating
             exchange.quiet &= status == 100;
+            if let Some(ticket) = &mut exchange.ticket {
+                self.gate.on_provisional(status, ticket);
+            }
             // step 2: "In this case the proxy MUST reset the timer" C
             if exchange.is_invite() && status > 100 && exchange.cancel.is_none() {
                 exchange.timer_c = timer_c;

@@ -357,6 +357,7 @@ fn is_of_gate(reason: Reason) -> bool {
             | Reason::Narrowed
             | Reason::PairBanned
             | Reason::Guarded
+            | Reason::TriesUnderWay
             | Reason::Campaign
             | Reason::Signature
             | Reason::Rule

@@ -12,7 +12,7 @@ pub(crate) const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 pub(crate) const VERDICTS: [&str; 4] = ["forward", "absorb", "reject", "drop"];
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 pub(crate) const SIDES: [&str; 2] = ["outside", "inside"];
-pub(crate) const TABLES: [&str; 16] = [
+pub(crate) const TABLES: [&str; 17] = [
     "exchanges",
     "unproven_exchanges",
     "bindings",
@@ -29,6 +29,7 @@ pub(crate) const TABLES: [&str; 16] = [
     "bans",
     "rates",
     "chains",
+    "tries",
 ];
 /// Bans in force that are told apart; more are not in the gauge.
 const STANDING_MAX: usize = 1 << 20;
@@ -201,6 +202,7 @@ impl ShardMetrics {
             snapshot.gate.bans.into(),
             snapshot.gate.rates.into(),
             snapshot.gate.chains.into(),
+            snapshot.gate.tries.into(),
         ];
         for (cells, table) in self.tables.iter().zip(tables) {
             cells.set(table);

@@ -2,7 +2,7 @@
 
 use super::Gate;
 use crate::challenge::made_for;
-use crate::ledger::{Flags, INVITE};
+use crate::ledger::{Flags, INVITE, Open};
 use crate::offers::Offered;
 use crate::proof::{Echo, is_own_nonce};
 use crate::rules::user;
@@ -28,7 +28,7 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) credentials: Credentials,
     /// It goes on with a challenge that is open: nothing slows it.
     pub(super) answers: bool,
-    /// Its try was counted for its account when that challenge was asked for.
+    /// It took a try at its account when that challenge was asked for.
     pub(super) counted: bool,
     pub(super) ticket: Ticket,
     pub(super) score: Score,
@@ -114,9 +114,11 @@ impl Gate {
         let other = !own && account == aor && is_home(self.pairs.at_source(!aor, source));
         let at_home = own || other && !passes;
         let tagged = !message.to_tag().is_empty();
-        let answers = passes
-            && classified.offered == 0
-            && open.is_some_and(|open| !open.flags.has(Flags::FOLLOWS));
+        // a challenge is answered once: what comes while the PBX is busy with it is one more try
+        let unanswered =
+            |open: &Open| !open.flags.has(Flags::FOLLOWS) && !open.flags.has(Flags::ANSWERED);
+        let answers = passes && classified.offered == 0 && open.is_some_and(unanswered);
+        let guarded = answers && open.is_some_and(|open| open.flags.has(Flags::GUARDED));
         Asked {
             request,
             ip,
@@ -126,7 +128,7 @@ impl Gate {
             dialled,
             credentials: classified.credentials,
             answers,
-            counted: answers && account == aor && !other,
+            counted: guarded && account == aor && !other,
             score,
             would: None,
             rule: u16::MAX,
@@ -148,6 +150,8 @@ impl Gate {
                 judged: true,
                 tagged,
                 proof: classified.proof,
+                guarded: false,
+                tried: 0,
                 offered: if passes { classified.offered } else { 0 },
             },
         }
@@ -305,7 +309,7 @@ impl Gate {
     }
 
     /// Counts what came in place of an answer to a challenge, and lets that be open for longer.
-    pub(super) fn on_credentials(&mut self, now: Time, asked: &Asked<'_, '_>, expired: bool) {
+    pub(super) fn on_credentials(&mut self, now: Time, asked: &mut Asked<'_, '_>, expired: bool) {
         let entry = asked.ticket.entry;
         if let Some(proof) = asked.ticket.proof {
             self.prove_entry(now, entry, proof);
@@ -313,8 +317,12 @@ impl Gate {
         match asked.credentials {
             Credentials::Absent => {}
             Credentials::Relayed => {
+                self.begin_try(now, asked);
                 if let Some(open) = self.ledger.find_mut(entry) {
                     open.flags.set(Flags::ANSWERED, true);
+                    if asked.ticket.guarded {
+                        open.flags.set(Flags::GUARDED, true);
+                    }
                 }
             }
             Credentials::Echo => self.ledger.restart(now, entry),

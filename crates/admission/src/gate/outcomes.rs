@@ -58,6 +58,9 @@ impl Gate {
         };
         let again = open.since != now && open.challenges < u8::MAX;
         open.flags.set(Flags::ANSWERED, false);
+        if ticket.guarded {
+            open.flags.set(Flags::GUARDED, true);
+        }
         if again {
             open.challenges += 1;
             let opened = open.clone();

@@ -5,7 +5,7 @@ use super::asked::{Asked, REGISTER};
 use super::evidence::slow;
 use crate::ledger::INVITE;
 use crate::rules::{Facts, holds};
-use crate::{Credentials, Verdict};
+use crate::{Credentials, Ticket, Verdict};
 use policy::{
     Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Rule, Then, Time, Who,
 };
@@ -38,7 +38,8 @@ impl Gate {
         self.check_rates(now, asked)?;
         self.check_challenge(now, asked)?;
         self.check_slow(now, asked)?;
-        self.check_guard(now, asked)
+        self.check_guard(now, asked)?;
+        self.check_tries(now, asked)
     }
 
     /// Method policy, user parts, numbers: rules without a rate.
@@ -285,14 +286,64 @@ impl Gate {
         if asked.ticket.at_home || asked.counted {
             return Ok(());
         }
-        let (refusals, _) = self.aors.refusals(now, asked.ticket.account, rules.half_life.short);
-        let rate = rules.guard.rate;
-        if refusals < rules.guard.refusals
-            || self.rates.allows(now, slow::GUARD, asked.ticket.account, rate)
-        {
+        let account = asked.ticket.account;
+        let (refusals, _) = self.aors.refusals(now, account, rules.half_life.short);
+        let tries = self.tries.under_way(now, account);
+        if refusals + (tries as f32) < rules.guard.refusals {
+            return Ok(());
+        }
+        if self.rates.allows(now, slow::GUARD, account, rules.guard.rate) {
+            asked.ticket.guarded = true;
             return Ok(());
         }
         Err(Stop { verdict: asked.refusal(), reason: Reason::Guarded })
+    }
+
+    /// Guesses that are made all at once: those that the PBX has not answered count as refused.
+    fn check_tries(&mut self, now: Time, asked: &Asked<'_, '_>) -> Result<(), Stop> {
+        if !asked.ticket.credentials {
+            return Ok(());
+        }
+        let rules = &self.policy.admission;
+        let pair = self.tried_pair(asked);
+        let refusals = self.pairs.find(pair);
+        let refusals = refusals.map_or(0.0, |pair| pair.refusals(now, rules.half_life.pair));
+        // one may always be under way: what is refused already is for the bans and rates to judge
+        match self.tries.under_way(now, pair) {
+            0 => Ok(()),
+            tries if refusals + (tries as f32) < rules.levels.pair => Ok(()),
+            _ => Err(Stop { verdict: asked.refusal(), reason: Reason::TriesUnderWay }),
+        }
+    }
+
+    /// What a refusal would count on first: the account over its flow where it is at home, else at
+    /// its source.
+    fn tried_pair(&self, asked: &Asked<'_, '_>) -> u64 {
+        match asked.ticket.at_home {
+            true => self.pairs.over_flow(asked.ticket.account, asked.request.flow),
+            false => asked.pair,
+        }
+    }
+
+    /// Credentials go to the PBX.
+    pub(super) fn begin_try(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
+        let pair = self.tried_pair(asked);
+        asked.ticket.tried = pair;
+        self.tries.begin(now, pair);
+        if !asked.ticket.at_home {
+            self.tries.begin(now, asked.ticket.account);
+        }
+    }
+
+    /// The PBX has said what it makes of them, or nothing.
+    pub(super) fn end_try(&mut self, ticket: &Ticket) {
+        if ticket.tried == 0 {
+            return;
+        }
+        self.tries.end(ticket.tried);
+        if !ticket.at_home {
+            self.tries.end(ticket.account);
+        }
     }
 
     /// Whether unproven strangers were refused so often on this AOR that the next must be proven.

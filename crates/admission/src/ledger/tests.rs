@@ -27,6 +27,8 @@ fn open(now: Time, key: u64, method: u8) -> Open {
         judged: true,
         tagged: false,
         proof: None,
+        guarded: false,
+        tried: 0,
         offered: 0,
     };
     Open::new(now, &ticket, 7)

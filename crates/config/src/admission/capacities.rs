@@ -8,8 +8,18 @@ const ENTRIES: Count = Count(16, 1 << 26);
 
 impl Element for GateCapacities {
     fn keys(&mut self, keys: &mut impl Keys) {
-        let GateCapacities { ledger, sources, pairs, aors, networks, shapes, bans, rates, chains } =
-            self;
+        let GateCapacities {
+            ledger,
+            sources,
+            pairs,
+            aors,
+            networks,
+            shapes,
+            bans,
+            rates,
+            chains,
+            tries,
+        } = self;
         keys.key("ledger", "Open challenges", ledger, ENTRIES);
         keys.key("sources", "Sources of which something is known", sources, ENTRIES);
         keys.key("pairs", "Accounts at sources: homes and refusals", pairs, ENTRIES);
@@ -19,5 +29,6 @@ impl Element for GateCapacities {
         keys.key("bans", "Bans", bans, ENTRIES);
         keys.key("rates", "Rate buckets", rates, ENTRIES);
         keys.key("chains", "Sources whose evidence is kept to explain it", chains, ENTRIES);
+        keys.key("tries", "Accounts whose credentials are with the PBX", tries, ENTRIES);
     }
 }

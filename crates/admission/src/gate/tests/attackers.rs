@@ -484,3 +484,97 @@ fn an_own_account_opens_nobody_elses() {
     let pair = |ban: &&crate::Ban| matches!(ban.key, BanKey::AorSource { .. });
     assert_eq!(play.bans().iter().filter(|ban| pair(ban)).count(), 1);
 }
+
+/// Guesses whose challenges are all fetched first, and whose credentials are all sent before the
+/// PBX answers any: how many reach it.
+fn guesses_at_once(play: &mut Play, clients: &mut [Client], credentials_each: usize) -> usize {
+    let mut ready = Vec::new();
+    for client in clients.iter_mut() {
+        play.new_call(client);
+        let Got::Pass(pass) = play.ask(client, "", "") else { continue };
+        let (_, line) = play.challenge(client, &pass, false);
+        ready.push((client.clone(), Play::credentials(client, &line)));
+    }
+    let mut with_pbx = Vec::new();
+    for (client, credentials) in &ready {
+        for _ in 0..credentials_each {
+            if let Got::Pass(pass) = play.ask(client, "", credentials) {
+                with_pbx.push((client.clone(), pass));
+            }
+        }
+    }
+    for (client, pass) in &with_pbx {
+        play.challenge(client, pass, false);
+    }
+    with_pbx.len()
+}
+
+#[test]
+fn guesses_made_at_once_are_no_more_than_guesses_one_by_one() {
+    let udp = |port: usize| Client::new(&format!("198.51.100.7:{port}"), "REGISTER", "alice");
+    let tcp = |n: usize| Client::tcp("198.51.100.7:5060", "REGISTER", "alice", n as u64);
+    let cases: [(&str, Vec<Client>, usize); 4] = [
+        ("one challenge, many credentials", vec![udp(5060)], 200),
+        ("many challenges", (0..60).map(|n| udp(5_000 + n)).collect(), 1),
+        ("both", (0..60).map(|n| udp(5_000 + n)).collect(), 3),
+        ("connections", (0..60).map(tcp).collect(), 2),
+    ];
+    for (name, mut clients, each) in cases {
+        let mut play = Play::new();
+        assert_eq!(guesses_at_once(&mut play, &mut clients, each), 5, "{name}");
+        let pair = |ban: &&crate::Ban| matches!(ban.key, BanKey::AorSource { .. });
+        assert_eq!(play.bans().iter().filter(|ban| pair(ban)).count(), 1, "{name}");
+        assert_eq!(play.gate.snapshot().tries.entries, 0, "{name}");
+    }
+}
+
+#[test]
+fn a_thousand_addresses_that_guess_at_once_have_ten() {
+    let mut play = Play::new();
+    let address = |n: usize| format!("198.{}.{}.7:5060", 18 + n / 250, n % 250);
+    let guesser = |n| Client::new(&address(n), "REGISTER", "alice");
+    let mut clients: Vec<_> = (0..1_000).map(guesser).collect();
+    assert_eq!(guesses_at_once(&mut play, &mut clients, 1), 11, "ten, and one in thirty seconds");
+}
+
+#[test]
+fn behind_a_home_five_guesses_at_once_are_all_that_a_flow_has() {
+    let mut play = Play::new();
+    let mut phone = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    play.attempt(&mut phone, 200).unwrap();
+    let mut neighbour = [Client::new("198.51.100.7:6060", "REGISTER", "alice")];
+    assert_eq!(guesses_at_once(&mut play, &mut neighbour, 100), 5);
+    play.wait(40_000);
+    play.attempt(&mut phone, 200).unwrap();
+}
+
+#[test]
+fn one_account_may_make_many_calls_at_once() {
+    let mut play = Play::new();
+    let mut office = Client::tcp("198.51.100.7:5060", "REGISTER", "office", 1);
+    play.attempt(&mut office, 200).unwrap();
+    let mut calls: Vec<_> = (0..30)
+        .map(|n| Client {
+            dialled: format!("{n}"),
+            ..Client::tcp("198.51.100.7:5060", "INVITE", "office", 1)
+        })
+        .collect();
+    let mut ready = Vec::new();
+    for call in &mut calls {
+        play.new_call(call);
+        let Got::Pass(pass) = play.ask(call, "", "") else { panic!("challenged by the PBX") };
+        let (_, line) = play.challenge(call, &pass, false);
+        ready.push((call.clone(), Play::credentials(call, &line)));
+    }
+    let mut ringing = Vec::new();
+    for (call, credentials) in &ready {
+        let Got::Pass(mut pass) = play.ask(call, "", credentials) else { panic!("it rings") };
+        play.gate.on_provisional(100, &mut pass.ticket);
+        ringing.push((call, pass));
+    }
+    for (call, pass) in ringing {
+        play.answer(call, &pass, 200, "");
+    }
+    assert_eq!(play.gate.snapshot().tries.entries, 0);
+    assert_eq!(play.outcomes(Outcome::Authenticated), 31);
+}
