@@ -178,7 +178,7 @@ impl Voyage {
         let challenge = b"WWW-Authenticate: Digest realm=\"a\", nonce=\"n1\"\r\n";
         let status = STATUSES[random.below(STATUSES.len())];
         let headers: &[u8] = if matches!(status, 401 | 407) { challenge } else { b"" };
-        let reply = Reply { status, reason: "x", to_tag: b"t", headers, source: flow.remote };
+        let reply = Reply { status, reason: "x", to_tag: b"t", headers, source: flow.remote, compact: false };
         let mut bytes = Vec::new();
         reply.write(&message, &mut bytes);
         if random.below(4) == 0 {

@@ -99,7 +99,7 @@ fn read_values(message: &Message<'_>, index: usize, header: &Header) {
 /// A response of ours to whatever was read is itself read, and answers it.
 fn answer(request: &Message<'_>) {
     let source = "[fd9c::5eed]:5070".parse().expect("an address");
-    let reply = Reply { status: 403, reason: "Forbidden", to_tag: b"t", headers: b"", source };
+    let reply = Reply { status: 403, reason: "Forbidden", to_tag: b"t", headers: b"", source, compact: false };
     let mut out = Vec::new();
     reply.write(request, &mut out);
     let answer = match Message::parse(&out, &Limits::default()) {

@@ -128,7 +128,8 @@ impl Engine {
                     0 => {}
                     all if all == digest.opaque.len() => {
                         let message = splice.message();
-                        splice.delete(parameter(message, index, span));
+                        // the PBX sent none, so it gets none
+                        splice.delete(parameter(message, index, b"opaque", span));
                     }
                     prefix => {
                         let end = span.start.saturating_add(prefix as u16).min(span.end);
@@ -140,9 +141,9 @@ impl Engine {
     }
 }
 
-/// The whole parameter of a line of credentials whose value is `value`, with the comma that parts
-/// it: the PBX sent none, so it gets none.
-fn parameter(message: &Message<'_>, index: usize, value: Span) -> Span {
+/// The whole parameter `name` of a line of credentials or of a challenge, whose value is `value`,
+/// with the comma that parts it.
+pub(crate) fn parameter(message: &Message<'_>, index: usize, name: &[u8], value: Span) -> Span {
     let Some(header) = message.headers().get(index) else { return value };
     let line = message.slice(header.value);
     let base = usize::from(header.value.start);
@@ -154,7 +155,7 @@ fn parameter(message: &Message<'_>, index: usize, value: Span) -> Span {
         Some(comma) => Span { start: (base + comma) as u16, end: (base + end) as u16 },
         None => {
             // the first one: what is left begins behind the comma that follows
-            let name = before.windows(6).rposition(|word| word.eq_ignore_ascii_case(b"opaque"));
+            let name = before.windows(name.len()).rposition(|word| word.eq_ignore_ascii_case(name));
             let rest = line.get(end..).unwrap_or_default();
             let behind = rest.iter().position(|byte| !matches!(byte, b',' | b' ' | b'\t'));
             let end = end + behind.unwrap_or(rest.len());

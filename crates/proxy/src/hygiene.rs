@@ -1,8 +1,9 @@
 //! Which header lines go on, and which are taken out: what only the edge or a trunk may say, and
 //! what an answer to a source that may be forged can do without.
 
+use crate::edits::parameter;
 use policy::Policy;
-use wire::{Header, HeaderName, Message, Span, Splice};
+use wire::{Digest, Header, HeaderName, Message, Method, Span, Splice};
 
 /// Begin of headers that only the edge writes.
 const OWN: &[u8] = b"X-Ringfence-";
@@ -91,6 +92,54 @@ fn is_needed(name: HeaderName) -> bool {
             | HeaderName::Authorization
             | HeaderName::ProxyAuthorization
     )
+}
+
+/// How much of a response goes to a source whose address may be forged, and so pays for each byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// All.
+    Whole,
+    /// What its client needs.
+    Lean,
+    /// The same in fewer letters: as RFC 3261 §7.3.3 has them, which every client must know; but a
+    /// simple one may not, so this comes last.
+    Terse,
+}
+
+/// Digits of a To-tag that is no proof and no transaction's, where each byte counts: 32 bits and
+/// more (RFC 3261 §19.3).
+pub(crate) const TERSE_TAG: usize = 8;
+
+/// Says what is left of a lean response in fewer letters.
+pub(crate) fn make_terse(splice: &mut Splice<'_, '_>) {
+    let message = splice.message();
+    splice.replace(message.reason_span(), b"No");
+    // the Via that is ours is taken out
+    let own = message.via_value().header;
+    for (index, header) in message.headers().iter().enumerate() {
+        if index == own || !is_useful(message, header, message.status()) {
+            continue;
+        }
+        if let Some(letter) = header.name.compact() {
+            splice.replace(header.name_span, &[letter]);
+        }
+        if matches!(header.name, HeaderName::WwwAuthenticate | HeaderName::ProxyAuthenticate) {
+            let digest = Digest::parse(message, header);
+            // RFC 7616 §3.3: "If this is not present, it is assumed to be "MD5""
+            if let Some(span) = digest.algorithm_span
+                && digest.algorithm.eq_ignore_ascii_case(b"MD5")
+            {
+                splice.delete(parameter(message, index, b"algorithm", span));
+            }
+        }
+    }
+    // an INVITE's To-tag comes back in the ACK
+    if message.cseq().method != Method::Invite
+        && let Some(span) = message.to().param_span(b"tag")
+    {
+        let start = span.end - message.to_tag().len().min(usize::from(span.end)) as u16;
+        splice.delete(Span { start: span.end.min(start.saturating_add(TERSE_TAG as u16)), ..span });
+    }
 }
 
 /// Takes out of a response what its client can do without.

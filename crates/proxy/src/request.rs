@@ -4,6 +4,7 @@ use crate::Verdict;
 use crate::buffers::{Buffer, Owner};
 use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, Server};
+use crate::hygiene::TERSE_TAG;
 use crate::judge::Passage;
 use crate::routing::{Hop, Route};
 use crate::token::{Raw, Token};
@@ -28,11 +29,6 @@ struct Keys {
     /// Hash of its credentials.
     credentials: u64,
 }
-
-/// How a response of the edge's own ends, and as many digits of its tag (32 bits, RFC 3261 §19.3)
-/// as are enough where each byte counts.
-const NO_BODY: &[u8] = b"Content-Length: 0\r\n\r\n";
-pub(crate) const LEAN_TAG: usize = 8;
 
 /// RFC 3261 §20.5: what a stranger may send.
 const ALLOW: &[u8] =
@@ -450,32 +446,29 @@ impl Engine {
         headers: &[u8],
     ) -> bool {
         let source = arrival.flow.remote;
-        let reply = Reply { status, reason: phrase(status), to_tag, headers, source };
-        let write = |reply: &Reply<'_>, lean: bool, out: &mut crate::outbox::Outbox| {
-            let range = out.write(|out| {
+        let reply =
+            Reply { status, reason: phrase(status), to_tag, headers, source, compact: false };
+        let write = |reply: &Reply<'_>, out: &mut crate::outbox::Outbox| {
+            let Ok(range) = out.write(|out| {
                 reply.write(arrival.message, out);
-                if lean && out.ends_with(NO_BODY) {
-                    out.truncate(out.len() - NO_BODY.len());
-                    out.extend_from_slice(b"l: 0\r\n\r\n");
-                }
                 Ok::<(), std::convert::Infallible>(())
             });
-            let Ok(range) = range;
             range
         };
-        let mut range = write(&reply, false, &mut self.out);
+        let mut range = write(&reply, &mut self.out);
         if self.is_forgeable(now, arrival) {
             let asked = arrival.message.bytes().len();
             if range.len() > asked {
-                let lean = match status {
-                    // its tag is a proof, its headers are the challenge
-                    401 => reply,
-                    _ => {
-                        let to_tag = to_tag.get(..LEAN_TAG).unwrap_or(to_tag);
-                        Reply { headers: b"", reason: "No", to_tag, ..reply }
-                    }
+                // a challenge's headers are the challenge, and its tag is a proof if it comes back
+                let challenge = status == 401;
+                let returns = challenge && arrival.message.method() == Method::Invite;
+                let to_tag = match to_tag.get(..TERSE_TAG) {
+                    Some(short) if !returns => short,
+                    _ => to_tag,
                 };
-                range = write(&lean, true, &mut self.out);
+                let headers = if challenge { headers } else { b"" };
+                let terse = Reply { reason: "No", to_tag, headers, compact: true, ..reply };
+                range = write(&terse, &mut self.out);
             }
             if self.grounds.is_none() {
                 self.paid(now, arrival);
@@ -493,7 +486,7 @@ impl Engine {
     /// Whether the To-tag of an ACK is that of a stateless answer.
     pub(crate) fn is_stateless_tag(&self, ack: &Message<'_>) -> bool {
         let tag = self.stateless_tag(ack);
-        ack.to_tag() == tag || Some(ack.to_tag()) == tag.get(..LEAN_TAG)
+        ack.to_tag() == tag || Some(ack.to_tag()) == tag.get(..TERSE_TAG)
     }
 
     /// The To-tag of stateless answers: a hash of what a retransmission and its ACK repeat.

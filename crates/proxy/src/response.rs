@@ -5,7 +5,7 @@ use crate::Verdict;
 use crate::edits::edit_content_length;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
-use crate::hygiene::{keeps_contacts, make_lean};
+use crate::hygiene::{Form, keeps_contacts, make_lean, make_terse};
 use crate::io::Learned;
 use crate::request::phrase;
 use crate::routing::edit_contact_schemes;
@@ -13,6 +13,7 @@ use admission::{Branch, Ticket};
 use arrayvec::ArrayVec;
 use policy::{Reason, Time};
 use std::io::Write as _;
+use std::net::IpAddr;
 use std::ops::Range;
 use transaction::Action;
 use wire::digest::Digest;
@@ -140,16 +141,9 @@ impl Engine {
             && (200..300).contains(&status)
             && message.cseq().method == Method::Register;
         let confirmed = registered && self.on_registered(now, id, arrival);
-        let mut edits = Edits { secure, stale, opaque, confirmed, lean: false };
-        let mut written = self.write_response(now, arrival, &flow, &edits);
-        if let Ok(range) = &written
-            && forgeable
-            && !self.credits.covers(now, source, range.len(), status < 200)
-        {
-            edits.lean = true;
-            written = self.write_response(now, arrival, &flow, &edits);
-        }
-        let Ok(range) = written else {
+        let edits = Edits { secure, stale, opaque, confirmed, form: Form::Whole };
+        let payer = forgeable.then_some(source);
+        let Ok(range) = self.write_payable(now, arrival, &flow, edits, payer) else {
             self.exchanges.answered(id);
             if let Some(exchange) = self.exchanges.at(id) {
                 exchange.abandoned = true;
@@ -199,7 +193,30 @@ impl Engine {
         }
     }
 
-    /// The response as it goes on.
+    /// The response as it goes on, in the longest form that `payer` has paid for; else the lean
+    /// one, which waits for a repeated request to pay.
+    fn write_payable(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        flow: &Flow,
+        mut edits: Edits,
+        payer: Option<IpAddr>,
+    ) -> Result<Range<usize>, TooManyEdits> {
+        let provisional = arrival.message.status() < 200;
+        for form in [Form::Whole, Form::Lean, Form::Terse] {
+            edits.form = form;
+            let range = self.write_response(now, arrival, flow, &edits)?;
+            let paid = |source| self.credits.covers(now, source, range.len(), provisional);
+            if payer.is_none_or(paid) {
+                return Ok(range);
+            }
+        }
+        edits.form = Form::Lean;
+        self.write_response(now, arrival, flow, &edits)
+    }
+
+    /// The response in one form.
     fn write_response(
         &mut self,
         now: Time,
@@ -216,8 +233,9 @@ impl Engine {
         if edits.stale || edits.opaque.is_some() {
             edit_challenges(&mut splice, edits);
         }
+        let whole = edits.form == Form::Whole;
         // a lean one has lost it with all else
-        if outwards && message.status() >= 300 && !edits.lean {
+        if outwards && message.status() >= 300 && whole {
             // PJSIP copies Record-Route into every answer; RFC 3261 §20 has it only where a dialog
             // begins, and our token in it lets its holder into one
             for (index, _) in message.lines(HeaderName::RecordRoute) {
@@ -229,11 +247,14 @@ impl Engine {
         }
         if edits.confirmed {
             self.edit_registered(now, &mut splice, message);
-        } else if edits.secure && (!edits.lean || keeps_contacts(message.status())) {
+        } else if edits.secure && (whole || keeps_contacts(message.status())) {
             edit_contact_schemes(&mut splice, outwards);
         }
-        if edits.lean {
+        if !whole {
             make_lean(&mut splice);
+        }
+        if edits.form == Form::Terse {
+            make_terse(&mut splice);
         }
         let written = self.out.write(|out| splice.write(out));
         self.text = text;
@@ -320,6 +341,7 @@ impl Engine {
             to_tag: if status == 100 { b"" } else { &tag },
             headers: &headers,
             source: exchange.target.remote,
+            compact: false,
         };
         let mut text = std::mem::take(&mut self.text);
         text.clear();
@@ -359,8 +381,8 @@ struct Edits {
     opaque: Option<ArrayVec<u8, 32>>,
     /// A registration that was confirmed.
     confirmed: bool,
-    /// Only what the client needs.
-    lean: bool,
+    /// How much of it.
+    form: Form,
 }
 
 fn edit_challenges(splice: &mut Splice<'_, '_>, edits: &Edits) {

@@ -256,6 +256,29 @@ fn a_longer_answer_waits_for_the_request_to_be_repeated() {
 }
 
 #[test]
+fn an_answer_is_made_terse_before_it_waits() {
+    let tag = "z9hG4bK000000000001bhruoiu74pm5ipn07cb3sb8g";
+    for (method, kept, gone) in [("REGISTER", "tag=z9hG4bK0\r\n", tag), ("INVITE", tag, "t:  ")] {
+        let mut edge = Edge::with(|_| {});
+        let first = edge.phone_sends(&request(method, "z9hG4bKa", 110, ""));
+        let outcome = edge.pbx_answers(&first.inside[0], "401 Unauthorized", tag, CHALLENGE);
+        let [answer] = &outcome.outside[..] else { panic!("{method} waits: {:?}", outcome.events) };
+        for part in
+            ["SIP/2.0 401 No\r\nv: ", "\r\nf: ", "\r\nt: ", "\r\ni: c1", "nonce=\"n1\"", kept]
+        {
+            assert!(answer.contains(part), "{part} of {answer}");
+        }
+        for part in ["algorithm", "Via", gone] {
+            assert!(!answer.contains(part), "{part} of {answer}");
+        }
+        // what proves the return path is there: an ACK's tag, or our prefix
+        assert_eq!(answer.contains("opaque=\"77ab"), method == "INVITE", "{answer}");
+        let [came, went] = edge.snapshot_bytes();
+        assert!(went <= came, "{went} for {came}");
+    }
+}
+
+#[test]
 fn an_answer_is_made_lean_before_it_waits() {
     let mut edge = Edge::with(|_| {});
     let first = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 220, ""));

@@ -435,7 +435,7 @@ fn stranger() -> Scene {
         scene.knock(stranger, method, "9011441234");
         scene.world.run_for(secs(40));
     }
-    assert_eq!(scene.received(stranger).len(), 3);
+    assert_eq!(scene.received(stranger).len(), 4);
     scene
 }
 

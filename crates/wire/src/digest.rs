@@ -14,6 +14,8 @@ pub struct Digest<'a> {
     /// Whether the scheme is `Digest`; other schemes have no parameters here.
     pub is_digest: bool,
     pub algorithm: &'a [u8],
+    /// The value's span, quotes excluded.
+    pub algorithm_span: Option<Span>,
     pub nonce: &'a [u8],
     pub opaque: &'a [u8],
     /// The quoted value's span, quotes excluded.
@@ -47,7 +49,10 @@ impl<'a> Digest<'a> {
             let span =
                 Span { start: offset_at(offset, value_start), end: offset_at(offset, value_end) };
             let (bit, field) = match param.name {
-                name if name.eq_ignore_ascii_case(b"algorithm") => (1, &mut digest.algorithm),
+                name if name.eq_ignore_ascii_case(b"algorithm") => {
+                    digest.algorithm_span = digest.algorithm_span.or(Some(span));
+                    (1, &mut digest.algorithm)
+                }
                 name if name.eq_ignore_ascii_case(b"nonce") => (2, &mut digest.nonce),
                 name if name.eq_ignore_ascii_case(b"opaque") => {
                     digest.opaque_span = digest.opaque_span.or(Some(span));

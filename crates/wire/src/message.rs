@@ -206,6 +206,15 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Span of the reason phrase; empty for a request.
+    #[must_use]
+    pub fn reason_span(&self) -> Span {
+        match self.start_line {
+            StartLine::Request { .. } => Span::default(),
+            StartLine::Response { reason, .. } => reason,
+        }
+    }
+
     /// All header lines in order.
     #[must_use]
     pub fn headers(&self) -> &[Header] {

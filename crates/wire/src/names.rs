@@ -150,6 +150,20 @@ impl HeaderName {
         if is_it { candidate } else { HeaderName::Other }
     }
 
+    /// The letter that may stand for it (RFC 3261 §7.3.3), of those that a response keeps.
+    #[must_use]
+    pub fn compact(self) -> Option<u8> {
+        Some(match self {
+            HeaderName::CallId => b'i',
+            HeaderName::Contact => b'm',
+            HeaderName::ContentLength => b'l',
+            HeaderName::From => b'f',
+            HeaderName::To => b't',
+            HeaderName::Via => b'v',
+            _ => return None,
+        })
+    }
+
     fn of_compact(letter: u8) -> Self {
         match letter {
             b'c' => HeaderName::ContentType,

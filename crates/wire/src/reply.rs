@@ -17,6 +17,8 @@ pub struct Reply<'r> {
     pub headers: &'r [u8],
     /// Where the request came from: fills `received` and `rport` of the top Via (RFC 3581 §4).
     pub source: SocketAddr,
+    /// Header names in their compact form (§7.3.3).
+    pub compact: bool,
 }
 
 impl Reply<'_> {
@@ -39,7 +41,10 @@ impl Reply<'_> {
                 | HeaderName::To
                 | HeaderName::From
                 | HeaderName::CallId
-                | HeaderName::CSeq => out.extend_from_slice(request.slice(header.line)),
+                | HeaderName::CSeq => {
+                    let start = self.write_name(header, out);
+                    out.extend_from_slice(request.slice(Span { start, ..header.line }));
+                }
                 _ => {}
             }
         }
@@ -49,7 +54,19 @@ impl Reply<'_> {
             out.extend_from_slice(request.slice(timestamp.line));
         }
         out.extend_from_slice(self.headers);
-        out.extend_from_slice(b"Content-Length: 0\r\n\r\n");
+        let end: &[u8] = if self.compact { b"l: 0\r\n\r\n" } else { b"Content-Length: 0\r\n\r\n" };
+        out.extend_from_slice(end);
+    }
+
+    /// Writes the name of a line, unless what follows has it as it came. Gives where that begins.
+    fn write_name(&self, header: &Header, out: &mut Vec<u8>) -> u16 {
+        match header.name.compact() {
+            Some(letter) if self.compact => {
+                out.push(letter);
+                header.name_span.end
+            }
+            _ => header.line.start,
+        }
     }
 
     /// The top Via's line with `received` and `rport` as RFC 3261 §18.2.1 and RFC 3581 §4 have
@@ -67,7 +84,7 @@ impl Reply<'_> {
         };
         let rport = |out: &mut Vec<u8>| self.number(out, "rport=", u32::from(self.source.port()));
         // Two replacements at most, in the order in which they stand.
-        let mut at = header.line.start;
+        let mut at = self.write_name(header, out);
         let spans = [via.rport.map(|(_, span)| span), via.received.map(|(_, span)| span)];
         for _ in 0..2 {
             let next =
@@ -96,7 +113,8 @@ impl Reply<'_> {
             Some(span) => (span.start, span.end),
             None => (header.value.end, header.value.end),
         };
-        out.extend_from_slice(request.slice(Span { start: header.line.start, end }));
+        let start = self.write_name(header, out);
+        out.extend_from_slice(request.slice(Span { start, end }));
         out.extend_from_slice(if end == behind { b";tag=" } else { b"tag=" });
         out.extend_from_slice(self.to_tag);
         out.extend_from_slice(request.slice(Span { start: behind, end: header.line.end }));
@@ -132,6 +150,7 @@ mod tests {
         to_tag: b"t9",
         headers: b"Server: x\r\n",
         source: SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 9)), 6060),
+        compact: false,
     };
 
     fn request(via: &str, to: &str) -> String {
@@ -151,6 +170,18 @@ mod tests {
              Via: SIP/2.0/UDP 192.0.2.1;rport=6060;branch=z9;received=192.0.2.9\r\n\
              Via: SIP/2.0/TCP z\r\nFrom: <sip:a@b>;tag=1\r\nTo: sip:c@d;tag=t9\r\n\
              Call-ID: x\r\nCSeq: 1 INVITE\r\nServer: x\r\nContent-Length: 0\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn compact_names() {
+        let request = request("Via: SIP/2.0/UDP 192.0.2.1;branch=z9", "To: sip:c@d");
+        assert_eq!(
+            reply(&request, Reply { compact: true, ..NOT_FOUND }),
+            "SIP/2.0 404 Not Found\r\n\
+             v: SIP/2.0/UDP 192.0.2.1;branch=z9;received=192.0.2.9\r\n\
+             v: SIP/2.0/TCP z\r\nf: <sip:a@b>;tag=1\r\nt: sip:c@d;tag=t9\r\n\
+             i: x\r\nCSeq: 1 INVITE\r\nServer: x\r\nl: 0\r\n\r\n"
         );
     }
 

@@ -50,6 +50,7 @@ fn nothing_is_allocated() {
         to_tag: b"tag",
         headers: b"",
         source: "203.0.113.7:5062".parse().unwrap(),
+        compact: false,
     };
     for round in 0..3 {
         for sample in [samples::INVITE, samples::REGISTER] {

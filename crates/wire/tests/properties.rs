@@ -276,7 +276,7 @@ proptest! {
         let limits = Limits::default();
         let request = Message::parse(bytes, &limits).unwrap();
         let source = "[fd9c::5eed]:9".parse().unwrap();
-        let reply = Reply { status: 403, reason: "Forbidden", to_tag: b"t", headers: b"", source };
+        let reply = Reply { status: 403, reason: "Forbidden", to_tag: b"t", headers: b"", source, compact: false };
         let mut out = Vec::new();
         reply.write(&request, &mut out);
         let answer = Message::parse(&out, &limits).unwrap();
