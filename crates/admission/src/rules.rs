@@ -35,8 +35,11 @@ pub(crate) fn holds(when: &When, facts: &Facts<'_>) -> bool {
 fn has_bad_user(facts: &Facts<'_>) -> bool {
     let Some(message) = facts.message else { return false };
     *facts.bad_user.get_or_init(|| {
+        let [from, to] = [message.from().uri, message.to().uri];
+        // what is nowhere in a URI is not in its user part
         is_bad_user(facts.dialled)
-            || [message.from().uri, message.to().uri].iter().any(|uri| is_bad_user(user(uri)))
+            || is_bad_user(from) && is_bad_user(user(from))
+            || is_bad_user(to) && is_bad_user(user(to))
     })
 }
 
@@ -49,16 +52,34 @@ pub(crate) fn user(uri: &[u8]) -> &[u8] {
     }
 }
 
-fn is_bad_user(user: &[u8]) -> bool {
-    (0..user.len()).any(|at| {
+fn is_bad_user(mut text: &[u8]) -> bool {
+    while let [first, rest @ ..] = text {
         // what none of them begins with is most of what there is
-        !user[at].is_ascii_digit()
-            && BAD_USER.iter().any(|bad| {
-                let end = at + bad.len();
-                user.get(at..end).is_some_and(|it| it.eq_ignore_ascii_case(bad.as_bytes()))
-            })
-    })
+        if BEGINS_BAD[usize::from(*first)] && BAD_USER.iter().any(|bad| begins(text, bad)) {
+            return true;
+        }
+        text = rest;
+    }
+    false
 }
+
+/// Whether the text begins so, letter case ignored.
+fn begins(text: &[u8], with: &str) -> bool {
+    let mut pairs = text.iter().zip(with.as_bytes());
+    text.len() >= with.len() && pairs.all(|(a, b)| a.eq_ignore_ascii_case(b))
+}
+
+/// Bytes that something of [`BAD_USER`] begins with: most of what there is are others.
+const BEGINS_BAD: [bool; 256] = {
+    let (mut table, mut at) = ([false; 256], 0);
+    while at < BAD_USER.len() {
+        let first = BAD_USER[at].as_bytes()[0];
+        table[first.to_ascii_lowercase() as usize] = true;
+        table[first.to_ascii_uppercase() as usize] = true;
+        at += 1;
+    }
+    table
+};
 
 /// What callers put before a number, and before an international one.
 const PREFIXES: [&[u8]; 11] =
@@ -90,6 +111,9 @@ pub(crate) fn is_dialled(numbers: &NumberSet, dialled: &[u8]) -> bool {
         let rest = &digits[at..];
         if is_in(numbers, b"", rest) || at > 0 && is_in(numbers, b"00", rest) {
             return true;
+        }
+        if !matches!(rest, [b'0' | b'9' | b'+', ..]) {
+            continue;
         }
         for prefix in PREFIXES.iter().filter(|prefix| rest.starts_with(prefix)) {
             places |= 1 << (at + prefix.len()).min(31);

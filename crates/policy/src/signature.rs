@@ -2,18 +2,21 @@
 //!
 //! # Contract
 //!
-//! - Matching costs the same for every request of a size: each field that some signature looks at
-//!   is read once by one automaton for all of its patterns, without backtracking; nothing is
+//! - Matching is bounded by the request's size: each field that some signature looks at is read at
+//!   most twice, by one automaton for all of its patterns, without backtracking; nothing is
 //!   allocated.
 //! - What an automaton may grow to is bounded; more is an error when compiled, never when matched.
-//! - A signature whose fields an honest message lacks is not even evaluated: each has *triggers*,
-//!   facts of which it needs one.
+//! - Most requests are honest, and asked little: each signature has *triggers*, rare facts of which
+//!   it needs one. Only a request that has a trigger is asked what else its signature wants, field
+//!   by field, as far as need be.
 //! - Only requests that the parser took are looked at: what is no SIP is the parser's business.
 
 mod automaton;
 mod compile;
 mod condition;
 mod facts;
+mod outline;
+mod questions;
 
 #[cfg(test)]
 mod tests;

@@ -43,35 +43,33 @@ impl<'a> Digest<'a> {
         }
         let start = skip_lws(bytes, scheme_end);
         let offset = offset_at(header.value.start, start);
-        let mut seen = 0u16;
+        let (mut seen, mut stale) = (0u16, &b""[..]);
         for param in Params::new(cut(bytes, start, bytes.len()), b',') {
-            let (value_start, value_end) = param.value_range();
-            let span =
-                Span { start: offset_at(offset, value_start), end: offset_at(offset, value_end) };
-            let (bit, field) = match param.name {
-                name if name.eq_ignore_ascii_case(b"algorithm") => {
-                    digest.algorithm_span = digest.algorithm_span.or(Some(span));
-                    (1, &mut digest.algorithm)
-                }
-                name if name.eq_ignore_ascii_case(b"nonce") => (2, &mut digest.nonce),
-                name if name.eq_ignore_ascii_case(b"opaque") => {
-                    digest.opaque_span = digest.opaque_span.or(Some(span));
-                    (4, &mut digest.opaque)
-                }
-                name if name.eq_ignore_ascii_case(b"realm") => (8, &mut digest.realm),
-                name if name.eq_ignore_ascii_case(b"response") => (16, &mut digest.response),
-                name if name.eq_ignore_ascii_case(b"uri") => (32, &mut digest.uri),
-                name if name.eq_ignore_ascii_case(b"username") => (64, &mut digest.username),
-                name if name.eq_ignore_ascii_case(b"stale") => {
-                    let stale = param.value().eq_ignore_ascii_case(b"true");
-                    digest.stale = digest.stale.or(Some((stale, span)));
-                    continue;
-                }
+            // length and first letter leave one name to compare with
+            let first = param.name.first().map_or(0, |letter| letter | 0x20);
+            let (bit, name, field): (u16, &[u8], _) = match (param.name.len(), first) {
+                (9, b'a') => (1, b"algorithm", &mut digest.algorithm),
+                (5, b'n') => (2, b"nonce", &mut digest.nonce),
+                (6, b'o') => (4, b"opaque", &mut digest.opaque),
+                (5, b'r') => (8, b"realm", &mut digest.realm),
+                (8, b'r') => (16, b"response", &mut digest.response),
+                (3, b'u') => (32, b"uri", &mut digest.uri),
+                (8, b'u') => (64, b"username", &mut digest.username),
+                (5, b's') => (128, b"stale", &mut stale),
                 _ => continue,
             };
-            if seen & bit == 0 {
-                seen |= bit;
-                *field = param.value();
+            if seen & bit != 0 || !param.is(name) {
+                continue;
+            }
+            seen |= bit;
+            *field = param.value();
+            let (start, end) = param.value_range();
+            let span = || Span { start: offset_at(offset, start), end: offset_at(offset, end) };
+            match name {
+                b"algorithm" => digest.algorithm_span = Some(span()),
+                b"opaque" => digest.opaque_span = Some(span()),
+                b"stale" => digest.stale = Some((stale.eq_ignore_ascii_case(b"true"), span())),
+                _ => {}
             }
         }
         digest

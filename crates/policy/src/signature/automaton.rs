@@ -1,10 +1,12 @@
 //! One automaton for all patterns of a field.
 
+use super::outline::Outline;
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
-use regex_automata::nfa::thompson;
+use regex_automata::nfa::thompson::{self, NFA};
 use regex_automata::util::primitives::StateID;
-use regex_automata::util::{start, syntax};
+use regex_automata::util::start;
 use regex_automata::{Anchored, MatchKind};
+use regex_syntax::hir::Hir;
 
 /// Bytes that one pattern may have.
 const PATTERN_MAX: usize = 4_096;
@@ -20,8 +22,8 @@ const DETERMINIZE_MAX: usize = 2 << 20;
 pub(super) struct Automaton {
     dfa: dense::DFA<Vec<u32>>,
     start: StateID,
-    /// Bytes that some pattern can begin with: most texts begin with another.
-    begins: Box<[bool; 256]>,
+    /// Most texts are none that a pattern matches, which shows without reading them.
+    outline: Outline,
     facts: Box<[u16]>,
 }
 
@@ -32,19 +34,23 @@ impl Automaton {
             return Ok(None);
         }
         let texts: Vec<&str> = patterns.iter().map(|(text, _)| text.as_str()).collect();
-        let dfa = build(&texts)?;
+        let parsed = parse(&texts)?;
+        let nfa = assemble(&parsed)?;
+        let dfa = determinize(&nfa)?;
         let start = dfa
             .start_state(&start::Config::new().anchored(Anchored::Yes))
             .map_err(|error| error.to_string())?;
+        let outline = Outline::new(&parsed, &nfa);
         let facts = patterns.iter().map(|(_, fact)| *fact).collect();
-        let begins =
-            std::array::from_fn(|byte| !dfa.is_dead_state(dfa.next_state(start, byte as u8)));
-        Ok(Some(Automaton { dfa, start, begins: Box::new(begins), facts }))
+        Ok(Some(Automaton { dfa, start, outline, facts }))
     }
 
     /// Says the fact of each pattern that matches; one may be said several times.
+    #[inline]
     pub(super) fn scan(&self, text: &[u8], on_fact: impl FnMut(u16)) {
-        self.scan_until(text, |_| false, on_fact);
+        if self.outline.may_match(text) {
+            self.walk(text, |_| false, on_fact);
+        }
     }
 
     /// The same for the text that the first such byte ends, which is looked for no further than a
@@ -56,7 +62,7 @@ impl Automaton {
         ends: impl Fn(u8) -> bool,
         on_fact: impl FnMut(u16),
     ) {
-        if text.first().is_none_or(|first| self.begins[usize::from(*first)] || ends(*first)) {
+        if text.first().is_none_or(|first| self.outline.may_begin(*first) || ends(*first)) {
             self.walk(text, ends, on_fact);
         }
     }
@@ -94,16 +100,27 @@ impl Automaton {
 
 /// Whether one pattern can be compiled.
 pub(super) fn check(pattern: &str) -> Result<(), String> {
-    build(&[pattern]).map(|_| ())
+    determinize(&assemble(&parse(&[pattern])?)?).map(drop)
 }
 
-fn build(patterns: &[&str]) -> Result<dense::DFA<Vec<u32>>, String> {
+fn parse(patterns: &[&str]) -> Result<Vec<Hir>, String> {
     if patterns.iter().any(|pattern| pattern.len() > PATTERN_MAX) {
         return Err(format!("the pattern is longer than {PATTERN_MAX} bytes"));
     }
+    let mut parser =
+        regex_syntax::ParserBuilder::new().unicode(false).utf8(false).nest_limit(32).build();
+    patterns.iter().map(|text| parser.parse(text).map_err(|error| reason(&error))).collect()
+}
+
+fn assemble(patterns: &[Hir]) -> Result<NFA, String> {
+    NFA::compiler()
+        .configure(thompson::Config::new().utf8(false).nfa_size_limit(Some(NFA_MAX)))
+        .build_many_from_hir(patterns)
+        .map_err(|error| reason(&error))
+}
+
+fn determinize(nfa: &NFA) -> Result<dense::DFA<Vec<u32>>, String> {
     dense::Builder::new()
-        .syntax(syntax::Config::new().unicode(false).utf8(false).nest_limit(32))
-        .thompson(thompson::Config::new().utf8(false).nfa_size_limit(Some(NFA_MAX)))
         .configure(
             dense::Config::new()
                 .match_kind(MatchKind::All)
@@ -112,13 +129,13 @@ fn build(patterns: &[&str]) -> Result<dense::DFA<Vec<u32>>, String> {
                 .dfa_size_limit(Some(DFA_MAX))
                 .determinize_size_limit(Some(DETERMINIZE_MAX)),
         )
-        .build_many(patterns)
+        .build_from_nfa(nfa)
         .map_err(|error| reason(&error))
 }
 
 /// The innermost reason, which names the place in the pattern.
-fn reason(error: &dense::BuildError) -> String {
-    let mut inner: &dyn std::error::Error = error;
+fn reason(error: &dyn std::error::Error) -> String {
+    let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;
     }
@@ -126,4 +143,56 @@ fn reason(error: &dense::BuildError) -> String {
     // the library draws the pattern with a caret; its last line says what is wrong
     let last = text.lines().last().unwrap_or_default();
     last.strip_prefix("error: ").unwrap_or(last).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_text_is_ruled_out_unread_that_a_pattern_matches() {
+        let patterns = [
+            r"(?:(?:a{2,3}))\z",
+            r"(?:(?:(ab|c)+d?))\z",
+            r"(?:abc|d)",
+            r"(?s:.)*(?:cd)",
+            r"(?s:.)*(?:b)\z",
+            r"(?i)(?:DA)\z",
+            r"(?:)\z",
+            r"(?:(?:[^a]{4}))\z",
+        ];
+        let alone =
+            patterns.map(|pattern| Automaton::new(&[(pattern.into(), 7)]).unwrap().unwrap());
+        let all: Vec<_> = (0..).zip(patterns).map(|(fact, it)| (it.to_owned(), fact)).collect();
+        let together = Automaton::new(&all).unwrap().unwrap();
+        let is_so = |automaton: &Automaton, text: &[u8], fact: u16| {
+            let (mut seen, mut read) = (false, false);
+            automaton.scan(text, |it| seen |= it == fact);
+            automaton.walk(text, |_| false, |it| read |= it == fact);
+            assert_eq!(seen, read, "{}", text.escape_ascii());
+            seen
+        };
+        let mut matched = 0;
+        for number in 0..5usize.pow(6) {
+            let letters = (0..6).map(|at| b" abcd"[number / 5usize.pow(at) % 5]);
+            let text: Vec<u8> = letters.take_while(|letter| *letter != b' ').collect();
+            for (fact, alone) in (0..).zip(&alone) {
+                let so = is_so(alone, &text, 7);
+                assert_eq!(is_so(&together, &text, fact), so, "{}", text.escape_ascii());
+                matched += usize::from(so);
+            }
+        }
+        assert!(matched > 1_000);
+    }
+
+    #[test]
+    fn a_text_is_not_read_that_is_too_long_or_begins_in_another_way() {
+        let digits = [(r"(?:(?:\d{1,10}))\z".to_owned(), 0), (r"(?:ab)".to_owned(), 1)];
+        let outline = Automaton::new(&digits).unwrap().unwrap().outline;
+        for (text, may) in [("1", true), ("12345678901", false), ("abc", true), ("bc", false)] {
+            assert_eq!(outline.may_match(text.as_bytes()), may, "{text}");
+        }
+        assert!(!outline.may_match(b"") && !outline.may_match(&[b'1'; 500]));
+        assert!(outline.may_match(&[b'a'; 500]));
+    }
 }

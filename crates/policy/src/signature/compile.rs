@@ -1,10 +1,10 @@
 //! From conditions to numbered facts, and from facts to signatures.
 
-use super::automaton::Automaton;
-use super::condition::{Condition, Order, Peculiarity, SignatureError, Test, TextField};
-use super::facts::{self, Facts, Order as Sequence, Watched};
+use super::condition::{Condition, SignatureError};
+use super::facts::{self, Facts, Reading};
+use super::questions::{self, Questions};
 use super::{HITS_MAX, Hits, SignatureSpec};
-use crate::{MethodSet, Mode};
+use crate::Mode;
 use wire::Message;
 
 /// Signatures that a catalogue may have.
@@ -15,6 +15,9 @@ const DEPTH_MAX: usize = 8;
 /// A compiled catalogue.
 #[derive(Debug)]
 pub(super) struct Compiled {
+    /// Of each message this is asked: triggers, which most honest ones lack.
+    sieve: Facts,
+    /// Of a message that has one, what else it takes.
     facts: Facts,
     /// The heaviest first.
     signatures: Box<[Armed]>,
@@ -69,21 +72,22 @@ impl Compiled {
                 None => always[slot / 64] |= 1 << (slot % 64),
             }
         }
+        let sieve = builder.sieve(|fact| !triggers[usize::from(fact)].is_empty(), specs)?;
         let facts = builder.finish(specs)?;
         let triggers = triggers.into_iter().map(Vec::into_boxed_slice).collect();
-        Ok(Compiled { facts, signatures, triggers, always })
+        Ok(Compiled { sieve, facts, signatures, triggers, always })
     }
 
     pub(super) fn matches(&self, message: &Message<'_>) -> Hits {
-        let facts = self.facts.read(message);
         let mut candidates = self.always;
-        facts.each(|fact| {
+        self.sieve.all(message).each(|fact| {
             for slot in self.triggers.get(fact).map_or(&[][..], |slots| slots) {
                 if let Some(word) = candidates.get_mut(usize::from(slot / 64)) {
                     *word |= 1 << (slot % 64);
                 }
             }
         });
+        let mut reading = self.facts.of(message);
         let mut hits = Hits::new();
         for (word, bits) in candidates.iter().enumerate() {
             let mut bits = *bits;
@@ -91,7 +95,7 @@ impl Compiled {
                 let slot = word * 64 + bits.trailing_zeros() as usize;
                 bits &= bits - 1;
                 let Some(armed) = self.signatures.get(slot) else { break };
-                if armed.when.holds(&facts) {
+                if armed.when.holds(&mut reading) {
                     hits.push(armed.index);
                     if hits.len() == HITS_MAX {
                         return hits;
@@ -104,10 +108,10 @@ impl Compiled {
 }
 
 impl Expression {
-    fn holds(&self, facts: &facts::Set) -> bool {
+    fn holds(&self, reading: &mut Reading<'_, '_>) -> bool {
         match self {
-            Expression::Fact(fact) => facts.has(*fact),
-            Expression::Not(inner) => !inner.holds(facts),
+            Expression::Fact(fact) => reading.has(*fact),
+            Expression::Not(inner) => !inner.holds(reading),
             Expression::AtLeast(least, list) => {
                 let (mut missing, mut left) = (usize::from(*least), list.len());
                 for inner in list {
@@ -115,7 +119,7 @@ impl Expression {
                         return false;
                     }
                     left -= 1;
-                    missing -= usize::from(inner.holds(facts));
+                    missing -= usize::from(inner.holds(reading));
                     if missing == 0 {
                         return true;
                     }
@@ -158,15 +162,6 @@ fn error(
     SignatureError { signature, id: spec.id.clone(), condition, problem }
 }
 
-/// How often a fact is true for honest messages, in a hundred.
-mod cost {
-    pub(super) const METHOD: u32 = 40;
-    pub(super) const PRESENT: u32 = 60;
-    pub(super) const RELATION: u32 = 20;
-    pub(super) const TEXT: u32 = 2;
-    pub(super) const ORDER: u32 = 3;
-}
-
 /// Collects facts while conditions are read.
 #[derive(Default)]
 struct Builder {
@@ -174,15 +169,12 @@ struct Builder {
     signature: usize,
     /// Leaves read of it.
     leaf: usize,
-    /// Every different leaf and its fact.
-    known: Vec<(Condition, u16)>,
+    /// Every different leaf: its index is its fact.
+    known: Vec<Condition>,
     costs: Vec<u32>,
     /// By fact: the signature and its condition that brought it.
     origins: Vec<(usize, usize)>,
-    names: facts::Names,
-    fields: [Vec<(String, u16)>; facts::FIELDS],
-    values: Vec<Vec<(String, u16)>>,
-    facts: Facts,
+    questions: Questions,
 }
 
 impl Builder {
@@ -209,156 +201,55 @@ impl Builder {
             return Err(format!("at least {least} of {} conditions can't be", list.len()));
         }
         let least = u8::try_from(least).map_err(|_| "more than 255 conditions".to_owned())?;
-        let list: Result<_, _> =
+        let list: Result<Vec<_>, _> =
             list.iter().map(|inner| self.expression(inner, depth + 1)).collect();
-        Ok(Expression::AtLeast(least, list?))
+        let mut list = list?;
+        // what is rarely so decides first
+        list.sort_by_key(|inner| inner.triggers(&self.costs).map_or(u32::MAX, |(cost, _)| cost));
+        Ok(Expression::AtLeast(least, list.into()))
     }
 
     /// The fact of a leaf.
     fn fact(&mut self, leaf: &Condition) -> Result<u16, String> {
-        if let Some((_, fact)) = self.known.iter().find(|(known, _)| known == leaf) {
-            return Ok(*fact);
+        if let Some(fact) = self.known.iter().position(|known| known == leaf) {
+            return Ok(fact as u16);
         }
-        let fact = self.costs.len() as u16;
+        let fact = self.known.len() as u16;
         if usize::from(fact) >= facts::FACTS_MAX {
             return Err(format!("more than {} different conditions", facts::FACTS_MAX));
         }
-        let cost = self.learn(leaf, fact)?;
-        self.costs.push(cost);
+        self.questions.ask(leaf, fact)?;
+        self.costs.push(questions::cost(leaf));
         self.origins.push((self.signature, self.leaf - 1));
-        self.known.push((leaf.clone(), fact));
+        self.known.push(leaf.clone());
         Ok(fact)
     }
 
-    fn learn(&mut self, leaf: &Condition, fact: u16) -> Result<u32, String> {
-        match leaf {
-            Condition::All(_) | Condition::Any(_) | Condition::AtLeast(..) | Condition::Not(_) => {
-                Ok(0)
-            }
-            Condition::Text(field, test) => self.text(*field, test, fact),
-            Condition::Header(name, test) => {
-                let symbol = self.symbol(name)?;
-                let pattern = test.pattern("", true)?;
-                self.values[usize::from(symbol)].push((pattern, fact));
-                Ok(cost::TEXT)
-            }
-            Condition::Present(name) => {
-                let symbol = self.symbol(name)?;
-                self.facts.watched(symbol).present.push(fact);
-                Ok(cost::PRESENT)
-            }
-            Condition::Padded(name) => {
-                let symbol = self.symbol(name)?;
-                self.facts.watched(symbol).padded.push(fact);
-                Ok(cost::TEXT)
-            }
-            Condition::HeaderOrder(order, names) => self.order(*order, names, fact),
-            Condition::ViaParams(names) => {
-                let names = names.iter().map(|name| name.as_bytes().into()).collect();
-                self.facts.via_params.push((names, fact));
-                Ok(cost::RELATION)
-            }
-            Condition::MaxForwards(list) => {
-                self.facts.max_forwards.push((list.clone().into(), fact));
-                Ok(if list.contains(&70) { cost::PRESENT } else { cost::TEXT })
-            }
-            Condition::Method(set) => {
-                self.methods(*set, fact);
-                Ok(cost::METHOD)
-            }
-            Condition::Transport(list) => {
-                let list = list.iter().map(|word| word.as_bytes().into()).collect();
-                self.facts.transports.push((list, fact));
-                Ok(cost::PRESENT)
-            }
-            Condition::Peculiar(peculiarity) => {
-                self.facts.peculiar.push((*peculiarity, fact));
-                let common = *peculiarity == Peculiarity::FromIsTo;
-                Ok(if common { cost::METHOD } else { cost::TEXT })
-            }
+    /// What asks some of the facts only.
+    fn sieve(
+        &self,
+        is_asked: impl Fn(u16) -> bool,
+        specs: &[SignatureSpec],
+    ) -> Result<Facts, SignatureError> {
+        let mut some = Questions::default();
+        for (fact, leaf) in self.known.iter().enumerate().filter(|(fact, _)| is_asked(*fact as u16))
+        {
+            some.ask(leaf, fact as u16)
+                .map_err(|problem| self.blame(fact as u16, specs, problem))?;
         }
-    }
-
-    fn text(&mut self, field: TextField, test: &Test, fact: u16) -> Result<u32, String> {
-        let prefix = match field {
-            TextField::SdpSession => "s=",
-            TextField::SdpOrigin => "o=",
-            _ => "",
-        };
-        let pattern = test.pattern(prefix, field.ignores_case())?;
-        for slot in facts::slots(field) {
-            self.fields[*slot].push((pattern.clone(), fact));
-        }
-        Ok(cost::TEXT)
-    }
-
-    fn order(&mut self, order: Order, names: &[Box<str>], fact: u16) -> Result<u32, String> {
-        if names.is_empty() {
-            return Err("the list is empty".into());
-        }
-        let symbols: Result<_, _> = names.iter().map(|name| self.symbol(name)).collect();
-        self.facts.orders.push(Sequence { order, symbols: symbols?, fact });
-        Ok(if order == Order::Before { cost::RELATION } else { cost::ORDER })
-    }
-
-    fn methods(&mut self, set: MethodSet, fact: u16) {
-        for (index, facts) in self.facts.methods.iter_mut().enumerate() {
-            if set.has(index as u8) {
-                facts.push(fact);
-            }
-        }
-    }
-
-    /// The number of a header's name.
-    fn symbol(&mut self, name: &str) -> Result<u8, String> {
-        let symbol = self.names.symbol(name)?;
-        self.values.resize_with(self.values.len().max(usize::from(symbol) + 1), Vec::new);
-        Ok(symbol)
+        some.finish().map_err(|(fact, problem)| self.blame(fact, specs, problem))
     }
 
     fn finish(mut self, specs: &[SignatureSpec]) -> Result<Facts, SignatureError> {
-        for slot in 0..facts::FIELDS {
-            let patterns = std::mem::take(&mut self.fields[slot]);
-            self.facts.fields[slot] = self.automaton(&patterns, specs)?;
-        }
-        for (symbol, patterns) in std::mem::take(&mut self.values).iter().enumerate() {
-            if !patterns.is_empty() {
-                let values = self.automaton(patterns, specs)?;
-                let watched: &mut Watched = self.facts.watched(symbol as u8);
-                watched.values = values;
-            }
-        }
-        self.facts.names = self.names;
-        Ok(self.facts)
+        let questions = std::mem::take(&mut self.questions);
+        questions.finish().map_err(|(fact, problem)| self.blame(fact, specs, problem))
     }
 
-    /// The automaton of all patterns, or the first that it cannot take.
-    fn automaton(
-        &self,
-        patterns: &[(String, u16)],
-        specs: &[SignatureSpec],
-    ) -> Result<Option<Automaton>, SignatureError> {
-        let problem = match Automaton::new(patterns) {
-            Ok(automaton) => return Ok(automaton),
-            Err(problem) => problem,
-        };
-        let alone = patterns.iter().find(|(text, _)| super::automaton::check(text).is_err());
-        let (mut good, mut bad) = (0, patterns.len());
-        while alone.is_none() && good + 1 < bad {
-            let middle = good.midpoint(bad);
-            match Automaton::new(&patterns[..middle]) {
-                Ok(_) => good = middle,
-                Err(_) => bad = middle,
-            }
-        }
-        let problem = match alone {
-            Some(_) => problem,
-            None => format!("together with the patterns before it on this field: {problem}"),
-        };
-        let fact = alone.or(patterns.get(bad - 1)).map_or(0, |(_, fact)| usize::from(*fact));
-        let (signature, condition) = self.origins.get(fact).copied().unwrap_or_default();
-        let spec = specs.get(signature).or(specs.first());
+    /// The signature that brought a fact.
+    fn blame(&self, fact: u16, specs: &[SignatureSpec], problem: String) -> SignatureError {
+        let (index, condition) = self.origins.get(usize::from(fact)).copied().unwrap_or_default();
+        let spec = specs.get(index).or(specs.first());
         let id = spec.map(|spec| spec.id.clone()).unwrap_or_default();
-        Err(SignatureError { signature, id, condition: Some(condition), problem })
+        SignatureError { signature: index, id, condition: Some(condition), problem }
     }
 }

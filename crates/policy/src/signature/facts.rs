@@ -1,10 +1,11 @@
-//! Reads a request once and says which of the numbered facts are true of it.
+//! Reads of a request what is asked, part by part, and says which of the numbered facts are true
+//! of it.
 
 use super::automaton::Automaton;
 use super::condition::{Order as OrderKind, Peculiarity, TextField};
 use crate::method_index;
 use arrayvec::ArrayVec;
-use wire::{HeaderName, Limits, Message};
+use wire::{Header, HeaderName, Message};
 
 /// Different conditions that a catalogue may have.
 pub(super) const FACTS_MAX: usize = 512;
@@ -29,6 +30,31 @@ const TO: usize = 10;
 const CONTACT: usize = 12;
 const SDP: usize = 14;
 const BODY: usize = 15;
+
+/// Parts of a request that are each read in one go: a set of them, a bit for each. Fields are such
+/// parts (a user and its host are one), and behind them:
+pub(super) type Parts = u32;
+
+/// How the lines of some headers are.
+pub(super) const WATCHED: usize = FIELDS;
+/// The order of the header lines.
+pub(super) const ORDER: usize = FIELDS + 1;
+/// Method, Max-Forwards, transport.
+pub(super) const FRAME: usize = FIELDS + 2;
+/// The parameters of the top Via.
+pub(super) const VIA_PARAMS: usize = FIELDS + 3;
+/// What [`Peculiarity`] says: one part for each.
+pub(super) const PECULIAR: usize = FIELDS + 4;
+const PARTS: usize = PECULIAR + Peculiarity::ALL.len();
+const _: () = assert!(PARTS <= Parts::BITS as usize);
+
+/// The part that a field is of.
+pub(super) fn part_of(field: usize) -> usize {
+    match field {
+        REQUEST..SDP => field & !1,
+        _ => field,
+    }
+}
 
 /// The automata that a field's patterns go into.
 pub(super) fn slots(field: TextField) -> &'static [usize] {
@@ -99,7 +125,20 @@ pub(super) struct Facts {
     pub(super) max_forwards: Vec<(Box<[u8]>, u16)>,
     pub(super) transports: Vec<(Words, u16)>,
     pub(super) methods: [Vec<u16>; 16],
-    pub(super) peculiar: Vec<(Peculiarity, u16)>,
+    /// By [`Peculiarity`].
+    pub(super) peculiar: [Vec<u16>; Peculiarity::ALL.len()],
+    /// By fact: the parts that tell it.
+    parts: Vec<Parts>,
+    /// All of them.
+    all: Parts,
+}
+
+/// A request and what was read of it so far.
+pub(super) struct Reading<'r, 'a> {
+    facts: &'r Facts,
+    message: &'r Message<'a>,
+    set: Set,
+    read: Parts,
 }
 
 /// What is asked of one header.
@@ -178,25 +217,64 @@ impl Facts {
         &mut self.watched[index]
     }
 
-    /// Reads the request.
-    pub(super) fn read(&self, message: &Message<'_>) -> Set {
-        let mut set = Set([0; FACTS_MAX / 64]);
-        let facts = &mut set;
-        if let Some(methods) = self.methods.get(usize::from(method_index(message.method()))) {
-            facts.add_all(methods);
-        }
-        self.headers(message, facts);
-        self.via(message, facts);
-        self.addresses(message, facts);
-        self.field(FROM_TAG, message.from_tag(), facts);
-        self.field(CALL_ID, message.call_id(), facts);
-        for (list, fact) in &self.max_forwards {
-            if message.max_forwards().is_some_and(|hops| list.contains(&hops)) {
-                facts.add(*fact);
+    /// The part tells the fact, perhaps with others.
+    pub(super) fn tell(&mut self, fact: u16, part: usize) {
+        let parts = 1 << part;
+        let index = usize::from(fact);
+        self.parts.resize(self.parts.len().max(index + 1), 0);
+        self.parts[index] |= parts;
+        self.all |= parts;
+    }
+
+    /// A reading of the request, of which nothing is read yet.
+    pub(super) fn of<'r, 'a>(&'r self, message: &'r Message<'a>) -> Reading<'r, 'a> {
+        Reading { facts: self, message, set: Set([0; FACTS_MAX / 64]), read: 0 }
+    }
+
+    /// All that is asked of the request.
+    pub(super) fn all(&self, message: &Message<'_>) -> Set {
+        let mut reading = self.of(message);
+        reading.read(self.all);
+        reading.set
+    }
+
+    fn part(&self, part: usize, message: &Message<'_>, facts: &mut Set) {
+        match part {
+            USER_AGENT => {
+                for (_, line) in message.lines(HeaderName::UserAgent) {
+                    self.field(USER_AGENT, message.slice(line.value), facts);
+                }
+            }
+            BRANCH => self.field(BRANCH, message.via().branch, facts),
+            VIA_HOST => self.host(VIA_HOST, message.via().sent_by(), facts),
+            FROM_TAG => self.field(FROM_TAG, message.from_tag(), facts),
+            CALL_ID => self.field(CALL_ID, message.call_id(), facts),
+            FROM_NAME => {
+                let name = message.from().display_name;
+                if !name.is_empty() {
+                    self.field(FROM_NAME, name, facts);
+                }
+            }
+            REQUEST => self.address(REQUEST, message.request_uri(), facts),
+            FROM => self.address(FROM, message.from().uri, facts),
+            TO => self.address(TO, message.to().uri, facts),
+            CONTACT => {
+                if let Some((_, line)) = message.lines(HeaderName::Contact).next() {
+                    self.address(CONTACT, first_uri(message.slice(line.value)), facts);
+                }
+            }
+            SDP | BODY => self.body(part, message.body(), facts),
+            WATCHED => self.watch(message, facts),
+            ORDER => self.order(message, facts),
+            FRAME => self.frame(message, facts),
+            VIA_PARAMS => self.via_params(message, facts),
+            _ => {
+                let peculiarity = Peculiarity::ALL.get(part - PECULIAR).copied();
+                if let Some(peculiarity) = peculiarity.filter(|it| is_so(*it, message)) {
+                    facts.add_all(&self.peculiar[peculiarity as usize]);
+                }
             }
         }
-        self.body(message.body(), facts);
-        set
     }
 
     fn field(&self, field: usize, text: &[u8], facts: &mut Set) {
@@ -205,32 +283,68 @@ impl Facts {
         }
     }
 
-    fn headers(&self, message: &Message<'_>, facts: &mut Set) {
-        let mut sequence = ArrayVec::<u8, { Limits::HEADER_LINES_MAX }>::new();
-        for header in message.headers() {
-            let symbol = match header.name {
-                HeaderName::Other => self.names.of(header.name, message.slice(header.name_span)),
-                name => self.names.of(name, b""),
-            };
-            let _ = sequence.try_push(symbol);
-            let value = message.slice(header.value);
-            if header.name == HeaderName::UserAgent {
-                self.field(USER_AGENT, value, facts);
+    fn frame(&self, message: &Message<'_>, facts: &mut Set) {
+        if let Some(methods) = self.methods.get(usize::from(method_index(message.method()))) {
+            facts.add_all(methods);
+        }
+        for (list, fact) in &self.max_forwards {
+            if message.max_forwards().is_some_and(|hops| list.contains(&hops)) {
+                facts.add(*fact);
             }
+        }
+        for (list, fact) in &self.transports {
+            if list.iter().any(|name| name.eq_ignore_ascii_case(message.via().transport)) {
+                facts.add(*fact);
+            }
+        }
+    }
+
+    fn via_params(&self, message: &Message<'_>, facts: &mut Set) {
+        let names: ArrayVec<&[u8], VIA_PARAMS_MAX> =
+            via_params(message.via_value().bytes).take(VIA_PARAMS_MAX).collect();
+        for (list, fact) in &self.via_params {
+            let mut pairs = list.iter().zip(&names);
+            if list.len() == names.len()
+                && pairs.all(|(name, written)| name.eq_ignore_ascii_case(written))
+            {
+                facts.add(*fact);
+            }
+        }
+    }
+
+    /// The number of a header line's name.
+    fn symbol(&self, message: &Message<'_>, header: &Header) -> u8 {
+        match header.name {
+            HeaderName::Other => self.names.of(header.name, message.slice(header.name_span)),
+            name => self.names.of(name, b""),
+        }
+    }
+
+    fn watch(&self, message: &Message<'_>, facts: &mut Set) {
+        for header in message.headers() {
+            let symbol = self.symbol(message, header);
             let Some(watched) = self.watched.get(usize::from(symbol)) else { continue };
             facts.add_all(&watched.present);
             if !watched.padded.is_empty() && header.value.start > header.name_span.end + 2 {
                 facts.add_all(&watched.padded);
             }
             if let Some(values) = &watched.values {
-                values.scan(value, |fact| facts.add(fact));
+                values.scan(message.slice(header.value), |fact| facts.add(fact));
             }
         }
+    }
+
+    fn order(&self, message: &Message<'_>, facts: &mut Set) {
+        let sequence = || message.headers().iter().map(|header| self.symbol(message, header));
         for order in &self.orders {
+            let symbols = order.symbols.iter().copied();
             let holds = match order.order {
-                OrderKind::Exactly => sequence[..] == *order.symbols,
-                OrderKind::Starts => sequence.starts_with(&order.symbols),
-                OrderKind::Before => is_before(&order.symbols, &sequence),
+                OrderKind::Exactly => sequence().eq(symbols),
+                OrderKind::Starts => {
+                    let mut lines = sequence();
+                    symbols.into_iter().all(|symbol| lines.next() == Some(symbol))
+                }
+                OrderKind::Before => is_before(&order.symbols, sequence),
             };
             if holds {
                 facts.add(order.fact);
@@ -238,61 +352,10 @@ impl Facts {
         }
     }
 
-    fn via(&self, message: &Message<'_>, facts: &mut Set) {
-        let via = message.via();
-        self.field(BRANCH, via.branch, facts);
-        self.host(VIA_HOST, via.sent_by(), facts);
-        for (list, fact) in &self.transports {
-            if list.iter().any(|name| name.eq_ignore_ascii_case(via.transport)) {
-                facts.add(*fact);
-            }
-        }
-        if !self.via_params.is_empty() {
-            let names: ArrayVec<&[u8], VIA_PARAMS_MAX> =
-                via_params(message.via_value().bytes).take(VIA_PARAMS_MAX).collect();
-            for (list, fact) in &self.via_params {
-                let mut pairs = list.iter().zip(&names);
-                if list.len() == names.len()
-                    && pairs.all(|(name, written)| name.eq_ignore_ascii_case(written))
-                {
-                    facts.add(*fact);
-                }
-            }
-        }
-    }
-
-    fn addresses(&self, message: &Message<'_>, facts: &mut Set) {
-        let from_name = message.from().display_name;
-        if !from_name.is_empty() {
-            self.field(FROM_NAME, from_name, facts);
-        }
-        let read = Addresses {
-            request: user_and_host(message.request_uri()),
-            from: user_and_host(message.from().uri),
-            to: user_and_host(message.to().uri),
-        };
-        self.address(REQUEST, read.request, facts);
-        self.address(FROM, read.from, facts);
-        self.address(TO, read.to, facts);
-        if self.asks(CONTACT)
-            && let Some((_, line)) = message.lines(HeaderName::Contact).next()
-        {
-            self.address(CONTACT, user_and_host(first_uri(message.slice(line.value))), facts);
-        }
-        for (peculiarity, fact) in &self.peculiar {
-            if is_so(*peculiarity, message, &read) {
-                facts.add(*fact);
-            }
-        }
-    }
-
-    fn asks(&self, field: usize) -> bool {
-        self.fields.iter().skip(field).take(2).any(Option::is_some)
-    }
-
-    fn address(&self, field: usize, address: (&[u8], &[u8]), facts: &mut Set) {
-        self.field(field, address.0, facts);
-        self.host(field + 1, address.1, facts);
+    fn address(&self, field: usize, uri: &[u8], facts: &mut Set) {
+        let (user, host) = user_and_host(uri);
+        self.field(field, user, facts);
+        self.host(field + 1, host, facts);
     }
 
     /// The host that the text begins with: where it ends is only looked for as far as some pattern
@@ -306,13 +369,15 @@ impl Facts {
         }
     }
 
-    fn body(&self, body: &[u8], facts: &mut Set) {
+    fn body(&self, part: usize, body: &[u8], facts: &mut Set) {
         if body.is_empty() {
             return;
         }
-        self.field(BODY, body, facts);
+        if part == BODY {
+            return self.field(BODY, body, facts);
+        }
         let sdp = body.trim_ascii_start();
-        if self.fields[SDP].is_some() && sdp.starts_with(b"v=") {
+        if sdp.starts_with(b"v=") {
             for line in wire::lines(sdp) {
                 self.field(SDP, line.strip_suffix(b"\r").unwrap_or(line), facts);
             }
@@ -320,11 +385,31 @@ impl Facts {
     }
 }
 
+impl Reading<'_, '_> {
+    /// Whether the fact is true: what tells it is read if it was not yet.
+    pub(super) fn has(&mut self, fact: u16) -> bool {
+        let parts = self.facts.parts.get(usize::from(fact)).copied().unwrap_or_default();
+        if parts & !self.read != 0 {
+            self.read(parts);
+        }
+        self.set.has(fact)
+    }
+
+    fn read(&mut self, parts: Parts) {
+        let mut missing = parts & !self.read;
+        self.read |= missing;
+        while missing != 0 {
+            self.facts.part(missing.trailing_zeros() as usize, self.message, &mut self.set);
+            missing &= missing - 1;
+        }
+    }
+}
+
 /// Whether all are there, the first of each before the first of the next.
-fn is_before(symbols: &[u8], sequence: &[u8]) -> bool {
+fn is_before<I: Iterator<Item = u8>>(symbols: &[u8], sequence: impl Fn() -> I) -> bool {
     let mut free = 0;
     symbols.iter().all(|symbol| {
-        let first = sequence.iter().position(|other| other == symbol);
+        let first = sequence().position(|other| other == *symbol);
         first.is_some_and(|at| at >= std::mem::replace(&mut free, at + 1))
     })
 }
@@ -403,14 +488,7 @@ fn behind_semicolon(text: &[u8]) -> Option<&[u8]> {
     memchr::memchr(b';', text).and_then(|at| text.get(at + 1..))
 }
 
-/// Users of the addresses, and what begins with their hosts.
-struct Addresses<'a> {
-    request: (&'a [u8], &'a [u8]),
-    from: (&'a [u8], &'a [u8]),
-    to: (&'a [u8], &'a [u8]),
-}
-
-fn is_so(peculiarity: Peculiarity, message: &Message<'_>, read: &Addresses<'_>) -> bool {
+fn is_so(peculiarity: Peculiarity, message: &Message<'_>) -> bool {
     let branch = message.via().branch;
     match peculiarity {
         Peculiarity::NoMagicCookie => !branch.starts_with(b"z9hG4bK"),
@@ -418,17 +496,19 @@ fn is_so(peculiarity: Peculiarity, message: &Message<'_>, read: &Addresses<'_>) 
             rest == message.call_id() || rest.strip_prefix(b"-") == Some(message.call_id())
         }),
         Peculiarity::FromIsTo => {
-            let (from, to) = (read.from, read.to);
+            let [from, to] = [message.from(), message.to()].map(|it| user_and_host(it.uri));
             from.0 == to.0 && is_same_host(from.1, to.1)
         }
         Peculiarity::UserAgentIsFromUser => {
-            let (user, _) = read.from;
+            let (user, _) = user_and_host(message.from().uri);
             !user.is_empty() && message.value(HeaderName::UserAgent) == Some(user)
         }
         Peculiarity::TagIsCallId => {
             !message.from_tag().is_empty() && message.from_tag() == message.call_id()
         }
         Peculiarity::LongTag => message.from_tag().len() > LONG_TAG,
-        Peculiarity::ViaIsTarget => is_same_host(message.via().sent_by(), read.request.1),
+        Peculiarity::ViaIsTarget => {
+            is_same_host(message.via().sent_by(), user_and_host(message.request_uri()).1)
+        }
     }
 }
