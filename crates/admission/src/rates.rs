@@ -15,6 +15,10 @@ use std::time::Duration;
 /// The key of what all share: its bucket is never pushed out.
 pub(crate) const ALL: u64 = 0;
 
+/// Rules from here on are the gate's own, whose buckets only real refusals and bans make: no flood
+/// of other keys pushes them out.
+pub(crate) const OWN_RULES: u16 = u16::MAX - 15;
+
 /// Longest time that a full bucket stands for: nothing overflows before the year 2400.
 const LONGEST: u64 = 1 << 62;
 
@@ -55,7 +59,11 @@ impl Rates {
     /// Takes one from the bucket of `rule` and `key` (a keyed hash, or [`ALL`]); `false` when it
     /// is empty.
     pub(crate) fn allows(&mut self, now: Time, rule: u16, key: u64, rate: Rate) -> bool {
-        let rank = if key == ALL { Rank::Banned } else { Rank::Unproven };
+        let rank = match (key, rule) {
+            (ALL, _) => Rank::Banned,
+            (_, OWN_RULES..) => Rank::Known,
+            _ => Rank::Unproven,
+        };
         let quota = self.quota(rate);
         let now = Nanos::from(now.as_nanos().min(1 << 63));
         let store = Buckets { store: RefCell::new(&mut self.store), rank, now };
@@ -204,6 +212,17 @@ mod tests {
         }
         assert_eq!(through, 100);
         assert_eq!(rates.table().evictions, 1_000_000 - 999);
+    }
+
+    #[test]
+    fn no_flood_gives_a_guarded_account_another_try() {
+        let mut rates = Rates::new(1_000);
+        let (slow, own) = (rate(1, 30, 1), rate(1, 1, 1));
+        assert!(rates.allows(at(0), OWN_RULES, 7, slow));
+        for n in 1..=10_000u64 {
+            rates.allows(at(0), 1, n.wrapping_mul(0x9e37_79b9_7f4a_7c15), own);
+        }
+        assert!(!rates.allows(at(0), OWN_RULES, 7, slow));
     }
 
     #[test]

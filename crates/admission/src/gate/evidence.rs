@@ -14,10 +14,11 @@ use std::net::IpAddr;
 
 /// Rates of the machine's own, behind all of the policy's rules.
 pub(super) mod slow {
-    pub(crate) const HOME: u16 = u16::MAX;
-    pub(crate) const NARROWED: u16 = u16::MAX - 1;
-    pub(crate) const GUARD: u16 = u16::MAX - 2;
-    pub(crate) const OBSERVED: u16 = u16::MAX - 3;
+    use crate::rates::OWN_RULES;
+    pub(crate) const HOME: u16 = OWN_RULES;
+    pub(crate) const NARROWED: u16 = OWN_RULES + 1;
+    pub(crate) const GUARD: u16 = OWN_RULES + 2;
+    pub(crate) const OBSERVED: u16 = OWN_RULES + 3;
 }
 
 /// What evidence is multiplied with when its AOR is at home.

@@ -346,12 +346,12 @@ impl Gate {
         }
     }
 
-    /// Whether unproven strangers were refused so often on this AOR that the next must be proven.
+    /// Whether strangers were refused so often on this AOR that the next must be proven: unproven
+    /// ones, who may be forged; or proven ones, so that no forger takes the tries that are left.
     fn is_doubted(&self, now: Time, asked: &Asked<'_, '_>) -> bool {
         let rules = &self.policy.admission;
-        let half_life = rules.half_life.short;
-        !asked.ticket.at_home
-            && self.aors.refusals(now, asked.ticket.aor, half_life).1 >= rules.guard.refusals
+        let (refusals, doubts) = self.aors.refusals(now, asked.ticket.aor, rules.half_life.short);
+        !asked.ticket.at_home && refusals.max(doubts) >= rules.guard.refusals
     }
 
     fn challenge(

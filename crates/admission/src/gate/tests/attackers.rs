@@ -578,3 +578,19 @@ fn one_account_may_make_many_calls_at_once() {
     assert_eq!(play.gate.snapshot().tries.entries, 0);
     assert_eq!(play.outcomes(Outcome::Authenticated), 31);
 }
+
+#[test]
+fn a_forger_takes_no_try_of_a_guarded_account() {
+    let mut play = Play::new();
+    let guesser = |n| Client::new(&format!("198.51.{n}.7:5060"), "REGISTER", "alice");
+    assert!(guesses(&mut play, guesser, 40) >= 10, "the guard is up");
+    play.wait(30_000);
+    for n in 0..100 {
+        let forged = Client::new(&format!("203.0.113.{n}:5060"), "REGISTER", "alice");
+        let mut forged = Client { call: format!("f{n}"), ..forged };
+        forged.opaque = false;
+        assert!(matches!(play.ask(&forged, "", ""), Got::Challenge(_)), "{n}");
+    }
+    let mut roaming = Client::new("192.0.2.77:5060", "REGISTER", "alice");
+    play.attempt(&mut roaming, 200).unwrap();
+}
