@@ -213,7 +213,7 @@ impl Day {
             model.read(&step);
         }
         if let Some(edge) = self.scene.edge() {
-            model.compare_outcomes(&edge.gate_counts());
+            model.compare_outcomes(&edge.outcomes());
         }
         (self.report(), model)
     }

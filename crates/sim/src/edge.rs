@@ -12,7 +12,7 @@ use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
 use crate::sip::{Msg, auth_param, take_frame};
 use admission::{Alert, Ban, Counts};
-use policy::{Policy, Reason, Time};
+use policy::{Outcome, Policy, Reason, Time};
 use proxy::{Engine, Event, Input, Learned, Output, Snapshot, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -62,6 +62,8 @@ pub struct Edge {
     pub violations: Vec<String>,
     /// Decisions by side, verdict and reason.
     pub events: BTreeMap<(Side2, &'static str, Reason), u64>,
+    /// How many challenges ended how before the last restart.
+    outcomes: Outcomes,
     /// Messages that went in.
     pub inputs: u64,
     /// Messages handed from shard to shard.
@@ -69,6 +71,9 @@ pub struct Edge {
     /// How often it was woken by its own clock.
     pub timeouts: u64,
 }
+
+/// A number for each [`Outcome`].
+pub type Outcomes = [u64; Outcome::ALL.len()];
 
 /// [`Side`] with an order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -167,6 +172,7 @@ impl Edge {
             alerts: Vec::new(),
             violations: Vec::new(),
             events: BTreeMap::new(),
+            outcomes: [0; Outcome::ALL.len()],
             inputs: 0,
             handed_over: 0,
             timeouts: 0,
@@ -194,6 +200,7 @@ impl Edge {
     /// Ends without a word and starts again, with the secret of before and nothing else.
     pub fn restart(&mut self, now: Time, rng: &mut Rng, out: &mut Outbox) {
         let shards = self.shards();
+        self.outcomes = self.outcomes();
         let start =
             |n| Engine::new(self.policy.clone(), ShardId(n), shards, self.secret, rng.seed());
         self.engines = (0..shards).map(start).collect();
@@ -404,10 +411,20 @@ impl Edge {
                     || self.policy.listeners.iter().any(|listener| listener.address.ip() == ip))
     }
 
-    /// What the gates of all shards counted, by outcome.
+    /// What the gates of all shards counted since their start.
     #[must_use]
     pub fn gate_counts(&self) -> Vec<&Counts> {
         self.engines.iter().map(Engine::gate_counts).collect()
+    }
+
+    /// How many challenges ended how, over restarts.
+    #[must_use]
+    pub fn outcomes(&self) -> Outcomes {
+        let mut sum = self.outcomes;
+        for counts in self.gate_counts() {
+            sum.iter_mut().zip(counts.outcomes).for_each(|(sum, count)| *sum += count);
+        }
+        sum
     }
 
     /// Bans in force, of all shards.

@@ -3,19 +3,27 @@
 //!
 //! It knows no key of the edge: a proof is that somebody gives back what only he was told.
 
-mod judge;
+mod asked;
+mod bans;
+mod evidence;
 mod ledger;
 mod memory;
+mod steps;
+
+pub use bans::Banned;
 
 use crate::edge::{Step, StepInput, StepOutput};
 use crate::sip::{Msg, take_frame};
-use admission::BanKey;
+use asked::Asked;
+use bans::{Ban, Key, Really, Repeats};
+use evidence::Pair;
 use ledger::{Entry, EntryKey, Passing};
-use memory::{Fading, Told};
-use policy::{Admission, Network, Outcome, Policy, Reason, Time, Who};
+use memory::{Budget, Fading, Offers, Relayed, Told};
+use policy::{Admission, Network, Outcome, Policy, Reason, Time};
 use proxy::{Event, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
+use steps::Storm;
 use wire::{Flow, Side};
 
 /// What becomes of a request, as far as it matters here.
@@ -29,54 +37,54 @@ pub enum Class {
     Stop,
 }
 
-/// A ban that had to begin.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Banned {
-    /// Its kind, as [`BanKey::kind`] calls it.
-    pub kind: &'static str,
-    /// Source or network, or what stands around a flow.
-    pub of: Network,
-    /// When, in whole seconds.
-    pub at: u64,
-}
-
 /// The model.
 #[derive(Debug)]
 pub struct Reference {
     policy: Policy,
+    /// What is known of each source.
     sources: HashMap<Network, Source>,
+    /// "A pair (AOR, source) that authenticated within the trust window."
     homes: HashMap<(String, Network), Time>,
+    /// AORs that are one for requests without credentials.
+    lent: HashMap<(String, Network), Time>,
     /// Refusals of an AOR at a source or over a flow.
-    pairs: HashMap<(String, String), Fading>,
-    /// Those of an AOR at a source, in a long memory.
-    slow_pairs: HashMap<(String, String), Fading>,
+    pairs: HashMap<Key, Pair>,
+    /// When an AOR was refused at a source last.
     refused: HashMap<(String, Network), Time>,
-    aors: HashMap<String, Fading>,
-    guard: HashMap<String, Time>,
+    aors: HashMap<String, Aor>,
     shapes: HashMap<u64, Shape>,
     ledger: HashMap<EntryKey, Entry>,
+    /// Requests that the PBX has not answered yet, and their keys by their branches inside.
     passing: HashMap<String, Passing>,
-    /// Keys of those by their branches inside.
     asking: HashMap<String, String>,
-    bans: HashMap<String, Ban>,
-    repeats: HashMap<String, Repeats>,
-    slowed: HashMap<String, Time>,
-    told: HashMap<Network, Told>,
-    public_nonces: HashSet<String>,
-    /// To-tags of the PBX's challenges.
-    public_tags: HashSet<String>,
+    bans: HashMap<Key, Ban>,
+    repeats: HashMap<Key, Repeats>,
+    /// When a network's ban ended last.
+    forgotten: HashMap<Network, Time>,
+    budgets: HashMap<String, Budget>,
+    storm: Storm,
+    under_attack: bool,
+    /// Signatures that met somebody authenticated.
+    demoted: HashSet<usize>,
+    told: HashMap<IpAddr, Told>,
+    relayed: Relayed,
+    offers: Offers,
+    /// The PBX taught its realm.
     realm: bool,
+    /// Nonces that the PBX made, and To-tags of its challenges.
+    public_nonces: HashSet<String>,
+    public_tags: HashSet<String>,
     buffers: HashMap<Flow, Vec<u8>>,
     /// Outcomes so far.
     pub outcomes: BTreeMap<Outcome, u64>,
     /// Bans that had to begin.
     pub banned: Vec<Banned>,
     /// Bans that did begin.
-    pub really: Vec<Banned>,
+    really: Really,
     /// Where the gate and the model were not of one mind.
     pub differences: Vec<String>,
-    /// Requests that both judged.
-    pub judged: u64,
+    /// Requests that both judged, by what became of them.
+    pub judged: BTreeMap<(&'static str, &'static str), u64>,
 }
 
 #[derive(Debug, Default)]
@@ -88,23 +96,18 @@ struct Source {
     suspect: Option<Time>,
 }
 
+/// Refusals of an AOR's strangers, proven and not.
+#[derive(Debug, Default)]
+struct Aor {
+    refusals: Fading,
+    doubts: Fading,
+}
+
 #[derive(Debug, Default)]
 struct Shape {
     failed: HashSet<Network>,
     succeeded: bool,
-    until: Option<Time>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Ban {
-    until: Time,
-    narrowed: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Repeats {
-    times: u32,
-    last: Time,
+    last: Option<Time>,
 }
 
 impl Reference {
@@ -115,28 +118,33 @@ impl Reference {
             policy,
             sources: HashMap::new(),
             homes: HashMap::new(),
+            lent: HashMap::new(),
             pairs: HashMap::new(),
-            slow_pairs: HashMap::new(),
             refused: HashMap::new(),
             aors: HashMap::new(),
-            guard: HashMap::new(),
             shapes: HashMap::new(),
             ledger: HashMap::new(),
             passing: HashMap::new(),
             asking: HashMap::new(),
             bans: HashMap::new(),
             repeats: HashMap::new(),
-            slowed: HashMap::new(),
+            forgotten: HashMap::new(),
+            budgets: HashMap::new(),
+            storm: Storm::default(),
+            under_attack: false,
+            demoted: HashSet::new(),
             told: HashMap::new(),
+            relayed: Relayed::default(),
+            offers: Offers::default(),
+            realm: false,
             public_nonces: HashSet::new(),
             public_tags: HashSet::new(),
-            realm: false,
             buffers: HashMap::new(),
             outcomes: BTreeMap::new(),
             banned: Vec::new(),
-            really: Vec::new(),
+            really: Really::default(),
             differences: Vec::new(),
-            judged: 0,
+            judged: BTreeMap::new(),
         }
     }
 
@@ -144,6 +152,7 @@ impl Reference {
         &self.policy.admission
     }
 
+    /// "`trusted`: the PBX's and our own addresses, `admin.networks`, `trust.networks`, trunks'".
     fn trusted(&self, ip: IpAddr) -> bool {
         let trust = &self.rules().trust;
         trust.networks.iter().any(|(network, _)| network.contains(ip))
@@ -153,47 +162,16 @@ impl Reference {
                     || self.policy.listeners.iter().any(|l| l.address.ip() == ip))
     }
 
-    fn who(&self, now: Time, flow: &Flow) -> Who {
-        let ip = flow.remote.ip();
-        let source = self.sources.get(&Network::source(ip));
-        let within = |at: Option<Time>, length| at.is_some_and(|at| now.since(at) <= length);
-        let known = source.and_then(|source| source.known);
-        let proven = source.and_then(|source| source.proven);
-        if self.trusted(ip) {
-            Who::Trusted
-        } else if within(known, self.rules().trust.window) {
-            Who::Known
-        } else if flow.transport.is_reliable() || within(proven, self.rules().proof.lifetime) {
-            Who::Proven
-        } else {
-            Who::Unproven
-        }
-    }
-
-    fn at_home(&self, now: Time, aor: &str, source: Network) -> bool {
-        let home = self.homes.get(&(aor.to_string(), source));
-        home.is_some_and(|at| now.since(*at) <= self.rules().trust.window)
-    }
-
-    fn prove(&mut self, now: Time, source: Network) {
-        self.sources.entry(source).or_default().proven = Some(now);
-    }
-
     /// Reads one step.
     pub fn read(&mut self, step: &Step) {
-        self.run_out(step.now);
+        if matches!(step.input, StepInput::Timeout) {
+            self.run_out(step.now);
+        }
         for output in &step.outputs {
-            if let StepOutput::Ban(ban) = output {
-                let of = match ban.key {
-                    BanKey::Source(of) | BanKey::Network(of) => of,
-                    BanKey::AorSource { source, .. } => source,
-                    BanKey::AorFlow { flow, .. } => Network::source(flow.remote.ip()),
-                    BanKey::Campaign(_) => Network::host(IpAddr::from([0, 0, 0, 0])),
-                };
-                if ban.since == step.now {
-                    let at = step.now.as_secs();
-                    self.really.push(Banned { kind: ban.key.kind(), of, at });
-                }
+            match output {
+                StepOutput::Ban(ban) => self.really.began(step.now, ban),
+                StepOutput::Lift(lift) => self.really.ended(step.now, lift.id),
+                _ => {}
             }
         }
         match &step.input {
@@ -217,20 +195,25 @@ impl Reference {
             }
             StepInput::Closed(flow) => {
                 self.buffers.remove(flow);
-            }
-            StepInput::Opened(_) | StepInput::Timeout | StepInput::Other => {
                 self.answers(step.now, &step.outputs);
             }
+            StepInput::Opened(flow) => {
+                // "`handshake` (stream)"
+                if !self.stopped_before_parsing(flow) && !self.trusted(flow.remote.ip()) {
+                    self.prove(step.now, Network::source(flow.remote.ip()));
+                }
+                self.answers(step.now, &step.outputs);
+            }
+            StepInput::Timeout | StepInput::Other => self.answers(step.now, &step.outputs),
             StepInput::Restart => self.forget(),
         }
     }
 
     /// Compares how many challenges ended how with what the gates counted.
-    pub fn compare_outcomes(&mut self, counts: &[&admission::Counts]) {
-        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
-            let gate: u64 = counts.iter().map(|counts| counts.outcomes[at]).sum();
+    pub fn compare_outcomes(&mut self, gate: &[u64; Outcome::ALL.len()]) {
+        for (outcome, gate) in Outcome::ALL.into_iter().zip(gate) {
             let here = self.outcomes.get(&outcome).copied().unwrap_or(0);
-            if gate != here {
+            if *gate != here {
                 let what = format!("{here} {}, but the gate counted {gate}", outcome.as_str());
                 self.differences.push(what);
             }
@@ -240,27 +223,46 @@ impl Reference {
     /// All that differs.
     #[must_use]
     pub fn disagreements(&self) -> Vec<String> {
-        let (mut here, mut gate) = (self.banned.clone(), self.really.clone());
+        let mut all = self.differences.clone();
+        let (mut here, mut gate) = (self.banned.clone(), self.really.all());
         here.sort();
         gate.sort();
-        let mut all = self.differences.clone();
-        let missing = here.iter().filter(|ban| !gate.contains(ban));
-        all.extend(missing.map(|ban| format!("the gate did not make {ban:?}")));
-        let spare = gate.iter().filter(|ban| !here.contains(ban));
-        all.extend(spare.map(|ban| format!("the model did not make {ban:?}")));
+        while let (Some(ours), Some(its)) = (here.last(), gate.last()) {
+            if ours == its {
+                gate.pop();
+            } else if ours < its {
+                all.extend(gate.pop().map(|ban| format!("the model did not make {ban:?}")));
+                continue;
+            } else {
+                all.push(format!("the gate did not make {ours:?}"));
+            }
+            here.pop();
+        }
+        all.extend(here.iter().map(|ban| format!("the gate did not make {ban:?}")));
+        all.extend(gate.iter().map(|ban| format!("the model did not make {ban:?}")));
         all
     }
 
-    /// All but what needs no memory: what somebody was told he can still give back.
+    /// "All but a To-tag that the PBX made by itself are checked with the key alone: no state, good
+    /// over shards and restarts." All else is gone.
     fn forget(&mut self) {
         let fresh = Reference::new(self.policy.clone());
         let old = std::mem::replace(self, fresh);
         self.told = old.told;
+        for told in self.told.values_mut() {
+            told.tags.clone_from(&told.own_tags);
+        }
         self.public_nonces = old.public_nonces;
         self.public_tags = old.public_tags;
         self.outcomes = old.outcomes;
         (self.banned, self.really) = (old.banned, old.really);
+        self.really.forget();
         (self.differences, self.judged) = (old.differences, old.judged);
+    }
+
+    /// Somebody at this address is one of the PBX's own.
+    fn know(&mut self, now: Time, source: Network) {
+        self.sources.entry(source).or_default().known = Some(now);
     }
 
     /// Messages from outside, each with what was done until its decision.
@@ -296,56 +298,78 @@ impl Reference {
         outputs: &[StepOutput],
     ) {
         let source = Network::source(flow.remote.ip());
-        if self.stopped_before_parsing(now, flow) != (event.reason == Reason::Banned) {
-            let reason = event.reason;
+        let reason = event.reason;
+        if self.stopped_before_parsing(flow) != (reason == Reason::Banned) {
             self.difference(now, format!("source {source} banned? the gate says {reason:?}"));
             return;
         }
-        if event.reason == Reason::Banned {
+        if reason == Reason::Banned {
             return;
         }
         match msg.method() {
             "ACK" => return self.on_ack(now, flow, msg),
-            // "the final response that follows is what ends it"
+            // "A CANCEL ends nothing"
             "CANCEL" => return,
             _ => {}
         }
         // What is no new request, or is refused before anybody is judged, is not looked at.
         let Some(grounds) = event.grounds else { return };
         let asked = self.ask(now, flow, msg, bytes);
-        if asked.who != grounds.who && !asked.dialog {
+        if asked.who != grounds.who && asked.is_judged() {
             let (is, who) = (grounds.who, asked.who);
             self.difference(now, format!("{source} is {who:?}, not {is:?}: {}", msg.start));
         }
-        let expected = self.judge(now, flow, msg, &asked);
+        let expected = self.judge(now, flow, &asked);
         let actual = match event.verdict {
-            _ if event.reason == Reason::Amplification => Class::Challenge,
+            // What is not paid for yet tells nothing of itself.
+            _ if reason == Reason::Amplification => expected,
+            _ if !is_of_gate(reason) => (Class::Pass, Reason::Clean),
             // It waits for a nonce, which the request's repetition will meet.
-            Verdict::Absorb if is_of_gate(event.reason) => Class::Challenge,
-            Verdict::Forward | Verdict::Absorb => Class::Pass,
-            Verdict::Reject(401 | 407) => Class::Challenge,
-            _ if !is_of_gate(event.reason) => Class::Pass,
-            Verdict::Drop | Verdict::Reject(_) => Class::Stop,
+            Verdict::Absorb | Verdict::Reject(401 | 407) => (Class::Challenge, reason),
+            Verdict::Forward => (Class::Pass, Reason::Clean),
+            Verdict::Drop | Verdict::Reject(_) => (Class::Stop, reason),
         };
-        self.judged += 1;
-        if expected.0 != actual {
-            let reason = event.reason;
-            self.difference(
-                now,
-                format!(
-                    "{source} {}: {:?} ({}), but {actual:?} ({reason:?}); {asked:?}",
-                    msg.start, expected.0, expected.1
-                ),
-            );
+        let words = match actual.0 {
+            Class::Pass => "passed",
+            Class::Challenge => "challenged",
+            Class::Stop => "stopped",
+        };
+        *self.judged.entry((words, actual.1.as_str())).or_default() += 1;
+        if expected != actual {
+            let what = format!("{source} {}: {expected:?}, but {actual:?}; {asked:?}", msg.start);
+            self.difference(now, what);
         }
         // Further on the gate's own word counts, so that one difference does not become many.
-        if actual == Class::Pass {
-            let forwarded = outputs.iter().find_map(|output| match output {
-                StepOutput::Datagram { side: Side::Inside, bytes, .. } => Msg::parse(bytes),
-                _ => None,
-            });
-            let branch = forwarded.map(|msg| msg.branch()).unwrap_or_default();
-            self.passed(now, flow, msg, asked, branch);
+        match actual.0 {
+            Class::Pass => self.went_on(now, flow, msg, asked, event, outputs),
+            Class::Challenge => self.challenged_by_edge(now, &asked),
+            Class::Stop => {}
+        }
+    }
+
+    fn went_on(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        msg: &Msg,
+        asked: Asked,
+        event: &Event,
+        outputs: &[StepOutput],
+    ) {
+        if asked.is_judged() {
+            self.accepted(now, &asked);
+        }
+        let forwarded = outputs.iter().find_map(|output| match output {
+            StepOutput::Datagram { side: Side::Inside, bytes, .. } => Msg::parse(bytes),
+            _ => None,
+        });
+        match forwarded {
+            Some(forwarded) => self.passed(now, flow, msg, asked, forwarded.branch()),
+            // What is refused from here on is not its sender's fault: "any other final response".
+            None if event.reason != Reason::Merged && asked.is_judged() => {
+                self.superseded(&asked.entry_key());
+            }
+            None => {}
         }
     }
 }

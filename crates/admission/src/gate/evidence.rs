@@ -209,7 +209,8 @@ impl Gate {
             asked.dialled,
         );
         let home = if asked.ticket.at_home { AT_HOME } else { 1.0 };
-        self.add(now, &evidence, weight * home, u16::MAX, false);
+        let factor = f32::from(asked.ticket.factor) * home;
+        self.add(now, &evidence, weight * factor, u16::MAX, false);
     }
 
     /// A request for what never existed, by somebody who proves himself with it.
@@ -257,6 +258,7 @@ impl Gate {
                 false => (key, by_source, levels.pair),
             }
         };
+        self.bans.evidence(now, &key);
         if score < level {
             return;
         }

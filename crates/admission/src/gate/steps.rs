@@ -212,13 +212,13 @@ impl Gate {
         let lifetime = rules.proof.lifetime;
         let suspect =
             || self.sources.find(asked.source).is_some_and(|it| it.is_suspect(now, lifetime));
-        if !own_proof && (suspect() || self.is_doubted(now, asked)) {
-            return self.challenge(asked, Reason::Unproven, Else::Pass);
-        }
+        let suspected = !own_proof && (suspect() || self.is_doubted(now, asked));
         let always = rules.edge_challenge.mode == ChallengeMode::Always;
-        if ticket.who == Who::Unproven && (always || self.under_attack) {
-            return self.challenge(asked, Reason::Unproven, Else::Pass);
+        let attacked = ticket.who == Who::Unproven && (always || self.under_attack);
+        if suspected || attacked {
+            self.challenge(asked, Reason::Unproven, Else::Pass)?;
         }
+        // where nobody can be challenged, a stranger has no more open challenges for all that
         if stranger { self.check_open(asked) } else { Ok(()) }
     }
 

@@ -1,15 +1,16 @@
-//! "The ledger" and "Evidence".
+//! "The ledger": how challenges open and end.
 
-use super::judge::{Asked, Held, flow_text, network_key, pair_key, shape_key, source_key};
-use super::{Ban, Banned, Reference, Repeats};
+use super::Reference;
+use super::asked::Asked;
+use super::evidence::{ABANDONED, NOT_FOUND};
 use crate::edge::StepOutput;
 use crate::sip::{Msg, SipUri, auth_param, uri_of};
 use policy::{Network, Outcome, Time, Who};
-use std::net::IpAddr;
+use std::time::Duration;
 use wire::{Flow, Side};
 
 /// "An entry is (source, Call-ID, From-tag, method)."
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) struct EntryKey {
     pub source: Network,
     pub call_id: String,
@@ -17,43 +18,70 @@ pub(super) struct EntryKey {
     pub method: String,
 }
 
-/// An open challenge.
+/// What is open.
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
-    pub deadline: Time,
+    pub waits_for: Waits,
+    pub since: Time,
+    deadline: Time,
     /// How many challenges are open under it.
     pub challenges: u32,
-    tags: Vec<String>,
-    proven: bool,
-    follows: bool,
-    /// Credentials came; the PBX has not said yet what it makes of them.
-    answered: bool,
+    pub proven: bool,
+    /// "follows a refusal"
+    pub follows: bool,
+    /// Credentials that pass are with the PBX.
+    pub answered: bool,
     asked: Asked,
+}
+
+/// For what an entry waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// For credentials.
+    Credentials,
+    /// For the ACK of a 403 or 404 to an unchallenged INVITE.
+    AckOfNotFound,
+    /// For that of a 2xx.
+    AckOf2xx,
 }
 
 /// A request that went on and has no final answer yet.
 #[derive(Clone, Debug)]
 pub(super) struct Passing {
     flow: Flow,
-    key: EntryKey,
     asked: Asked,
+    sent: Time,
+    /// The PBX said something.
+    heard: bool,
+    /// What its answer says is counted.
+    told: bool,
+}
+
+/// "patience stands still ..., at most 10 min"
+const STANDS_STILL: Duration = Duration::from_secs(600);
+
+impl Asked {
+    pub fn entry_key(&self) -> EntryKey {
+        let (call_id, from_tag) = (self.call_id.clone(), self.from_tag.clone());
+        EntryKey { source: self.source, call_id, from_tag, method: self.method.clone() }
+    }
 }
 
 fn passing_key(source: Network, msg: &Msg) -> String {
     format!("{source} {} {} {}", msg.value("Call-ID"), msg.from_tag(), msg.value("CSeq"))
 }
 
-fn key_of(source: Network, msg: &Msg) -> EntryKey {
-    EntryKey {
-        source,
-        call_id: msg.value("Call-ID").to_string(),
-        from_tag: msg.from_tag(),
-        method: msg.method().to_string(),
-    }
+fn tags_of(msg: &Msg) -> [String; 3] {
+    [msg.value("Call-ID").to_string(), msg.from_tag(), msg.to_tag()]
 }
 
 impl Reference {
-    /// A request went on.
+    fn patience(&self, method: &str) -> Duration {
+        let patience = self.rules().patience;
+        if method == "INVITE" { patience.invite } else { patience.other }
+    }
+
+    /// A request went on, under that branch.
     pub(super) fn passed(
         &mut self,
         now: Time,
@@ -62,24 +90,10 @@ impl Reference {
         asked: Asked,
         inside: String,
     ) {
-        let source = Network::source(flow.remote.ip());
-        if asked.who == Who::Trusted || asked.dialog || inside.is_empty() {
-            return;
-        }
-        let key = key_of(source, msg);
-        let stream = flow.transport.is_reliable();
-        if asked.credentials == Held::Foreign {
-            self.count(Outcome::Foreign);
-            if asked.echo || stream {
-                self.weigh(now, flow, &asked, 0.05);
-            }
-        }
-        if let Some(entry) = self.ledger.get_mut(&key) {
-            entry.proven |= asked.echo || stream || asked.credentials == Held::Echo;
-            entry.answered |= asked.credentials == Held::Pass;
-        }
-        self.asking.insert(inside, passing_key(source, msg));
-        self.passing.insert(passing_key(source, msg), Passing { flow: *flow, key, asked });
+        let key = passing_key(asked.source, msg);
+        self.asking.insert(inside, key.clone());
+        let passing = Passing { flow: *flow, asked, sent: now, heard: false, told: false };
+        self.passing.insert(key, passing);
     }
 
     /// What leaves to the outside.
@@ -90,6 +104,12 @@ impl Reference {
                     (Flow::udp(*local, *remote), bytes)
                 }
                 StepOutput::Stream { flow, bytes } => (*flow, bytes),
+                StepOutput::Datagram { side: Side::Inside, bytes, .. } => {
+                    if Msg::parse(bytes).is_some_and(|msg| is_probe(&msg)) {
+                        self.offers.ask(now);
+                    }
+                    continue;
+                }
                 _ => continue,
             };
             if let Some(msg) = Msg::parse(bytes).filter(|msg| !msg.is_request()) {
@@ -98,408 +118,382 @@ impl Reference {
         }
     }
 
+    /// A response goes out: what its receiver is told, and how that ends his request.
     fn answer(&mut self, now: Time, to: &Flow, msg: &Msg) {
-        let source = Network::source(to.remote.ip());
-        let status = msg.status();
-        let tag = (msg.value("Call-ID").to_string(), msg.from_tag(), msg.to_tag());
-        let own = msg.header("WWW-Authenticate").is_some() && !self.public_tags.contains(&tag.2);
-        let told = self.told.entry(source).or_default();
+        let ip = to.remote.ip();
+        let key = passing_key(Network::source(ip), msg);
+        let own = !self.public_tags.contains(&msg.to_tag());
+        let told = self.told.entry(ip).or_default();
         for value in msg.values_of_lines("WWW-Authenticate") {
-            told.nonces.extend(auth_param(&value, "nonce"));
-            told.opaques.extend(auth_param(&value, "opaque"));
+            let nonce = auth_param(&value, "nonce").unwrap_or_default();
+            if let Some(opaque) = auth_param(&value, "opaque") {
+                told.opaques.insert(opaque, now);
+            }
+            if own && !self.public_nonces.contains(&nonce) {
+                told.own_nonces.insert(nonce, now);
+            }
         }
         for route in msg.values("Record-Route") {
             told.routes.extend(SipUri::parse(uri_of(&route)).map(|uri| uri.user));
         }
-        if status >= 300 {
-            told.tags.insert(tag.clone());
-        }
-        if own && msg.method() == "INVITE" {
-            told.own_tags.insert(tag);
+        let challenge = msg.header("WWW-Authenticate").is_some();
+        if own && challenge && msg.method() == "INVITE" {
+            told.tags.insert(tags_of(msg));
+            told.own_tags.insert(tags_of(msg));
             return;
         }
-        let Some(passing) = self.passing.get(&passing_key(source, msg)).cloned() else { return };
-        if status < 200 {
-            if status > 100 && passing.asked.credentials == Held::Pass {
-                self.authenticated(now, &passing, status);
+        let Some(passing) = self.passing.get(&key).cloned() else { return };
+        if msg.status() >= 200 {
+            self.passing.remove(&key);
+            self.on_final(now, msg, &passing);
+        }
+    }
+
+    /// A response of the PBX.
+    pub(super) fn on_inside(&mut self, now: Time, msg: &Msg) {
+        let challenge = matches!(msg.status(), 401 | 407);
+        for value in msg.values_of_lines("WWW-Authenticate") {
+            self.public_nonces.extend(auth_param(&value, "nonce"));
+            self.public_tags.insert(msg.to_tag());
+        }
+        if is_probe(msg) {
+            if challenge {
+                self.learn(now, msg);
             }
-            return;
+            return self.offers.answered(now);
         }
-        self.passing.remove(&passing_key(source, msg));
-        self.on_final(now, msg, &passing);
+        let Some(key) = self.asking.get(&msg.branch()).cloned() else { return };
+        let Some(passing) = self.passing.get_mut(&key) else { return };
+        passing.heard = true;
+        let tries = passing.asked.tries();
+        // "the PBX answered with 18x"
+        if (180..190).contains(&msg.status()) && tries && !passing.told {
+            passing.told = true;
+            let passing = passing.clone();
+            return self.on_final(now, msg, &passing);
+        }
+        // An answer may still wait to be paid for; its outcome does not. But a challenge "opens
+        // when a 401/407 goes out".
+        if msg.status() >= 200 && (tries || !challenge) {
+            let Some(passing) = self.passing.remove(&key) else { return };
+            if !passing.told {
+                self.on_final(now, msg, &passing);
+            }
+            self.tag(now, msg, &passing);
+        } else if msg.status() >= 200 {
+            let passing = passing.clone();
+            self.tag(now, msg, &passing);
+        }
+    }
+
+    /// "ACK with a To-tag ... the PBX made for this source"; not one "that the request had already".
+    fn tag(&mut self, _now: Time, msg: &Msg, passing: &Passing) {
+        let asked = &passing.asked;
+        if asked.is_invite() && !asked.tagged && asked.is_judged() {
+            let told = self.told.entry(passing.flow.remote.ip()).or_default();
+            told.tags.insert(tags_of(msg));
+        }
+    }
+
+    /// How the PBX challenges, and with which nonce.
+    fn learn(&mut self, now: Time, msg: &Msg) {
+        if let Some(nonce) = auth_param(msg.value("WWW-Authenticate"), "nonce") {
+            self.offers.learn(now, &nonce);
+            self.realm = true;
+        }
     }
 
     fn on_final(&mut self, now: Time, msg: &Msg, passing: &Passing) {
+        let asked = &passing.asked;
+        if matches!(msg.status(), 401 | 407) {
+            let (memory, to) = (self.policy.nonce_memory, passing.flow.remote.ip());
+            for value in msg.values_of_lines("WWW-Authenticate") {
+                let nonce = auth_param(&value, "nonce").unwrap_or_default();
+                self.relayed.insert(now, memory, to, &nonce);
+            }
+            self.learn(now, msg);
+        }
+        if !asked.is_judged() {
+            return;
+        }
+        let key = asked.entry_key();
         let stale = msg
             .values_of_lines("WWW-Authenticate")
             .iter()
             .any(|value| auth_param(value, "stale").is_some_and(|stale| stale == "true"));
-        let tried = passing.asked.credentials == Held::Pass;
+        let tried = asked.tries();
+        let unchallenged = !tried && asked.is_invite() && !self.ledger.contains_key(&key);
         match msg.status() {
+            401 | 407 if tried && asked.offered && stale => {
+                self.count(Outcome::Stale);
+                self.challenged(now, passing);
+            }
             401 | 407 if tried && stale => {
                 self.count(Outcome::Stale);
-                self.open(now, msg, passing, false);
+                self.go_on(now, &key);
             }
-            401 | 407 if tried => {
-                self.refused(now, passing);
-                self.open(now, msg, passing, true);
-            }
-            401 | 407 => self.open(now, msg, passing, false),
-            403 if tried => self.refused(now, passing),
-            200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699 if tried => {
+            401 | 407 if tried => self.refused(now, passing, true),
+            401 | 407 => self.challenged(now, passing),
+            403 if tried => self.refused(now, passing, false),
+            180..=189 | 200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699 if tried => {
                 self.authenticated(now, passing, msg.status());
             }
+            403 | 404 if unchallenged => self.not_found(now, asked),
+            200..=299 if unchallenged => self.await_ack(now, asked, Waits::AckOf2xx),
             // "that a request without an answer to the challenge fetches ends nothing"
-            400..=407 | 409..=499
-                if matches!(passing.asked.credentials, Held::None | Held::Foreign) => {}
-            _ => self.superseded(&passing.key),
+            400..=407 | 409..=499 if !tried && !asked.nonce => {}
+            _ => self.superseded(&key),
         }
     }
 
-    fn open(&mut self, now: Time, msg: &Msg, passing: &Passing, follows: bool) {
-        let rules = self.rules();
-        let patience = match passing.key.method.as_str() {
-            "INVITE" => rules.patience.invite,
-            _ => rules.patience.other,
-        };
-        let stream = passing.flow.transport.is_reliable();
-        let proven = stream || passing.asked.echo || passing.asked.credentials == Held::Echo;
-        let old = self.ledger.remove(&passing.key);
-        let mut tags = old.as_ref().map(|old| old.tags.clone()).unwrap_or_default();
-        tags.push(msg.to_tag());
-        let proven = proven || old.as_ref().is_some_and(|old| old.proven);
-        let follows = follows || old.as_ref().is_some_and(|old| old.follows);
-        let goes_on = passing.asked.credentials != Held::None;
-        let challenges = old.map_or(0, |old| old.challenges) + u32::from(!goes_on);
+    fn open(&mut self, now: Time, asked: &Asked, proven: bool, follows: bool, waits_for: Waits) {
         let entry = Entry {
-            deadline: now + patience,
-            challenges: challenges.max(1),
-            tags,
+            waits_for,
+            since: now,
+            deadline: now + self.patience(&asked.method),
+            challenges: 1,
             proven,
             follows,
             answered: false,
-            asked: passing.asked.clone(),
+            asked: asked.clone(),
         };
-        self.ledger.insert(passing.key.clone(), entry);
+        self.sources.entry(asked.source).or_default();
+        self.ledger.insert(asked.entry_key(), entry);
+        self.watch_attack();
     }
 
-    /// "an ACK with a To-tag we or the PBX made for this source".
-    pub(super) fn on_ack(&mut self, now: Time, flow: &Flow, msg: &Msg) {
-        let source = Network::source(flow.remote.ip());
-        let tag = (msg.value("Call-ID").to_string(), msg.from_tag(), msg.to_tag());
-        let told = self.told.get(&source).is_some_and(|told| told.tags.contains(&tag));
-        if !told || self.trusted(flow.remote.ip()) {
+    /// "It opens when a 401/407 goes out." "An entry that is challenged again stays one, but each
+    /// of its challenges counts as open."
+    fn challenged(&mut self, now: Time, passing: &Passing) {
+        let key = passing.asked.entry_key();
+        if passing.asked.proof {
+            self.prove_entry(now, &key);
+        }
+        match self.ledger.get_mut(&key) {
+            Some(entry) => {
+                entry.answered = false;
+                entry.challenges += u32::from(entry.since != now);
+            }
+            None => {
+                self.open(now, &passing.asked, passing.asked.proof, false, Waits::Credentials);
+            }
+        }
+    }
+
+    /// "for our own stateless ones when the ACK proves it", and at once when the request that is
+    /// challenged proves itself.
+    pub(super) fn challenged_by_edge(&mut self, now: Time, asked: &Asked) {
+        if !asked.proof {
             return;
         }
-        if !flow.transport.is_reliable() {
+        match self.ledger.get_mut(&asked.entry_key()) {
+            Some(entry) => entry.challenges += 1,
+            None => self.open(now, asked, true, false, Waits::Credentials),
+        }
+    }
+
+    /// "counted, the entry goes on"
+    pub(super) fn go_on(&mut self, now: Time, key: &EntryKey) {
+        let patience = self.patience(&key.method);
+        if let Some(entry) = self.ledger.get_mut(key) {
+            (entry.since, entry.deadline) = (now, now + patience);
+            entry.answered = false;
+        }
+    }
+
+    /// "A 403 or 404 to an unchallenged INVITE, and a 2xx, count once the ACK proves them."
+    fn not_found(&mut self, now: Time, asked: &Asked) {
+        if !asked.proof {
+            return self.await_ack(now, asked, Waits::AckOfNotFound);
+        }
+        self.count(Outcome::NotFound);
+        self.weigh_not_found(now, asked);
+    }
+
+    fn weigh_not_found(&mut self, now: Time, asked: &Asked) {
+        // "of a proven stranger"
+        if !self.is_known(now, &asked.source) {
+            self.weigh(now, asked.source, NOT_FOUND, asked, true);
+        }
+    }
+
+    fn await_ack(&mut self, now: Time, asked: &Asked, waits_for: Waits) {
+        if asked.who != Who::Known {
+            self.open(now, asked, asked.proof, false, waits_for);
+        }
+    }
+
+    /// "ACK with a To-tag we or the PBX made for this source".
+    pub(super) fn on_ack(&mut self, now: Time, flow: &Flow, msg: &Msg) {
+        let ip = flow.remote.ip();
+        let (source, tags) = (Network::source(ip), tags_of(msg));
+        let stream = flow.transport.is_reliable();
+        let told = self.told.get(&ip);
+        let echo = told.is_some_and(|told| told.tags.contains(&tags));
+        let own = told.is_some_and(|told| told.own_tags.contains(&tags));
+        if !echo && !stream || self.trusted(ip) {
+            return;
+        }
+        if !stream {
             self.prove(now, source);
         }
-        let key = EntryKey { method: "INVITE".into(), ..key_of(source, msg) };
-        let own = self.told.get(&source).is_some_and(|told| told.own_tags.contains(&tag));
-        if let Some(entry) = self.ledger.get_mut(&key) {
-            entry.proven = true;
-        } else if own && !flow.transport.is_reliable() {
-            // "for our own stateless ones when the ACK proves it"
-            // What the ACK tells of its INVITE: AOR and number, and no shape.
-            let mut invite = msg.clone();
-            invite.start = format!("INVITE {} SIP/2.0", msg.uri());
-            invite.set("CSeq", &format!("{} INVITE", msg.cseq()));
-            let mut asked = self.ask(now, flow, &invite, &invite.to_bytes());
-            asked.shape = 0;
-            let entry = Entry {
-                deadline: now + self.rules().patience.invite,
-                challenges: 1,
-                tags: vec![msg.to_tag()],
-                proven: true,
-                follows: false,
-                answered: false,
-                asked,
-            };
-            self.ledger.insert(key.clone(), entry);
+        let mut invite = msg.clone();
+        invite.start = format!("INVITE {} SIP/2.0", msg.uri());
+        invite.set("CSeq", &format!("{} INVITE", msg.cseq()));
+        let (call_id, from_tag) = (msg.value("Call-ID").to_string(), msg.from_tag());
+        let key = EntryKey { source, call_id, from_tag, method: "INVITE".into() };
+        if own && !stream && !self.ledger.contains_key(&key) {
+            // "the ACK tells AOR, number and signature; its entry has no shape"
+            let mut asked = self.ask(now, flow, &invite, &msg.to_bytes());
+            (asked.shape, asked.proof, asked.tagged) = (0, false, false);
+            self.open(now, &asked, true, false, Waits::Credentials);
+        } else {
+            self.prove_entry(now, &key);
         }
-        self.touched(now, &key);
+        self.touched_by(now, &key);
+        let Some(entry) = self.ledger.get(&key).cloned() else { return };
+        match entry.waits_for {
+            Waits::Credentials => {}
+            Waits::AckOf2xx => {
+                self.close(&key);
+                self.know(now, source);
+            }
+            Waits::AckOfNotFound => {
+                self.close(&key);
+                self.count(Outcome::NotFound);
+                self.weigh_not_found(now, &entry.asked);
+            }
+        }
     }
 
-    /// "Honeytokens": a proven hit is conclusive.
-    fn touched(&mut self, now: Time, key: &EntryKey) {
-        let proven = |entry: &&Entry| entry.proven && entry.asked.honeytoken;
-        let Some(entry) = self.ledger.get(key).filter(proven).cloned() else { return };
-        self.ledger.remove(key);
-        self.weigh_on(now, key.source, &entry.asked, 1.0, 1.0);
+    pub(super) fn prove_entry(&mut self, now: Time, key: &EntryKey) {
+        if let Some(entry) = self.ledger.get_mut(key).filter(|entry| !entry.proven) {
+            entry.proven = true;
+            self.watch_attack();
+            self.touched_by(now, key);
+        }
     }
 
-    fn superseded(&mut self, key: &EntryKey) {
-        if self.ledger.remove(key).is_some() {
+    /// "honeytoken (AOR or number), proven"
+    fn touched_by(&mut self, now: Time, key: &EntryKey) {
+        let is_touched = |entry: &&Entry| entry.proven && entry.asked.honeytoken;
+        if self.ledger.get(key).filter(is_touched).is_some() {
+            self.close(key);
+            self.touched(now, key.source);
+        }
+    }
+
+    fn close(&mut self, key: &EntryKey) -> Option<Entry> {
+        let entry = self.ledger.remove(key);
+        self.watch_attack();
+        entry
+    }
+
+    pub(super) fn superseded(&mut self, key: &EntryKey) {
+        let challenge = |entry: &Entry| entry.waits_for == Waits::Credentials;
+        if self.close(key).as_ref().is_some_and(challenge) {
             self.count(Outcome::Superseded);
         }
     }
 
     fn authenticated(&mut self, now: Time, passing: &Passing, status: u16) {
-        let source = passing.key.source;
-        // "Success without an entry counts only when it is a 2xx to a REGISTER".
-        let registered = passing.key.method == "REGISTER" && status < 300;
-        if self.ledger.remove(&passing.key).is_none() && !registered {
+        let asked = &passing.asked;
+        // "Success without an entry counts only when it is a 2xx to a REGISTER"; an answer to the
+        // edge's challenge is one to a challenge.
+        let registered = asked.method == "REGISTER" && (200..300).contains(&status);
+        let challenged = self.close(&asked.entry_key()).is_some() || asked.offered;
+        if !challenged && !registered {
             return;
         }
         self.count(Outcome::Authenticated);
-        self.homes.insert((passing.asked.aor.clone(), source), now);
-        if registered || passing.key.method != "REGISTER" {
-            self.homes.insert((passing.asked.asked_for.clone(), source), now);
+        self.know(now, asked.source);
+        // "A success makes the account a home; and the AOR, where it is another, one for requests
+        // without credentials (for a REGISTER only by a 2xx)."
+        self.homes.insert((asked.account.clone(), asked.source), now);
+        if asked.account != asked.aor && (registered || asked.method != "REGISTER") {
+            self.lent.insert((asked.aor.clone(), asked.source), now);
         }
-        let it = self.sources.entry(source).or_default();
-        it.known = Some(now);
-        it.suspect = None;
-        let shape = self.shapes.entry(passing.asked.shape).or_default();
-        shape.succeeded = true;
-        self.bans.remove(&shape_key(passing.asked.shape));
-        // "A source that is known is never banned whole".
-        if let Some(ban) = self.bans.get_mut(&source_key(source)) {
-            ban.narrowed = true;
-        }
+        self.good_shape(asked.shape);
+        self.demote(asked);
     }
 
-    fn refused(&mut self, now: Time, passing: &Passing) {
+    fn refused(&mut self, now: Time, passing: &Passing, challenged: bool) {
         let asked = &passing.asked;
-        let source = passing.key.source;
-        let window = self.rules().trust.window;
-        let entry = self.ledger.remove(&passing.key);
+        let entry = self.close(&asked.entry_key());
+        let proven = asked.proof || entry.is_some_and(|entry| entry.proven);
         self.count(Outcome::Refused);
-        let stream = passing.flow.transport.is_reliable();
-        let proven = stream || asked.echo || entry.is_some_and(|entry| entry.proven);
-        if !self.at_home(now, &asked.aor, source) {
-            let half_life = self.rules().half_life.short;
-            self.aors.entry(asked.aor.clone()).or_default().add(now, 1.0, half_life);
-        }
-        if !proven {
-            self.sources.entry(source).or_default().suspect = Some(now);
-            return;
-        }
-        let before = self.refused.insert((asked.aor.clone(), source), now);
-        let again = before.is_some_and(|at| now.since(at) <= window);
-        self.refused_pair(now, passing);
-        self.failed_shape(now, asked.shape, source);
-        // "0.05, in the short memory only"
-        let (weight, lasting) = if again { (0.05, 0.0) } else { (0.5, 1.0) };
-        self.weigh_on(now, source, asked, weight, lasting);
-    }
-
-    /// "1 on (AOR, flow) and (AOR, source)".
-    fn refused_pair(&mut self, now: Time, passing: &Passing) {
-        let (half_life, level) = (self.rules().half_life.pair, self.rules().levels.pair);
-        let (aor, source) = (passing.asked.aor.clone(), passing.key.source);
-        let at_home = self.at_home(now, &aor, source);
-        // "(AOR, source) has a long memory, too"
-        let (week, most) = (self.rules().half_life.long, self.rules().levels.ban_long);
-        let long = self.slow_pairs.entry((aor.clone(), source.to_string())).or_default();
-        let slowly = long.add(now, 1.0, week) >= f64::from(most);
-        for (kind, at) in [("flow", flow_text(&passing.flow)), ("aor", source.to_string())] {
-            let sum =
-                self.pairs.entry((aor.clone(), at.clone())).or_default().add(now, 1.0, half_life);
-            // "at home the source pair is never banned", else it says what the flow's would.
-            let slow = slowly && kind == "aor";
-            if (sum >= f64::from(level) || slow) && at_home == (kind == "flow") {
-                let slow = sum < f64::from(level);
-                self.ban_for(now, kind, pair_key(&aor, &at), source, false, slow);
-            }
-        }
-    }
-
-    fn failed_shape(&mut self, now: Time, shape: u64, source: Network) {
-        if shape == 0 {
-            return;
-        }
-        let rules = self.rules().campaign;
-        let it = self.shapes.entry(shape).or_default();
-        if it.succeeded {
-            return;
-        }
-        if it.until.is_some_and(|until| now > until) {
-            it.failed.clear();
-        }
-        it.failed.insert(source);
-        it.until = Some(now + rules.lifetime);
-        if it.failed.len() >= rules.sources as usize {
-            let nobody = Network::host(IpAddr::from([0, 0, 0, 0]));
-            let key = shape_key(shape);
-            if self.ban_of(now, &key).is_none() {
-                let at = now.as_secs();
-                self.banned.push(Banned { kind: "campaign", of: nobody, at });
-            }
-            self.bans.insert(key, Ban { until: now + rules.lifetime, narrowed: false });
+        self.weigh_refusal(now, &passing.flow, asked, proven);
+        if challenged {
+            // "The entry that this new 401 opens follows a refusal"
+            self.open(now, asked, proven, true, Waits::Credentials);
         }
     }
 
     /// Lets patience and bans run out that end before `now`.
     pub(super) fn run_out(&mut self, now: Time) {
-        let mut due: Vec<(Time, EntryKey)> = self
-            .ledger
-            .iter()
-            .filter(|(_, entry)| entry.deadline <= now && !entry.answered)
-            .map(|(key, entry)| (entry.deadline, key.clone()))
-            .collect();
-        due.sort_by(|a, b| (a.0, &a.1.call_id).cmp(&(b.0, &b.1.call_id)));
-        for (at, key) in due {
-            self.lift(at);
-            self.silent(at, &key);
+        let due = self.ledger.iter().filter(|(_, entry)| entry.deadline <= now);
+        // INVITEs first, as they are impatient.
+        let mut due: Vec<(bool, Time, EntryKey)> =
+            due.map(|(key, entry)| (key.method != "INVITE", entry.deadline, key.clone())).collect();
+        due.sort();
+        for (_, _, key) in due {
+            self.silent(now, &key);
         }
         self.lift(now);
-    }
-
-    /// "When a ban ends its evidence is halved twice."
-    fn lift(&mut self, now: Time) {
-        let over: Vec<String> = self
-            .bans
-            .iter()
-            .filter(|(_, ban)| ban.until <= now)
-            .map(|(key, _)| key.clone())
-            .collect();
-        for key in over {
-            self.bans.remove(&key);
-            for (source, it) in &mut self.sources {
-                if source_key(*source) == key {
-                    it.short.quarter();
-                    it.long.quarter();
-                }
-            }
-            for ((aor, at), refusals) in self.pairs.iter_mut().chain(&mut self.slow_pairs) {
-                if pair_key(aor, at) == key {
-                    refusals.quarter();
-                }
+        self.watch_attack();
+        let silent = self.passing.iter().filter(|(_, passing)| {
+            // RFC 3261 §17.1: Timer F; for an INVITE what its last repetition leaves of Timer B.
+            let most = if passing.asked.is_invite() { 31_500 } else { 32_000 };
+            !passing.heard && passing.sent + Duration::from_millis(most) <= now
+        });
+        let mut silent: Vec<String> = silent.map(|(key, _)| key.clone()).collect();
+        silent.sort();
+        for key in silent {
+            // "the PBX fell silent"
+            let Some(passing) = self.passing.remove(&key) else { continue };
+            if passing.asked.is_judged() {
+                self.superseded(&passing.asked.entry_key());
             }
         }
     }
 
     /// Patience is at its end.
     fn silent(&mut self, now: Time, key: &EntryKey) {
+        let patience = self.patience(&key.method);
+        let Some(entry) = self.ledger.get_mut(key) else { return };
+        // "While credentials that pass are with the PBX patience stands still"
+        if entry.answered && now.since(entry.since) < STANDS_STILL {
+            entry.deadline = now + patience;
+            return;
+        }
         let Some(entry) = self.ledger.remove(key) else { return };
-        if entry.follows {
+        if entry.waits_for != Waits::Credentials {
+            return;
+        }
+        // "if it is never answered, that is `superseded`"; "the PBX fell silent"
+        if entry.follows || entry.answered {
             return self.count(Outcome::Superseded);
         }
         if !entry.proven {
             return self.count(Outcome::Unreachable);
         }
         self.count(Outcome::Abandoned);
-        if !entry.asked.candidate {
-            self.failed_shape(now, entry.asked.shape, key.source);
+        // "carrier candidate: `abandoned` 0"
+        if entry.asked.candidate {
+            return;
         }
-        let weight = match key.method.as_str() {
-            "INVITE" => 1.0,
-            "REGISTER" | "SUBSCRIBE" | "PUBLISH" | "MESSAGE" => 0.5,
-            _ => 0.0,
-        };
-        if !entry.asked.candidate {
-            self.weigh_on(now, key.source, &entry.asked, weight, 1.0);
-        }
+        let weight = ABANDONED.iter().find(|(methods, _)| methods.contains(&key.method.as_str()));
+        let weight = weight.map_or(0.0, |(_, weight)| *weight);
+        self.weigh(now, key.source, weight, &entry.asked, true);
+        self.failed_shape(now, entry.asked.shape, key.source);
     }
 
-    fn weigh(&mut self, now: Time, flow: &Flow, asked: &Asked, weight: f64) {
-        self.weigh_on(now, Network::source(flow.remote.ip()), asked, weight, 1.0);
+    pub(super) fn count(&mut self, outcome: Outcome) {
+        *self.outcomes.entry(outcome).or_default() += 1;
     }
+}
 
-    /// `lasting`: the part of it that the long memory takes, too.
-    pub(super) fn weigh_on(
-        &mut self,
-        now: Time,
-        source: Network,
-        asked: &Asked,
-        weight: f64,
-        lasting: f64,
-    ) {
-        let rules = self.rules();
-        let (half_life, levels) = (rules.half_life, rules.levels);
-        let mut weight = weight * asked.factor;
-        if self.at_home(now, &asked.aor, source) {
-            weight *= 0.1;
-        }
-        if asked.honeytoken {
-            weight = 100.0;
-        }
-        let it = self.sources.entry(source).or_default();
-        let short = it.short.add(now, weight, half_life.short);
-        let long = it.long.add(now, weight * lasting, half_life.long);
-        let known = it.known.is_some_and(|at| now.since(at) <= self.policy.admission.trust.window);
-        if weight > 0.0 && (short >= f64::from(levels.ban) || long >= f64::from(levels.ban_long)) {
-            let slow = short < f64::from(levels.ban);
-            self.ban_for(now, "address", source_key(source), source, known, slow);
-            self.count_network(now, source);
-        }
-    }
-
-    /// "A network is banned when 5 of its sources are".
-    fn count_network(&mut self, now: Time, source: Network) {
-        let around = Network::around(source.address());
-        let banned = self
-            .sources
-            .keys()
-            .filter(|other| around.contains(other.address()))
-            .filter(|other| self.ban_of(now, &source_key(**other)).is_some())
-            .count();
-        if banned >= self.rules().bans.network as usize {
-            let window = self.rules().trust.window;
-            let known = self.sources.iter().any(|(other, it)| {
-                around.contains(other.address())
-                    && it.known.is_some_and(|at| now.since(at) <= window)
-            });
-            self.ban(now, "network", network_key(around), around, known);
-        }
-    }
-
-    /// "Bans last 10 min, then 4 times as long each time, at most 24 h (pairs: 1 min to 1 h); a
-    /// level is forgiven for each 24 h without evidence."
-    fn ban(&mut self, now: Time, kind: &'static str, key: String, of: Network, narrowed: bool) {
-        self.ban_for(now, kind, key, of, narrowed, false);
-    }
-
-    /// "What the long memory alone bans, at once as long as bans last."
-    fn ban_for(
-        &mut self,
-        now: Time,
-        kind: &'static str,
-        key: String,
-        of: Network,
-        narrowed: bool,
-        slow: bool,
-    ) {
-        let rules = self.rules().bans;
-        let pair = matches!(kind, "flow" | "aor");
-        let (first, longest) = match pair {
-            true => (rules.pair_first, rules.pair_longest),
-            false => (rules.first, rules.longest),
-        };
-        let running = self.ban_of(now, &key);
-        let repeats = self.repeats.entry(key.clone()).or_insert(Repeats { times: 0, last: now });
-        let forgiven = now.since(repeats.last).as_secs() / rules.forgive.as_secs().max(1);
-        if running.is_none() {
-            repeats.times = repeats.times.saturating_sub(forgiven as u32) + 1;
-        }
-        repeats.last = now;
-        let grown = rules.factor.saturating_pow(repeats.times.saturating_sub(1).min(16));
-        let length = if slow { longest } else { first.saturating_mul(grown).min(longest) };
-        if running.is_none() {
-            self.banned.push(Banned { kind, of, at: now.as_secs() });
-        }
-        let until = (now + length).max(running.map_or(now, |ban| ban.until));
-        self.bans.insert(key, Ban { until, narrowed });
-    }
-
-    /// A response of the PBX.
-    pub(super) fn on_inside(&mut self, now: Time, msg: &Msg) {
-        // An answer may still wait to be paid for; its outcome does not. But a challenge "opens when
-        // a 401/407 goes out".
-        let asked = self.asking.get(&msg.branch()).cloned();
-        let asked = asked.and_then(|key| Some((self.passing.get(&key)?.clone(), key)));
-        let opens = matches!(msg.status(), 401 | 407);
-        let ends = |(passing, _): &(Passing, String)| {
-            msg.status() >= 200 && !(opens && passing.asked.credentials != Held::Pass)
-        };
-        if let Some((passing, key)) = asked.filter(ends) {
-            self.passing.remove(&key);
-            self.on_final(now, msg, &passing);
-        }
-        for value in msg.values_of_lines("WWW-Authenticate") {
-            self.public_nonces.extend(auth_param(&value, "nonce"));
-            self.public_tags.insert(msg.to_tag());
-            self.realm = true;
-        }
-    }
+/// Whether it belongs to an OPTIONS of the edge's own.
+fn is_probe(msg: &Msg) -> bool {
+    msg.method() == "OPTIONS" && msg.from_tag() == "probe"
 }

@@ -1,0 +1,352 @@
+//! "A request's way through the gate", word by word.
+
+use super::asked::{Asked, Held};
+use super::bans::Key;
+use super::{Class, Reference};
+use policy::{
+    Ceiling, ChallengeMode, LimitAnswer, LimitKey, Network, Rate, Reason, Then, Time, Who,
+};
+use std::time::Duration;
+use wire::Flow;
+
+/// What decided.
+pub(super) type Verdict = (Class, Reason);
+
+const PASS: Verdict = (Class::Pass, Reason::Clean);
+
+/// "each try on a key that is banned or narrowed below the source (proven)".
+const TRY: f64 = 0.02;
+
+/// Registrations of homes, for the storm.
+#[derive(Debug, Default)]
+pub(super) struct Storm {
+    second: u64,
+    count: u32,
+    until: Time,
+}
+
+impl Reference {
+    /// 1. "banned source, network: dropped before parsing".
+    pub(super) fn stopped_before_parsing(&self, flow: &Flow) -> bool {
+        let ip = flow.remote.ip();
+        let of = [Key::Source(Network::source(ip)), Key::Network(Network::around(ip))];
+        !self.trusted(ip) && of.iter().any(|key| self.bans.get(key).is_some_and(|it| !it.narrowed))
+    }
+
+    /// Steps 2 to 10.
+    pub(super) fn judge(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Verdict {
+        // 2. "trusted: accepted"  3. "inside a dialog ...: accepted"
+        if !asked.is_judged() {
+            return PASS;
+        }
+        let steps = [
+            Reference::rules_stop,
+            Reference::signature_stops,
+            Reference::honeytoken_stops,
+            Reference::pair_stops,
+            Reference::rates_stop,
+            Reference::challenges,
+            Reference::slowed,
+            Reference::guarded,
+        ];
+        let stop = steps.iter().find_map(|step| step(self, now, flow, asked));
+        stop.unwrap_or(PASS)
+    }
+
+    /// 4. "method that this state may not send; characters no user part has: rule"
+    fn rules_stop(&mut self, _now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        let may = ["INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH", "MESSAGE"];
+        let method = !may.contains(&asked.method.as_str()) && !(asked.tagged && !asked.routed);
+        (asked.is_strange() && (asked.bad_user || method)).then_some((Class::Stop, Reason::Rule))
+    }
+
+    /// 5. "signature `drop` (not at home: there it passes, and once that is proven ... it counts as
+    /// a hit on the authenticated, which demotes the signature to `note`)"
+    fn signature_stops(&mut self, _now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        if asked.ceiling != Some(Ceiling::Drop) {
+            return None;
+        }
+        if !asked.at_home {
+            return Some((Class::Stop, Reason::Signature));
+        }
+        if asked.proof {
+            self.demote(asked);
+        }
+        None
+    }
+
+    /// What met somebody authenticated.
+    pub(super) fn demote(&mut self, asked: &Asked) {
+        let list = self.policy.admission.signatures.list();
+        let heaviest =
+            asked.signatures.iter().filter(|hit| Some(list[**hit].ceiling) == asked.ceiling);
+        if asked.ceiling >= Some(Ceiling::Score) {
+            self.demoted.extend(heaviest.take(1));
+        }
+    }
+
+    /// "a proven request for a honeytoken"
+    fn honeytoken_stops(&mut self, now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        if !asked.honeytoken || !asked.proof {
+            return None;
+        }
+        self.touched(now, asked.source);
+        Some((Class::Stop, Reason::Honeytoken))
+    }
+
+    /// 6. "banned pair"
+    fn pair_stops(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        let keys = [
+            Key::Flow(asked.account.clone(), *flow),
+            Key::Pair(asked.account.clone(), asked.source),
+        ];
+        if !keys.iter().any(|key| self.ban_of(now, key).is_some()) {
+            return None;
+        }
+        self.tried(now, asked);
+        Some((Class::Stop, Reason::PairBanned))
+    }
+
+    fn tried(&mut self, now: Time, asked: &Asked) {
+        if asked.proof {
+            self.weigh(now, asked.source, TRY, asked, false);
+        }
+    }
+
+    /// 7. "rates (in a storm not for homes' registrations)"
+    fn rates_stop(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        if asked.method == "REGISTER" && asked.at_home && self.is_storm(now) {
+            return None;
+        }
+        let limits = self.policy.admission.rules.iter().filter_map(|rule| match rule.then {
+            Then::Limit { per, rate, answer } if rule.when.who.has(asked.who) => {
+                Some((rule.name.clone(), per, rate, answer))
+            }
+            _ => None,
+        });
+        for (name, per, rate, answer) in limits.collect::<Vec<_>>() {
+            let of = match per {
+                LimitKey::All => String::new(),
+                LimitKey::Network => Network::around(flow.remote.ip()).to_string(),
+                LimitKey::Source => asked.source.to_string(),
+                LimitKey::Flow => format!("{flow:?}"),
+                LimitKey::Aor => asked.account.clone(),
+            };
+            if !self.spend(now, format!("{name} {of}"), rate) {
+                let challenge = answer == LimitAnswer::Challenge && self.knows_how();
+                let class = if challenge { Class::Challenge } else { Class::Stop };
+                return Some((class, Reason::Rate));
+            }
+        }
+        None
+    }
+
+    fn spend(&mut self, now: Time, of: String, rate: Rate) -> bool {
+        self.budgets.entry(of).or_default().spend(now, rate)
+    }
+
+    /// "more than 20 registrations a second of homes or bindings known"
+    fn is_storm(&mut self, now: Time) -> bool {
+        let most = self.rules().storm;
+        let storm = &mut self.storm;
+        if storm.second != now.as_secs() {
+            (storm.second, storm.count) = (now.as_secs(), 0);
+        }
+        storm.count += 1;
+        if storm.count > most {
+            storm.until = now + Duration::from_secs(10);
+        }
+        now < storm.until
+    }
+
+    /// 8. "campaign, suspicion, under attack, open challenges: the edge's own challenge."
+    fn challenges(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        if self.goes_on(asked) {
+            return None;
+        }
+        // "Whoever answered the edge's challenge still has no more open ones than others."
+        if asked.is_echo() {
+            return if asked.is_strange() { self.open_stop(now, flow, asked) } else { None };
+        }
+        let can = self.can_challenge(now, flow);
+        let campaign = Key::Campaign(asked.shape);
+        if asked.is_strange() && self.ban_of(now, &campaign).is_some() {
+            // "for 24 h after its last hit"
+            self.lengthen_campaign(now, asked.shape);
+            let class = if can { Class::Challenge } else { Class::Stop };
+            return Some((class, Reason::Campaign));
+        }
+        let suspected =
+            !asked.proof && (self.is_suspect(now, asked) || self.is_doubted(now, asked));
+        let always = self.rules().edge_challenge.mode == ChallengeMode::Always;
+        let attacked = asked.who == Who::Unproven && (always || self.under_attack);
+        if can && (suspected || attacked) {
+            return Some((Class::Challenge, Reason::Unproven));
+        }
+        if asked.is_strange() { self.open_stop(now, flow, asked) } else { None }
+    }
+
+    /// "A try is a whole login: its challenge, echo and credentials are one": what answers an open
+    /// challenge goes on with that.
+    fn goes_on(&self, asked: &Asked) -> bool {
+        let open = self.ledger.get(&asked.entry_key()).is_some_and(|entry| !entry.follows);
+        asked.tries() && !asked.offered && open
+    }
+
+    /// "`off` never": and not before the PBX taught its realm, or is about to.
+    fn can_challenge(&self, now: Time, flow: &Flow) -> bool {
+        let mode = self.rules().edge_challenge.mode;
+        let soon = !flow.transport.is_reliable()
+            && self.rules().proof.opaque
+            && (self.offers.may_ask(now) || self.offers.is_awaited(now));
+        self.knows_how() || mode != ChallengeMode::Off && soon
+    }
+
+    fn knows_how(&self) -> bool {
+        let challenge = &self.rules().edge_challenge;
+        challenge.mode != ChallengeMode::Off && (challenge.realm.is_some() || self.realm)
+    }
+
+    /// "for `proof.lifetime` the source's requests that prove nothing by themselves"
+    fn is_suspect(&self, now: Time, asked: &Asked) -> bool {
+        let suspect = self.sources.get(&asked.source).and_then(|source| source.suspect);
+        suspect.is_some_and(|at| now.since(at) <= self.rules().proof.lifetime)
+    }
+
+    /// "Ten such refusals on one AOR do the same to all strangers who ask for it."
+    fn is_doubted(&self, now: Time, asked: &Asked) -> bool {
+        let (half_life, guard) = (self.rules().half_life.short, self.rules().guard);
+        let doubts = self.aors.get(&asked.aor).map_or(0.0, |aor| aor.doubts.value(now, half_life));
+        !asked.at_home && doubts >= f64::from(guard.refusals)
+    }
+
+    /// "open challenges that have not ended: 3 INVITEs (1 when narrowed), 64 others. More get the
+    /// edge's own challenge, or, when as many are proven, are dropped, and 503 on streams. Of a
+    /// request that proves itself only proven ones count."
+    fn open_stop(&self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        let rules = self.rules();
+        let invite = asked.is_invite();
+        let of_source = |key: &&super::ledger::EntryKey| {
+            key.source == asked.source && (key.method == "INVITE") == invite
+        };
+        let open = self.ledger.iter().filter(|(key, _)| of_source(key));
+        let count = |proven: bool| -> u32 {
+            let open = open.clone().filter(|(_, entry)| entry.proven || !proven);
+            open.map(|(_, entry)| entry.challenges).sum()
+        };
+        let short = self
+            .sources
+            .get(&asked.source)
+            .map_or(0.0, |source| source.short.value(now, rules.half_life.short));
+        let narrow = &rules.narrow;
+        let most = match invite {
+            true if short >= f64::from(rules.levels.narrow) => narrow.narrowed,
+            true => narrow.invites,
+            false => narrow.others,
+        };
+        // The challenge that is answered here is none that stays open.
+        let own = self.ledger.get(&asked.entry_key());
+        let answers = asked.is_echo() && own.is_some_and(|own| own.challenges == 1);
+        let most = most + u32::from(answers);
+        let (full, own_doing) = (count(false) >= most, count(true) >= most);
+        if !full || asked.proof && !own_doing {
+            return None;
+        }
+        if asked.who != Who::Unproven && own_doing {
+            return Some((Class::Stop, Reason::Narrowed));
+        }
+        // "too many open challenges drop an INVITE and let the rest pass"
+        match self.can_challenge(now, flow) {
+            true => Some((Class::Challenge, Reason::Narrowed)),
+            false => invite.then_some((Class::Stop, Reason::Narrowed)),
+        }
+    }
+
+    /// 9. "slowed home, narrowed source or network"
+    fn slowed(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        if self.goes_on(asked) {
+            return None;
+        }
+        let narrow = self.rules().narrow;
+        let (of, rate, reason) = if asked.at_home {
+            // "the source pair is never, only slowed to one try in 30 s"
+            let (half_life, level) = (self.rules().half_life.pair, self.rules().levels.pair);
+            let pair = Key::Pair(asked.account.clone(), asked.source);
+            let refusals = self.pairs.get(&pair).map_or(0.0, |it| it.short.value(now, half_life));
+            if refusals < f64::from(level) {
+                return None;
+            }
+            (
+                format!("home {} {}", asked.account, asked.source),
+                narrow.home_aor,
+                Reason::PairBanned,
+            )
+        } else {
+            // "homes pass as ever, requests for other AORs are slowed to one a minute"
+            let around = Network::around(flow.remote.ip());
+            let keys = [Key::Source(asked.source), Key::Network(around)];
+            if !keys.iter().any(|key| self.ban_of(now, key).is_some_and(|ban| ban.narrowed)) {
+                return None;
+            }
+            (format!("narrowed {}", asked.source), narrow.strange_aor, Reason::Narrowed)
+        };
+        if self.spend(now, of, rate) {
+            return None;
+        }
+        self.tried(now, asked);
+        Some((Class::Stop, reason))
+    }
+
+    /// "AOR guard": "10 in short memory; beyond that strangers get one try in 30 s on that AOR, the
+    /// rest is refused. Homes never notice."
+    fn guarded(&mut self, now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+        let (half_life, guard) = (self.rules().half_life.short, self.rules().guard);
+        let aor = self.aors.get(&asked.account);
+        let refusals = aor.map_or(0.0, |aor| aor.refusals.value(now, half_life));
+        // "its try is counted with them when the request before them named another AOR"
+        let counted = self.goes_on(asked) && asked.account == asked.aor && !asked.lent;
+        if asked.at_home || counted || refusals < f64::from(guard.refusals) {
+            return None;
+        }
+        let enough = self.spend(now, format!("guard {}", asked.account), guard.rate);
+        (!enough).then_some((Class::Stop, Reason::Guarded))
+    }
+
+    /// "More than 1,000 open entries of unproven sources ... until they are fewer than half."
+    pub(super) fn watch_attack(&mut self) {
+        let unproven = self.ledger.values().filter(|entry| !entry.proven).count();
+        let most = self.rules().edge_challenge.open as usize;
+        self.under_attack = match self.under_attack {
+            false => unproven > most,
+            true => unproven >= most.div_ceil(2),
+        };
+    }
+
+    /// 10. "accepted": what its credentials do to the entry that is open.
+    pub(super) fn accepted(&mut self, now: Time, asked: &Asked) {
+        let key = asked.entry_key();
+        if asked.proof {
+            self.prove_entry(now, &key);
+        }
+        match asked.held {
+            Held::None => {}
+            Held::Pass => {
+                if let Some(entry) = self.ledger.get_mut(&key) {
+                    entry.answered = true;
+                }
+            }
+            Held::Echo => self.go_on(now, &key),
+            Held::Expired => {
+                self.count(policy::Outcome::Stale);
+                self.go_on(now, &key);
+            }
+            Held::Foreign => {
+                self.count(policy::Outcome::Foreign);
+                self.go_on(now, &key);
+                if asked.proof || self.ledger.get(&key).is_some_and(|entry| entry.proven) {
+                    self.weigh(now, asked.source, super::evidence::FOREIGN, asked, true);
+                }
+            }
+        }
+    }
+}
