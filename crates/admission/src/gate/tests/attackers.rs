@@ -190,6 +190,29 @@ fn whoever_guesses_slowly_at_one_aor_loses_it() {
 }
 
 #[test]
+fn no_ban_is_forgiven_to_who_guesses_on() {
+    let lengths = |in_between: bool| {
+        let mut play = Play::new();
+        let mut guesser = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+        for hour in 0..31 {
+            let guesses = match hour {
+                0 | 30 => 6,
+                20 => u32::from(in_between),
+                _ => 0,
+            };
+            for _ in 0..guesses {
+                let _ = play.attempt(&mut guesser, 401);
+            }
+            play.wait(3_600_000);
+        }
+        let bans = play.bans().into_iter();
+        bans.map(|ban| ban.until.since(ban.since).as_secs()).collect::<Vec<_>>()
+    };
+    assert_eq!(lengths(false), [60, 60], "a day without evidence forgives one");
+    assert_eq!(lengths(true), [60, 240]);
+}
+
+#[test]
 fn low_and_slow_is_remembered() {
     let mut play = Play::new();
     let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");

@@ -127,3 +127,18 @@ fn a_source_of_very_many_open_challenges_still_adds_up() {
     sources.drop_old_suspects(Time::ZERO + 100 * length, length, 10);
     assert!(sources.find(key).is_some());
 }
+
+#[test]
+fn a_stranger_has_no_more_open_challenges_for_an_attack_that_none_may_answer() {
+    let mut play = Play::with(|rules| {
+        rules.edge_challenge.mode = ChallengeMode::Off;
+        rules.edge_challenge.open = 20;
+    });
+    flood(&mut play, 40, "REGISTER");
+    assert!(play.gate.snapshot().under_attack);
+    let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");
+    for _ in 0..3 {
+        assert!(matches!(play.abandon(&mut tool, false), Got::Pass(_)));
+    }
+    assert!(matches!(play.abandon(&mut tool, false), Got::Drop(Reason::Narrowed)));
+}
