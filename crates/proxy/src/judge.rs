@@ -138,8 +138,7 @@ impl Engine {
         matches!(token, Some(Token::Flow { flow, .. }) if flow.remote.ip() == source)
     }
 
-    /// Outcome stage: the first final response to a request from outside, or the 18x by which the
-    /// PBX takes its credentials.
+    /// Outcome stage: the first final response to a request from outside.
     pub(crate) fn on_final(&mut self, now: Time, id: ExchangeId, response: &Message<'_>) {
         let Some(exchange) = self.exchanges.at(id) else { return };
         let Some(ticket) = exchange.ticket.filter(|_| !exchange.told) else { return };

@@ -152,10 +152,8 @@ impl Engine {
         };
         let sent =
             first || !forgeable || self.credits.covers(now, source, range.len(), status < 200);
-        // but a wrong guess is one, whoever hears of it; and a phone that rings says that one was
-        // right
-        let rings = tried && (180..190).contains(&status);
-        if rings || status >= 200 && (sent || !outside_challenge || tried) {
+        // but a wrong guess is one, whoever hears of it
+        if status >= 200 && (sent || !outside_challenge || tried) {
             self.on_final(now, id, message);
         }
         if let Some(exchange) = self.exchanges.at(id) {

@@ -23,7 +23,7 @@ use policy::{Admission, Network, Outcome, Policy, Reason, Time};
 use proxy::{Event, Verdict};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
-use steps::Storm;
+use steps::{Storm, Tried, Tries};
 use wire::{Flow, Side};
 
 /// What becomes of a request, as far as it matters here.
@@ -62,6 +62,7 @@ pub struct Reference {
     /// When a network's ban ended last.
     forgotten: HashMap<Network, Time>,
     budgets: HashMap<String, Budget>,
+    tries: HashMap<Tried, Tries>,
     storm: Storm,
     under_attack: bool,
     /// Signatures that met somebody authenticated.
@@ -130,6 +131,7 @@ impl Reference {
             repeats: HashMap::new(),
             forgotten: HashMap::new(),
             budgets: HashMap::new(),
+            tries: HashMap::new(),
             storm: Storm::default(),
             under_attack: false,
             demoted: HashSet::new(),
@@ -314,12 +316,12 @@ impl Reference {
         }
         // What is no new request, or is refused before anybody is judged, is not looked at.
         let Some(grounds) = event.grounds else { return };
-        let asked = self.ask(now, flow, msg, bytes);
+        let mut asked = self.ask(now, flow, msg, bytes);
         if asked.who != grounds.who && asked.is_judged() {
             let (is, who) = (grounds.who, asked.who);
             self.difference(now, format!("{source} is {who:?}, not {is:?}: {}", msg.start));
         }
-        let expected = self.judge(now, flow, &asked);
+        let expected = self.judge(now, flow, &mut asked);
         let actual = match event.verdict {
             // What is not paid for yet tells nothing of itself.
             _ if reason == Reason::Amplification => expected,
@@ -357,7 +359,7 @@ impl Reference {
         outputs: &[StepOutput],
     ) {
         if asked.is_judged() {
-            self.accepted(now, &asked);
+            self.accepted(now, flow, &asked);
         }
         let forwarded = outputs.iter().find_map(|output| match output {
             StepOutput::Datagram { side: Side::Inside, bytes, .. } => Msg::parse(bytes),
@@ -367,6 +369,7 @@ impl Reference {
             Some(forwarded) => self.passed(now, flow, msg, asked, forwarded.branch()),
             // What is refused from here on is not its sender's fault: "any other final response".
             None if event.reason != Reason::Merged && asked.is_judged() => {
+                self.end_try(flow, &asked);
                 self.superseded(&asked.entry_key());
             }
             None => {}

@@ -30,6 +30,8 @@ pub(super) struct Asked {
     pub held: Held,
     /// They answer a challenge of the edge's own that had a nonce of the PBX's.
     pub offered: bool,
+    /// It took one of the tries that strangers have at its account.
+    pub guarded: bool,
     /// It proves its return path by itself.
     pub proof: bool,
     /// It does so by a nonce of the edge's own.
@@ -191,6 +193,7 @@ impl Reference {
             routed,
             held,
             offered,
+            guarded: false,
             proof: stream || credentials.echo || credentials.nonce,
             nonce: credentials.nonce,
             // "nor has one of a home before it succeeds"

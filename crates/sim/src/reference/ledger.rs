@@ -31,6 +31,8 @@ pub(super) struct Entry {
     pub follows: bool,
     /// Credentials that pass are with the PBX.
     pub answered: bool,
+    /// It took one of the tries that strangers have at its account.
+    pub guarded: bool,
     asked: Asked,
 }
 
@@ -53,8 +55,8 @@ pub(super) struct Passing {
     sent: Time,
     /// The PBX said something.
     heard: bool,
-    /// What its answer says is counted.
-    told: bool,
+    /// Its try is under way.
+    tried: bool,
 }
 
 /// "patience stands still ..., at most 10 min"
@@ -92,7 +94,7 @@ impl Reference {
     ) {
         let key = passing_key(asked.source, msg);
         self.asking.insert(inside, key.clone());
-        let passing = Passing { flow: *flow, asked, sent: now, heard: false, told: false };
+        let passing = Passing { flow: *flow, asked, sent: now, heard: false, tried: true };
         self.passing.insert(key, passing);
     }
 
@@ -165,29 +167,28 @@ impl Reference {
         let Some(key) = self.asking.get(&msg.branch()).cloned() else { return };
         let Some(passing) = self.passing.get_mut(&key) else { return };
         passing.heard = true;
-        let tries = passing.asked.tries();
-        // "the PBX answered with 18x"
-        if (180..190).contains(&msg.status()) && tries && !passing.told {
-            passing.told = true;
+        let (tries, status) = (passing.asked.tries(), msg.status());
+        // "A provisional response ends a try (a 100 only where the AOR is at home)"
+        if passing.tried && status < 200 && (status > 100 || passing.asked.at_home) {
+            passing.tried = false;
             let passing = passing.clone();
-            return self.on_final(now, msg, &passing);
+            return self.end_try(&passing.flow, &passing.asked);
         }
+        if status < 200 {
+            return;
+        }
+        let passing = passing.clone();
         // An answer may still wait to be paid for; its outcome does not. But a challenge "opens
         // when a 401/407 goes out".
-        if msg.status() >= 200 && (tries || !challenge) {
-            let Some(passing) = self.passing.remove(&key) else { return };
-            if !passing.told {
-                self.on_final(now, msg, &passing);
-            }
-            self.tag(now, msg, &passing);
-        } else if msg.status() >= 200 {
-            let passing = passing.clone();
-            self.tag(now, msg, &passing);
+        if tries || !challenge {
+            self.passing.remove(&key);
+            self.on_final(now, msg, &passing);
         }
+        self.tag(msg, &passing);
     }
 
     /// "ACK with a To-tag ... the PBX made for this source"; not one "that the request had already".
-    fn tag(&mut self, _now: Time, msg: &Msg, passing: &Passing) {
+    fn tag(&mut self, msg: &Msg, passing: &Passing) {
         let asked = &passing.asked;
         if asked.is_invite() && !asked.tagged && asked.is_judged() {
             let told = self.told.entry(passing.flow.remote.ip()).or_default();
@@ -216,6 +217,9 @@ impl Reference {
         if !asked.is_judged() {
             return;
         }
+        if passing.tried {
+            self.end_try(&passing.flow, asked);
+        }
         let key = asked.entry_key();
         let stale = msg
             .values_of_lines("WWW-Authenticate")
@@ -235,7 +239,7 @@ impl Reference {
             401 | 407 if tried => self.refused(now, passing, true),
             401 | 407 => self.challenged(now, passing),
             403 if tried => self.refused(now, passing, false),
-            180..=189 | 200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699 if tried => {
+            200..=399 | 404 | 410 | 480 | 484 | 486..=489 | 600..=699 if tried => {
                 self.authenticated(now, passing, msg.status());
             }
             403 | 404 if unchallenged => self.not_found(now, asked),
@@ -255,6 +259,7 @@ impl Reference {
             proven,
             follows,
             answered: false,
+            guarded: asked.guarded,
             asked: asked.clone(),
         };
         self.sources.entry(asked.source).or_default();
@@ -272,6 +277,7 @@ impl Reference {
         match self.ledger.get_mut(&key) {
             Some(entry) => {
                 entry.answered = false;
+                entry.guarded |= passing.asked.guarded;
                 entry.challenges += u32::from(entry.since != now);
             }
             None => {
@@ -452,6 +458,9 @@ impl Reference {
             // "the PBX fell silent"
             let Some(passing) = self.passing.remove(&key) else { continue };
             if passing.asked.is_judged() {
+                if passing.tried {
+                    self.end_try(&passing.flow, &passing.asked);
+                }
                 self.superseded(&passing.asked.entry_key());
             }
         }

@@ -17,6 +17,36 @@ const PASS: Verdict = (Class::Pass, Reason::Clean);
 /// "each try on a key that is banned or narrowed below the source (proven)".
 const TRY: f64 = 0.02;
 
+/// "and 32 s without a new one"
+const TRY_FORGOTTEN: Duration = Duration::from_secs(32);
+
+/// At what tries are under way.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tried {
+    Pair(Key),
+    Account(String),
+}
+
+/// Tries under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tries {
+    count: u32,
+    last: Time,
+}
+
+fn tried_pair(flow: &Flow, asked: &Asked) -> Key {
+    match asked.at_home {
+        true => Key::Flow(asked.account.clone(), *flow),
+        false => Key::Pair(asked.account.clone(), asked.source),
+    }
+}
+
+fn tried(flow: &Flow, asked: &Asked) -> Vec<Tried> {
+    let mut all = vec![Tried::Pair(tried_pair(flow, asked))];
+    all.extend((!asked.at_home).then(|| Tried::Account(asked.account.clone())));
+    all
+}
+
 /// Registrations of homes, for the storm.
 #[derive(Debug, Default)]
 pub(super) struct Storm {
@@ -34,7 +64,7 @@ impl Reference {
     }
 
     /// Steps 2 to 10.
-    pub(super) fn judge(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Verdict {
+    pub(super) fn judge(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Verdict {
         // 2. "trusted: accepted"  3. "inside a dialog ...: accepted"
         if !asked.is_judged() {
             return PASS;
@@ -48,21 +78,22 @@ impl Reference {
             Reference::challenges,
             Reference::slowed,
             Reference::guarded,
+            Reference::busy,
         ];
         let stop = steps.iter().find_map(|step| step(self, now, flow, asked));
         stop.unwrap_or(PASS)
     }
 
     /// 4. "method that this state may not send; characters no user part has: rule"
-    fn rules_stop(&mut self, _now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    fn rules_stop(&mut self, _now: Time, _flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let may = ["INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH", "MESSAGE"];
-        let method = !may.contains(&asked.method.as_str()) && !(asked.tagged && !asked.routed);
+        let method = !may.contains(&asked.method.as_str()) && (!asked.tagged || asked.routed);
         (asked.is_strange() && (asked.bad_user || method)).then_some((Class::Stop, Reason::Rule))
     }
 
-    /// 5. "signature `drop` (not at home: there it passes, and once that is proven ... it counts as
-    /// a hit on the authenticated, which demotes the signature to `note`)"
-    fn signature_stops(&mut self, _now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    /// 5. "signature `drop` (not at home: there it passes, and once that is proven it counts as a
+    ///    hit on the authenticated, which demotes the signature to `note`)"
+    fn signature_stops(&mut self, _now: Time, _flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         if asked.ceiling != Some(Ceiling::Drop) {
             return None;
         }
@@ -86,7 +117,7 @@ impl Reference {
     }
 
     /// "a proven request for a honeytoken"
-    fn honeytoken_stops(&mut self, now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    fn honeytoken_stops(&mut self, now: Time, _flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         if !asked.honeytoken || !asked.proof {
             return None;
         }
@@ -95,7 +126,7 @@ impl Reference {
     }
 
     /// 6. "banned pair"
-    fn pair_stops(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    fn pair_stops(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let keys = [
             Key::Flow(asked.account.clone(), *flow),
             Key::Pair(asked.account.clone(), asked.source),
@@ -114,7 +145,7 @@ impl Reference {
     }
 
     /// 7. "rates (in a storm not for homes' registrations)"
-    fn rates_stop(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    fn rates_stop(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         if asked.method == "REGISTER" && asked.at_home && self.is_storm(now) {
             return None;
         }
@@ -160,7 +191,7 @@ impl Reference {
     }
 
     /// 8. "campaign, suspicion, under attack, open challenges: the edge's own challenge."
-    fn challenges(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    fn challenges(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         if self.goes_on(asked) {
             return None;
         }
@@ -187,9 +218,10 @@ impl Reference {
     }
 
     /// "A try is a whole login: its challenge, echo and credentials are one": what answers an open
-    /// challenge goes on with that.
+    /// challenge goes on with that. "A challenge is answered once".
     fn goes_on(&self, asked: &Asked) -> bool {
-        let open = self.ledger.get(&asked.entry_key()).is_some_and(|entry| !entry.follows);
+        let open = self.ledger.get(&asked.entry_key());
+        let open = open.is_some_and(|entry| !entry.follows && !entry.answered);
         asked.tries() && !asked.offered && open
     }
 
@@ -263,7 +295,7 @@ impl Reference {
     }
 
     /// 9. "slowed home, narrowed source or network"
-    fn slowed(&mut self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    fn slowed(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         if self.goes_on(asked) {
             return None;
         }
@@ -298,18 +330,57 @@ impl Reference {
     }
 
     /// "AOR guard": "10 in short memory; beyond that strangers get one try in 30 s on that AOR, the
-    /// rest is refused. Homes never notice."
-    fn guarded(&mut self, now: Time, _flow: &Flow, asked: &Asked) -> Option<Verdict> {
+    /// rest is refused. Homes never notice. Refusals count ..., tries under way at once. A try is
+    /// taken when the challenge is asked for, else when it is answered."
+    fn guarded(&mut self, now: Time, _flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let (half_life, guard) = (self.rules().half_life.short, self.rules().guard);
         let aor = self.aors.get(&asked.account);
         let refusals = aor.map_or(0.0, |aor| aor.refusals.value(now, half_life));
+        let tries = f64::from(self.under_way(now, &Tried::Account(asked.account.clone())));
         // "its try is counted with them when the request before them named another AOR"
-        let counted = self.goes_on(asked) && asked.account == asked.aor && !asked.lent;
-        if asked.at_home || counted || refusals < f64::from(guard.refusals) {
+        let entry = self.ledger.get(&asked.entry_key());
+        let taken = self.goes_on(asked)
+            && entry.is_some_and(|entry| entry.guarded)
+            && asked.account == asked.aor
+            && !asked.lent;
+        if asked.at_home || taken || refusals + tries < f64::from(guard.refusals) {
             return None;
         }
-        let enough = self.spend(now, format!("guard {}", asked.account), guard.rate);
-        (!enough).then_some((Class::Stop, Reason::Guarded))
+        asked.guarded = self.spend(now, format!("guard {}", asked.account), guard.rate);
+        (!asked.guarded).then_some((Class::Stop, Reason::Guarded))
+    }
+
+    /// "While one is under way, another passes only as long as both together stay below the pair's
+    /// level".
+    fn busy(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
+        let (half_life, level) = (self.rules().half_life.pair, self.rules().levels.pair);
+        let pair = tried_pair(flow, asked);
+        let refusals = self.pairs.get(&pair).map_or(0.0, |it| it.short.value(now, half_life));
+        let tries = self.under_way(now, &Tried::Pair(pair));
+        let many = tries > 0 && refusals + f64::from(tries) >= f64::from(level);
+        (asked.tries() && many).then_some((Class::Stop, Reason::TriesUnderWay))
+    }
+
+    fn under_way(&self, now: Time, of: &Tried) -> u32 {
+        let tries = self.tries.get(of).filter(|tries| now.since(tries.last) < TRY_FORGOTTEN);
+        tries.map_or(0, |tries| tries.count)
+    }
+
+    /// "a try whose credentials are with the PBX counts as a refusal until the PBX answers: at (AOR,
+    /// flow) where the AOR is at home, else at (AOR, source) and for the AOR guard"
+    fn begin_try(&mut self, now: Time, flow: &Flow, asked: &Asked) {
+        for of in tried(flow, asked) {
+            let count = self.under_way(now, &of) + 1;
+            self.tries.insert(of, Tries { count, last: now });
+        }
+    }
+
+    pub(super) fn end_try(&mut self, flow: &Flow, asked: &Asked) {
+        for of in tried(flow, asked).into_iter().filter(|_| asked.tries() && asked.is_judged()) {
+            if let Some(tries) = self.tries.get_mut(&of) {
+                tries.count = tries.count.saturating_sub(1);
+            }
+        }
     }
 
     /// "More than 1,000 open entries of unproven sources ... until they are fewer than half."
@@ -323,7 +394,7 @@ impl Reference {
     }
 
     /// 10. "accepted": what its credentials do to the entry that is open.
-    pub(super) fn accepted(&mut self, now: Time, asked: &Asked) {
+    pub(super) fn accepted(&mut self, now: Time, flow: &Flow, asked: &Asked) {
         let key = asked.entry_key();
         if asked.proof {
             self.prove_entry(now, &key);
@@ -331,8 +402,10 @@ impl Reference {
         match asked.held {
             Held::None => {}
             Held::Pass => {
+                self.begin_try(now, flow, asked);
                 if let Some(entry) = self.ledger.get_mut(&key) {
                     entry.answered = true;
+                    entry.guarded |= asked.guarded;
                 }
             }
             Held::Echo => self.go_on(now, &key),
