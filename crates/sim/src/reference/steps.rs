@@ -245,11 +245,13 @@ impl Reference {
         suspect.is_some_and(|at| now.since(at) <= self.rules().proof.lifetime)
     }
 
-    /// "Ten such refusals on one AOR do the same to all strangers who ask for it."
+    /// "Ten refusals on one AOR, all of the unproven or all of the proven, do the same to all who ask
+    /// for it and are not at home there."
     fn is_doubted(&self, now: Time, asked: &Asked) -> bool {
         let (half_life, guard) = (self.rules().half_life.short, self.rules().guard);
-        let doubts = self.aors.get(&asked.aor).map_or(0.0, |aor| aor.doubts.value(now, half_life));
-        !asked.at_home && doubts >= f64::from(guard.refusals)
+        let Some(aor) = self.aors.get(&asked.aor) else { return false };
+        let of = [&aor.refusals, &aor.doubts].map(|count| count.value(now, half_life));
+        !asked.at_home && of.iter().any(|count| *count >= f64::from(guard.refusals))
     }
 
     /// "open challenges that have not ended: 3 INVITEs (1 when narrowed), 64 others. More get the
