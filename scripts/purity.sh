@@ -20,6 +20,7 @@ declare -A below=(
     [telemetry]="wire policy transaction admission proxy"
     [enforce]="wire policy transaction admission proxy"
     [server]="*"
+    [enforcer]="*"
 )
 pure="wire policy transaction admission proxy sim"
 # Crates that bring a runtime, a socket, a file, a clock or the OS's randomness. (`web-time`, which

@@ -30,6 +30,8 @@ impl Config {
                 Out::table([("listen", text(admin.listen)), ("networks", texts(&admin.networks))])
             }
         };
+        let enforce = self.enforce.as_ref().and_then(|enforce| Section.print(enforce));
+        let enforce = enforce.unwrap_or_else(|| text("off"));
         let log = Out::table([
             ("format", text(self.log.format.as_str())),
             ("level", text(&self.log.level)),
@@ -41,6 +43,7 @@ impl Config {
             ("domains", texts(&self.policy.domains)),
             ("trunks", Out::List(self.trunks.iter().map(trunk).collect())),
             ("admin", admin),
+            ("enforce", enforce),
             ("shards", Out::Number(self.shards.into())),
             ("log", log),
             ("state_dir", path(&self.state_dir)),

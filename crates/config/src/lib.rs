@@ -18,6 +18,7 @@
 mod admission;
 mod check;
 mod effective;
+mod enforce;
 mod engine;
 mod form;
 mod keys;
@@ -41,6 +42,7 @@ mod pages;
 mod tests;
 
 pub use admission::{Override, SignatureChoice};
+pub use enforce::{Enforce, OnStop};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
 };

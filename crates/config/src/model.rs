@@ -1,6 +1,7 @@
 //! What a valid configuration is.
 
 use crate::admission::SignatureChoice;
+use crate::enforce::Enforce;
 use policy::{Network, Policy};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -22,6 +23,8 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// The admin HTTP listener; `None` switches it off.
     pub admin: Option<Admin>,
+    /// Banned sources in the kernel; `None`: they are dropped in user space only.
+    pub enforce: Option<Enforce>,
     /// Logging.
     pub log: Log,
     /// Where the edge keeps what must survive a restart.

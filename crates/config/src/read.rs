@@ -1,6 +1,8 @@
 //! The configuration file, key by key.
 
+use crate::enforce::Enforce;
 use crate::form::{DURATION_MAX, DURATION_MIN};
+use crate::keys::{Form as _, Section};
 use crate::model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
 };
@@ -100,6 +102,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let domains = table.values("domains", value::host);
     let trunks = table.take("trunks").map(|field| trunk_list(&field)).unwrap_or_default();
     let admin = admin_table(&mut table);
+    let enforce = enforce_table(&mut table);
     let mut rules = match table.take("policy") {
         Some(field) => policy_file::policy_field(&field),
         None => policy_file::unsaid(root.source.problems),
@@ -129,6 +132,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         shards,
         trunks,
         admin,
+        enforce,
         log,
         state_dir,
         secret_file,
@@ -303,9 +307,7 @@ fn trunk_hosts(field: &Field<'_>) -> Vec<String> {
 
 fn admin_table(table: &mut Table<'_>) -> Option<Admin> {
     let Some(field) = table.take("admin") else { return Some(Admin::default()) };
-    if let Kind::Text(word) = &field.node.kind
-        && word == "off"
-    {
+    if field.is_word("off") {
         return None;
     }
     let Some(mut table) = field.table() else { return Some(Admin::default()) };
@@ -321,6 +323,18 @@ fn admin_table(table: &mut Table<'_>) -> Option<Admin> {
     let networks = table.values("networks", value::network);
     table.finish();
     Some(Admin { listen, networks })
+}
+
+/// `off`, or a table; off when nothing is said.
+fn enforce_table(table: &mut Table<'_>) -> Option<Enforce> {
+    let field = table.take("enforce")?;
+    if field.is_word("off") {
+        return None;
+    }
+    let mut enforce = Enforce::default();
+    Section.read(&field, &mut enforce);
+    enforce.socket = beside(field.source.file, enforce.socket);
+    Some(enforce)
 }
 
 fn shards_value(table: &mut Table<'_>, overrides: Overrides) -> u8 {

@@ -53,6 +53,11 @@ impl<'a> Field<'a> {
         Some(Field { source: self.source, path, node, key_place: key.place })
     }
 
+    /// Whether it is this word.
+    pub(crate) fn is_word(&self, word: &str) -> bool {
+        matches!(&self.node.kind, Kind::Text(text) if text == word)
+    }
+
     /// The mapping, or a complaint.
     pub(crate) fn table(&self) -> Option<Table<'a>> {
         let Kind::Table(entries) = &self.node.kind else {

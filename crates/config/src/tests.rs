@@ -53,6 +53,7 @@ fn the_reference_sample_says_the_defaults() {
         listen: [{ transport: udp, address: \"0.0.0.0:5060\", advertise: \"pbx.example.com:5060\" },\
          { transport: tcp, address: \"0.0.0.0:5060\" }]\n\
         inside: { pbx: [\"127.0.0.1:5070\"] }\n\
+        enforce: {}\n\
         domains: [pbx.example.com]\n";
     assert_eq!(all.to_yaml(), read(least).unwrap().config.to_yaml());
 }
@@ -66,6 +67,7 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
         inside: { address: \"[::1]:6000\", pbx: [{ address: \"[::1]:5070\", registration: path }] }\n\
         trunks: [{ name: carrier, hosts: [sip.carrier.example], dids: [0049123456xx, 4940123456] }]\n\
         admin: off\n\
+        enforce: { socket: s, media: [\"10000-20000\", \"4000\"], on_stop: keep, networks: 16 }\n\
         shards: 3\n\
         log: { format: json, level: \"warn,transport=debug\" }\n\
         state_dir: state\n\

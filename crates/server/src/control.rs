@@ -2,6 +2,7 @@
 
 use crate::admin::Status;
 use crate::cli::Exit;
+use crate::kernel::KernelControl;
 use crate::mesh::Order;
 use crate::reload::merge;
 use crate::run::Failure;
@@ -35,6 +36,7 @@ pub(crate) struct Control {
     pub(crate) tls: Tls,
     pub(crate) orders: Vec<mpsc::Sender<Order>>,
     pub(crate) status: Arc<Status>,
+    pub(crate) kernel: KernelControl,
 }
 
 /// The signals that end the edge.
@@ -74,6 +76,7 @@ impl Control {
         };
         let mut ends = Ends::new().map_err(broken)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
+        self.kernel.start(&self.status.telemetry);
         self.await_shards(&mut readiness).await?;
         self.status.ready.store(true, Relaxed);
         info!(shards = self.config.shards, "Ready");
@@ -165,6 +168,7 @@ impl Control {
         let (config, changes) = merge(&self.config, config);
         let certificates = self.tls.reload(&config).map_err(|error| error.to_string())?;
         self.level.set(&config.log.level).map_err(|error| error.to_string())?;
+        self.kernel.configure(&config.policy);
         let policy = Arc::new(config.policy.clone());
         for orders in &self.orders {
             let order = Order::Configure(policy.clone());

@@ -5,6 +5,7 @@
 //! sockets; publish the counters. Nothing in here waits but the one `select!` at its top.
 
 use crate::clock::Clock;
+use crate::kernel::Kernel;
 use crate::mesh::{Letter, Mailbox, Mesh, Order};
 use policy::{Policy, Time};
 use proxy::{Engine, Input, Output};
@@ -31,6 +32,7 @@ pub(crate) struct Seat {
     pub(crate) clock: Clock,
     pub(crate) mesh: Mesh,
     pub(crate) mailbox: Mailbox,
+    pub(crate) kernel: Kernel,
     pub(crate) telemetry: Arc<telemetry::Telemetry>,
     pub(crate) metrics: Arc<ShardMetrics>,
     /// Told once, when the shard is ready to serve.
@@ -60,6 +62,7 @@ struct Driver {
     clock: Clock,
     mesh: Mesh,
     mailbox: Mailbox,
+    kernel: Kernel,
     metrics: Arc<ShardMetrics>,
     policy: Arc<Policy>,
     published: Time,
@@ -86,6 +89,7 @@ impl Driver {
             clock: seat.clock,
             mesh: seat.mesh,
             mailbox: seat.mailbox,
+            kernel: seat.kernel,
             metrics: seat.metrics,
             policy,
             published: now,
@@ -132,7 +136,8 @@ impl Driver {
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);
             inputs += 1;
-            drain(&mut self.engine, &mut self.sockets, &self.mesh, &self.metrics, &self.policy);
+            let Driver { engine, sockets, mesh, kernel, metrics, policy, .. } = self;
+            drain(engine, sockets, mesh, kernel, metrics, policy);
         }
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
@@ -192,8 +197,8 @@ impl Driver {
     }
 
     fn fetch(&mut self) {
-        let Driver { engine, sockets, mesh, metrics, policy, .. } = self;
-        drain(engine, sockets, mesh, metrics, policy);
+        let Driver { engine, sockets, mesh, kernel, metrics, policy, .. } = self;
+        drain(engine, sockets, mesh, kernel, metrics, policy);
     }
 
     fn publish(&mut self, now: Time) {
@@ -210,6 +215,7 @@ fn drain(
     engine: &mut Engine,
     sockets: &mut Shard,
     mesh: &Mesh,
+    kernel: &Kernel,
     metrics: &ShardMetrics,
     policy: &Policy,
 ) {
@@ -231,10 +237,12 @@ fn drain(
                 }
             }
             Output::Ban(ban) => {
+                kernel.on_ban(&ban);
                 metrics.on_ban(&ban);
                 telemetry::log::ban(&ban);
             }
             Output::Lift(lift) => {
+                kernel.on_lift(&lift);
                 metrics.on_lift(&lift);
                 telemetry::log::lift(&lift);
             }

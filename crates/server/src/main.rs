@@ -8,6 +8,7 @@ mod cli;
 mod clock;
 mod control;
 mod driver;
+mod kernel;
 mod mesh;
 mod policies;
 mod reload;

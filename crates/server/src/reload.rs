@@ -34,6 +34,7 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
     let mut merged = Config {
         shards: old.shards,
         admin: admin(old, &new),
+        enforce: old.enforce.clone(),
         state_dir: old.state_dir.clone(),
         secret_file: old.secret_file.clone(),
         transport: old.transport,
@@ -89,10 +90,11 @@ fn pairs(settings: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
 
 /// Whether the setting is fixed while the process runs.
 fn needs_restart(path: &str, same_sockets: bool) -> bool {
-    const FIXED: [&str; 9] = [
+    const FIXED: [&str; 10] = [
         "inside.address",
         "shards",
         "admin",
+        "enforce",
         "log.format",
         "state_dir",
         "secret_file",

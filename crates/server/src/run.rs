@@ -6,6 +6,7 @@ use crate::cli::Exit;
 use crate::clock::Clock;
 use crate::control::Control;
 use crate::driver::{self, Seat};
+use crate::kernel;
 use crate::mesh;
 use crate::sockets::{Tls, bind, settings};
 use config::{Config, Loaded, Secret, SecretOrigin};
@@ -80,6 +81,7 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
     let (ends, orders) = mesh::weave(shards, config.transport.hand_over_queue);
     let clock = Clock::new();
     let policy = Arc::new(config.policy.clone());
+    let (kernel, kernel_control) = kernel::open(&config, clock, &telemetry);
     let (ready, readiness) = mpsc::channel(usize::from(shards));
     for ((sockets, (mesh, mailbox)), metrics) in
         sockets.into_iter().zip(ends).zip(telemetry.shards())
@@ -95,20 +97,29 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
             clock,
             mesh,
             mailbox,
+            kernel: kernel.clone(),
             telemetry: telemetry.clone(),
             metrics: metrics.clone(),
             ready: ready.clone(),
         };
         spawn(shard, seat)?;
     }
-    drop(ready);
+    drop((ready, kernel));
     let status = Arc::new(Status {
         telemetry,
         ready: AtomicBool::new(false),
         draining: AtomicBool::new(false),
         alive: AtomicBool::new(true),
     });
-    let control = Control { file: file.to_owned(), config, level, tls, orders, status };
+    let control = Control {
+        file: file.to_owned(),
+        config,
+        level,
+        tls,
+        orders,
+        status,
+        kernel: kernel_control,
+    };
     govern(control, admin, readiness)?;
     info!("Ended");
     Ok(())

@@ -51,6 +51,15 @@ catalogue! {
         "Messages given to the shard that owns them; dropped ones met a full queue.";
     INSIDE_REQUESTS: Counter "inside_requests_total" ["method", "verdict", "reason"]
         "Requests from the PBX, by what became of them.";
+    KERNEL_DROPPED: Counter "kernel_dropped_packets_total" ["set"]
+        "Packets of banned sources that the kernel dropped, by set, since the helper began.";
+    KERNEL_REPAIRS: Counter "kernel_repairs_total" []
+        "Times the helper put the kernel's table back, because somebody had taken it away.";
+    KERNEL_SET_ENTRIES: Gauge "kernel_set_entries" ["set"]
+        "Bans in force in the kernel, by set; 0 while no helper says so.";
+    KERNEL_UP: Gauge "kernel_up" [] "1 while a helper keeps the kernel's drop sets.";
+    KERNEL_UPDATES: Counter "kernel_updates_total" ["result"]
+        "Bans and lifts on their way into the kernel, by what became of them.";
     LEARNED: Counter "learned_total" ["result"]
         "Facts told to other shards; dropped ones met a full queue.";
     PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX answered last; by its place in the configuration.";

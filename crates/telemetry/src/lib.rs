@@ -12,6 +12,7 @@
 //! assembles the process brings them along ([`Telemetry::watch_transport`]).
 
 mod catalogue;
+mod kernel;
 pub mod log;
 mod scrape;
 mod shard;
@@ -20,5 +21,6 @@ mod shard;
 mod tests;
 
 pub use catalogue::{CATALOGUE, Definition, Kind};
+pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
 pub use scrape::{Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};

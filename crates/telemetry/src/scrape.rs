@@ -1,6 +1,7 @@
 //! From the shards' counters to the text that Prometheus reads.
 
 use crate::catalogue::{self, CATALOGUE, Definition, Kind};
+use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
 use crate::shard::{
     CLASSES, Cell, Hits, KINDS, REASONS, SIDES, ShardMetrics, TABLES, TRANSPORTS, VERDICTS,
 };
@@ -34,6 +35,7 @@ pub struct Telemetry {
     transports: Mutex<Vec<TransportCounters>>,
     reloads: [AtomicU64; 2],
     draining: AtomicBool,
+    kernel: KernelMetrics,
 }
 
 impl fmt::Debug for Telemetry {
@@ -53,7 +55,14 @@ impl Telemetry {
             transports: Mutex::default(),
             reloads: Default::default(),
             draining: AtomicBool::new(false),
+            kernel: KernelMetrics::default(),
         }
+    }
+
+    /// The numbers of the kernel's drop sets.
+    #[must_use]
+    pub fn kernel(&self) -> &KernelMetrics {
+        &self.kernel
     }
 
     /// The numbers of each shard, in their order.
@@ -120,6 +129,13 @@ impl Telemetry {
                 family.push(&["applied"], self.reloads[0].load(Relaxed));
                 family.push(&["refused"], self.reloads[1].load(Relaxed));
             }
+            catalogue::KERNEL_UP => family.push(&[], self.kernel.is_up().into()),
+            catalogue::KERNEL_REPAIRS => family.push(&[], self.kernel.repairs.load(Relaxed)),
+            catalogue::KERNEL_SET_ENTRIES => {
+                family.atomics(&KERNEL_SETS, &self.kernel.entries);
+            }
+            catalogue::KERNEL_DROPPED => family.atomics(&KERNEL_SETS, &self.kernel.dropped),
+            catalogue::KERNEL_UPDATES => family.atomics(&UPDATES, &self.kernel.updates),
             catalogue::PBX_UP => self.pbx_up(&mut family),
             catalogue::TRANSACTIONS => {
                 // Each exchange is a server transaction on one side and a client one on the other.
@@ -310,6 +326,13 @@ impl Family<'_> {
             }
         }
         self.metrics.push(metric);
+    }
+
+    /// Numbers with a name each.
+    fn atomics(&mut self, names: &[&str], values: &[AtomicU64]) {
+        for (name, value) in names.iter().zip(values) {
+            self.push(&[name], value.load(Relaxed));
+        }
     }
 
     /// `None` when nothing was pushed: a family needs a metric.
