@@ -27,6 +27,9 @@ command -v sipp >/dev/null || missing+=" sip-tester"
 command -v baresip >/dev/null || missing+=" baresip"
 command -v linphonec >/dev/null || missing+=" linphone-cli"
 command -v svcrack >/dev/null || missing+=" sipvicious"
+command -v ip >/dev/null || missing+=" iproute2"
+command -v nft >/dev/null || missing+=" nftables"
+command -v conntrack >/dev/null || missing+=" conntrack"
 for tool in nmap hydra sipsak; do
     command -v $tool >/dev/null || missing+=" $tool"
 done

@@ -40,7 +40,7 @@ counted() {
 
 integration() {
     local log=$logs/integration failed=0
-    cargo build --locked -p ringfence
+    cargo build --locked -p ringfence -p ringfence-enforcer
     RINGFENCE=${CARGO_TARGET_DIR:-target}/debug/ringfence scripts/config-check.sh
     integration-tests/run ${TEST:+"$TEST"} 2>&1 | tee "$log" || failed=1
     summary+=("real Asterisk: $(tail -1 "$log")")
