@@ -2,6 +2,7 @@
 
 use crate::Proof;
 use policy::{Network, Outcome, Reason, Time};
+use std::net::IpAddr;
 use wire::Flow;
 
 /// A piece of news.
@@ -221,6 +222,13 @@ pub enum Learned {
     },
     /// An operator's or feed's ban.
     Ban(Box<Ban>),
+    /// What a name of the policy's stands for from now on, in place of what it stood for.
+    Resolved {
+        /// The name, as [`policy::TrustRules::hosts`] has it.
+        host: Box<str>,
+        /// Each address, and until when; [`Time::FOREVER`]: until more is said.
+        addresses: Box<[(IpAddr, Time)]>,
+    },
     /// An operator lifts bans of these addresses; with `trust` they are trusted until then.
     Lift {
         /// Which.

@@ -393,6 +393,13 @@ impl Gate {
         !meant
     }
 
+    /// The name under which the policy's lists have this address, by its network or by what one of
+    /// its names stands for.
+    #[must_use]
+    pub fn listed(&self, now: Time, ip: IpAddr) -> Option<&str> {
+        self.trust.listed(now, ip)
+    }
+
     /// Whether the source's return path is proven at this moment (or it is trusted).
     #[must_use]
     pub fn is_proven(&self, now: Time, flow: &Flow) -> bool {

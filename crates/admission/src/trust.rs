@@ -3,15 +3,37 @@
 use policy::{Network, Policy, Time};
 use std::net::IpAddr;
 
+/// Most addresses of one name.
+const ADDRESSES_MAX: usize = 1_024;
 /// Most trusts that operators give for a time.
 const GIVEN_MAX: usize = 256;
 
 /// Whom nothing judges and nothing bans: the PBX's and our own addresses, the policy's networks,
-/// and for a while what an operator says.
+/// what the policy's names stand for, and for a while what an operator says.
 #[derive(Debug, Default)]
 pub(crate) struct Trust {
-    lasting: Vec<Trusted>,
+    own: Vec<Trusted>,
+    listed: Vec<Trusted>,
+    hosts: Vec<Host>,
+    /// What all hosts stand for, by address: there may be thousands.
+    resolved: Vec<Resolved>,
     given: Vec<(Trusted, Time)>,
+}
+
+/// A name of the policy's.
+#[derive(Debug)]
+struct Host {
+    host: Box<str>,
+    name: Box<str>,
+    addresses: Box<[(IpAddr, Time)]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Resolved {
+    ip: IpAddr,
+    until: Time,
+    /// Index among the hosts.
+    host: usize,
 }
 
 #[derive(Debug)]
@@ -28,9 +50,9 @@ impl Trust {
         trust
     }
 
-    /// Another policy; what operators gave stays.
+    /// Another policy; what operators gave stays, and what is known of names that stay.
     pub(crate) fn configure(&mut self, policy: &Policy) {
-        self.lasting.clear();
+        self.own.clear();
         let rules = &policy.admission.trust;
         if rules.own_addresses {
             let pbx = policy.pbx.iter().map(|pbx| (pbx.address.ip(), "pbx"));
@@ -39,12 +61,42 @@ impl Trust {
             for (ip, name) in pbx.chain(inside).chain(listeners) {
                 // a wildcard is an address of nobody
                 if !ip.is_unspecified() {
-                    self.lasting.push(Trusted::new(Network::host(ip), name));
+                    self.own.push(Trusted::new(Network::host(ip), name));
                 }
             }
         }
         let networks = rules.networks.iter();
-        self.lasting.extend(networks.map(|(network, name)| Trusted::new(*network, name)));
+        self.listed = networks.map(|(network, name)| Trusted::new(*network, name)).collect();
+        let old = std::mem::take(&mut self.hosts);
+        let known = |host: &str| old.iter().find(|old| *old.host == *host);
+        let hosts = rules.hosts.iter().map(|(host, name)| Host {
+            host: host.clone(),
+            name: name.clone(),
+            addresses: known(host).map(|old| old.addresses.clone()).unwrap_or_default(),
+        });
+        self.hosts = hosts.collect();
+        self.index();
+    }
+
+    /// What a name stands for from now on. One that the policy does not have is of no interest.
+    pub(crate) fn resolve(&mut self, host: &str, addresses: &[(IpAddr, Time)]) {
+        for known in self.hosts.iter_mut().filter(|known| *known.host == *host) {
+            known.addresses = addresses.iter().take(ADDRESSES_MAX).copied().collect();
+        }
+        self.index();
+    }
+
+    fn index(&mut self) {
+        self.resolved.clear();
+        for (index, host) in self.hosts.iter().enumerate() {
+            let resolved = host.addresses.iter().map(|(ip, until)| Resolved {
+                ip: ip.to_canonical(),
+                until: *until,
+                host: index,
+            });
+            self.resolved.extend(resolved);
+        }
+        self.resolved.sort_by_key(|resolved| (resolved.ip, resolved.host));
     }
 
     /// An operator trusts a network until then. Of more than [`GIVEN_MAX`] the one that ends first
@@ -67,17 +119,37 @@ impl Trust {
         self.in_force(now)
             .find(|trusted| trusted.network.contains(ip))
             .map(|trusted| &*trusted.name)
+            .or_else(|| self.host_in(now, Network::host(ip)))
+    }
+
+    /// The name under which the policy's lists have this address: whoever it is of says more than
+    /// others may. An operator's trust for a time is none of them, nor is an address of our own.
+    pub(crate) fn listed(&self, now: Time, ip: IpAddr) -> Option<&str> {
+        let ip = ip.to_canonical();
+        let listed = self.listed.iter().find(|trusted| trusted.network.contains(ip));
+        listed.map(|trusted| &*trusted.name).or_else(|| self.host_in(now, Network::host(ip)))
     }
 
     /// The name of what trusts an address in this network, or a network around it: whoever bans
     /// that network would ban somebody trusted.
     pub(crate) fn covers(&self, now: Time, network: Network) -> Option<&str> {
-        self.in_force(now).find(|trusted| overlap(trusted.network, network)).map(|it| &*it.name)
+        let network_in = self.in_force(now).find(|trusted| overlap(trusted.network, network));
+        network_in.map(|it| &*it.name).or_else(|| self.host_in(now, network))
+    }
+
+    /// The name of the first of the policy's names that stands for an address in this network.
+    fn host_in(&self, now: Time, network: Network) -> Option<&str> {
+        let from = self.resolved.partition_point(|resolved| resolved.ip < network.address());
+        let within = self.resolved.get(from..).unwrap_or_default().iter();
+        let mut within = within.take_while(|resolved| network.contains(resolved.ip));
+        let resolved = within.find(|resolved| resolved.until > now)?;
+        self.hosts.get(resolved.host).map(|host| &*host.name)
     }
 
     fn in_force(&self, now: Time) -> impl Iterator<Item = &Trusted> {
         let given = self.given.iter().filter(move |(_, until)| *until > now);
-        self.lasting.iter().chain(given.map(|(trusted, _)| trusted))
+        let lasting = self.own.iter().chain(&self.listed);
+        lasting.chain(given.map(|(trusted, _)| trusted))
     }
 }
 
@@ -162,6 +234,43 @@ mod tests {
         let trust = Trust::new(&policy);
         assert_eq!(trust.of(Time::ZERO, ip("10.9.0.2")), None);
         assert_eq!(trust.of(Time::ZERO, ip("203.0.113.1")), Some("carrier"));
+    }
+
+    #[test]
+    fn a_name_stands_for_what_was_said_last_until_it_ends() {
+        let at = |seconds| Time::ZERO + Duration::from_secs(seconds);
+        let mut policy = policy();
+        policy.admission.trust.hosts = vec![
+            ("sip.carrier.example".into(), "carrier".into()),
+            ("other.example".into(), "b".into()),
+        ];
+        let mut trust = Trust::new(&policy);
+        assert_eq!(trust.of(at(0), ip("198.51.100.1")), None, "nothing is known yet");
+        let said = [(ip("198.51.100.1"), Time::FOREVER), (ip("2001:db8:5::1"), at(60))];
+        trust.resolve("sip.carrier.example", &said);
+        trust.resolve("a.stranger.example", &[(ip("198.51.100.2"), Time::FOREVER)]);
+        assert_eq!(trust.of(at(0), ip("198.51.100.1")), Some("carrier"));
+        assert_eq!(trust.of(at(0), ip("::ffff:198.51.100.1")), Some("carrier"));
+        assert_eq!(trust.listed(at(0), ip("198.51.100.1")), Some("carrier"));
+        assert_eq!(trust.of(at(0), ip("198.51.100.2")), None, "not a name of the policy's");
+        assert_eq!(trust.of(at(59), ip("2001:db8:5::1")), Some("carrier"));
+        assert_eq!(trust.of(at(60), ip("2001:db8:5::1")), None);
+        assert_eq!(trust.covers(at(0), network("198.51.100.0", 24)), Some("carrier"));
+        assert_eq!(trust.covers(at(0), network("198.51.101.0", 24)), None);
+        assert_eq!(trust.covers(at(0), network("2001:db8:5::", 64)), Some("carrier"));
+        assert_eq!(trust.covers(at(60), network("2001:db8:5::", 64)), None);
+        trust.configure(&policy);
+        assert_eq!(
+            trust.of(at(0), ip("198.51.100.1")),
+            Some("carrier"),
+            "a reload forgets nothing"
+        );
+        trust.resolve("sip.carrier.example", &[(ip("198.51.100.3"), Time::FOREVER)]);
+        assert_eq!(trust.of(at(0), ip("198.51.100.1")), None);
+        assert_eq!(trust.of(at(0), ip("198.51.100.3")), Some("carrier"));
+        policy.admission.trust.hosts.remove(0);
+        trust.configure(&policy);
+        assert_eq!(trust.of(at(0), ip("198.51.100.3")), None, "the policy has it no more");
     }
 
     #[test]

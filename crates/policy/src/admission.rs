@@ -93,6 +93,9 @@ pub struct TrustRules {
     pub window: Duration,
     /// Networks that nothing bans, each with a name: `admin`, a trunk's, or as configured.
     pub networks: Vec<(Network, Box<str>)>,
+    /// Host names and names of SRV records whose addresses nothing bans, each with a name likewise.
+    /// Which addresses these are is learned while the edge runs.
+    pub hosts: Vec<(Box<str>, Box<str>)>,
     /// Whether the PBX's and the listeners' own addresses are trusted, too. Off only for
     /// demonstrations on one machine.
     pub own_addresses: bool,
@@ -502,7 +505,12 @@ impl Default for Admission {
                 lifetime: minutes(2),
                 open: 1_000,
             },
-            trust: TrustRules { window: hours(24), networks: Vec::new(), own_addresses: true },
+            trust: TrustRules {
+                window: hours(24),
+                networks: Vec::new(),
+                hosts: Vec::new(),
+                own_addresses: true,
+            },
             proof: ProofRules { lifetime: minutes(10), opaque: true, amplify: false },
             patience: Patience { invite: Duration::from_secs(8), other: Duration::from_secs(32) },
             half_life: HalfLife { short: minutes(10), long: hours(24 * 7), pair: hours(1) },

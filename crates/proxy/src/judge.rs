@@ -63,9 +63,8 @@ impl Engine {
     }
 
     /// Whether the trust oracle's lists name an address: a trunk may say more than others.
-    pub(crate) fn is_trusted(&self, address: IpAddr) -> bool {
-        let networks = &self.policy.admission.trust.networks;
-        networks.iter().any(|(network, _)| network.contains(address))
+    pub(crate) fn is_trusted(&self, now: Time, address: IpAddr) -> bool {
+        self.gate.listed(now, address).is_some()
     }
 
     /// Whether what is sent to the source of this message may meet somebody who never asked: a

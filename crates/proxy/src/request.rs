@@ -360,7 +360,8 @@ impl Engine {
             Side::Outside => self.gate.proof(now, &arrival.flow),
             Side::Inside => None,
         };
-        let trusted = arrival.side == Side::Inside || self.is_trusted(arrival.flow.remote.ip());
+        let trusted =
+            arrival.side == Side::Inside || self.is_trusted(now, arrival.flow.remote.ip());
         let who = if trusted { Who::Trusted } else { Who::Unproven };
         let passage = Passage { who, proof, ..Passage::INSIDE };
         match self.write_request(now, arrival, hop, &branch, &passage) {

@@ -243,7 +243,7 @@ impl Engine {
             }
         }
         if !outwards {
-            self.hidden.strip(&mut splice, self.is_trusted(arrival.flow.remote.ip()));
+            self.hidden.strip(&mut splice, self.is_trusted(now, arrival.flow.remote.ip()));
         }
         if edits.confirmed {
             self.edit_registered(now, &mut splice, message);

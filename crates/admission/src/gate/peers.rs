@@ -27,6 +27,12 @@ impl Gate {
                 self.challenges.on_learned(realm, *algorithms);
             }
             Learned::Ban(ban) => self.on_order(now, ban),
+            Learned::Resolved { host, addresses } => {
+                self.trust.resolve(host, addresses);
+                // who moved here may have been taken for a stranger
+                self.bans.lift_trusted(now, &self.trust);
+                self.on_lifts();
+            }
             Learned::Lift { network, trust, forgive } => {
                 self.on_lift_order(now, *network, *trust, *forgive);
             }

@@ -284,6 +284,38 @@ fn whoever_is_trusted_is_never_judged_and_a_ban_of_his_is_lifted() {
 }
 
 #[test]
+fn a_carrier_that_moved_is_no_stranger_once_its_name_says_so() {
+    let hosts = vec![(Box::<str>::from("sip.carrier.example"), Box::<str>::from("carrier"))];
+    let mut play = Play::with(|rules| rules.trust.hosts = hosts.clone());
+    let mut carrier = Client::tcp("198.51.100.7:5060", "INVITE", "100", 1);
+    while !play.is_banned("198.51.100.7") {
+        play.abandon(&mut carrier, true);
+        play.wait(9_000);
+    }
+    let until = play.now + std::time::Duration::from_secs(60);
+    let addresses = [("198.51.100.7", policy::Time::FOREVER), ("198.51.100.8", until)];
+    let addresses = addresses.map(|(ip, until)| (ip.parse().unwrap(), until));
+    let host = hosts[0].0.clone();
+    play.gate.learned(play.now, &crate::Learned::Resolved { host, addresses: addresses.into() });
+    play.drain();
+    assert!(!play.is_banned("198.51.100.7"));
+    assert!(matches!(play.effects.last(), Some(Effect::Lifted(_))));
+    // the new address, and the old one in its grace
+    for source in ["198.51.100.7:5060", "198.51.100.8:5060"] {
+        let mut carrier = Client::tcp(source, "INVITE", "100", 1);
+        for _ in 0..3 {
+            assert!(matches!(play.abandon(&mut carrier, true), Got::Pass(_)));
+            play.wait(9_000);
+        }
+    }
+    let before = play.outcomes(Outcome::Abandoned);
+    play.wait(60_000);
+    play.abandon(&mut Client::tcp("198.51.100.8:5060", "INVITE", "100", 1), true);
+    play.wait(9_000);
+    assert_eq!(play.outcomes(Outcome::Abandoned), before + 1, "its grace is over");
+}
+
+#[test]
 fn an_observer_lets_pass_and_says_what_he_would_do() {
     let mut play = Play::with(|rules| rules.mode = policy::Mode::Observe);
     let mut tool = Client::tcp("198.51.100.7:5060", "INVITE", "100", 1);
