@@ -6,6 +6,7 @@ use crate::table::Field;
 use crate::tree::{Kind, Node};
 use crate::value::print_duration;
 use policy::TimerBase;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::Transport;
@@ -22,6 +23,19 @@ pub(crate) fn check(root: &Field<'_>, config: &Config) {
     listeners(root, config);
     pbx(root, config);
     admin(root, config);
+    names(root, config);
+}
+
+/// Each name costs questions as long as the edge runs.
+fn names(root: &Field<'_>, config: &Config) {
+    let hosts = config.policy.admission.trust.hosts.iter().map(|(host, _)| host);
+    let (names, most) = (hosts.collect::<BTreeSet<_>>().len(), config.resolver.names);
+    if names > most {
+        let complaint = Complaint::new(format!("{names} names are to be resolved, not {most}"));
+        let place = find(root, &["resolver"]).or_else(|| find(root, &["trunks"]));
+        let hint = "raise resolver.names, or name fewer hosts in trunks and policy.trust";
+        error(root, place, "resolver.names", complaint.hint(hint));
+    }
 }
 
 /// RFC 3261 §16.6 step 11: Timer C is more than 3 minutes, here measured in T1 so that a day can

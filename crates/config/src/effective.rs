@@ -50,6 +50,7 @@ impl Config {
             ("secret_file", path(&self.secret_file)),
             ("drain_timeout", time(self.drain_timeout)),
             ("transport", transport(&self.transport)),
+            ("resolver", Section.print(&self.resolver).unwrap_or_else(|| Out::table([]))),
             ("policy", policy(&self.policy, &self.signatures)),
         ])
     }

@@ -28,6 +28,7 @@ mod policy_alone;
 mod policy_file;
 mod problem;
 mod read;
+mod resolver;
 mod secret;
 mod signatures;
 mod table;
@@ -44,7 +45,8 @@ mod tests;
 pub use admission::{Override, SignatureChoice};
 pub use enforce::{Enforce, OnStop};
 pub use model::{
-    Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
+    Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,
+    TransportSettings, Trunk,
 };
 pub use policy_alone::{LoadedPolicy, load_policy, load_policy_str};
 pub use policy_file::policy_schema;

@@ -18,8 +18,8 @@ pub struct Config {
     pub listen: Vec<Listen>,
     /// Shards, 1 to [`Config::SHARDS_MAX`]; default: one a core.
     pub shards: u8,
-    /// Trunks by name. Their literal addresses are in [`policy::TrustRules::networks`], their
-    /// numbers in [`policy::Admission::dids`].
+    /// Trunks by name. Their literal addresses are in [`policy::TrustRules::networks`], their names
+    /// in [`policy::TrustRules::hosts`], their numbers in [`policy::Admission::dids`].
     pub trunks: Vec<Trunk>,
     /// The admin HTTP listener; `None` switches it off.
     pub admin: Option<Admin>,
@@ -35,6 +35,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// Bounds of sockets and connections.
     pub transport: TransportSettings,
+    /// How names are resolved.
+    pub resolver: ResolverSettings,
 }
 
 impl Config {
@@ -83,7 +85,7 @@ pub struct ClientCertificates {
 pub struct Trunk {
     /// What logs and `X-Ringfence-Trunk` call it.
     pub name: String,
-    /// Its hosts: addresses, networks, names (which have no effect in this version).
+    /// Its hosts: addresses, networks, names of hosts and of SRV records.
     pub hosts: Vec<String>,
     /// Numbers it may call; `x` stands for a digit.
     pub dids: Vec<String>,
@@ -176,6 +178,45 @@ impl Default for TransportSettings {
             udp_receive_buffer: 8 << 20,
             udp_send_buffer: 2 << 20,
             hand_over_queue: 4_096,
+        }
+    }
+}
+
+/// How the names in trust lists and trunks are resolved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResolverSettings {
+    /// Name servers; empty: those of the system.
+    pub servers: Vec<SocketAddr>,
+    /// How long one try of a question may take.
+    pub timeout: Duration,
+    /// Tries of a question.
+    pub attempts: usize,
+    /// Questions at a time.
+    pub questions: usize,
+    /// A shorter TTL counts as this long.
+    pub ttl_least: Duration,
+    /// A longer TTL counts as this long.
+    pub ttl_most: Duration,
+    /// How long an address that its name has left is trusted still.
+    pub grace: Duration,
+    /// Names that may be watched.
+    pub names: usize,
+    /// Addresses that one name may have.
+    pub addresses: usize,
+}
+
+impl Default for ResolverSettings {
+    fn default() -> Self {
+        ResolverSettings {
+            servers: Vec::new(),
+            timeout: Duration::from_secs(2),
+            attempts: 3,
+            questions: 16,
+            ttl_least: Duration::from_secs(1),
+            ttl_most: Duration::from_secs(3_600),
+            grace: Duration::from_secs(3_600),
+            names: 256,
+            addresses: 64,
         }
     }
 }

@@ -85,8 +85,11 @@ impl PolicyFile {
             admission::trust(trust, *network, "admin");
         }
         for trunk in trunks {
-            for network in trunk.hosts.iter().filter_map(|host| value::network_of(host)) {
-                admission::trust(trust, network, &trunk.name);
+            for host in &trunk.hosts {
+                match value::network_of(host) {
+                    Some(network) => admission::trust(trust, network, &trunk.name),
+                    None => admission::trust_host(trust, host, &trunk.name),
+                }
             }
             for number in &trunk.dids {
                 if !dids.patterns.iter().any(|known| **known == **number) {

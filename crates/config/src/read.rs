@@ -4,7 +4,8 @@ use crate::enforce::Enforce;
 use crate::form::{DURATION_MAX, DURATION_MIN};
 use crate::keys::{Form as _, Section};
 use crate::model::{
-    Admin, ClientCertificates, Config, Listen, Log, LogFormat, TlsFiles, TransportSettings, Trunk,
+    Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,
+    TransportSettings, Trunk,
 };
 use crate::policy_file;
 use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
@@ -118,6 +119,10 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let bounds = Duration::ZERO..=DURATION_MAX;
     let drain_timeout = table.duration("drain_timeout", bounds, Duration::from_secs(32));
     let transport = transport_table(&mut table);
+    let mut resolver = ResolverSettings::default();
+    if let Some(field) = table.take("resolver") {
+        Section.read(&field, &mut resolver);
+    }
     table.finish();
 
     let inside = inside?;
@@ -138,6 +143,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         secret_file,
         drain_timeout,
         transport,
+        resolver,
     };
     check::check(root, &config);
     Some((config, tests))
@@ -285,24 +291,10 @@ fn trunk_table(field: &Field<'_>) -> Option<Trunk> {
     let mut table = field.table()?;
     let name = table.need("name", "a short word for logs, e.g. name: carrier");
     let name = name.and_then(|field| field.parse(value::text));
-    let hosts = table.take("hosts").map(|field| trunk_hosts(&field)).unwrap_or_default();
+    let hosts = table.values("hosts", value::host_or_network);
     let dids = table.values("dids", |text| admission::number(text).map(String::from));
     table.finish();
     Some(Trunk { name: name?, hosts, dids })
-}
-
-/// Addresses and networks are trusted. Names wait for somebody who asks for their addresses.
-fn trunk_hosts(field: &Field<'_>) -> Vec<String> {
-    let mut hosts = Vec::new();
-    for element in field.list() {
-        let Some(host) = element.parse(value::host_or_network) else { continue };
-        if value::network_of(&host).is_none() {
-            let complaint = Complaint::new("a name has no effect in this version");
-            element.warn(complaint.hint("write the carrier's addresses, e.g. \"203.0.113.0/24\""));
-        }
-        hosts.push(host);
-    }
-    hosts
 }
 
 fn admin_table(table: &mut Table<'_>) -> Option<Admin> {

@@ -179,6 +179,15 @@ pub(crate) fn address_any_port(text: &str) -> Result<SocketAddr, Complaint> {
     }
 }
 
+/// `127.0.0.53`, or with a port other than 53 `127.0.0.53:5353`.
+pub(crate) fn name_server(text: &str) -> Result<SocketAddr, Complaint> {
+    let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, 53)),
+        Err(_) => address(text),
+    }
+}
+
 /// `203.0.113.0/24`, `2001:db8::/32`, or a single address.
 pub(crate) fn network(text: &str) -> Result<Network, Complaint> {
     let bad = |hint: String| Complaint::new(format!("\"{text}\" is no network")).hint(hint);
@@ -274,9 +283,12 @@ pub(crate) fn host(text: &str) -> Result<String, Complaint> {
     })
 }
 
-/// As [`host`], or an IP network.
+/// As [`host`] without a last dot, or an IP network.
 pub(crate) fn host_or_network(text: &str) -> Result<String, Complaint> {
-    if text.contains('/') { Ok(network(text)?.to_string()) } else { host(text) }
+    if text.contains('/') {
+        return Ok(network(text)?.to_string());
+    }
+    Ok(host(text)?.trim_end_matches('.').to_owned())
 }
 
 /// The network that a host stands for, if it is no name.

@@ -22,7 +22,7 @@ mod when;
 
 pub(crate) use numbers::number;
 pub use signatures::{Override, SignatureChoice};
-pub(crate) use trust::trust;
+pub(crate) use trust::{trust, trust_host};
 pub(crate) use when::WHO;
 
 use crate::form::{Count, List, Word};

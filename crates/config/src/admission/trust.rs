@@ -8,6 +8,7 @@ use crate::table::Field;
 use crate::tree::Kind;
 use crate::value;
 use policy::{Network, TrustRules};
+use std::fmt::Display;
 
 /// What a network without a name is called.
 const UNNAMED: &str = "trusted";
@@ -20,64 +21,95 @@ pub(crate) fn trust(rules: &mut TrustRules, network: Network, name: &str) {
     }
 }
 
+/// Adds a host under a name, once.
+pub(crate) fn trust_host(rules: &mut TrustRules, host: &str, name: &str) {
+    let named = (host.into(), name.into());
+    if !rules.hosts.contains(&named) {
+        rules.hosts.push(named);
+    }
+}
+
 impl Element for TrustRules {
     fn keys(&mut self, keys: &mut impl Keys) {
-        let TrustRules { window, networks, own_addresses } = self;
+        let TrustRules { window, networks, hosts, own_addresses } = self;
         keys.key("window", "How long after a success an account is at home", window, TIME);
-        keys.key("networks", "Networks that nothing bans", networks, Networks);
+        keys.key("networks", "Networks that nothing bans", networks, NETWORKS);
+        let about =
+            "Names whose addresses nothing bans: hosts, or SRV records like _sip._udp.a.example";
+        keys.key("hosts", about, hosts, HOSTS);
         let about = "Whether the PBX's and the listeners' addresses are trusted";
         keys.key("own_addresses", about, own_addresses, Truth);
     }
 }
 
-struct Networks;
+/// A list of what is trusted: each element alone, or in a table with its name.
+#[derive(Clone, Copy)]
+struct Named<T> {
+    key: &'static str,
+    hint: &'static str,
+    read: fn(&Field<'_>) -> Option<T>,
+}
 
-impl Form<Vec<(Network, Box<str>)>> for Networks {
-    fn read(&self, field: &Field<'_>, value: &mut Vec<(Network, Box<str>)>) {
-        *value = field.list().iter().filter_map(element).collect();
+const NETWORKS: Named<Network> =
+    Named { key: "network", hint: "e.g. network: 203.0.113.0/24", read: network };
+const HOSTS: Named<Box<str>> =
+    Named { key: "host", hint: "e.g. host: sip.example.com", read: host };
+
+impl<T: Display> Form<Vec<(T, Box<str>)>> for Named<T> {
+    fn read(&self, field: &Field<'_>, value: &mut Vec<(T, Box<str>)>) {
+        *value = field.list().iter().filter_map(|element| self.element(element)).collect();
     }
 
-    fn print(&self, value: &Vec<(Network, Box<str>)>) -> Option<Out> {
-        let element = |(network, name): &(Network, Box<str>)| {
-            Out::table([("network", out::text(network)), ("name", out::text(name))])
+    fn print(&self, value: &Vec<(T, Box<str>)>) -> Option<Out> {
+        let element = |(what, name): &(T, Box<str>)| {
+            Out::table([(self.key, out::text(what)), ("name", out::text(name))])
         };
         Some(Out::List(value.iter().map(element).collect()))
     }
 
-    fn schema(&self, _: &Vec<(Network, Box<str>)>) -> Out {
+    fn schema(&self, _: &Vec<(T, Box<str>)>) -> Out {
         let table = Out::table([
             ("type", out::text("object")),
             ("additionalProperties", Out::Truth(false)),
-            ("required", out::texts(&["network"])),
-            ("properties", Out::table([("network", form::scalar()), ("name", form::scalar())])),
+            ("required", out::texts(&[self.key])),
+            ("properties", Out::table([(self.key, form::scalar()), ("name", form::scalar())])),
         ]);
         let items = form::any_of(vec![form::scalar(), table]);
         Out::table([("type", out::text("array")), ("items", items)])
     }
 }
 
-/// A network, or one with a name. Trust is a hole in the fence; one as wide as a continent was
-/// hardly meant.
-fn element(field: &Field<'_>) -> Option<(Network, Box<str>)> {
-    let read = network(field)?;
-    let least = if read.0.address().is_ipv4() { 8 } else { 16 };
-    if read.0.prefix() < least {
-        let complaint = Complaint::new(format!("nothing bans anybody in {}", read.0));
-        field.warn(complaint.hint("name the networks that you know"));
+impl<T> Named<T> {
+    fn element(&self, field: &Field<'_>) -> Option<(T, Box<str>)> {
+        if !matches!(field.node.kind, Kind::Table(_)) {
+            return Some(((self.read)(field)?, UNNAMED.into()));
+        }
+        let mut table = field.table()?;
+        let what = table.need(self.key, self.hint).and_then(|field| (self.read)(&field));
+        let name = table.value("name", name, UNNAMED.into());
+        table.finish();
+        Some((what?, name))
     }
-    Some(read)
 }
 
-fn network(field: &Field<'_>) -> Option<(Network, Box<str>)> {
-    if !matches!(field.node.kind, Kind::Table(_)) {
-        return Some((field.parse(value::network)?, UNNAMED.into()));
+/// Trust is a hole in the fence; one as wide as a continent was hardly meant.
+fn network(field: &Field<'_>) -> Option<Network> {
+    let network = field.parse(value::network)?;
+    let least = if network.address().is_ipv4() { 8 } else { 16 };
+    if network.prefix() < least {
+        let complaint = Complaint::new(format!("nothing bans anybody in {network}"));
+        field.warn(complaint.hint("name the networks that you know"));
     }
-    let mut table = field.table()?;
-    let network = table.need("network", "e.g. network: 203.0.113.0/24");
-    let network = network.and_then(|field| field.parse(value::network));
-    let name = table.value("name", name, UNNAMED.into());
-    table.finish();
-    Some((network?, name))
+    Some(network)
+}
+
+fn host(field: &Field<'_>) -> Option<Box<str>> {
+    let host = field.parse(value::host)?;
+    if value::network_of(&host).is_some() {
+        field.error(Complaint::new(format!("\"{host}\" is no name")).hint("it stands in networks"));
+        return None;
+    }
+    Some(host.trim_end_matches('.').into())
 }
 
 fn name(text: &str) -> Result<Box<str>, Complaint> {
