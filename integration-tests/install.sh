@@ -1,9 +1,10 @@
 #!/bin/bash
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
 # target directory (about 20 s, no root), PJSUA for Python where pip can get it, and from the machine's
-# packages sipp, baresip, linphone and the scanners that the edge must recognise.
+# packages sipp, baresip, linphone, NSD and the scanners that the edge must recognise.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
 #                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
+#                          RINGFENCE_NSD=DIR       where NSD is or goes to
 #                          RINGFENCE_NO_PACKAGES=1  Asterisk only
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -21,6 +22,22 @@ if [ ! -e "$pjsua" ]; then
         rm -rf "$pjsua.new"
         touch "$pjsua.none"
     fi
+fi
+# A name server, with the libraries that the machine does not have: unpacked, because the package
+# would start one for the whole machine.
+nsd=${RINGFENCE_NSD:-$target/nsd}
+if [ ! -x "$nsd/usr/sbin/nsd" ]; then
+    packages=nsd
+    for library in $(apt-cache depends nsd | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p'); do
+        dpkg -s "$library" >/dev/null 2>&1 || packages+=" $library"
+    done
+    rm -rf "$nsd.new"
+    mkdir -p "$nsd.new"
+    # shellcheck disable=SC2086
+    (cd "$nsd.new" && { apt-get download -qq $packages || { apt-get update -qq && apt-get download -qq $packages; }; } &&
+        for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done) >"$target/nsd.log" 2>&1 ||
+        { cat "$target/nsd.log" >&2; exit 1; }
+    mv "$nsd.new" "$nsd"
 fi
 missing=
 command -v sipp >/dev/null || missing+=" sip-tester"

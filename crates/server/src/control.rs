@@ -4,6 +4,7 @@ use crate::admin::Status;
 use crate::cli::Exit;
 use crate::kernel::KernelControl;
 use crate::mesh::Order;
+use crate::names::Watched;
 use crate::reload::merge;
 use crate::run::Failure;
 use crate::sockets::Tls;
@@ -16,7 +17,7 @@ use std::time::Duration;
 use telemetry::Reload;
 use telemetry::log::LogLevel;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
@@ -37,6 +38,8 @@ pub(crate) struct Control {
     pub(crate) orders: Vec<mpsc::Sender<Order>>,
     pub(crate) status: Arc<Status>,
     pub(crate) kernel: KernelControl,
+    /// The names that are to be kept resolved.
+    pub(crate) watched: watch::Sender<Watched>,
 }
 
 /// The signals that end the edge.
@@ -176,6 +179,12 @@ impl Control {
                 error!("A shard does not take its new configuration");
             }
         }
+        self.watched.send_if_modified(|watched| {
+            let new = Watched::of(&config);
+            let differs = *watched != new;
+            *watched = new;
+            differs
+        });
         for change in changes.iter().filter(|change| !change.needs_restart) {
             info!("Changed {change}");
         }

@@ -192,6 +192,11 @@ impl Driver {
             Order::Beat(alive) => {
                 let _ = alive.send(());
             }
+            Order::Learn(learned) => {
+                self.engine.handle_input(now, Input::Learned(proxy::Learned::Gate(learned)));
+                self.fetch();
+                self.stale = true;
+            }
             Order::Stop => self.stopping = true,
         }
     }

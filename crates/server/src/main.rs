@@ -10,6 +10,7 @@ mod control;
 mod driver;
 mod kernel;
 mod mesh;
+mod names;
 mod policies;
 mod reload;
 mod replay;

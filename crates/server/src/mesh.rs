@@ -40,6 +40,8 @@ pub(crate) enum Order {
     Drain(oneshot::Sender<()>),
     /// Say that you live.
     Beat(oneshot::Sender<()>),
+    /// What the gate must know.
+    Learn(admission::Learned),
     /// End.
     Stop,
 }

@@ -8,6 +8,7 @@ use crate::control::Control;
 use crate::driver::{self, Seat};
 use crate::kernel;
 use crate::mesh;
+use crate::names::{Names, Watched};
 use crate::sockets::{Tls, bind, settings};
 use config::{Config, Loaded, Secret, SecretOrigin};
 use std::net::{SocketAddr, TcpListener};
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use telemetry::Telemetry;
 use telemetry::log::LogLevel;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
 use wire::ShardId;
 
@@ -111,6 +112,8 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
         draining: AtomicBool::new(false),
         alive: AtomicBool::new(true),
     });
+    let names = Names::new(clock, orders.clone(), status.telemetry.clone(), random()?.0);
+    let (watched, _) = watch::channel(Watched::of(&config));
     let control = Control {
         file: file.to_owned(),
         config,
@@ -119,8 +122,9 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
         orders,
         status,
         kernel: kernel_control,
+        watched,
     };
-    govern(control, admin, readiness)?;
+    govern(control, names, admin, readiness)?;
     info!("Ended");
     Ok(())
 }
@@ -128,6 +132,7 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
 /// The control thread's runtime: admin pages, signals, reloads, the drain.
 fn govern(
     control: Control,
+    names: Names,
     admin: Option<TcpListener>,
     readiness: mpsc::Receiver<std::io::Result<()>>,
 ) -> Result<(), Failure> {
@@ -142,6 +147,7 @@ fn govern(
                 }
             });
         }
+        tokio::spawn(names.follow(control.watched.subscribe()));
         control.govern(readiness).await
     })
 }

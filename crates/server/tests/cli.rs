@@ -82,16 +82,11 @@ fn an_address_that_is_taken_is_3() {
 #[test]
 fn the_effective_configuration_is_yaml_that_passes() {
     let directory = tempfile::tempdir().unwrap();
-    let file = write(
-        directory.path(),
-        &format!("{GOOD}trunks: [{{ name: carrier, hosts: [sip.carrier.example] }}]\n"),
-    );
+    let file =
+        write(directory.path(), &format!("{GOOD}policy: {{ timers: {{ timer_c: 60s }} }}\n"));
     let output = ringfence(&["check", "--config", &file, "--print-effective"]);
     assert_eq!(output.status.code(), Some(0), "{output:?}");
-    assert!(
-        stderr(&output).contains("warning: trunks[0].hosts[0]: a name has no effect"),
-        "{output:?}"
-    );
+    assert!(stderr(&output).contains("warning: policy.timers: timer_c (1m) is"), "{output:?}");
     let yaml = stdout(&output).to_owned();
     assert!(yaml.contains("t1: 500ms"), "{yaml}");
     let file = write(directory.path(), &yaml);

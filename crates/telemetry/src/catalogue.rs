@@ -62,6 +62,11 @@ catalogue! {
         "Bans and lifts on their way into the kernel, by what became of them.";
     LEARNED: Counter "learned_total" ["result"]
         "Facts told to other shards; dropped ones met a full queue.";
+    NAME_CHANGES: Counter "name_changes_total" []
+        "Times that a name of trunks or trust came to stand for other addresses.";
+    NAME_LOOKUPS: Counter "name_lookups_total" ["result"]
+        "Names that were asked about, by what came; stale ones were answered from memory.";
+    NAMES: Gauge "names" ["state"] "Names of trunks and trust, by what is known of them.";
     PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX answered last; by its place in the configuration.";
     PROOFS: Counter "proofs_total" ["kind"] "Proofs of a source's return path.";
     RELOADS: Counter "reloads_total" ["result"] "Readings of the configuration while running.";

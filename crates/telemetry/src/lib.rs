@@ -14,6 +14,7 @@
 mod catalogue;
 mod kernel;
 pub mod log;
+mod names;
 mod scrape;
 mod shard;
 
@@ -22,5 +23,6 @@ mod tests;
 
 pub use catalogue::{CATALOGUE, Definition, Kind};
 pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
+pub use names::NameMetrics;
 pub use scrape::{Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};

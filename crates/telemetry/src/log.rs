@@ -3,8 +3,9 @@
 //! - ERROR: the edge, or a part of it, does not work. WARN: worth waking someone. INFO: what an
 //!   operator did or will want to have seen: start, stop, reload, drain. DEBUG: for who looks for
 //!   a fault. TRACE: per datagram and per stimulus, nowhere else.
-//! - No address of a peer, AOR, Call-ID or bytes of a message above DEBUG, with one exception: a
-//!   ban, its end and an alert name whom they are about, because no ban may be silent. Our own
+//! - No address of a peer, AOR, Call-ID or bytes of a message above DEBUG, with two exceptions: a
+//!   ban, its end and an alert name whom they are about, because no ban may be silent; and what a
+//!   name of the configuration came to stand for is told, because nothing bans it. Our own
 //!   listeners and the PBX may be named. Who wants to know about a source asks the metrics or,
 //!   later, the audit stream.
 //! - Nothing that a peer can cause is logged once per occurrence above DEBUG: it is counted. Bans
@@ -15,6 +16,7 @@
 use admission::{Alert, Ban, BanKey, Lift, Proof};
 use policy::Policy;
 use std::io::IsTerminal;
+use std::net::IpAddr;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -62,6 +64,19 @@ impl LogLevel {
     /// When `level` is no level and no filter.
     pub fn set(&self, level: &str) -> Result<(), LogError> {
         self.0.reload(filter(level)?).map_err(|error| LogError(error.to_string()))
+    }
+}
+
+/// Logs that a name of the configuration stands for other addresses than before.
+pub fn name_changed(host: &str, joined: &[IpAddr], left: &[IpAddr]) {
+    tracing::info!(host, ?joined, ?left, "A name's addresses changed");
+}
+
+/// Logs that a name cannot be asked about from now on, or can again.
+pub fn name_state(host: &str, failure: Option<&str>) {
+    match failure {
+        Some(failure) => tracing::warn!(host, failure, "A name cannot be resolved"),
+        None => tracing::info!(host, "A name is resolved again"),
     }
 }
 

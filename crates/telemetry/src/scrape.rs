@@ -2,6 +2,7 @@
 
 use crate::catalogue::{self, CATALOGUE, Definition, Kind};
 use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
+use crate::names::{self, NameMetrics};
 use crate::shard::{
     CLASSES, Cell, Hits, KINDS, REASONS, SIDES, ShardMetrics, TABLES, TRANSPORTS, VERDICTS,
 };
@@ -33,6 +34,7 @@ pub struct Telemetry {
     pbxs: AtomicU64,
     shards: Vec<Arc<ShardMetrics>>,
     transports: Mutex<Vec<TransportCounters>>,
+    names: NameMetrics,
     reloads: [AtomicU64; 2],
     draining: AtomicBool,
     kernel: KernelMetrics,
@@ -53,6 +55,7 @@ impl Telemetry {
             pbxs: AtomicU64::new(pbxs as u64),
             shards: (0..shards).map(|_| Arc::default()).collect(),
             transports: Mutex::default(),
+            names: NameMetrics::default(),
             reloads: Default::default(),
             draining: AtomicBool::new(false),
             kernel: KernelMetrics::default(),
@@ -69,6 +72,12 @@ impl Telemetry {
     #[must_use]
     pub fn shards(&self) -> &[Arc<ShardMetrics>] {
         &self.shards
+    }
+
+    /// The numbers of whoever resolves names.
+    #[must_use]
+    pub fn names(&self) -> &NameMetrics {
+        &self.names
     }
 
     /// Adds a shard's socket counters to what a scrape shows.
@@ -136,6 +145,9 @@ impl Telemetry {
             }
             catalogue::KERNEL_DROPPED => family.atomics(&KERNEL_SETS, &self.kernel.dropped),
             catalogue::KERNEL_UPDATES => family.atomics(&UPDATES, &self.kernel.updates),
+            catalogue::NAMES => family.row(&names::STATES, &self.names.states),
+            catalogue::NAME_LOOKUPS => family.row(&names::LOOKUPS, &self.names.lookups),
+            catalogue::NAME_CHANGES => family.push(&[], self.names.changes.value()),
             catalogue::PBX_UP => self.pbx_up(&mut family),
             catalogue::TRANSACTIONS => {
                 // Each exchange is a server transaction on one side and a client one on the other.
@@ -255,6 +267,9 @@ impl Telemetry {
             let value = self.shards.iter().map(|shard| cell(&shard.tables[index]).value()).sum();
             family.push(&[name], value);
         }
+        for (name, cells) in names::TABLES.iter().zip(&self.names.tables) {
+            family.push(&[name], cell(cells).value());
+        }
     }
 
     /// A `[row][verdict][reason]` array; cells that are 0 are left out.
@@ -304,6 +319,11 @@ struct Family<'d> {
 }
 
 impl Family<'_> {
+    /// A cell for each value of the only label.
+    fn row(&mut self, values: &[&str], cells: &[Cell]) {
+        values.iter().zip(cells).for_each(|(value, cell)| self.push(&[value], cell.value()));
+    }
+
     fn push(&mut self, values: &[&str], value: u64) {
         let label = |(name, value): (&&str, &&str)| {
             let mut pair = LabelPair::default();

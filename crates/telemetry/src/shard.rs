@@ -46,11 +46,11 @@ pub(crate) struct Cell(AtomicU64);
 
 impl Cell {
     /// A load and a store: with one writer nothing is lost, and no locked instruction is needed.
-    fn add(&self, n: u64) {
+    pub(crate) fn add(&self, n: u64) {
         self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
     }
 
-    fn set(&self, value: u64) {
+    pub(crate) fn set(&self, value: u64) {
         self.0.store(value, Relaxed);
     }
 
@@ -122,7 +122,7 @@ pub(crate) struct TableCells {
 }
 
 impl TableCells {
-    fn set(&self, table: Table) {
+    pub(crate) fn set(&self, table: Table) {
         self.entries.set(table.entries as u64);
         self.capacity.set(table.capacity as u64);
         self.evictions.set(table.evictions);

@@ -90,6 +90,10 @@ fn busy() -> Telemetry {
     telemetry.watch_transport(Box::new(|visit| visit("udp_received", 7)));
     telemetry.watch_transport(Box::new(|visit| visit("udp_received", 1)));
     telemetry.on_reload(Reload::Applied, 1);
+    telemetry.names().on_lookup("answered");
+    telemetry.names().on_lookup("sip.carrier.example");
+    let table = Table { entries: 3, capacity: 256, evictions: 0 };
+    telemetry.names().on_names([0, 2, 1, 0], 5, table, Table { entries: 9, ..table });
     telemetry.on_drain();
     telemetry
 }
@@ -116,6 +120,11 @@ fn shards_are_added_up() {
         "ringfence_hand_overs_total{result=\"dropped\"} 0",
         "ringfence_inside_requests_total{method=\"OPTIONS\",verdict=\"reject\",reason=\"clean\"} 2",
         "ringfence_learned_total{result=\"dropped\"} 2",
+        "ringfence_name_changes_total 5",
+        "ringfence_name_lookups_total{result=\"answered\"} 1",
+        "ringfence_name_lookups_total{result=\"timeout\"} 0",
+        "ringfence_names{state=\"stale\"} 1",
+        "ringfence_table_entries{table=\"name_addresses\"} 9",
         "ringfence_pbx_up{pbx=\"0\"} 1",
         "ringfence_reloads_total{result=\"applied\"} 1",
         "ringfence_requests_total{transport=\"tls\",method=\"INVITE\",verdict=\"forward\",reason=\"clean\"} 2",

@@ -11,6 +11,7 @@
 mod admission;
 mod call;
 mod cancel;
+mod carriers;
 mod dialog;
 mod events;
 mod forked;
