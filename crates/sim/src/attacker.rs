@@ -108,6 +108,12 @@ pub enum Kind {
         /// Whom it claims to be, in turn, with the address.
         victims: Vec<(String, SocketAddr)>,
     },
+    /// Guesses under the addresses of others: a nonce that it got itself, and that the PBX gives to
+    /// all in that second, comes from there once the victim was challenged, too.
+    ForgeGuess {
+        /// Whom it claims to be, in turn, with the address.
+        victims: Vec<(String, SocketAddr)>,
+    },
     /// A nonce got at one of its addresses is used at the next, with the right password of an
     /// account that it owns nothing of: guesses for `user`.
     ReplayNonce {
@@ -169,6 +175,8 @@ pub struct Attacker {
     next: Option<Time>,
     /// A monitor asks twice when nothing came.
     again: Option<(Time, String)>,
+    /// Forged credentials to come, with the Call-ID.
+    forged: Option<(Time, String, Challenge)>,
     /// Shots by Call-ID.
     shots: BTreeMap<String, Shot>,
     /// The challenge that the next guess answers, with its Call-ID.
@@ -193,7 +201,8 @@ impl Attacker {
     pub fn new(config: AttackConfig, rng: Rng) -> Self {
         let next = (config.shots > 0).then_some(config.start);
         let (counts, shots) = (AttackCounts::default(), BTreeMap::new());
-        Attacker { config, counts, rng, next, again: None, shots, held: None }
+        let (again, forged, held) = (None, None, None);
+        Attacker { config, counts, rng, next, again, forged, shots, held }
     }
 
     /// Call-IDs of what it sent.
@@ -238,6 +247,10 @@ impl Attacker {
                 let method = methods[(turn % methods.len() as u64) as usize];
                 let to = if method == "REGISTER" { user.clone() } else { "100".into() };
                 self.open(now, method, &user, &to, address, false, out);
+            }
+            Kind::ForgeGuess { victims } => {
+                let (user, _) = victims[(n % victims.len() as u64) as usize].clone();
+                self.open(now, "REGISTER", &user, &user, source, false, out);
             }
             Kind::ReplayNonce { user } => match (self.held.take(), user.clone()) {
                 (Some((_, challenge)), user) => {
@@ -298,8 +311,10 @@ impl Attacker {
     fn send(&mut self, source: SocketAddr, bytes: Vec<u8>, out: &mut Outbox) {
         self.counts.sent += 1;
         let remote = self.config.server;
+        let own = matches!(self.config.sources, Sources::One(own) if own == source);
         out.push(match self.config.kind {
             Kind::Forge { .. } => Request::Forged { source, remote, bytes },
+            Kind::ForgeGuess { .. } if !own => Request::Forged { source, remote, bytes },
             _ => Request::Datagram { local: source, remote, bytes },
         });
     }
@@ -332,7 +347,21 @@ impl Attacker {
         self.send(source, bytes, out);
     }
 
-    fn on_response(&mut self, msg: &Msg, out: &mut Outbox) {
+    /// Has a victim challenged, with whom the PBX shares the nonce, and guesses as him.
+    fn forge_guess(&mut self, now: Time, challenge: Challenge, out: &mut Outbox) {
+        let Kind::ForgeGuess { victims } = &self.config.kind else { return };
+        let n = self.counts.shots.saturating_sub(1);
+        let count = victims.len() as u64;
+        let user = victims[(n % count) as usize].0.clone();
+        let address = victims[((n + n / count) % count) as usize].1;
+        let call_id = self.start("REGISTER", &user, &user, address, false);
+        let Some(shot) = self.shots.get(&call_id) else { return };
+        let bytes = self.config.tool.request(&shot.letter, shot.cseq, address, None, None);
+        self.send(address, bytes, out);
+        self.forged = Some((now + Duration::from_millis(200), call_id, challenge));
+    }
+
+    fn on_response(&mut self, now: Time, msg: &Msg, out: &mut Outbox) {
         self.counts.answers += 1;
         self.again = None;
         let call_id = msg.value("Call-ID").to_string();
@@ -349,6 +378,12 @@ impl Attacker {
         match status {
             200..300 if shot.own => self.counts.own += 1,
             200..300 if shot.letter.method != "OPTIONS" => self.counts.successes += 1,
+            401 | 407 if matches!(self.config.kind, Kind::ForgeGuess { .. }) => {
+                let challenge = Challenge::parse(msg.value("WWW-Authenticate"));
+                if let Some(challenge) = challenge {
+                    self.forge_guess(now, challenge, out);
+                }
+            }
             401 | 407 if shot.guessing => self.on_challenge(&call_id, &shot, msg, out),
             _ => {}
         }
@@ -377,11 +412,11 @@ impl Attacker {
 }
 
 impl Node for Attacker {
-    fn handle(&mut self, _now: Time, arrival: Arrival, out: &mut Outbox) {
+    fn handle(&mut self, now: Time, arrival: Arrival, out: &mut Outbox) {
         if let Arrival::Datagram { bytes, .. } = arrival
             && let Some(msg) = Msg::parse(&bytes).filter(|msg| !msg.is_request())
         {
-            self.on_response(&msg, out);
+            self.on_response(now, &msg, out);
         }
     }
 
@@ -393,6 +428,9 @@ impl Node for Attacker {
             let bytes = self.config.tool.request(&shot.letter, shot.cseq, source, agent, None);
             self.send(source, bytes, out);
         }
+        if let Some((_, call_id, challenge)) = self.forged.take_if(|(at, ..)| *at <= now) {
+            self.guess(&call_id, challenge, out);
+        }
         if self.next.is_none_or(|next| next > now) {
             return;
         }
@@ -402,7 +440,8 @@ impl Node for Attacker {
     }
 
     fn deadline(&self) -> Option<Time> {
-        self.again.iter().map(|(at, _)| *at).chain(self.next).min()
+        let forged = self.forged.iter().map(|(at, ..)| *at);
+        self.again.iter().map(|(at, _)| *at).chain(forged).chain(self.next).min()
     }
 
     fn listens(&self, _local: SocketAddr) -> bool {

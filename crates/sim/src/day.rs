@@ -13,7 +13,7 @@ use crate::reference::Reference;
 use crate::rng::Rng;
 use crate::scene::{DIDS, SERVER, Scene, Setup, TRUNKS};
 use crate::world::NodeId;
-use policy::{Network, Policy, Time};
+use policy::{ChallengeMode, Network, Policy, Time};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -42,14 +42,51 @@ pub struct DayConfig {
     pub lossy: bool,
     /// The edge restarts and the PBX too; else only what befalls phones.
     pub restarts: bool,
+    /// The most phones that are in one office.
+    pub office: u64,
+    /// The PBX lets callers in whose From is no account's.
+    pub guests: bool,
+    /// It answers OPTIONS unchallenged.
+    pub open_options: bool,
+    /// When the edge challenges by itself, and with how many open challenges an attack begins.
+    pub challenge: (ChallengeMode, u32),
 }
 
 impl DayConfig {
     /// Six hours with six kinds of attackers and one shard.
     #[must_use]
     pub fn new(seed: u64) -> Self {
-        let length = Duration::from_secs(6 * 3_600);
-        DayConfig { seed, length, shards: 1, attackers: 6, lossy: true, restarts: true }
+        DayConfig {
+            seed,
+            length: Duration::from_secs(6 * 3_600),
+            shards: 1,
+            attackers: 6,
+            lossy: true,
+            restarts: true,
+            office: 7,
+            guests: false,
+            open_options: false,
+            challenge: (ChallengeMode::UnderAttack, 1_000),
+        }
+    }
+
+    /// A day that differs from others in all of this.
+    #[must_use]
+    pub fn any(seed: u64) -> Self {
+        let mut rng = Rng::new(seed, 8);
+        let mut one_of = |of: &[u64]| of[rng.below(of.len() as u64) as usize];
+        let length = Duration::from_secs(3_600 * one_of(&[2, 3, 4, 6, 8]));
+        let attackers = one_of(&[3, 6, 6, 9, 12]) as usize;
+        let office = one_of(&[4, 7, 7, 12, 30]);
+        let (guests, open_options) = (one_of(&[0, 0, 0, 0, 1]) == 1, one_of(&[0, 0, 1]) == 1);
+        let mode = match one_of(&[0, 0, 0, 0, 1, 2]) {
+            0 => ChallengeMode::UnderAttack,
+            1 => ChallengeMode::Always,
+            _ => ChallengeMode::Off,
+        };
+        let challenge = (mode, one_of(&[1_000, 1_000, 60]) as u32);
+        let day = DayConfig::new(seed);
+        DayConfig { length, attackers, office, guests, open_options, challenge, ..day }
     }
 }
 
@@ -148,11 +185,15 @@ impl Day {
             quality,
             qualify: Duration::from_secs([0, 600][rng.below(2) as usize]),
             chan_sip: rng.chance(200),
+            guests: config.guests,
+            open_options: config.open_options,
             record: false,
             ..Setup::default()
         };
         let mut scene = Scene::with_policy(setup, |policy| {
             day_policy(policy);
+            let challenge = &mut policy.admission.edge_challenge;
+            (challenge.mode, challenge.open) = config.challenge;
             change(policy);
         });
         let start = scene.world.now();

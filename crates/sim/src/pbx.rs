@@ -203,7 +203,8 @@ impl Pbx {
             _ => {}
         }
         let source = self.source_of(path);
-        let guest = self.config.guests && msg.header("Authorization").is_none();
+        let from = SipUri::parse(uri_of(msg.value("From"))).unwrap_or_default().user;
+        let guest = self.config.guests && !self.config.accounts.contains_key(&from);
         let identified = self.config.identified.contains(&real_source(msg, source));
         let user = if msg.method() == "INVITE" && (guest || identified) {
             "guest".to_string()

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// Kinds of attackers; each day has some.
-pub(super) const KINDS: usize = 20;
+pub(super) const KINDS: usize = 26;
 
 /// What a day offers to its attackers.
 pub(super) struct Prey {
@@ -125,10 +125,39 @@ pub(super) fn attack(kind: usize, start: Time, prey: &Prey, rng: &mut Rng) -> At
             let kind = guess(Form::ChallengeEach, texts(&[HONEYTOKEN]), None);
             ("honeytoken toucher", kind, Tool::Plain(6), one, seconds(30), 40)
         }
-        _ => {
+        19 => {
             let sources = Sources::Many(many(rng, 40));
             let kind = Kind::ReplayNonce { user: known(rng) };
             ("nonce replayer", kind, Tool::Plain(7), sources, seconds(5), 200)
+        }
+        20 => {
+            let kind = Kind::ForgeGuess { victims: prey.victims.clone() };
+            ("forging guesser", kind, Tool::Phone, one, seconds(7), 200)
+        }
+        21 => {
+            let victims = many(rng, 1_500).into_iter().map(|a| ("100".to_string(), a)).collect();
+            (
+                "flood of forged",
+                forged(victims),
+                Tool::Plain(8),
+                one,
+                Duration::from_millis(4),
+                3_000,
+            )
+        }
+        22 => {
+            let kind = calls(texts(&["a'or'1'='1"]), texts(&["100"]), true);
+            ("injector", kind, Tool::Plain(9), one, seconds(3), 100)
+        }
+        23 => ("svwar BYE", scan("BYE"), Tool::Vicious, one, seconds(1), 100),
+        24 => {
+            let kind = guess(Form::ChallengeEach, vec![known(rng)], None);
+            let each = Duration::from_millis(4);
+            ("guesser, all at once", kind, Tool::Plain(10), one, each, 300)
+        }
+        _ => {
+            let kind = calls(texts(&["*"]), texts(&["494012345601"]), true);
+            ("caller of our numbers", kind, Tool::Plain(11), one, seconds(2), 300)
         }
     };
     let domain = DOMAIN.to_string();

@@ -38,7 +38,7 @@ impl Day {
             let nat = self
                 .scene
                 .add_nat(|address| Nat::new(address, kind, kind, Duration::from_secs(150)));
-            let phones = 3 + self.rng.below(5);
+            let phones = 3 + self.rng.below(self.config.office.max(3) - 2);
             let outdated = self.rng.chance(400).then(|| self.rng.below(phones));
             for n in 0..phones {
                 self.add_person(user, Some(nat), false, outdated == Some(n));
