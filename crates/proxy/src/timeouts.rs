@@ -19,8 +19,8 @@ impl Engine {
         let Some(exchange) = self.exchanges.at(id) else { return };
         exchange.armed = Time::FOREVER;
         if exchange.until <= now {
+            // a challenge that was never paid for opened nothing, and ends none
             exchange.end();
-            self.on_superseded(now, id);
             return self.settle(id);
         }
         if exchange.trying_at <= now {

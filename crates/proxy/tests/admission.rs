@@ -291,6 +291,24 @@ fn an_answer_is_made_lean_before_it_waits() {
 }
 
 #[test]
+fn a_challenge_that_nobody_paid_for_ends_none_before_it() {
+    let mut edge = Edge::with(|_| {});
+    let first = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 500, ""));
+    let outcome = edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    assert_eq!(outcome.outside.len(), 1);
+    let again = request("REGISTER", "z9hG4bKb", 0, "").replace("CSeq: 1 ", "CSeq: 2 ");
+    let second = edge.phone_sends(&again);
+    let long = CHALLENGE.replace("77ab", &"77ab".repeat(200));
+    let outcome = edge.pbx_answers(&second.inside[0], "401 Unauthorized", "t", &long);
+    assert_eq!(outcome.outside.len(), 0, "it waits");
+    edge.now = edge.now + Duration::from_secs(20);
+    edge.engine.handle_timeout(edge.now);
+    let superseded = policy::Outcome::Superseded as usize;
+    assert_eq!(edge.engine.gate_counts().outcomes[superseded], 0);
+    assert_eq!(edge.engine.snapshot().gate.ledger.entries, 1, "the first is open still");
+}
+
+#[test]
 fn strangers_fill_their_own_share_only() {
     let mut edge = Edge::with(|policy| policy.capacities.unproven_exchanges = 16);
     for n in 0..40 {
