@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim sim-nightly fuzz mutate \
-        integration bench bench-engine bench-gate docker config-check clean
+        integration bench bench-engine bench-gate bench-enforce docker config-check clean
 
 CARGO ?= cargo
 SEEDS ?= 300
@@ -70,6 +70,11 @@ bench-engine: ## the engine alone, without sockets: time, allocations and memory
 
 bench-gate: ## what the gate's decisions cost with a thousand to a million tracked sources
 	@$(CARGO) bench --locked -q -p bench-engine --bench gate
+
+bench-enforce: ## what a ban in the kernel costs, and a restore of 100,000 (root, nftables)
+	@$(CARGO) build --release --locked -q -p ringfence-enforcer -p bench-enforce
+	@$${CARGO_TARGET_DIR:-target}/release/bench-enforce
+	@chrt -r 1 $${CARGO_TARGET_DIR:-target}/release/bench-enforce way
 
 docker: ## the container image
 	docker build -f docker/Dockerfile -t ringfence .

@@ -61,6 +61,11 @@ impl<D: DropSet> Core<D> {
         self.renew(now);
     }
 
+    /// Another thread for the flows; the old one ends.
+    pub(crate) fn set_flows(&mut self, flows: Flows) {
+        self.flows = Some(flows);
+    }
+
     /// Does what a caller wants.
     pub(crate) fn on_request(
         &mut self,

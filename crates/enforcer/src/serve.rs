@@ -211,6 +211,12 @@ impl Helper<'_> {
             Err(text) => error!("Reload refused, the old configuration stays:\n{text}"),
             Ok(plan) => {
                 let now = self.clock.now();
+                match Flows::start(plan.destinations.clone()) {
+                    Ok(flows) => self.core.borrow_mut().set_flows(flows),
+                    Err(error) => {
+                        warn!(%error, "Tracked flows are deleted by the old configuration")
+                    }
+                }
                 self.core.borrow_mut().configure(now, |book, set| {
                     book.set_exempt(plan.exempt.clone());
                     set.set_destinations(plan.destinations.clone());

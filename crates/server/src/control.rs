@@ -79,8 +79,9 @@ impl Control {
         };
         let mut ends = Ends::new().map_err(broken)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
-        self.kernel.start(&self.status.telemetry);
         self.await_shards(&mut readiness).await?;
+        // not before: the helper's first list must hold what the shards began with
+        self.kernel.start(&self.status.telemetry);
         self.status.ready.store(true, Relaxed);
         info!(shards = self.config.shards, "Ready");
         tell_manager(&[NotifyState::Ready]);

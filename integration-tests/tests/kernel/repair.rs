@@ -171,3 +171,27 @@ fn who_is_not_named_may_not_speak_and_nonsense_ends_the_connection() {
     assert!(list(0).status.success(), "it still serves");
     assert!(!lab.holds("sources_v4", "192.0.2.1"));
 }
+
+#[test]
+fn a_reload_changes_where_is_dropped_and_whom_nothing_bans() {
+    let lab = Lab::new();
+    let file = helper::configuration(&lab, "");
+    let helper = helper::start_with(&lab, &file);
+    let edge = Edge::new(&lab);
+    edge.wait_connected(1);
+    edge.ban_now("192.0.2.1/32");
+    edge.ban_now("192.0.2.2/32");
+    let (sip, other) = (lab.service(EDGE_V4, 5060), lab.service(EDGE_V4, 6_000));
+    assert!(!sip.hears(&lab, "192.0.2.1") && other.hears(&lab, "192.0.2.1"));
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("10000-10010", "6000").replace("203.0.113.128/25", "192.0.2.2");
+    std::fs::write(&file, text).unwrap();
+    helper.signal(rustix::process::Signal::HUP);
+    wait_until("the new ports are watched", PATIENCE, || !other.hears(&lab, "192.0.2.1"));
+    assert!(!sip.hears(&lab, "192.0.2.1"));
+    assert!(sip.hears(&lab, "192.0.2.2") && other.hears(&lab, "192.0.2.2"));
+    std::fs::write(&file, "version: 1\n").unwrap();
+    helper.signal(rustix::process::Signal::HUP);
+    wait_until("it is refused", PATIENCE, || helper.output().contains("Reload refused"));
+    assert!(!sip.hears(&lab, "192.0.2.1"));
+}
