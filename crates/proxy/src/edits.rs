@@ -7,6 +7,7 @@ use crate::request::credentials;
 use crate::routing::{Hop, edit_contact_schemes};
 use policy::{Time, Who};
 use std::io::Write as _;
+use wire::decimal::{digits, write_address, write_ip};
 use wire::{HeaderName, Message, Method, Side, Span, Splice, Transport};
 
 /// Max-Forwards for a request that has none (RFC 3261 §16.6 step 3).
@@ -105,12 +106,16 @@ impl Engine {
         let Some(name) = &self.policy.source_header else { return };
         let proof = passage.proof.map_or("none", admission::Proof::as_str);
         splice.insert(arrival.message.headers_end(), |out| {
-            let (remote, transport) = (arrival.flow.remote, arrival.flow.transport.as_param());
-            // writing to a Vec does not fail
-            drop(write!(out, "{name}: {remote};transport={transport};proof={proof}"));
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b": ");
+            write_address(arrival.flow.remote, out);
+            out.extend_from_slice(b";transport=");
+            out.extend_from_slice(arrival.flow.transport.as_param().as_bytes());
+            out.extend_from_slice(b";proof=");
+            out.extend_from_slice(proof.as_bytes());
             if let Some(ticket) = &passage.ticket {
-                let known = if ticket.at_home { "yes" } else { "no" };
-                drop(write!(out, ";aor-known={known}"));
+                out.extend_from_slice(b";aor-known=");
+                out.extend_from_slice(if ticket.at_home { b"yes" } else { b"no" });
             }
             out.extend_from_slice(b"\r\n");
         });
@@ -184,12 +189,14 @@ fn edit_top_via(splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
     }
     if let Some((_, span)) = via.rport {
         let mut port = arrayvec::ArrayVec::<u8, 12>::new();
-        // "rport=65535" fits
-        drop(write!(port, "rport={}", remote.port()));
+        port.extend(b"rport=".iter().copied().chain(digits(remote.port().into())));
         splice.replace(span, &port);
     }
     if via.rport.is_some() || via.host != wire::Host::Address(remote.ip()) {
-        splice.insert(via.end, |out| drop(write!(out, ";received={}", remote.ip())));
+        splice.insert(via.end, |out| {
+            out.extend_from_slice(b";received=");
+            write_ip(remote.ip(), out);
+        });
     }
 }
 
@@ -198,10 +205,7 @@ fn edit_max_forwards(splice: &mut Splice<'_, '_>) {
     match message.max_forwards() {
         Some(hops) => {
             if let Some((_, header)) = message.lines(HeaderName::MaxForwards).next() {
-                let mut text = arrayvec::ArrayVec::<u8, 4>::new();
-                // three digits fit
-                drop(write!(text, "{}", hops.saturating_sub(1)));
-                splice.replace(header.value, &text);
+                splice.replace(header.value, &digits(hops.saturating_sub(1).into()));
             }
         }
         None => splice.insert(message.headers_end(), |out| {

@@ -6,6 +6,7 @@ use arrayvec::ArrayVec;
 use policy::Policy;
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use wire::decimal::write_address;
 use wire::{Flow, Host, ShardId, Side, Transport, Uri};
 
 /// The user part of the outside Record-Route: it tells ours from another proxy's on the same
@@ -85,8 +86,7 @@ impl Names {
         }
         match self.listener(flow) {
             Some(text) if !text.is_empty() => out.extend_from_slice(text),
-            // writing to a Vec does not fail
-            _ => drop(write!(out, "{}", flow.local)),
+            _ => write_address(flow.local, out),
         }
     }
 
@@ -124,7 +124,7 @@ impl Names {
         let offset = u16::from(home.0).wrapping_sub(self.own_offset());
         let address = SocketAddr::new(self.inside.ip(), self.inside.port().wrapping_add(offset));
         out.push(b'@');
-        drop(write!(out, "{address}"));
+        write_address(address, out);
     }
 
     /// Whether a URI names an inside address of ours, any shard's.

@@ -218,15 +218,19 @@ impl Engine {
     /// branch holds the same loop hash. With another one it is a spiral and goes on.
     fn is_loop(&self, arrival: Arrival<'_, '_>) -> bool {
         let message = arrival.message;
-        let hash = self.loop_hash(message);
-        message.values(HeaderName::Via).any(|value| {
-            wire::Via::parse(value.bytes, value.span.start).is_some_and(|via| {
-                admission::Branch::parse(via.branch).is_some_and(|branch| {
-                    branch.loop_hash() == hash
-                        && self.names.is_sent_by(&via.host, via.port, arrival.flow.local)
-                })
+        let is_ours = |via: &wire::Via<'_>| {
+            admission::Branch::parse(via.branch).is_some_and(|branch| {
+                self.names.is_sent_by(&via.host, via.port, arrival.flow.local)
+                    && branch.loop_hash() == self.loop_hash(message)
             })
-        })
+        };
+        // most requests come with one Via, which is read already
+        let alone = message.via_value().last && message.lines(HeaderName::Via).nth(1).is_none();
+        is_ours(message.via())
+            || !alone
+                && message.values(HeaderName::Via).skip(1).any(|value| {
+                    wire::Via::parse(value.bytes, value.span.start).is_some_and(|via| is_ours(&via))
+                })
     }
 
     /// RFC 3261 §16.6 step 8: over what a loop leaves unchanged and a spiral does not.

@@ -6,6 +6,7 @@
 //! interpret bodies.
 
 mod chars;
+pub mod decimal;
 pub mod digest;
 pub mod flow;
 pub mod limits;

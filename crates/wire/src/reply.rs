@@ -1,7 +1,7 @@
 //! Responses that the edge makes itself (RFC 3261 §8.2.6).
 
+use crate::decimal::{write_ip, write_number};
 use crate::{Header, HeaderName, Host, Message, Span};
-use std::io::Write;
 use std::net::SocketAddr;
 
 /// What a response needs besides the request.
@@ -80,7 +80,7 @@ impl Reply<'_> {
                 && !matches!(via.host, Host::Address(a) if a.to_canonical() == ip);
         let received = |out: &mut Vec<u8>| {
             out.extend_from_slice(b"received=");
-            let _ = write!(out, "{ip}");
+            write_ip(ip, out);
         };
         let rport = |out: &mut Vec<u8>| self.number(out, "rport=", u32::from(self.source.port()));
         // Two replacements at most, in the order in which they stand.
@@ -122,7 +122,7 @@ impl Reply<'_> {
 
     fn number(&self, out: &mut Vec<u8>, before: &str, number: u32) {
         out.extend_from_slice(before.as_bytes());
-        let _ = write!(out, "{number}");
+        write_number(number, out);
     }
 }
 
