@@ -47,8 +47,14 @@ const NAMES: [&str; 3] = ["MD5", "SHA-256", "SHA-512-256"];
 
 impl Challenges {
     /// A 401 or 407 of the PBX. What other shards must know, if it is news.
-    pub(crate) fn on_challenge(&mut self, now: Time, message: &Message<'_>) -> Option<Learned> {
-        let (seen, nonce) = Known::read(message)?;
+    /// `on_nonce` hears of each nonce.
+    pub(crate) fn on_challenge(
+        &mut self,
+        now: Time,
+        message: &Message<'_>,
+        on_nonce: impl FnMut(&[u8]),
+    ) -> Option<Learned> {
+        let (seen, nonce) = Known::read(message, on_nonce)?;
         let realm = seen.realm.clone();
         let news = self.on_known(seen);
         if self.known.as_ref().is_some_and(|known| known.realm == realm) {
@@ -147,12 +153,18 @@ impl Known {
     /// The realm of the first Digest line that has one we can do, with its nonce, and the
     /// algorithms of all lines with that realm. Asterisk's realm is empty for a moment after its
     /// start.
-    fn read<'a>(message: &Message<'a>) -> Option<(Self, &'a [u8])> {
+    fn read<'a>(
+        message: &Message<'a>,
+        mut on_nonce: impl FnMut(&[u8]),
+    ) -> Option<(Self, &'a [u8])> {
         let (mut realm, mut nonce): (&[u8], &[u8]) = (b"", b"");
         let mut algorithms = Algorithms::default();
         for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
             for (_, header) in message.lines(name) {
                 let digest = Digest::parse(message, header);
+                if digest.is_digest {
+                    on_nonce(digest.nonce);
+                }
                 let Some(algorithm) = number(digest.algorithm) else { continue };
                 if !digest.is_digest || checked(digest.realm).is_none() {
                     continue;
@@ -239,8 +251,11 @@ mod tests {
 
     fn see(challenges: &mut Challenges, lines: &[&str]) -> Option<Learned> {
         let text = challenge(lines);
-        challenges
-            .on_challenge(Time::ZERO, &Message::parse(text.as_bytes(), &Limits::default()).unwrap())
+        challenges.on_challenge(
+            Time::ZERO,
+            &Message::parse(text.as_bytes(), &Limits::default()).unwrap(),
+            |_| {},
+        )
     }
 
     fn written(challenges: &Challenges, realm: Option<&str>, stale: bool) -> String {
@@ -329,7 +344,7 @@ mod tests {
             let mut challenges = Challenges::default();
             let text = challenge(&[line]);
             if let Ok(message) = Message::parse(text.as_bytes(), &Limits::default()) {
-                assert_eq!(challenges.on_challenge(Time::ZERO, &message), None, "{line}");
+                assert_eq!(challenges.on_challenge(Time::ZERO, &message, |_| {}), None, "{line}");
             }
             assert_eq!(written(&challenges, None, false), "", "{line}");
         }

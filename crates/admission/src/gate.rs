@@ -2,6 +2,7 @@
 
 mod asked;
 mod evidence;
+mod looks;
 mod outcomes;
 mod peers;
 mod steps;
@@ -68,6 +69,8 @@ pub struct Gate {
     probes: bool,
     /// Signatures that met somebody authenticated.
     demoted: Vec<bool>,
+    /// How often there were new rules.
+    reloads: u16,
     effects: VecDeque<Effect>,
     counts: Counts,
 }
@@ -158,6 +161,7 @@ impl Gate {
             under_attack: false,
             probes: false,
             demoted: Vec::new(),
+            reloads: 0,
             effects: VecDeque::new(),
             counts: Counts::default(),
             policy,
@@ -192,6 +196,7 @@ impl Gate {
             self.reset_counts();
         }
         self.demoted.iter_mut().for_each(|demoted| *demoted = false);
+        self.reloads = self.reloads.wrapping_add(1);
         self.on_lifts();
         self.watch_attack();
     }
@@ -228,10 +233,7 @@ impl Gate {
             }
             return asked.judged(Ok(()), None);
         }
-        // at home only a success says something of its shape
-        if !asked.ticket.at_home || asked.ticket.credentials {
-            asked.ticket.shape = crate::shape(request.message);
-        }
+        self.look(now, &mut asked);
         let decided = self.decide(now, &mut asked);
         let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
         if decided.is_ok() || observed.is_some() {
@@ -357,7 +359,7 @@ impl Gate {
     /// What the PBX answered to that.
     pub fn on_probed(&mut self, now: Time, answer: &Message<'_>) {
         if matches!(answer.status(), 401 | 407)
-            && let Some(learned) = self.challenges.on_challenge(now, answer)
+            && let Some(learned) = self.challenges.on_challenge(now, answer, |_| {})
         {
             self.learn_out(learned);
         }

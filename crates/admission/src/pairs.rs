@@ -18,7 +18,13 @@ pub(crate) struct Pair {
     at: Time,
     home: Time,
     refused: Time,
+    /// The faces with which it succeeded last.
+    faces: [u32; FACES],
 }
+
+/// Of each pair so many faces are known: of registrations, calls, subscriptions, and of identifiers
+/// that are not always as long.
+const FACES: usize = 8;
 
 /// All pairs.
 #[derive(Debug)]
@@ -73,6 +79,17 @@ impl Pairs {
         self.store.touch(key, Rank::Known);
     }
 
+    /// It succeeded there with that face; 0 for none.
+    pub(crate) fn shown(&mut self, key: u64, face: u32) {
+        if let Some(pair) = self.store.find_mut(key)
+            && face != 0
+            && !pair.has_shown(face)
+        {
+            pair.faces.rotate_right(1);
+            pair.faces[0] = face;
+        }
+    }
+
     /// It was refused there: all its refusals, faded, in its short and in its long memory.
     pub(crate) fn refused(&mut self, now: Time, key: u64, half_life: &HalfLife) -> (f32, f32) {
         let Some(pair) = self.enter(key, Rank::Proven) else { return (0.0, 0.0) };
@@ -97,8 +114,15 @@ impl Pairs {
     fn enter(&mut self, key: u64, rank: Rank) -> Option<&mut Pair> {
         if self.store.find(key).is_none() {
             let never = Time::ZERO;
-            let pair =
-                Pair { key, refusals: 0.0, long: 0.0, at: never, home: never, refused: never };
+            let pair = Pair {
+                key,
+                refusals: 0.0,
+                long: 0.0,
+                at: never,
+                home: never,
+                refused: never,
+                faces: [0; FACES],
+            };
             let _ = self.store.insert(rank, pair);
         }
         self.store.find_mut(key)
@@ -109,6 +133,11 @@ impl Pair {
     /// Whether it is a home.
     pub(crate) fn is_home(&self, now: Time, window: Duration) -> bool {
         within(now, self.home, window)
+    }
+
+    /// Whether it succeeded with that face.
+    pub(crate) fn has_shown(&self, face: u32) -> bool {
+        self.faces.contains(&face)
     }
 
     /// Whether it was refused in the last `window`.

@@ -97,8 +97,11 @@ pub struct Ticket {
     /// Hash of the AOR that its credentials are for: the user that they name. The same as `aor`
     /// without credentials that pass.
     pub account: u64,
-    /// Its shape; 0 when that says nothing: of what is not judged, and of a home before it succeeds.
+    /// Its shape; 0 when that says nothing: of what is not judged, and of a home before it succeeds
+    /// or when it has succeeded with that face.
     pub shape: u64,
+    /// Of a home that comes with credentials: what of its looks is quickly read, and which hour it is.
+    pub face: u32,
     /// What was known of its sender.
     pub who: Who,
     /// Index of the method in [`policy::METHODS`].

@@ -1,6 +1,7 @@
 //! What is read of a request once, for all steps of its judgement.
 
 use super::Gate;
+use super::looks::Looks;
 use crate::challenge::made_for;
 use crate::ledger::{Flags, INVITE, Open};
 use crate::offers::Offered;
@@ -35,6 +36,7 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) would: Option<Verdict>,
     /// Index of the rule that spoke last, and of the signature.
     pub(super) rule: u16,
+    pub(super) looks: Looks,
     /// A rule wants it challenged.
     pub(super) challenge: Option<(Reason, u16)>,
     /// Rules behind this one are not asked.
@@ -132,6 +134,7 @@ impl Gate {
             score,
             would: None,
             rule: u16::MAX,
+            looks: Looks::Read,
             challenge: None,
             rules_end: usize::MAX,
             ticket: Ticket {
@@ -139,6 +142,7 @@ impl Gate {
                 aor,
                 account,
                 shape: 0,
+                face: 0,
                 who,
                 method,
                 factor: 1,

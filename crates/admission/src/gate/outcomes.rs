@@ -130,6 +130,7 @@ impl Gate {
         self.know(now, source, ip);
         let pair = self.pairs.at_source(ticket.account, source);
         self.pairs.authenticated(now, pair);
+        self.pairs.shown(pair, ticket.face);
         // that somebody may register somewhere does not make what he asked for his (404)
         if ticket.account != ticket.aor && (registered || ticket.method != REGISTER) {
             let pair = self.pairs.at_source(!ticket.aor, source);
@@ -383,15 +384,8 @@ impl Gate {
     /// Remembers to whom a nonce went, and how the PBX challenges.
     pub(super) fn on_relayed(&mut self, now: Time, answer: &Final<'_, '_>) {
         let ip = answer.flow.remote.ip();
-        for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
-            for (_, header) in answer.message.lines(name) {
-                let digest = Digest::parse(answer.message, header);
-                if digest.is_digest {
-                    self.nonces.relayed(now, digest.nonce, ip);
-                }
-            }
-        }
-        if let Some(learned) = self.challenges.on_challenge(now, answer.message) {
+        let relayed = |nonce: &[u8]| self.nonces.relayed(now, nonce, ip);
+        if let Some(learned) = self.challenges.on_challenge(now, answer.message, relayed) {
             self.learn_out(learned);
         }
     }

@@ -83,7 +83,7 @@ impl Gate {
 
     /// What it looks like.
     fn check_signatures(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
-        let hits = self.policy.admission.signatures.matches(asked.request.message);
+        let hits = self.hits(asked);
         let mut heaviest = Ceiling::Note;
         for hit in &hits {
             let list = self.policy.admission.signatures.list();
@@ -103,16 +103,11 @@ impl Gate {
             }
         }
         match heaviest {
+            // when that succeeds it speaks against the signature
+            _ if asked.ticket.at_home => {}
             Ceiling::Note => {}
             Ceiling::Score => asked.ticket.factor = asked.ticket.factor.max(2),
             Ceiling::Fast => asked.ticket.factor = asked.ticket.factor.max(3),
-            // a home whose return path nobody proved may be a forger's: what he sends passes, and
-            // demotes nothing
-            Ceiling::Drop if asked.ticket.at_home => {
-                if asked.ticket.proof.is_some() {
-                    self.on_authenticated_hit(asked.ticket.signature);
-                }
-            }
             Ceiling::Drop => {
                 return Err(Stop { verdict: Verdict::Drop, reason: Reason::Signature });
             }

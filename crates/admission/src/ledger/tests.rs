@@ -15,6 +15,7 @@ fn open(now: Time, key: u64, method: u8) -> Open {
         entry: key,
         aor: 1,
         account: 1,
+        face: 0,
         shape: 2,
         who: Who::Unproven,
         method,

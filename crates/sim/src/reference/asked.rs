@@ -156,7 +156,8 @@ impl Reference {
         let routed = !msg.to_tag().is_empty()
             && told.zip(routes.first()).is_some_and(|(told, first)| told.routes.contains(first));
         let (signatures, ceiling, shape) = self.form(msg, bytes);
-        let mut factor = match ceiling {
+        // "At home looks decide and weigh nothing"
+        let mut factor = match ceiling.filter(|_| !at_home) {
             Some(Ceiling::Score) => 2.0,
             Some(Ceiling::Fast) => 3.0,
             _ => 1.0,

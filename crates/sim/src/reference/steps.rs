@@ -91,19 +91,11 @@ impl Reference {
         (asked.is_strange() && (asked.bad_user || method)).then_some((Class::Stop, Reason::Rule))
     }
 
-    /// 5. "signature `drop` (not at home: there it passes, and once that is proven it counts as a
+    /// 5. "signature `drop` (not at home: there it passes, and once it authenticates it counts as a
     ///    hit on the authenticated, which demotes the signature to `note`)"
     fn signature_stops(&mut self, _now: Time, _flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
-        if asked.ceiling != Some(Ceiling::Drop) {
-            return None;
-        }
-        if !asked.at_home {
-            return Some((Class::Stop, Reason::Signature));
-        }
-        if asked.proof {
-            self.demote(asked);
-        }
-        None
+        let drops = asked.ceiling == Some(Ceiling::Drop) && !asked.at_home;
+        drops.then_some((Class::Stop, Reason::Signature))
     }
 
     /// What met somebody authenticated.

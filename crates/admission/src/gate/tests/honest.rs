@@ -410,3 +410,56 @@ fn a_forger_cannot_fill_the_share_of_a_new_phone() {
         assert_eq!(play.attempt(&mut new, 200), Ok(()), "{method}");
     }
 }
+
+#[test]
+fn a_home_shows_its_looks_once_an_hour_and_whenever_they_change() {
+    let spec = |id: &str, agent: &str| policy::SignatureSpec {
+        id: id.into(),
+        ceiling: policy::Ceiling::Drop,
+        mode: policy::Mode::Enforce,
+        what: "".into(),
+        source: "".into(),
+        false_positives: "".into(),
+        when: policy::Condition::Text(
+            policy::TextField::UserAgent,
+            policy::Test::Is(vec![agent.into()]),
+        ),
+    };
+    let specs = vec![spec("old", "phone 1"), spec("new", "phone 2")];
+    let mut play =
+        Play::with(|rules| rules.signatures = policy::Signatures::compile(specs).unwrap());
+    let mut phone = phone("203.0.113.9:5060", 1);
+    play.attempt(&mut phone, 200).unwrap();
+    let seen =
+        |play: &Play| play.gate.counts().signatures.iter().map(|it| it.1).collect::<Vec<_>>();
+    phone.lines = "User-Agent: phone 1\r\n".into();
+    for _ in 0..5 {
+        play.attempt(&mut phone, 200).unwrap();
+    }
+    assert_eq!(seen(&play), [1, 0], "five registrations look alike");
+    phone.lines = "User-Agent: phone 2\r\n".into();
+    play.attempt(&mut phone, 200).unwrap();
+    assert_eq!(seen(&play), [1, 1]);
+    play.wait(3_600_000);
+    play.attempt(&mut phone, 200).unwrap();
+    play.attempt(&mut phone, 200).unwrap();
+    assert_eq!(seen(&play), [1, 2]);
+    // and new rules ask again
+    play.gate.configure(play.now, play.gate.policy.clone());
+    play.attempt(&mut phone, 200).unwrap();
+    assert_eq!(seen(&play), [1, 3]);
+}
+
+#[test]
+fn what_answers_a_challenge_looks_like_what_fetched_it() {
+    let mut play = Play::new();
+    let mut stranger = phone("203.0.113.9:5060", 1);
+    play.new_call(&mut stranger);
+    let Got::Pass(first) = play.ask(&stranger, "", "") else { panic!() };
+    let (_, line) = play.challenge(&stranger, &first, false);
+    stranger.lines = "User-Agent: of another make\r\n".into();
+    let credentials = Play::credentials(&stranger, &line);
+    let Got::Pass(pass) = play.ask(&stranger, "", &credentials) else { panic!() };
+    assert_eq!(pass.ticket.shape, first.ticket.shape);
+    assert_ne!(pass.ticket.shape, 0);
+}
