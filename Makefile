@@ -69,7 +69,7 @@ bench-engine: ## the engine alone, without sockets: time, allocations and memory
 	@$(CARGO) run --release --locked -q -p bench-engine
 
 bench-gate: ## what the gate's decisions cost with a thousand to a million tracked sources
-	@$(CARGO) bench --locked -q -p bench-engine --bench gate
+	@bench/gate
 
 bench-enforce: ## what a ban in the kernel costs, and a restore of 100,000 (root, nftables)
 	@$(CARGO) build --release --locked -q -p ringfence-enforcer -p bench-enforce

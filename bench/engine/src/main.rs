@@ -1,9 +1,10 @@
 //! Whole cycles through the engine, without sockets: what one costs in time and allocations when
 //! finished transactions of the last 32 s are still held, and how much memory that takes.
 //!
-//! `cargo run --release -p bench-engine [-- UNITS]`. Time runs 1 ms a unit, so 1000 units are a
-//! second; the first 40 s fill the tables and are not counted. Only calls into the engine are
-//! timed, not the phones and the PBX that this program plays.
+//! `cargo run --release -p bench-engine [-- UNITS [KIND]]`. Time runs 1 ms a unit, so 1000 units
+//! are a second; the first 40 s fill the tables and are not counted. Only calls into the engine are
+//! timed, not the phones and the PBX that this program plays. The rules are the shipped ones, with
+//! the shipped signatures.
 
 #![allow(
     clippy::disallowed_methods,
@@ -85,6 +86,7 @@ impl Bench {
         let pbx = Pbx { address: parse_addr(PBX), registration: Registration::ContactToken };
         let mut policy = Policy::new(vec![listener], inside, vec![pbx]);
         policy.domains.push("pbx.test".into());
+        policy.admission.signatures = config::shipped_signatures().unwrap().signatures;
         Bench {
             engine: Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]),
             now: Time::ZERO + Duration::from_secs(1_800_000_000),
@@ -171,12 +173,16 @@ fn resident_mib() -> f64 {
 
 fn main() {
     let units: u64 = std::env::args().nth(1).map_or(100_000, |n| n.parse().unwrap());
+    let only = std::env::args().nth(2);
     let warm_up = 40_000;
     println!(
         "{:10} {:>9} {:>11} {:>9} {:>13} {:>10} {:>14} {:>9}",
         "", "µs/unit", "ns/message", "timers", "allocs/unit", "held", "retained MiB", "RSS MiB"
     );
     for (method, name) in [("REGISTER", "REGISTER"), ("INVITE", "call"), ("OPTIONS", "OPTIONS")] {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         let mut bench = Bench::new();
         for n in 0..warm_up {
             bench.unit(&mut Phone::new(method, n));
