@@ -4,6 +4,7 @@
 //! A target takes any bytes, panics when something that must hold does not, and otherwise says in
 //! a word what it saw, so that a run can be counted.
 
+mod capturing;
 mod differential;
 mod framing;
 pub mod mutation;
@@ -12,6 +13,7 @@ mod reading;
 pub mod seeds;
 mod splicing;
 
+pub use capturing::capture;
 pub use differential::differential;
 pub use framing::frame;
 pub use passage::{engine, voyage};
@@ -25,11 +27,12 @@ pub type Verdict = String;
 pub type Target = fn(&[u8]) -> Verdict;
 
 /// Every target.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 7] = [
     ("parse", parse),
     ("frame", frame),
     ("splice", splice),
     ("differential", differential),
     ("engine", engine),
     ("voyage", voyage),
+    ("capture", capture),
 ];

@@ -191,7 +191,10 @@ impl Origin {
 }
 
 /// A moment as people write it, in UTC.
-struct Moment(Time);
+pub struct Moment(
+    /// It.
+    pub Time,
+);
 
 impl fmt::Display for Moment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

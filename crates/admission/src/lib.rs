@@ -46,6 +46,7 @@ mod trust;
 
 pub use branch::{Branch, BranchKey};
 pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Record};
+pub use explain::Moment;
 pub use gate::{Counts, Gate, GateSnapshot, TableUse};
 pub use key::Key;
 pub use nonces::RelayedNonces;

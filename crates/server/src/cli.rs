@@ -1,5 +1,6 @@
 //! The command line.
 
+use crate::replay::EdgeAddress;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::{self, Write};
@@ -7,7 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// Where the configuration is looked for.
-const DEFAULT_CONFIG: &str = "/etc/ringfence/ringfence.yaml";
+pub(crate) const DEFAULT_CONFIG: &str = "/etc/ringfence/ringfence.yaml";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,12 +100,21 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Judge what a test bench sends, in its own time, without sockets
+    /// Judge a capture, or what a test bench sends, in its own time, without sockets
     ///
-    /// One engine with the rules of the configuration, driven over JSON lines: each line on standard
-    /// input is something that happens at a time that the line names, and exactly one line on
-    /// standard output says what the edge does about it. Nothing is bound, no clock is read, no file
-    /// is written; certificates need not exist. The same seed and lines give the same answers.
+    /// With a FILE: what would have been done with the traffic of a capture, message by message, who
+    /// would have been banned, and whether it would have met somebody who has an account. Take the
+    /// capture where the edge will stand, in front of the PBX:
+    ///
+    ///     tcpdump -i any -s 0 -w today.pcap port 5060
+    ///
+    /// pcap and pcapng, UDP and TCP, IPv4 and IPv6, with VLANs and fragments. What the PBX answered in
+    /// the capture is given to the engine as its answer. With --against, two policies judge, and only
+    /// what they decide otherwise is told.
+    ///
+    /// With --stdio: one engine with the rules of the configuration, driven over JSON lines: each line
+    /// on standard input is something that happens at a time that the line names, and exactly one line
+    /// on standard output says what the edge does about it.
     ///
     /// A line:    {"now":12.345,"ev":"dgram","src":"198.51.100.7:5060","b64":"UkVHSVNURVIg…"}
     ///
@@ -114,20 +124,38 @@ pub(crate) enum Command {
     /// `ev` is dgram, tcp_open, tcp_data, tcp_close or tick. A datagram from the PBX's address is
     /// the PBX speaking; what goes to that address is for it. Come back with a tick when
     /// `next_timer` is reached. A line that is not understood is answered with {"error":"…"} and
-    /// changes nothing. docs/replay.md has all of it.
-    #[command(after_help = REPLAY_EXAMPLES)]
+    /// changes nothing.
+    ///
+    /// Nothing is bound, no clock is read, no file is written; certificates need not exist. The same
+    /// seed and input give the same answers. docs/replay.md has all of it, and what cannot be known
+    /// from a capture.
+    #[command(after_help = REPLAY_EXAMPLES, verbatim_doc_comment)]
     Replay {
+        /// A capture; - reads it from standard input
+        #[arg(value_name = "FILE", required_unless_present = "stdio")]
+        file: Option<PathBuf>,
         /// Take stimuli on standard input, answer on standard output
-        #[arg(long, required = true)]
+        #[arg(long, conflicts_with_all = ["file", "against", "edge", "json"])]
         stdio: bool,
-        /// The configuration file
+        /// A configuration; for a capture also a policy, or the name of a profile (where there is no
+        /// configuration: balanced)
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         config: PathBuf,
+        /// Another one: tell only what it decides otherwise
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
+        /// An address of the edge in the capture, with or without a port; may be repeated. Default:
+        /// the listeners of the configuration, else who speaks SIP with the most addresses
+        #[arg(long, value_name = "ADDRESS")]
+        edge: Vec<EdgeAddress>,
+        /// Print the result as one JSON object
+        #[arg(long)]
+        json: bool,
         /// Makes secret and random numbers: another seed, other tags and branches
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         seed: u64,
         /// Say in each answer what was decided of each message, and why
-        #[arg(long)]
+        #[arg(long, requires = "stdio")]
         decisions: bool,
     },
     /// Try, compare and describe policies
@@ -204,11 +232,15 @@ Exit codes: 0 usable (warnings are printed); 1 it has errors; 2 usage";
 
 const REPLAY_EXAMPLES: &str = "\
 Examples:
+  ringfence replay today.pcap                              what would be done, and to whom
+  ringfence replay today.pcap --config strict              by a shipped profile
+  ringfence replay today.pcap --against new-policy.yaml    what a change would do
+  ringfence replay today.pcap --json | jq '.users'         whom it would meet
   ringfence replay --stdio --config ringfence.yaml < day.jsonl > answers.jsonl
   ringfence replay --stdio --decisions --config ringfence.yaml < day.jsonl |
     jq -c '.decisions[]? | select(.verdict == \"drop\")'
 
-Exit codes: 0 the input ended; 1 configuration error; 2 usage; 4 failure";
+Exit codes: 0 the input ended; 1 configuration error; 2 usage; 4 not readable, or no SIP in it";
 
 /// Prints a completion script.
 pub(crate) fn completions(shell: Shell) -> ExitCode {

@@ -28,8 +28,15 @@ fn main() -> ExitCode {
         cli::Command::Check { config, print_effective, json } => {
             check::check(&config, print_effective, json)
         }
-        cli::Command::Replay { stdio: _, config, seed, decisions } => {
-            replay::stdio(&config, replay::Options { seed, decisions })
+        cli::Command::Replay { file, stdio: _, config, against, edge, json, seed, decisions } => {
+            match file {
+                Some(file) => {
+                    let edges = edge;
+                    let captured = replay::Captured { file, config, against, edges, seed, json };
+                    replay::capture(&captured)
+                }
+                None => replay::stdio(&config, replay::Options { seed, decisions }),
+            }
         }
         cli::Command::Policy { command } => match command {
             cli::PolicyCommand::Test { files, json } => policies::test(&files, json),

@@ -1,84 +1,19 @@
-//! `ringfence replay --stdio`: one engine in virtual time, driven over JSON lines.
+//! `ringfence replay`: an engine in a time of its own, without sockets.
 //!
-//! `docs/replay.md` is what a bench may rely on. [`Lines`] cuts standard input, [`stimulus`] reads what
-//! a line says, [`Edge`] is to the engine what [`crate::driver`] is where there are sockets,
-//! [`Answer`] is the line that goes back.
+//! [`Edge`](edge::Edge) is to the engine what [`crate::driver`] is where there are sockets. What it
+//! meets comes from a test bench's JSON lines ([`stdio()`]) or from a capture ([`capture()`]).
+//! `docs/replay.md` is what may be relied upon.
 
-mod answer;
+mod capture;
 mod edge;
-mod lines;
-mod stimulus;
+mod stdio;
 
-#[cfg(test)]
-mod day;
-#[cfg(test)]
-mod tests;
+pub(crate) use capture::{Captured, EdgeAddress, capture};
+pub(crate) use stdio::{Options, stdio};
 
-use crate::check::tell;
-use crate::cli::Exit;
-use answer::Answer;
-use config::{Config, Loaded, Overrides};
-use edge::Edge;
-use lines::Lines;
-use std::io::{self, BufWriter, Read, Write};
-use std::path::Path;
-use std::process::ExitCode;
-
-/// Bytes of standard input and output that are held at a time.
-const BUFFER: usize = 64 << 10;
-
-/// What the command line says besides the configuration.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Options {
-    /// Makes secret and random generator: the same seed and lines give the same answers.
-    pub(crate) seed: u64,
-    /// Answers tell each decision and its reason, too.
-    pub(crate) decisions: bool,
-}
-
-/// Answers standard input on standard output, line by line, until it ends.
-pub(crate) fn stdio(file: &Path, options: Options) -> ExitCode {
-    let config = match read(file) {
-        Ok(config) => config,
-        Err(exit) => return exit.into(),
-    };
+/// Makes secret and random generator.
+fn seed(number: u64) -> [u8; 32] {
     let mut seed = [0; 32];
-    seed[..8].copy_from_slice(&options.seed.to_le_bytes());
-    let mut edge = Edge::new(config.policy, seed, seed, options.decisions);
-    match converse(&mut edge, io::stdin().lock(), io::stdout().lock()) {
-        // a bench that has gone is no fault
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),
-        _ => Exit::Ok.into(),
-    }
-}
-
-/// The configuration, as far as an engine without sockets needs it.
-fn read(file: &Path) -> Result<Config, Exit> {
-    let overrides = Overrides { shards: Some(1), certificates_unread: true };
-    match config::load_with(file, overrides) {
-        Ok(Loaded { config, warnings, .. }) => {
-            tell(&warnings);
-            Ok(config)
-        }
-        Err(invalid) => {
-            tell(&invalid.problems);
-            Err(Exit::Config)
-        }
-    }
-}
-
-/// One line back for each line in. Nothing waits in our buffer while we wait for input.
-fn converse(edge: &mut Edge, input: impl Read, output: impl Write) -> io::Result<()> {
-    let mut lines = Lines::new(input, BUFFER);
-    let mut output = BufWriter::with_capacity(BUFFER, output);
-    let mut answer = Answer::default();
-    while let Some(line) = lines.next(|| output.flush())? {
-        let told = line.map_err(|too_long| too_long.to_string());
-        let next_timer = told.and_then(|line| edge.on_line(line, &mut answer));
-        match next_timer {
-            Ok(next_timer) => answer.write(edge.bans(), next_timer, &mut output)?,
-            Err(error) => Answer::write_error(&error, &mut output)?,
-        }
-    }
-    output.flush()
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    seed
 }

@@ -328,5 +328,5 @@ fn a_bad_configuration_is_1_and_a_missing_word_is_2() {
     assert_eq!((lines, code), (vec![], Some(1)));
     let output = Command::new(env!("CARGO_BIN_EXE_ringfence")).arg("replay").output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{output:?}");
-    assert!(String::from_utf8(output.stderr).unwrap().contains("--stdio"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("<FILE>"));
 }

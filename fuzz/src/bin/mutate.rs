@@ -11,7 +11,7 @@ const PROGRESS_EVERY: u64 = 1_000_000;
 fn main() -> ExitCode {
     let Some((messages, seed, name)) = arguments() else {
         eprintln!(
-            "usage: mutate [--messages N] [--seed N] parse|frame|splice|differential|engine|voyage"
+            "usage: mutate [--messages N] [--seed N] parse|frame|splice|differential|engine|voyage|capture"
         );
         return ExitCode::from(2);
     };

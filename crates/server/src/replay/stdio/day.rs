@@ -1,8 +1,8 @@
 //! A day of the simulator, played to the engine behind JSON lines: what comes out is what came out
 //! in the simulator, byte by byte, decision by decision, ban by ban.
 
+use super::bench::Bench;
 use super::converse;
-use super::edge::Edge;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use policy::Time;
@@ -145,10 +145,10 @@ fn a_simulated_day_has_the_same_verdicts_and_bans() {
         let mut rng = Rng::new(seed, 3);
         let (secret, own) = (rng.seed(), rng.seed());
         let policy = day.scene.edge().unwrap().policy().clone();
-        let mut edge = Edge::new(policy, secret, own, true);
+        let mut bench = Bench::new(policy, secret, own, true);
         let input: String = steps.iter().map(line).collect();
         let mut output = Vec::new();
-        converse(&mut edge, input.as_bytes(), &mut output).unwrap();
+        converse(&mut bench, input.as_bytes(), &mut output).unwrap();
         let answers: Vec<Value> = output
             .split_inclusive(|b| *b == b'\n')
             .map(|l| serde_json::from_slice(l).unwrap())
