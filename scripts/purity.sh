@@ -16,6 +16,7 @@ declare -A below=(
     [sim]="wire policy transaction admission proxy"
     [transport]="wire policy transaction admission proxy"
     [resolver]="wire policy transaction admission proxy"
+    [asterisk]=""
     [capture]="wire policy"
     [config]="wire policy transaction admission proxy"
     [telemetry]="wire policy transaction admission proxy"
