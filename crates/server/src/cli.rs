@@ -4,11 +4,16 @@ use crate::replay::EdgeAddress;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 /// Where the configuration is looked for.
 pub(crate) const DEFAULT_CONFIG: &str = "/etc/ringfence/ringfence.yaml";
+
+/// Where Asterisk's configuration is looked for.
+const ASTERISK: &str = "/etc/asterisk";
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,8 @@ First steps:
 
   3. ringfence check && ringfence run
 
+With an Asterisk that is there: ringfence init, later ringfence doctor. To see it first: ringfence demo.
+
 {EXIT_CODES}"
     )
 }
@@ -99,6 +106,54 @@ pub(crate) enum Command {
         /// Print the result as one JSON object
         #[arg(long)]
         json: bool,
+    },
+    /// Write a configuration for the Asterisk that is there, and the lines to change in it
+    ///
+    /// Reads pjsip.conf with its templates and includes: transports, endpoints, domains, trunks. Writes
+    /// a short commented configuration, in observe mode, and prints every line to change in Asterisk's
+    /// own files, with file and line and the reason. It changes none of them, and never writes over a
+    /// file that is there.
+    #[command(after_help = INIT_EXAMPLES)]
+    Init {
+        /// The directory with Asterisk's configuration
+        #[arg(long, value_name = "DIR", default_value = ASTERISK)]
+        asterisk: PathBuf,
+        /// The address by which phones reach this machine; default: what Asterisk says, or what this
+        /// machine speaks with the world from
+        #[arg(long, value_name = "IP")]
+        public: Option<IpAddr>,
+        /// Where to write the configuration; - is standard output
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        output: PathBuf,
+    },
+    /// Prove the set-up: find what would let somebody past the edge, or keep calls from working
+    ///
+    /// Asks the PBX, reads the kernel's tables of sockets and Asterisk's pjsip.conf, looks at the
+    /// clock, limits, buffers, certificates and names. Each finding has a cure. The PBX gets a few
+    /// OPTIONS; nothing is changed.
+    #[command(after_help = DOCTOR_EXAMPLES)]
+    Doctor {
+        /// The configuration file
+        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+        config: PathBuf,
+        /// The directory with Asterisk's configuration
+        #[arg(long, value_name = "DIR", default_value = ASTERISK)]
+        asterisk: PathBuf,
+        /// Print the result as one JSON object
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show it: a real edge between phones and attackers that are played
+    ///
+    /// Starts an edge as a process of its own on 127.0.0.1, with a configuration of its own in a
+    /// temporary directory, and around it a simulated PBX, phones that call each other, and scanners,
+    /// callers and guessers. Within a minute calls pass and attackers fall. Nothing leaves this
+    /// machine, and nothing is left when it ends.
+    #[command(after_help = DEMO_EXAMPLES)]
+    Demo {
+        /// End by itself after this: 30s, 5m; default: when it is stopped
+        #[arg(long = "for", value_name = "DURATION", value_parser = duration)]
+        length: Option<Duration>,
     },
     /// Judge a capture, or what a test bench sends, in its own time, without sockets
     ///
@@ -230,6 +285,27 @@ Examples:
 
 Exit codes: 0 usable (warnings are printed); 1 it has errors; 2 usage";
 
+const INIT_EXAMPLES: &str = "\
+Examples:
+  ringfence init --output -                      look first
+  ringfence init --public 203.0.113.1            write /etc/ringfence/ringfence.yaml
+
+Exit codes: 0 written; 1 pjsip.conf is not readable, or the output is there already; 2 usage";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  ringfence doctor                               after each change of the set-up
+  ringfence doctor --json | jq '.findings[] | select(.severity == \"error\")'
+
+Exit codes: 0 no errors (warnings are printed); 1 at least one error; 2 usage";
+
+const DEMO_EXAMPLES: &str = "\
+Examples:
+  ringfence demo                                 until Ctrl-C
+  ringfence demo --for 1m                        a minute
+
+Exit codes: 0 it ended as it should; 2 usage; 4 the edge did not start, or ended by itself";
+
 const REPLAY_EXAMPLES: &str = "\
 Examples:
   ringfence replay today.pcap                              what would be done, and to whom
@@ -241,6 +317,22 @@ Examples:
     jq -c '.decisions[]? | select(.verdict == \"drop\")'
 
 Exit codes: 0 the input ended; 1 configuration error; 2 usage; 4 not readable, or no SIP in it";
+
+/// A number with its unit: ms, s, m, h.
+fn duration(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("{text}: a number with ms, s, m or h is wanted: 30s");
+    let digits = text.find(|one: char| !one.is_ascii_digit()).ok_or_else(wrong)?;
+    let (number, unit) = text.split_at(digits);
+    let milliseconds = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err(wrong()),
+    };
+    let number = number.parse::<u64>().map_err(|_| wrong())?;
+    number.checked_mul(milliseconds).map(Duration::from_millis).ok_or_else(wrong)
+}
 
 /// Prints a completion script.
 pub(crate) fn completions(shell: Shell) -> ExitCode {
@@ -273,6 +365,15 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_a_unit() {
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2m"), Ok(Duration::from_secs(120)));
+        for wrong in ["30", "s", "1d", "-1s", "99999999999999999999h", "9999999999999999999h"] {
+            assert!(duration(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

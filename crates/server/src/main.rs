@@ -7,6 +7,7 @@ mod check;
 mod cli;
 mod clock;
 mod control;
+mod demo;
 mod driver;
 mod kernel;
 mod mesh;
@@ -15,6 +16,7 @@ mod policies;
 mod reload;
 mod replay;
 mod run;
+mod setup;
 mod sockets;
 mod trial;
 
@@ -28,6 +30,11 @@ fn main() -> ExitCode {
         cli::Command::Check { config, print_effective, json } => {
             check::check(&config, print_effective, json)
         }
+        cli::Command::Init { asterisk, public, output } => {
+            setup::init(&setup::Init { asterisk, public, output })
+        }
+        cli::Command::Doctor { config, asterisk, json } => setup::doctor(&config, &asterisk, json),
+        cli::Command::Demo { length } => demo::demo(length),
         cli::Command::Replay { file, stdio: _, config, against, edge, json, seed, decisions } => {
             match file {
                 Some(file) => {

@@ -34,5 +34,5 @@ pub use bind::{BindError, Buffers};
 pub use counters::{Counter, Counters};
 pub use settings::Settings;
 pub use shard::{Listener, Protocol, Shard, Sockets, bind, runtime};
-pub use system::raise_file_limit;
+pub use system::{clock_is_kept, raise_file_limit, terminate};
 pub use tls::{CertStore, CertificateFiles, ClientCertificates, TlsError, TlsFiles};

@@ -2,7 +2,7 @@
 //! in the kernel, what `proxy::Engine::shard_of` computes.
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 /// Loads relative to the network header, so that one program serves UDP and TCP
 /// (`linux/filter.h`, `SKF_NET_OFF`).
@@ -50,6 +50,16 @@ pub fn attach(socket: BorrowedFd<'_>, is_v6: bool, shards: u8) -> io::Result<()>
         )
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Tries it on a socket that is bound nowhere.
+///
+/// # Errors
+/// What the kernel has against it.
+pub fn is_possible() -> io::Result<()> {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::DGRAM, None)?;
+    socket.set_reuse_port(true)?;
+    attach(socket.as_fd(), false, 2)
 }
 
 /// IPv4: the whole address.

@@ -198,3 +198,26 @@ pub fn raise_file_limit() -> io::Result<u64> {
     }
     Ok(limit.rlim_cur)
 }
+
+/// Whether somebody keeps the system's clock right (NTP, PTP); `None` when the kernel does not say.
+#[must_use]
+pub fn clock_is_kept() -> Option<bool> {
+    // SAFETY: all bytes zero are a `timex` that asks and sets nothing.
+    let mut about: libc::timex = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel writes to `about` alone.
+    let state = unsafe { libc::adjtimex(&raw mut about) };
+    (state >= 0).then_some(state != libc::TIME_ERROR && about.status & libc::STA_UNSYNC == 0)
+}
+
+/// Asks a process of ours to end, by SIGTERM.
+///
+/// # Errors
+/// What `kill` says.
+pub fn terminate(process: u32) -> io::Result<()> {
+    let process = libc::pid_t::try_from(process).map_err(io::Error::other)?;
+    // SAFETY: no memory is passed.
+    if unsafe { libc::kill(process, libc::SIGTERM) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,273 @@
+//! `ringfence init`: a configuration for the Asterisk that is there, and the lines to change in it.
+
+use super::advice::{Advice, Wanted, advise};
+use crate::cli::{Exit, print};
+use asterisk::{Pjsip, Protocol, Trunk};
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{self, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// The port Asterisk moves to.
+const PBX_PORT: u16 = 5070;
+/// The edge's first inside port.
+const INSIDE_PORT: u16 = 5080;
+
+/// What the command line says.
+#[derive(Clone, Debug)]
+pub(crate) struct Init {
+    pub(crate) asterisk: PathBuf,
+    pub(crate) public: Option<IpAddr>,
+    /// `-` is standard output.
+    pub(crate) output: PathBuf,
+}
+
+/// Writes a configuration and says what to change in `pjsip.conf`.
+pub(crate) fn init(options: &Init) -> ExitCode {
+    let pjsip = match Pjsip::read(&options.asterisk) {
+        Ok(pjsip) => pjsip,
+        Err(error) => {
+            let file = options.asterisk.join("pjsip.conf");
+            return failed(&format!(
+                "{}: {error}\n    hint: --asterisk names the directory with Asterisk's configuration",
+                file.display()
+            ));
+        }
+    };
+    let plan = Plan::new(&pjsip, options.public);
+    let yaml = plan.yaml();
+    let advice = advise(&pjsip, &plan.wanted());
+    let told = plan.told(&pjsip, &advice, &options.output);
+    if options.output == Path::new("-") {
+        // what is to be done by hand goes where it does not disturb
+        let _ = io::stderr().lock().write_all(told.as_bytes());
+        return print(yaml.as_bytes());
+    }
+    match write_new(&options.output, &yaml) {
+        Ok(()) => print(told.as_bytes()),
+        Err(error) => failed(&format!("{}: {error}", options.output.display())),
+    }
+}
+
+fn failed(text: &str) -> ExitCode {
+    // There is nobody left to tell that nobody can be told.
+    let _ = writeln!(io::stderr().lock(), "{text}");
+    Exit::Config.into()
+}
+
+/// Never over a file that is there.
+fn write_new(file: &Path, text: &str) -> Result<(), String> {
+    let opened = OpenOptions::new().write(true).create_new(true).open(file);
+    let mut opened = opened.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => {
+            "it is there already, and is not overwritten; name another with --output, or - to see it".to_owned()
+        }
+        _ => error.to_string(),
+    })?;
+    opened.write_all(text.as_bytes()).map_err(|error| error.to_string())
+}
+
+/// Where phones speak, how, and with which certificate and key.
+type Listen = (&'static str, SocketAddr, Option<(String, String)>);
+
+/// What the edge shall do.
+#[derive(Debug)]
+pub(super) struct Plan {
+    public: Option<IpAddr>,
+    listen: Vec<Listen>,
+    pbx: SocketAddr,
+    domains: Vec<String>,
+    trunks: Vec<Trunk>,
+    endpoints: usize,
+}
+
+impl Plan {
+    pub(super) fn new(pjsip: &Pjsip, public: Option<IpAddr>) -> Self {
+        let transports = pjsip.transports();
+        let said = transports.iter().find_map(|transport| {
+            ["external_signaling_address", "external_media_address"]
+                .into_iter()
+                .find_map(|name| transport.section.value(name)?.parse::<IpAddr>().ok())
+        });
+        let listening = transports.iter().map(|one| one.bind.ip());
+        let concrete = |ip: &IpAddr| !ip.is_unspecified() && !ip.is_loopback();
+        let public =
+            public.or(said).or_else(|| listening.clone().find(concrete)).or_else(own_address);
+        let mut listen = Vec::new();
+        for transport in transports.iter().filter(|transport| !transport.is_local()) {
+            let section = transport.section;
+            let files = section.value("cert_file").zip(section.value("priv_key_file"));
+            let files = files.map(|(one, other)| (one.to_owned(), other.to_owned()));
+            match (transport.protocol, &files) {
+                (Protocol::Udp, _) => listen.push(("udp", transport.bind, None)),
+                (Protocol::Tcp, _) => listen.push(("tcp", transport.bind, None)),
+                (Protocol::Tls, Some(_)) => listen.push(("tls", transport.bind, files)),
+                _ => {}
+            }
+        }
+        if listen.is_empty() {
+            let any = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
+            listen.extend([("udp", any, None), ("tcp", any, None)]);
+        }
+        listen.dedup_by(|one, other| (one.0, one.1) == (other.0, other.1));
+        let inner = transports.iter().find(|one| one.is_local() && one.protocol == Protocol::Udp);
+        let pbx = inner.map_or(SocketAddr::from((Ipv4Addr::LOCALHOST, PBX_PORT)), |one| one.bind);
+        Plan {
+            public,
+            listen,
+            pbx,
+            domains: pjsip.domains(),
+            trunks: pjsip.trunks(),
+            endpoints: pjsip.endpoints().len(),
+        }
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        Wanted { pbx: self.pbx, public: self.public, path: false }
+    }
+
+    /// The configuration, with comments.
+    pub(super) fn yaml(&self) -> String {
+        let mut out = String::new();
+        // writing to a String does not fail
+        let _ = self.write_yaml(&mut out);
+        out
+    }
+
+    fn write_yaml(&self, out: &mut String) -> std::fmt::Result {
+        writeln!(
+            out,
+            "# Ringfence in front of Asterisk; written by `ringfence init`. Every other setting has a default:"
+        )?;
+        writeln!(
+            out,
+            "# `ringfence check --print-effective` shows them all. After a change: check, then reload."
+        )?;
+        writeln!(
+            out,
+            "version: 1\n\n# Where phones and carriers reach us: where Asterisk listened.\nlisten:"
+        )?;
+        for (transport, address, files) in &self.listen {
+            write!(out, "  - {{ transport: {transport}, address: \"{address}\"")?;
+            if let Some((certificate, key)) = files {
+                write!(out, ", certificate: {}, key: {}", quoted(certificate), quoted(key))?;
+            }
+            writeln!(out, " }}")?;
+        }
+        let inside = SocketAddr::new(self.pbx.ip(), inside_port(self.pbx.port()));
+        writeln!(
+            out,
+            "\n# Asterisk, which must listen nowhere else. Shard n of the edge speaks to it from port {} + n.",
+            inside.port()
+        )?;
+        writeln!(out, "inside:\n  address: \"{inside}\"\n  pbx: [\"{}\"]", self.pbx)?;
+        if self.domains.is_empty() {
+            writeln!(
+                out,
+                "\n# Names we answer for, besides our addresses.\n# domains: [pbx.example.com]"
+            )?;
+        } else {
+            let domains = self.domains.join(", ");
+            writeln!(out, "\n# Names we answer for, besides our addresses.\ndomains: [{domains}]")?;
+        }
+        if !self.trunks.is_empty() {
+            writeln!(
+                out,
+                "\n# Carriers: nothing bans them. `dids` are the numbers they may call.\ntrunks:"
+            )?;
+        }
+        for Trunk { name, hosts, .. } in &self.trunks {
+            let hosts: Vec<String> = hosts.iter().map(|host| quoted(host)).collect();
+            writeln!(out, "  - {{ name: {}, hosts: [{}] }}", quoted(name), hosts.join(", "))?;
+        }
+        writeln!(
+            out,
+            "\n# /metrics, /healthz, /readyz, for this machine only.\nadmin: {{ listen: \"127.0.0.1:9060\" }}"
+        )?;
+        writeln!(
+            out,
+            "\n# How strangers are judged. Look first, then take `mode` out: it only tells what would be done."
+        )?;
+        writeln!(out, "policy: {{ profile: balanced, mode: observe }}")
+    }
+
+    /// What was found, and what is to be done.
+    pub(super) fn told(&self, pjsip: &Pjsip, advice: &[Advice], output: &Path) -> String {
+        let mut out = String::new();
+        // writing to a String does not fail
+        let _ = self.write_told(pjsip, advice, output, &mut out);
+        out
+    }
+
+    fn write_told(
+        &self,
+        pjsip: &Pjsip,
+        advice: &[Advice],
+        output: &Path,
+        out: &mut String,
+    ) -> std::fmt::Result {
+        writeln!(
+            out,
+            "Read {} files: {} transports, {} endpoints, {} trunks.",
+            pjsip.files(),
+            pjsip.transports().len(),
+            self.endpoints,
+            self.trunks.len()
+        )?;
+        for note in pjsip.notes() {
+            writeln!(out, "  not read: {}: {}", note.place, note.text)?;
+        }
+        match self.public {
+            Some(public) => writeln!(out, "Public address: {public} (--public says otherwise)")?,
+            None => writeln!(out, "The public address is not known: say it with --public")?,
+        }
+        if output != Path::new("-") {
+            writeln!(out, "Wrote {}; Asterisk's own files are as they were.", output.display())?;
+        }
+        if advice.is_empty() {
+            writeln!(out, "\npjsip.conf needs no change.")?;
+        } else {
+            writeln!(out, "\nTo change in Asterisk's files:")?;
+        }
+        for one in advice {
+            writeln!(out, "\n{}:", one.place)?;
+            writeln!(out, "    {}", one.edit.told(&one.section))?;
+            writeln!(out, "    # {}", one.why)?;
+        }
+        let trunks: Vec<&str> = self.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
+        if !trunks.is_empty() {
+            writeln!(
+                out,
+                "\nTrunks ({}): their calls come in through the edge. Asterisk on localhost does not reach them by \
+                 itself;\nleave their own calls and registrations a transport that the firewall opens to them only. \
+                 See docs/setup.md.",
+                trunks.join(", ")
+            )?;
+        }
+        writeln!(
+            out,
+            "\nThen: take fail2ban off Asterisk's log (every line names the edge), restart Asterisk, and"
+        )?;
+        writeln!(out, "    ringfence check && systemctl start ringfence && ringfence doctor")
+    }
+}
+
+/// Beside the PBX's, out of its way.
+fn inside_port(pbx: u16) -> u16 {
+    if (INSIDE_PORT..INSIDE_PORT + 16).contains(&pbx) { INSIDE_PORT + 16 } else { INSIDE_PORT }
+}
+
+/// A word for YAML that is nothing but itself.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+/// The address from which this machine speaks with the world; nothing is sent.
+fn own_address() -> Option<IpAddr> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).ok()?;
+    socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).ok()?;
+    let address = socket.local_addr().ok()?.ip();
+    (!address.is_unspecified() && !address.is_loopback()).then_some(address)
+}
