@@ -182,8 +182,8 @@ impl Book {
             }
             self.ends.pop();
             if self.sources.get(&network).is_some_and(|until| *until <= now) {
+                // one that was shortened and not told is still longer in the kernel
                 self.sources.remove(&network);
-                self.pending.remove(&network);
             }
             if self.networks.get(&network).is_some_and(|until| *until <= now) {
                 self.networks.remove(&network);

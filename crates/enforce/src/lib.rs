@@ -9,7 +9,8 @@
 //!   empties them, a source that they cannot hold is dropped in user space as before.
 //! - Whatever comes over the socket is data. The helper refuses whom its own configuration exempts
 //!   ([`Exempt`]), networks that are too wide, and more than its bounds.
-//! - The edge never waits: [`Sender::change`] takes a place in a bounded queue, or counts the loss.
+//! - The edge never waits: [`Sender::ban`] and [`Sender::lift`] take a place in a bounded queue, or
+//!   say that there is none.
 //!
 //! The parts: [`frame`] is the socket's language, [`Client`] speaks it for the edge, [`Book`] is what
 //! the helper knows, [`DropSet`] is the kernel as the helper sees it and [`Nftables`] the one there

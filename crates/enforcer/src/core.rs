@@ -4,6 +4,7 @@ use enforce::frame::{Answer, RECORDS_MAX, Request, Results, Status, Wish};
 use enforce::{Book, Change, DropSet, DropSetError, Entry, Flows, Refusal};
 use policy::{Network, Time};
 use std::net::IpAddr;
+use std::time::Duration;
 use tracing::{error, info, warn};
 
 /// One connection of many.
@@ -29,9 +30,14 @@ pub(crate) struct Core<D> {
     dropped: [u64; 4],
     /// What the table says now.
     counted: [u64; 4],
-    /// The kernel did not follow; told once.
+    /// The kernel did not follow: it is told everything anew until it does. Logged once.
     broken: bool,
+    /// When it is told everything anew, if it did not follow.
+    again: Time,
 }
+
+/// Between two tries to tell a kernel everything that does not follow.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 impl<D: DropSet> Core<D> {
     /// Takes up what a former run left in the kernel, and puts it there anew, in one transaction.
@@ -52,7 +58,17 @@ impl<D: DropSet> Core<D> {
         }
         set.restore(&book.restore(now))?;
         let (dropped, counted) = ([0; 4], [0; 4]);
-        Ok(Core { book, set, flows, writer: None, repairs: 0, dropped, counted, broken: false })
+        Ok(Core {
+            book,
+            set,
+            flows,
+            writer: None,
+            repairs: 0,
+            dropped,
+            counted,
+            broken: false,
+            again: now,
+        })
     }
 
     /// Other rules: what may be dropped, and whom nothing bans.
@@ -118,13 +134,17 @@ impl<D: DropSet> Core<D> {
     pub(crate) fn handle_timeout(&mut self, now: Time) {
         self.book.handle_timeout(now);
         match self.set.is_intact() {
+            Ok(_) if self.broken && now < self.again => {}
+            Ok(true) if self.broken => {
+                self.renew(now);
+            }
             Ok(true) => drop(self.follow(now, Results::default())),
             Ok(false) => {
                 self.repairs += 1;
                 warn!("Somebody has taken our table out of the kernel: it is put there again");
                 self.renew(now);
             }
-            Err(error) => self.fail(&error),
+            Err(error) => self.fail(now, &error),
         }
     }
 
@@ -199,7 +219,7 @@ impl<D: DropSet> Core<D> {
                 }
             }
             Err(error) => {
-                self.fail(&error);
+                self.fail(now, &error);
                 results = Results { failed: results.applied, applied: 0, ..results };
             }
         }
@@ -221,7 +241,7 @@ impl<D: DropSet> Core<D> {
                 true
             }
             Err(error) => {
-                self.fail(&error);
+                self.fail(now, &error);
                 false
             }
         }
@@ -239,7 +259,8 @@ impl<D: DropSet> Core<D> {
         }
     }
 
-    fn fail(&mut self, why: &DropSetError) {
+    fn fail(&mut self, now: Time, why: &DropSetError) {
+        self.again = now + AGAIN_AFTER;
         if !std::mem::replace(&mut self.broken, true) {
             error!(%why, "The kernel's sets cannot be kept; bans hold in user space");
         }

@@ -1,4 +1,5 @@
 use super::*;
+use proptest::prelude::*;
 use std::time::Duration;
 
 fn network(text: &str) -> Network {
@@ -66,6 +67,16 @@ fn what_ran_out_is_forgotten_and_comes_again_as_new() {
     assert_eq!(book.iter(at(10)).count(), 0);
     book.ban(at(11), entry("192.0.2.1/32", 10)).unwrap();
     assert_eq!(told(&book.changes(at(11))), ["add 192.0.2.1/32 10s"]);
+}
+
+#[test]
+fn what_was_shortened_and_ran_out_before_the_kernel_heard_is_taken_out() {
+    let mut book = book();
+    book.ban(at(0), entry("192.0.2.1/32", 60)).unwrap();
+    let _ = book.changes(at(0));
+    book.ban(at(0), entry("192.0.2.1/32", 2)).unwrap();
+    book.handle_timeout(at(2));
+    assert_eq!(told(&book.changes(at(2))), ["remove 192.0.2.1/32"]);
 }
 
 #[test]
@@ -155,4 +166,138 @@ fn a_restore_names_everything_with_the_time_that_is_left() {
     book.ban(at(0), entry("198.51.100.0/24", 60)).unwrap();
     assert_eq!(book.restore(at(10)), [entry("192.0.2.1/32", 50), entry("198.51.100.0/24", 50)]);
     assert_eq!(told(&book.changes(at(10))), [""; 0]);
+}
+
+/// What may happen to a book, with small numbers so that things meet.
+#[derive(Clone, Debug)]
+enum Step {
+    Ban(Network, u64),
+    Lift(Network),
+    Wait(u64),
+    Tell,
+    ListBegin,
+    ListEnd,
+    Flush,
+}
+
+fn any_network() -> impl Strategy<Value = Network> {
+    let v4 = (0u8..4, prop_oneof![Just(32u8), Just(32), 24..=31u8]);
+    let v4 = v4.prop_map(|(last, prefix)| Network::new(IpAddr::from([10, 0, 0, last]), prefix));
+    let v6 = (0u16..3, prop_oneof![Just(64u8), 48..=66u8]).prop_map(|(part, prefix)| {
+        Network::new(IpAddr::from([0x2001, 0xdb8, 0, part, 0, 0, 0, 1]), prefix)
+    });
+    prop_oneof![v4, v6]
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (any_network(), 2u64..40).prop_map(|(network, time)| Step::Ban(network, time)),
+        2 => any_network().prop_map(Step::Lift),
+        2 => (1u64..20).prop_map(Step::Wait),
+        4 => Just(Step::Tell),
+        1 => Just(Step::ListBegin),
+        1 => Just(Step::ListEnd),
+        1 => Just(Step::Flush),
+    ]
+}
+
+/// A kernel: what it was told, with the end of each, and what has run out. It complains as the real
+/// one does; of what has run out, the helper sorts that out.
+#[derive(Default)]
+struct Kernel(HashMap<Network, Time>, HashSet<Network>);
+
+impl Kernel {
+    fn apply(&mut self, now: Time, changes: &[Change]) {
+        self.1.extend(self.0.extract_if(|_, until| *until <= now).map(|(network, _)| network));
+        for change in changes {
+            match change {
+                Change::Add(entry) => {
+                    assert!(!self.0.contains_key(&entry.network), "it is there: {change:?}");
+                    let set = Set::of(entry.network);
+                    let meets = self.0.keys().find(|there| {
+                        let (a, b) = (entry.network, **there);
+                        set.is_networks()
+                            && Set::of(b) == set
+                            && (a.contains(b.address()) || b.contains(a.address()))
+                    });
+                    assert_eq!(meets, None, "{change:?} overlaps");
+                    self.0.insert(entry.network, now + entry.remaining);
+                }
+                Change::Renew(entry) => {
+                    let there = self.0.contains_key(&entry.network);
+                    assert!(there || self.1.contains(&entry.network), "not there: {change:?}");
+                    self.0.insert(entry.network, now + entry.remaining);
+                }
+                Change::Remove(network) => {
+                    let there = self.0.remove(network).is_some();
+                    assert!(there || self.1.contains(network), "not there: {change:?}");
+                }
+            }
+        }
+    }
+}
+
+proptest! {
+    /// However bans come and go, the kernel drops whom the book has banned, is never told what it
+    /// would refuse, and hears nothing twice.
+    #[test]
+    fn the_kernel_follows_the_book(steps in proptest::collection::vec(any_step(), 1..60)) {
+        let bounds = Bounds { sources: 100, networks: 100, widest_v4: 16, widest_v6: 32 };
+        let mut book = Book::new(bounds, Exempt::default());
+        let mut kernel = Kernel::default();
+        let mut model: HashMap<Network, Time> = HashMap::new();
+        let mut listed: Option<HashSet<Network>> = None;
+        let mut now = at(0);
+        for step in steps {
+            let tell = matches!(step, Step::Tell | Step::Flush);
+            match step {
+                Step::Ban(network, time) => {
+                    let entry = Entry { network, remaining: Duration::from_secs(time) };
+                    book.ban(now, entry).unwrap();
+                    model.insert(network, now + entry.remaining);
+                    listed.iter_mut().for_each(|listed| {
+                        listed.insert(network);
+                    });
+                }
+                Step::Lift(network) => {
+                    book.lift(network);
+                    model.remove(&network);
+                    listed.iter_mut().for_each(|listed| {
+                        listed.remove(&network);
+                    });
+                }
+                Step::Wait(time) => now = now + Duration::from_secs(time),
+                Step::Tell => {}
+                Step::ListBegin => {
+                    book.begin_list();
+                    listed = Some(HashSet::new());
+                }
+                Step::ListEnd => {
+                    book.end_list();
+                    if let Some(listed) = listed.take() {
+                        model.retain(|network, _| listed.contains(network));
+                    }
+                }
+                Step::Flush => {
+                    let entries = book.restore(now);
+                    kernel.0.clear();
+                    let add: Vec<_> = entries.into_iter().map(Change::Add).collect();
+                    kernel.apply(now, &add);
+                }
+            }
+            if !tell {
+                continue;
+            }
+            book.handle_timeout(now);
+            let changes = book.changes(now);
+            kernel.apply(now, &changes);
+            prop_assert_eq!(book.changes(now), vec![], "nothing is told twice");
+            model.retain(|_, until| *until > now);
+            for network in model.keys().chain(kernel.0.keys()) {
+                let ip = network.address();
+                let has = |all: &HashMap<Network, Time>| all.keys().any(|it| it.contains(ip));
+                prop_assert_eq!(has(&kernel.0), has(&model), "{}", network);
+            }
+        }
+    }
 }

@@ -9,6 +9,7 @@ struct Fake {
     there: Option<BTreeMap<Network, Duration>>,
     restored: usize,
     room: usize,
+    deaf: bool,
     dropped: u64,
 }
 
@@ -21,6 +22,9 @@ impl DropSet for Fake {
     }
 
     fn apply(&mut self, changes: &[Change]) -> Result<Applied, DropSetError> {
+        if self.deaf {
+            return Err(DropSetError::Refused("out of memory".into()));
+        }
         let Some(there) = &mut self.there else { return Err(DropSetError::Absent) };
         let mut all = Applied::default();
         for change in changes {
@@ -184,6 +188,21 @@ fn a_table_that_somebody_flushed_comes_back_whole() {
     assert_eq!(there(&core), ["192.0.2.1/32", "192.0.2.2/32"]);
     let status = core.status();
     assert_eq!((status.repairs, status.dropped[0]), (2, 7), "what was dropped stays counted");
+}
+
+#[test]
+fn what_the_kernel_did_not_take_it_is_told_again() {
+    let mut core = start(kernel());
+    list(&mut core, 1, &["192.0.2.1/32"]);
+    core.set.deaf = true;
+    let wishes = vec![Wish::Lift(network("192.0.2.1/32")), Wish::Ban(entry("192.0.2.2/32", 60))];
+    let done = core.on_request(at(0), 1, Request::Changes { number: 2, wishes });
+    assert_eq!(results(done), Results { failed: 2, ..Results::default() });
+    core.set.deaf = false;
+    core.handle_timeout(at(1));
+    assert_eq!(there(&core), ["192.0.2.1/32"], "not at once: it may have its reasons");
+    core.handle_timeout(at(5));
+    assert_eq!(there(&core), ["192.0.2.2/32"]);
 }
 
 #[test]
