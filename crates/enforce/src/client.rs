@@ -418,3 +418,6 @@ impl Reader {
         self.buffer.drain(..length.min(self.buffer.len()));
     }
 }
+
+#[cfg(test)]
+mod tests;
