@@ -7,7 +7,7 @@ use asterisk::{Pjsip, Protocol};
 use config::{Config, Loaded, Problem};
 use serde::Serialize;
 use std::fmt::Write as _;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -392,8 +392,13 @@ fn addresses(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
 /// What Asterisk's files say.
 pub(super) fn of_asterisk(config: &Config, pjsip: &Pjsip, facts: &Facts) -> Vec<Finding> {
     let Some(pbx) = config.policy.pbx.first() else { return Vec::new() };
-    let public = config.policy.listeners.iter().map(|listener| listener.address.ip());
-    let public = public.into_iter().find(|ip| !ip.is_unspecified() && !is_private(*ip));
+    let named = config.policy.listeners.iter().flat_map(|listener| {
+        let advertised = listener.advertise.as_deref().and_then(|text| {
+            text.parse::<SocketAddr>().map(|address| address.ip()).or(text.parse()).ok()
+        });
+        advertised.into_iter().chain([listener.address.ip()])
+    });
+    let public = named.into_iter().find(|ip| !ip.is_unspecified() && !is_private(*ip));
     let wanted = Wanted { pbx: pbx.address, public, path: !pbx.registration.is_token() };
     let mut findings: Vec<Finding> = advise(pjsip, &wanted).into_iter().map(of_advice).collect();
     let transports = pjsip.transports();

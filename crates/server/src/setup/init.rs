@@ -179,7 +179,12 @@ impl Plan {
             )?;
         }
         for Trunk { name, hosts, .. } in &self.trunks {
-            let hosts: Vec<String> = hosts.iter().map(|host| quoted(host)).collect();
+            let hosts: Vec<String> =
+                hosts.iter().filter(|host| is_somebody(host)).map(|host| quoted(host)).collect();
+            if hosts.is_empty() {
+                writeln!(out, "  # {}: no host of it is known", name.escape_debug())?;
+                continue;
+            }
             writeln!(out, "  - {{ name: {}, hosts: [{}] }}", quoted(name), hosts.join(", "))?;
         }
         writeln!(
@@ -251,6 +256,19 @@ impl Plan {
             "\nThen: take fail2ban off Asterisk's log (every line names the edge), restart Asterisk, and"
         )?;
         writeln!(out, "    ringfence check && systemctl start ringfence && ringfence doctor")
+    }
+}
+
+/// Whether a host may be trusted as a carrier's: not this machine, and not half of the internet.
+pub(super) fn is_somebody(host: &str) -> bool {
+    let (address, prefix) = host.split_once('/').unwrap_or((host, ""));
+    match address.parse::<IpAddr>() {
+        Ok(ip) => {
+            let (whole, least) = if ip.is_ipv4() { (32, 8) } else { (128, 16) };
+            let length: u8 = if prefix.is_empty() { whole } else { prefix.parse().unwrap_or(0) };
+            !ip.is_loopback() && !ip.is_unspecified() && length >= least
+        }
+        Err(_) => prefix.is_empty() && !host.eq_ignore_ascii_case("localhost"),
     }
 }
 

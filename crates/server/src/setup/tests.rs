@@ -3,7 +3,7 @@
 use super::advice::{Severity, Wanted, advise};
 use super::doctor::{judge, of_asterisk};
 use super::facts::{Facts, Heard, Listening, ask, connected, ends, sockets};
-use super::init::Plan;
+use super::init::{Plan, is_somebody};
 use ::asterisk::Pjsip;
 use config::{Config, Overrides};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -317,6 +317,40 @@ fn init_writes_a_configuration_that_is_valid() {
         assert_eq!(config.policy.pbx[0].address, "127.0.0.1:5070".parse().unwrap());
         assert!(yaml.lines().count() < 40, "short enough to be read: {yaml}");
     }
+}
+
+#[test]
+fn init_trusts_neither_this_machine_nor_everybody() {
+    for host in
+        ["198.51.100.9", "198.51.100.0/24", "10.0.0.0/8", "2001:db8::/32", "sip.carrier.example"]
+    {
+        assert!(is_somebody(host), "{host}");
+    }
+    for host in [
+        "127.0.0.9",
+        "127.0.0.0/8",
+        "::1",
+        "localhost",
+        "0.0.0.0/0",
+        "0.0.0.0",
+        "128.0.0.0/1",
+        "::/0",
+        "1.2.3.4/x",
+    ] {
+        assert!(!is_somebody(host), "{host}");
+    }
+    let text = "[all]\ntype=identify\nendpoint=all\nmatch=0.0.0.0/0\n";
+    let yaml = Plan::new(&pjsip(text), None).yaml();
+    assert_eq!(config(&yaml).trunks.len(), 0, "{yaml}");
+}
+
+#[test]
+fn an_advertised_address_is_the_public_one() {
+    let yaml =
+        YAML.replace("203.0.113.1:5060\"", "10.0.0.1:5060\", advertise: \"203.0.113.1:5060\"");
+    let text = GOOD.replace("external_media_address=203.0.113.1\n", "");
+    let findings = of_asterisk(&config(&yaml), &pjsip(&text), &well());
+    assert!(findings.iter().any(|finding| finding.id == "external-media"), "{findings:?}");
 }
 
 #[test]
