@@ -85,6 +85,17 @@ impl Ringfence {
         self.child.signal(Signal::HUP);
     }
 
+    /// What its command line says to `words`; it must succeed.
+    #[track_caller]
+    #[must_use]
+    pub fn command(&self, words: &[&str]) -> String {
+        let mut command = Command::new(binary());
+        let output = command.args(words).arg("--config").arg(&self.configuration).output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "ringfence {words:?}: {complaint}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     /// Asks it to drain.
     pub fn drain(&self) {
         self.child.signal(Signal::TERM);

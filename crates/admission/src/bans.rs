@@ -31,6 +31,8 @@ pub(crate) struct Standing {
 /// What bans a pair or a shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InForce {
+    /// Its number.
+    pub(crate) id: BanId,
     /// Until when.
     pub(crate) until: Time,
     /// It slows; it does not drop.
@@ -237,11 +239,13 @@ impl Bans {
         self.lift_where(now, forgive, |what| what.network().is_some_and(|it| overlap(it, network)));
     }
 
-    /// Lifts the ban of `what`.
-    pub(crate) fn lift_key(&mut self, now: Time, what: &BanKey) {
+    /// Lifts the ban of `what`; with `forgive` it is as if it had never been.
+    pub(crate) fn lift_key(&mut self, now: Time, what: &BanKey, forgive: bool) {
         let key = self.key_of(&What::from(*what));
-        if self.store.find(key).is_some_and(|held| held.in_force) {
-            self.end(now, key, false);
+        match self.store.find(key).map(|held| held.in_force) {
+            Some(_) if forgive => self.forget(key),
+            Some(true) => self.end(now, key, false),
+            _ => {}
         }
     }
 
@@ -283,6 +287,18 @@ impl Bans {
         self.store.iter().filter(move |held| held.is_in_force(now)).map(Held::ban)
     }
 
+    /// The same, of the `count` entries from the `from`-th on; and whether there are more behind.
+    pub(crate) fn portion(
+        &self,
+        now: Time,
+        from: usize,
+        count: usize,
+    ) -> (impl Iterator<Item = Ban>, bool) {
+        let entries = self.store.iter().skip(from).take(count);
+        let more = from.saturating_add(count) < self.store.len();
+        (entries.filter(move |held| held.is_in_force(now)).map(Held::ban), more)
+    }
+
     /// Entries (ended ones that are remembered, too), bound and evictions.
     pub(crate) fn table(&self) -> TableUse {
         self.store.table()
@@ -312,11 +328,11 @@ impl Bans {
 
     fn in_force(&self, now: Time, key: u64) -> Option<InForce> {
         let held = self.store.find(key).filter(|held| held.is_in_force(now))?;
-        Some(InForce { until: held.until, narrowed: held.narrowed })
+        Some(InForce { id: held.id, until: held.until, narrowed: held.narrowed })
     }
 
     fn next_id(&self) -> BanId {
-        BanId(u64::from(self.shard.0) << 56 | (self.made & 0x00ff_ffff_ffff_ffff))
+        BanId::of(self.shard.0, self.made)
     }
 
     /// How long the `times`-th ban lasts.
@@ -343,8 +359,9 @@ impl Bans {
         }
         if let Some(gone) = self.store.insert(Rank::Banned, held).filter(|gone| gone.in_force) {
             self.uncount(gone.key, &gone.what, gone.wall());
-            if gone.key != key {
-                self.lifts.push_back(gone.lift(false));
+            let replaced = gone.key == key;
+            if !replaced || gone.id != ban.id {
+                self.lifts.push_back(Lift { replaced, ..gone.lift(false) });
             }
         }
         self.schedule(deadline, key);

@@ -2,7 +2,9 @@
 
 use crate::Proof;
 use policy::{Network, Outcome, Reason, Time};
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 use wire::Flow;
 
 /// A piece of news.
@@ -62,6 +64,50 @@ impl BanKey {
 /// Number of a ban: unique in a shard's life; the shard's number is its top byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BanId(pub u64);
+
+impl BanId {
+    /// Stands for the shard where a ban is everybody's: an operator's or a feed's, told to all.
+    pub const SHARED: u8 = u8::MAX;
+
+    /// The `count`-th ban that is told to all shards.
+    #[must_use]
+    pub fn shared(count: u64) -> Self {
+        BanId::of(BanId::SHARED, count)
+    }
+
+    pub(crate) fn of(shard: u8, count: u64) -> Self {
+        BanId(u64::from(shard) << 56 | count & (u64::MAX >> 8))
+    }
+
+    /// Whose it is: a shard's number, or [`BanId::SHARED`].
+    #[must_use]
+    pub fn shard(self) -> u8 {
+        (self.0 >> 56) as u8
+    }
+}
+
+impl fmt::Display for BanId {
+    /// `3-17`: the shard, and which of its bans.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.shard(), self.0 & (u64::MAX >> 8))
+    }
+}
+
+impl FromStr for BanId {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (shard, count) = text.split_once('-').ok_or(())?;
+        // a sign would be taken, too
+        let number = |text: &str| {
+            let digits = text.bytes().all(|byte| byte.is_ascii_digit());
+            text.parse::<u64>().ok().filter(|_| digits)
+        };
+        let shard = number(shard).and_then(|shard| u8::try_from(shard).ok()).ok_or(())?;
+        let count = number(count).filter(|count| count >> 56 == 0).ok_or(())?;
+        Ok(BanId::of(shard, count))
+    }
+}
 
 /// Who banned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -144,6 +190,8 @@ pub struct Lift {
     pub key: BanKey,
     /// Whether it ran out by itself.
     pub expired: bool,
+    /// Whether an operator's ban of the same took its place.
+    pub replaced: bool,
 }
 
 /// Something somebody should know.
@@ -236,6 +284,13 @@ pub enum Learned {
         /// Until when nothing bans it.
         trust: Option<Time>,
         /// Whether evidence and repetitions are forgotten, too.
+        forgive: bool,
+    },
+    /// An operator lifts one ban, of a pair or a shape.
+    Unban {
+        /// What is banned.
+        key: BanKey,
+        /// Whether it is as if it had never been.
         forgive: bool,
     },
 }

@@ -1,10 +1,12 @@
 //! The gate's surface; what it does is in the parts below.
 
+mod again;
 mod asked;
 mod evidence;
 mod looks;
 mod outcomes;
 mod peers;
+mod shown;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -24,11 +26,13 @@ use crate::storm::Storm;
 use crate::tries::Tries;
 use crate::trust::Trust;
 use crate::{
-    Acknowledged, Alert, Ban, BranchKey, Credentials, Effect, Final, Judgement, Key, Learned, Pass,
+    Acknowledged, Alert, BranchKey, Credentials, Effect, Final, Judgement, Key, Learned, Pass,
     Proof, RelayedNonces, Request, Ticket, Verdict,
 };
+pub use again::Known;
 use asked::Asked;
 use policy::{ChallengeMode, Mode, Outcome, Policy, Reason, Time, Who};
+pub use shown::SourceView;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -44,6 +48,7 @@ const EFFECTS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub struct Gate {
     policy: Arc<Policy>,
+    shard: ShardId,
     /// Keys of ledger entries, and of AORs.
     entries: Key,
     names: Key,
@@ -164,6 +169,7 @@ impl Gate {
             reloads: 0,
             effects: VecDeque::new(),
             counts: Counts::default(),
+            shard,
             policy,
         };
         gate.reset_counts();
@@ -452,16 +458,6 @@ impl Gate {
         self.effects.pop_front()
     }
 
-    /// Bans in force, at most `limit`, with their chains where they are kept.
-    #[must_use]
-    pub fn bans(&self, limit: usize) -> Vec<Ban> {
-        let with_chain = |mut ban: Ban| {
-            ban.evidence = self.chain_of(&ban.key);
-            ban
-        };
-        self.bans.iter(self.clock).take(limit).map(with_chain).collect()
-    }
-
     /// What was counted.
     #[must_use]
     pub fn counts(&self) -> &Counts {
@@ -589,6 +585,11 @@ impl Asked<'_, '_> {
             rule: if by_rule { self.rule } else { u16::MAX },
             signature: self.ticket.signature,
             who: self.ticket.who,
+            shape: self.ticket.shape,
+            judged: self.ticket.judged,
+            at_home: self.ticket.at_home,
+            credentials: self.ticket.credentials,
+            ban: self.ban,
             score: self.score.short,
             would: observed.or(self.would),
         }

@@ -47,7 +47,7 @@ mod trust;
 pub use branch::{Branch, BranchKey};
 pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Record};
 pub use explain::Moment;
-pub use gate::{Counts, Gate, GateSnapshot, TableUse};
+pub use gate::{Counts, Gate, GateSnapshot, Known, SourceView, TableUse};
 pub use key::Key;
 pub use nonces::RelayedNonces;
 pub use request::{

@@ -1,5 +1,6 @@
 //! What the gate is asked, and what it answers.
 
+use crate::BanId;
 use policy::{Reason, Who};
 use wire::{Flow, Message};
 
@@ -146,6 +147,16 @@ pub struct Judgement {
     pub signature: u16,
     /// What is known of the sender.
     pub who: Who,
+    /// It was judged at all: it is neither trusted nor inside a dialog.
+    pub judged: bool,
+    /// Its AOR is at home at its source.
+    pub at_home: bool,
+    /// It came with credentials that passed.
+    pub credentials: bool,
+    /// Its shape; 0 where that was not looked at.
+    pub shape: u64,
+    /// The ban that decided.
+    pub ban: Option<BanId>,
     /// Evidence on its source.
     pub score: f32,
     /// What would have been decided, when the rule or all is in `mode: observe`.

@@ -137,6 +137,10 @@ impl Sources {
         }
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Source> {
+        self.store.iter()
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Source> {
         self.store.iter_mut()
     }

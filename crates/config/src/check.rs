@@ -170,11 +170,11 @@ fn pbx(root: &Field<'_>, config: &Config) {
 }
 
 fn admin(root: &Field<'_>, config: &Config) {
-    let Some(admin) = &config.admin else { return };
+    let Some(address) = config.admin.as_ref().and_then(|admin| admin.listen) else { return };
     for (index, listen) in config.listen.iter().enumerate() {
         let listener = &listen.listener;
-        if !is_datagram(listener.transport) && overlap(listener.address, admin.listen) {
-            let text = format!("{} is already taken by listen[{index}]", admin.listen);
+        if !is_datagram(listener.transport) && overlap(listener.address, address) {
+            let text = format!("{address} is already taken by listen[{index}]");
             let place = find(root, &["admin", "listen"]);
             let complaint = Complaint::new(text).hint("choose another port");
             error(root, place, "admin.listen", complaint);

@@ -27,7 +27,15 @@ impl Config {
         let admin = match &self.admin {
             None => text("off"),
             Some(admin) => {
-                Out::table([("listen", text(admin.listen)), ("networks", texts(&admin.networks))])
+                let off = || text("off");
+                let mut table = Out::table([
+                    ("socket", admin.socket.as_ref().map_or_else(off, |socket| path(socket))),
+                    ("listen", admin.listen.map_or_else(off, text)),
+                ]);
+                if let Some(file) = &admin.token_file {
+                    table = table.with("token_file", path(file));
+                }
+                table.with("networks", texts(&admin.networks))
             }
         };
         let enforce = self.enforce.as_ref().and_then(|enforce| Section.print(enforce));
@@ -48,6 +56,7 @@ impl Config {
             ("log", log),
             ("state_dir", path(&self.state_dir)),
             ("secret_file", path(&self.secret_file)),
+            ("watch", Out::Truth(self.watch)),
             ("drain_timeout", time(self.drain_timeout)),
             ("transport", transport(&self.transport)),
             ("resolver", Section.print(&self.resolver).unwrap_or_else(|| Out::table([]))),

@@ -95,6 +95,8 @@ impl Element for Tables {
             moved_flows,
             nonces,
             connections,
+            decisions,
+            recorded_bytes,
             retained_bytes,
         } = &mut self.engine;
         keys.key("exchanges", "Requests in passage", exchanges, ENTRIES);
@@ -103,6 +105,14 @@ impl Element for Tables {
         keys.key("moved_flows", "Phones that changed their flow in a call", moved_flows, ENTRIES);
         keys.key("nonces", "Nonces with the source they were given to", nonces, ENTRIES);
         keys.key("connections", "Stream connections", connections, ENTRIES);
+        keys.key("decisions", "Decisions kept to be explained", decisions, ENTRIES);
+        let bytes = Size(64 << 10, 1 << 30);
+        keys.key(
+            "recorded_bytes",
+            "Judged requests kept to be judged again",
+            recorded_bytes,
+            bytes,
+        );
         let bytes = Size(1 << 20, 1 << 40);
         keys.key("retained_bytes", "Kept for retransmissions", retained_bytes, bytes);
         keys.key("gate", "Tables of the gate", &mut self.gate, Section);

@@ -29,6 +29,7 @@ mod policy_file;
 mod problem;
 mod read;
 mod resolver;
+mod say;
 mod secret;
 mod signatures;
 mod table;
@@ -51,7 +52,8 @@ pub use model::{
 pub use policy_alone::{LoadedPolicy, load_policy, load_policy_str};
 pub use policy_file::policy_schema;
 pub use problem::{Invalid, Problem, Severity};
-pub use read::{Loaded, Overrides, load, load_str, load_with};
+pub use read::{Loaded, Overrides, admin_socket, load, load_and_list, load_str, load_with};
+pub use say::{duration, network};
 pub use secret::{Secret, SecretOrigin};
 pub use signatures::{
     Catalogue, SHIPPED_SIGNATURES, load_signatures, load_signatures_str, shipped_signatures,

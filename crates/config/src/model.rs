@@ -4,7 +4,7 @@ use crate::admission::SignatureChoice;
 use crate::enforce::Enforce;
 use policy::{Network, Policy};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// Everything the edge runs by. A value that exists is valid.
@@ -21,7 +21,7 @@ pub struct Config {
     /// Trunks by name. Their literal addresses are in [`policy::TrustRules::networks`], their names
     /// in [`policy::TrustRules::hosts`], their numbers in [`policy::Admission::dids`].
     pub trunks: Vec<Trunk>,
-    /// The admin HTTP listener; `None` switches it off.
+    /// Where operators reach the edge; `None`: nowhere.
     pub admin: Option<Admin>,
     /// Banned sources in the kernel; `None`: they are dropped in user space only.
     pub enforce: Option<Enforce>,
@@ -31,6 +31,8 @@ pub struct Config {
     pub state_dir: PathBuf,
     /// The file of the 32-byte secret behind tokens and branches.
     pub secret_file: PathBuf,
+    /// Whether the files are read again when they change.
+    pub watch: bool,
     /// How long a drain may take before what is still in passage is cut off.
     pub drain_timeout: Duration,
     /// Bounds of sockets and connections.
@@ -91,18 +93,29 @@ pub struct Trunk {
     pub dids: Vec<String>,
 }
 
-/// The admin HTTP listener.
+/// Where operators reach the edge, and who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// Where it listens.
-    pub listen: SocketAddr,
+    /// The Unix socket of the command line; `None`: none.
+    pub socket: Option<PathBuf>,
+    /// Where HTTP is served; `None`: nowhere.
+    pub listen: Option<SocketAddr>,
+    /// The file of the token that writing over HTTP needs, and reading from elsewhere; `None`:
+    /// nobody writes over HTTP.
+    pub token_file: Option<PathBuf>,
     /// Networks of the operators; they are in [`policy::TrustRules::networks`], too.
     pub networks: Vec<Network>,
 }
 
-impl Default for Admin {
-    fn default() -> Self {
-        Admin { listen: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9060), networks: Vec::new() }
+impl Admin {
+    /// What holds where nothing is said.
+    pub(crate) fn default_in(state_dir: &Path) -> Self {
+        Admin {
+            socket: Some(state_dir.join("admin.sock")),
+            listen: Some(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 9060)),
+            token_file: None,
+            networks: Vec::new(),
+        }
     }
 }
 

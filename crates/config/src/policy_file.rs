@@ -148,6 +148,7 @@ pub(crate) fn policy_field(field: &Field<'_>) -> PolicyFile {
     let problems = field.source.problems;
     let Some(path) = field.parse(value::path) else { return unsaid(problems) };
     let file = beside(field.source.file, path);
+    problems.looks_at(&file);
     match std::fs::read_to_string(&file) {
         Ok(text) => whole(Source { file: &file, text: &text, problems }),
         Err(error) => {

@@ -122,11 +122,25 @@ pub(crate) struct Place {
 #[derive(Debug, Default)]
 pub(crate) struct Problems {
     list: RefCell<Vec<Problem>>,
+    files: RefCell<Vec<PathBuf>>,
 }
 
 impl Problems {
     pub(crate) fn push(&self, problem: Problem) {
         self.list.borrow_mut().push(problem);
+    }
+
+    /// A file belongs to the configuration, readable or not.
+    pub(crate) fn looks_at(&self, file: &Path) {
+        let mut files = self.files.borrow_mut();
+        if !files.iter().any(|known| known == file) {
+            files.push(file.to_owned());
+        }
+    }
+
+    /// All files that were looked at.
+    pub(crate) fn files(&self) -> Vec<PathBuf> {
+        self.files.borrow().clone()
     }
 
     /// Whether one of them is an error.

@@ -21,6 +21,8 @@ use wire::Transport;
 
 /// The configuration language that this version reads.
 pub(crate) const VERSION: u64 = 1;
+/// Longest path of a Unix socket, in bytes (`sockaddr_un`).
+const SOCKET_PATH_MAX: usize = 107;
 /// Default of `state_dir`.
 const STATE_DIR: &str = "/var/lib/ringfence";
 
@@ -58,16 +60,27 @@ pub fn load(file: &Path) -> Result<Loaded, Invalid> {
 /// # Errors
 /// As [`load`].
 pub fn load_with(file: &Path, overrides: Overrides) -> Result<Loaded, Invalid> {
-    match std::fs::read_to_string(file) {
-        Ok(text) => load_str(file, &text, overrides),
-        Err(error) => {
-            let problems = Problems::default();
-            let source = Source { file, text: "", problems: &problems };
-            let complaint = Complaint::new(format!("cannot be read: {error}"));
-            source.error(Place::default(), "", complaint);
-            Err(Invalid { problems: problems.finish().0 })
-        }
+    load_and_list(file, overrides).0
+}
+
+/// As [`load_with`]; and all files that the configuration consists of, readable or not: whoever
+/// waits for a change watches them.
+pub fn load_and_list(file: &Path, overrides: Overrides) -> (Result<Loaded, Invalid>, Vec<PathBuf>) {
+    let problems = Problems::default();
+    problems.looks_at(file);
+    let (text, error) = match std::fs::read_to_string(file) {
+        Ok(text) => (text, None),
+        Err(error) => (String::new(), Some(error)),
+    };
+    let source = Source { file, text: &text, problems: &problems };
+    if let Some(error) = error {
+        let complaint = Complaint::new(format!("cannot be read: {error}"));
+        source.error(Place::default(), "", complaint);
+        return (Err(Invalid { problems: problems.finish().0 }), vec![file.to_owned()]);
     }
+    let read = read_source(source, overrides);
+    let files = problems.files();
+    (ended(read, problems), files)
 }
 
 /// As [`load`] with the text at hand; `file` names it, and relative paths are relative to its
@@ -77,13 +90,36 @@ pub fn load_with(file: &Path, overrides: Overrides) -> Result<Loaded, Invalid> {
 /// As [`load`].
 pub fn load_str(file: &Path, text: &str, overrides: Overrides) -> Result<Loaded, Invalid> {
     let problems = Problems::default();
-    let source = Source { file, text, problems: &problems };
-    let read = tree::parse(source).and_then(|node| read(&Field::root(source, &node), overrides));
+    let read = read_source(Source { file, text, problems: &problems }, overrides);
+    ended(read, problems)
+}
+
+fn read_source(source: Source<'_>, overrides: Overrides) -> Option<(Config, Vec<Trial>)> {
+    tree::parse(source).and_then(|node| read(&Field::root(source, &node), overrides))
+}
+
+fn ended(read: Option<(Config, Vec<Trial>)>, problems: Problems) -> Result<Loaded, Invalid> {
     let (problems, failed) = problems.finish();
     match read {
         Some((config, tests)) if !failed => Ok(Loaded { config, warnings: problems, tests }),
         _ => Err(Invalid { problems }),
     }
+}
+
+/// Where a running edge of that configuration is reached, even when the file has errors
+/// elsewhere: `admin.socket`, as far as it can be read.
+#[must_use]
+pub fn admin_socket(file: &Path) -> Option<PathBuf> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let problems = Problems::default();
+    let source = Source { file, text: &text, problems: &problems };
+    let node = tree::parse(source);
+    let root = node.as_ref().map(|node| Field::root(source, node));
+    let Some(mut table) = root.and_then(|root| root.table()) else {
+        return Admin::default_in(Path::new(STATE_DIR)).socket;
+    };
+    let state_dir = table.value("state_dir", value::path, STATE_DIR.into());
+    admin_table(&mut table, &beside(file, state_dir)).and_then(|admin| admin.socket)
 }
 
 pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Vec<Trial>)> {
@@ -102,7 +138,9 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         .and_then(|field| inside_table(&field));
     let domains = table.values("domains", value::host);
     let trunks = table.take("trunks").map(|field| trunk_list(&field)).unwrap_or_default();
-    let admin = admin_table(&mut table);
+    let state_dir = table.value("state_dir", value::path, STATE_DIR.into());
+    let state_dir = beside(root.source.file, state_dir);
+    let admin = admin_table(&mut table, &state_dir);
     let enforce = enforce_table(&mut table);
     let mut rules = match table.take("policy") {
         Some(field) => policy_file::policy_field(&field),
@@ -111,11 +149,10 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     rules.learn(&trunks, admin.as_ref());
     let shards = shards_value(&mut table, overrides);
     let log = log_table(&mut table);
-    let state_dir = table.value("state_dir", value::path, STATE_DIR.into());
-    let state_dir = beside(root.source.file, state_dir);
     let secret_file = table.optional("secret_file", value::path);
     let secret_file =
         secret_file.map_or_else(|| state_dir.join("secret"), |path| beside(root.source.file, path));
+    let watch = table.value("watch", value::truth, true);
     let bounds = Duration::ZERO..=DURATION_MAX;
     let drain_timeout = table.duration("drain_timeout", bounds, Duration::from_secs(32));
     let transport = transport_table(&mut table);
@@ -141,6 +178,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         log,
         state_dir,
         secret_file,
+        watch,
         drain_timeout,
         transport,
         resolver,
@@ -297,24 +335,47 @@ fn trunk_table(field: &Field<'_>) -> Option<Trunk> {
     Some(Trunk { name: name?, hosts, dids })
 }
 
-fn admin_table(table: &mut Table<'_>) -> Option<Admin> {
-    let Some(field) = table.take("admin") else { return Some(Admin::default()) };
+fn admin_table(table: &mut Table<'_>, state_dir: &Path) -> Option<Admin> {
+    let default = Admin::default_in(state_dir);
+    let Some(field) = table.take("admin") else { return Some(default) };
     if field.is_word("off") {
         return None;
     }
-    let Some(mut table) = field.table() else { return Some(Admin::default()) };
+    let Some(mut table) = field.table() else { return Some(default) };
+    let file = field.source.file;
+    let socket = match table.take("socket") {
+        None => default.socket,
+        Some(field) if field.is_word("off") => None,
+        Some(field) => socket_path(&field).map(|path| beside(file, path)),
+    };
     let listen_field = table.take("listen");
-    let listen = listen_field.as_ref().and_then(|field| field.parse(value::address_any_port));
-    let listen = listen.unwrap_or(Admin::default().listen);
-    if let Some(field) = listen_field
+    let listen = match &listen_field {
+        None => default.listen,
+        Some(field) if field.is_word("off") => None,
+        Some(field) => field.parse(value::address_any_port),
+    };
+    let token_file = table.optional("token_file", value::path).map(|path| beside(file, path));
+    token_file.iter().for_each(|file| field.source.problems.looks_at(file));
+    if let (Some(field), Some(listen), None) = (listen_field, listen, &token_file)
         && !listen.ip().is_loopback()
     {
-        let complaint = Complaint::new("metrics and health can be read by whoever reaches this");
-        field.warn(complaint.hint("use 127.0.0.1 and a reverse proxy, or a firewall"));
+        let complaint = Complaint::new("without a token this shows health, and nothing else");
+        field.warn(complaint.hint("set token_file beside it, or use 127.0.0.1"));
     }
     let networks = table.values("networks", value::network);
     table.finish();
-    Some(Admin { listen, networks })
+    Some(Admin { socket, listen, token_file, networks })
+}
+
+/// A path that the kernel takes for a socket: it has room for 107 bytes.
+fn socket_path(field: &Field<'_>) -> Option<PathBuf> {
+    let path = field.parse(value::path)?;
+    if path.as_os_str().len() > SOCKET_PATH_MAX {
+        let complaint = Complaint::new("this path is too long for a socket");
+        field.error(complaint.hint(format!("at most {SOCKET_PATH_MAX} bytes")));
+        return None;
+    }
+    Some(path)
 }
 
 /// `off`, or a table; off when nothing is said.

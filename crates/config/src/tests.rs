@@ -309,3 +309,21 @@ fn problems_are_machine_readable() {
     assert_eq!(json["line"], 2);
     assert_eq!(json["path"], "listen");
 }
+
+#[test]
+fn all_files_that_a_configuration_consists_of_are_listed() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str| directory.path().join(name);
+    let text = "version: 1\nlisten: [{ transport: udp, address: \"127.0.0.1:5060\" }]\n\
+        inside: { pbx: [\"127.0.0.1:5070\"] }\nadmin: { token_file: token }\npolicy: policy.yaml\n";
+    std::fs::write(file("r.yaml"), text).unwrap();
+    let list = || crate::load_and_list(&file("r.yaml"), Overrides::default());
+    let (loaded, files) = list();
+    assert!(loaded.is_err(), "the policy is missing");
+    assert_eq!(files, [file("r.yaml"), file("token"), file("policy.yaml")]);
+    let policy = "profile: own.yaml\nsignatures: { file: signatures.yaml }\n";
+    std::fs::write(file("policy.yaml"), policy).unwrap();
+    let names = ["r.yaml", "token", "policy.yaml", "own.yaml", "signatures.yaml"];
+    assert_eq!(list().1, names.map(file), "they need not exist yet");
+    assert_eq!(crate::load_and_list(&file("no.yaml"), Overrides::default()).1, [file("no.yaml")]);
+}

@@ -47,7 +47,9 @@ pub(crate) fn authorities(field: &Field<'_>) -> Option<PathBuf> {
 }
 
 fn file(field: &Field<'_>) -> Option<PathBuf> {
-    Some(beside(field.source.file, field.parse(value::path)?))
+    let file = beside(field.source.file, field.parse(value::path)?);
+    field.source.problems.looks_at(&file);
+    Some(file)
 }
 
 fn chain(field: &Field<'_>, file: &Path) -> Option<Vec<CertificateDer<'static>>> {

@@ -116,6 +116,10 @@ pub struct Capacities {
     pub nonces: usize,
     /// Stream connections.
     pub connections: usize,
+    /// Decisions kept to be explained, of about half a kilobyte each.
+    pub decisions: usize,
+    /// Bytes of judged requests kept, to try another policy on them.
+    pub recorded_bytes: usize,
     /// Bytes kept for retransmissions and responses.
     pub retained_bytes: usize,
 }
@@ -129,6 +133,8 @@ impl Default for Capacities {
             moved_flows: 20_000,
             nonces: 1 << 18,
             connections: 20_000,
+            decisions: 8_192,
+            recorded_bytes: 4 << 20,
             retained_bytes: 1 << 30,
         }
     }

@@ -4,6 +4,7 @@ use crate::bindings::Bindings;
 use crate::buffers::Buffers;
 use crate::connections::Connections;
 use crate::credit::Credits;
+use crate::decisions::{Decision, Decisions};
 use crate::exchange::{ExchangeId, Exchanges};
 use crate::health::Health;
 use crate::hygiene::Hidden;
@@ -55,6 +56,9 @@ pub struct Engine {
     pub(crate) timers: Timers<Timer>,
     pub(crate) health: Health,
     pub(crate) out: Outbox,
+    decisions: Decisions,
+    /// The time of the stimulus that is dealt with now.
+    clock: Time,
     pub(crate) draining: bool,
     rng: ChaCha8Rng,
     /// Lent to splices.
@@ -112,6 +116,8 @@ impl Engine {
             timers: Timers::new(),
             health: Health::new(),
             out: Outbox::default(),
+            decisions: Decisions::new(capacities.decisions, capacities.recorded_bytes),
+            clock: Time::ZERO,
             draining: false,
             rng: ChaCha8Rng::from_seed(seed),
             text: Vec::new(),
@@ -123,6 +129,7 @@ impl Engine {
 
     /// Takes one stimulus.
     pub fn handle_input(&mut self, now: Time, input: Input<'_>) {
+        self.clock = now;
         match input {
             Input::Datagram { side, local, remote, bytes } => {
                 self.on_datagram(now, side, Flow::udp(local, remote), bytes);
@@ -164,6 +171,7 @@ impl Engine {
     /// Lets every deadline up to `now` fire, in portions: when many are due,
     /// [`Engine::poll_timeout`] is due again at once.
     pub fn handle_timeout(&mut self, now: Time) {
+        self.clock = now;
         self.bindings.sweep(now, SWEEP_STEPS);
         if self.gate.poll_timeout().is_some_and(|due| due <= now) {
             self.gate.handle_timeout(now);
@@ -202,6 +210,31 @@ impl Engine {
         self.gate.bans(limit)
     }
 
+    /// The gate, for whoever wants to see what it knows.
+    #[must_use]
+    pub fn gate(&self) -> &Gate {
+        &self.gate
+    }
+
+    /// The number of the next decision: how many there were, ever.
+    #[must_use]
+    pub fn decisions_made(&self) -> u64 {
+        self.decisions.made()
+    }
+
+    /// The last decisions on what came from outside (no retransmissions, responses or ACKs, and
+    /// nothing that a banned source sent), with a number below `before`, the youngest first.
+    pub fn decisions(&self, before: u64) -> impl Iterator<Item = (u64, &Decision)> {
+        self.decisions.before(before)
+    }
+
+    /// The message that was decided about, while it is kept: of what was judged, the last
+    /// [`policy::Capacities::recorded_bytes`].
+    #[must_use]
+    pub fn recorded(&self, decision: &Decision) -> Option<&[u8]> {
+        self.decisions.message(decision)
+    }
+
     /// Sizes of everything.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -216,6 +249,8 @@ impl Engine {
             nonces: gate.nonces.into(),
             gate,
             connections: self.connections.table(),
+            decisions: self.decisions.table(),
+            recorded_bytes: self.decisions.bytes(),
             retained_bytes: self.buffers.table(),
             timers: self.timers.len(),
             outputs: self.out.len(),
@@ -247,6 +282,7 @@ impl Engine {
         self.bindings.configure(capacities.bindings);
         self.moves.configure(capacities.moved_flows);
         self.connections.configure(capacities.connections);
+        self.decisions.configure(capacities.decisions, capacities.recorded_bytes);
         self.buffers.configure(capacities.retained_bytes);
         self.policy = policy;
     }
@@ -333,6 +369,9 @@ impl Engine {
             }
             event.method = method_index(message.method());
         }
+        if side == Side::Outside {
+            self.decisions.note_malformed(now, &event, bytes);
+        }
         self.out.event(event);
     }
 
@@ -340,7 +379,12 @@ impl Engine {
     pub(crate) fn note(&mut self, arrival: Arrival<'_, '_>, verdict: Verdict, reason: Reason) {
         let method = method_index(arrival.message.method());
         let status = arrival.message.status();
-        self.event(arrival.side, arrival.flow, method, status, verdict, reason);
+        let event = self.decided(arrival.side, arrival.flow, method, status, verdict, reason);
+        let judged = !matches!(verdict, Verdict::Absorb) && method != ACK;
+        if judged && status == 0 && arrival.side == Side::Outside {
+            self.decisions.note(self.clock, &event, arrival.message);
+        }
+        self.out.event(event);
     }
 
     pub(crate) fn event(
@@ -352,9 +396,22 @@ impl Engine {
         verdict: Verdict,
         reason: Reason,
     ) {
+        let event = self.decided(side, flow, method, status, verdict, reason);
+        self.out.event(event);
+    }
+
+    fn decided(
+        &mut self,
+        side: Side,
+        flow: Flow,
+        method: u8,
+        status: u16,
+        verdict: Verdict,
+        reason: Reason,
+    ) -> Event {
         let event = Event::new(side, flow, method, status, verdict, reason);
         let grounds = self.grounds.take();
-        self.out.event(Event { policy_version: self.policy.version, grounds, ..event });
+        Event { policy_version: self.policy.version, grounds, ..event }
     }
 
     /// Retry-After in seconds, spread over its length again so that clients do not all come back
@@ -392,5 +449,7 @@ impl Engine {
     }
 }
 
+/// Index of ACK in [`Event::METHODS`].
+const ACK: u8 = 0;
 /// Index of "none" in [`Event::METHODS`].
 pub(crate) const NO_METHOD: u8 = 15;

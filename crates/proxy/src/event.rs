@@ -1,4 +1,4 @@
-use admission::{Judgement, Proof};
+use admission::{BanId, Judgement, Proof};
 use policy::{Reason, Who};
 use wire::{Flow, Side};
 
@@ -24,6 +24,16 @@ pub struct Grounds {
     pub signature: u16,
     /// What was known of the sender.
     pub who: Who,
+    /// It was judged at all: it is neither trusted nor inside a dialog.
+    pub judged: bool,
+    /// Its AOR was at home at its source.
+    pub at_home: bool,
+    /// It came with credentials that passed.
+    pub credentials: bool,
+    /// The message's shape; 0 where that was not looked at.
+    pub shape: u64,
+    /// The ban that decided, of a pair or a campaign.
+    pub ban: Option<BanId>,
     /// How its return path was proven.
     pub proof: Option<Proof>,
     /// Evidence on its source.
@@ -41,7 +51,20 @@ impl Grounds {
             admission::Verdict::Reject(status) => Verdict::Reject(status),
         });
         let Judgement { rule, signature, who, score, .. } = *judgement;
-        Grounds { rule, signature, who, proof, score, would }
+        let Judgement { judged, at_home, credentials, shape, ban, .. } = *judgement;
+        Grounds {
+            rule,
+            signature,
+            who,
+            judged,
+            at_home,
+            credentials,
+            shape,
+            ban,
+            proof,
+            score,
+            would,
+        }
     }
 }
 

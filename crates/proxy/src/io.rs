@@ -215,6 +215,10 @@ pub struct Snapshot {
     pub connections: Table,
     /// The gate's tables; the nonces are among them.
     pub gate: GateSnapshot,
+    /// Decisions kept to be explained.
+    pub decisions: Table,
+    /// Bytes of their messages that are kept, to be judged again.
+    pub recorded_bytes: Table,
     /// Bytes retained for retransmissions.
     pub retained_bytes: Table,
     /// Bytes of UDP payload that came from sources that may be forged, and went to them, ever.

@@ -21,6 +21,7 @@ mod buffers;
 mod cancel;
 mod connections;
 mod credit;
+mod decisions;
 mod edits;
 mod engine;
 mod event;
@@ -41,6 +42,7 @@ mod routing;
 mod timeouts;
 mod token;
 
+pub use decisions::Decision;
 pub use engine::Engine;
 pub use event::{Event, Grounds, Verdict};
 pub use io::{Binding, CloseReason, Input, Learned, Output, Snapshot, Table};

@@ -1,142 +1,116 @@
-//! The admin listener: `/metrics`, `/healthz`, `/readyz`.
+//! The admin API (docs/api.md): what operators, their scripts and the command line see and say.
+//! Everything it knows it asks of the shards ([`crate::desk`]) or reads from [`Status`]; what only
+//! the control thread can do it asks for by a [`Command`].
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::{StatusCode, header};
+mod auth;
+mod bans;
+mod control;
+mod events;
+mod explain;
+mod listen;
+mod pages;
+#[cfg(test)]
+mod samples;
+mod sources;
+pub(crate) mod status;
+pub(crate) mod views;
+
+pub(crate) use auth::{Token, open_token};
+pub(crate) use listen::{Listeners, open};
+
+use crate::control::Command;
+use crate::desk::Silent;
+use crate::status::Status;
+use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
-use std::io;
-use std::net::SocketAddr;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::{Context, Poll};
-use std::time::Duration;
-use telemetry::Telemetry;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use axum::routing::{delete, get, post};
+use axum::{Json, Router, middleware};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{Semaphore, mpsc};
+use views::ErrorView;
 
-/// Admin connections at a time; further ones wait in the kernel's queue.
-const CONNECTIONS: usize = 64;
-/// How long to wait when the system has no room for another connection.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Largest body of a request, in bytes.
+const BODY_MAX: usize = 64 << 10;
+/// Readers of the event stream at a time.
+const READERS: usize = 16;
 
-/// What the admin pages tell.
+/// What answers are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Hall {
+    pub(crate) status: Arc<Status>,
+    pub(crate) commands: mpsc::Sender<Command>,
+    pub(crate) token: Arc<Mutex<Option<Token>>>,
+    readers: Arc<Semaphore>,
+}
+
+impl Hall {
+    pub(crate) fn new(
+        status: Arc<Status>,
+        commands: mpsc::Sender<Command>,
+        token: Arc<Mutex<Option<Token>>>,
+    ) -> Self {
+        Hall { status, commands, token, readers: Arc::new(Semaphore::new(READERS)) }
+    }
+}
+
+/// All pages.
+fn router(hall: Hall) -> Router {
+    let api = Router::new()
+        .route("/status", get(status::status))
+        .route("/bans", get(bans::list).post(bans::add))
+        .route("/bans/{*key}", delete(bans::lift))
+        .route("/sources", get(sources::list))
+        .route("/sources/{*ip}", get(sources::show))
+        .route("/explain/{*subject}", get(explain::explain))
+        .route("/events", get(events::events))
+        .route("/reload", post(control::reload))
+        .route("/panic-open", post(control::panic_open))
+        .route("/drain", post(control::drain));
+    Router::new()
+        .route("/metrics", get(pages::metrics))
+        .route("/healthz", get(pages::health))
+        .route("/readyz", get(pages::readiness))
+        .nest("/api/v1", api)
+        .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "there is no such page") })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(middleware::from_fn_with_state(hall.clone(), auth::guard))
+        .with_state(hall)
+}
+
+/// Why a request is not carried out.
 #[derive(Debug)]
-pub(crate) struct Status {
-    pub(crate) telemetry: Arc<Telemetry>,
-    /// All shards serve.
-    pub(crate) ready: AtomicBool,
-    /// A drain has begun.
-    pub(crate) draining: AtomicBool,
-    /// Every shard answered when last asked.
-    pub(crate) alive: AtomicBool,
+pub(crate) struct Refusal {
+    code: StatusCode,
+    error: String,
+    hint: Option<String>,
 }
 
-/// Serves the admin pages until the runtime ends.
-///
-/// # Errors
-/// When the listener fails.
-pub(crate) async fn serve(listener: std::net::TcpListener, status: Arc<Status>) -> io::Result<()> {
-    listener.set_nonblocking(true)?;
-    let listener = Bounded {
-        listener: TcpListener::from_std(listener)?,
-        room: Arc::new(Semaphore::new(CONNECTIONS)),
-    };
-    let pages = Router::new()
-        .route("/metrics", get(metrics))
-        .route("/healthz", get(health))
-        .route("/readyz", get(readiness))
-        .with_state(status);
-    axum::serve(listener, pages).await
-}
-
-async fn metrics(State(status): State<Arc<Status>>) -> Response {
-    let kind = [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")];
-    (kind, status.telemetry.render()).into_response()
-}
-
-/// Whether the process works; a supervisor restarts it when it does not.
-async fn health(State(status): State<Arc<Status>>) -> Response {
-    let ok = status.alive.load(Relaxed);
-    answer(ok, &format!("{{\"alive\":{ok}}}\n"))
-}
-
-/// Whether calls can be sent here. A PBX that is down is told, but is no reason to send them to
-/// nobody: the edge answers them with 503.
-async fn readiness(State(status): State<Arc<Status>>) -> Response {
-    let ready = status.ready.load(Relaxed);
-    let draining = status.draining.load(Relaxed);
-    let pbx_up = status.telemetry.is_pbx_up();
-    let ok = ready && !draining;
-    let body = format!("{{\"ready\":{ok},\"draining\":{draining},\"pbx_up\":{pbx_up}}}\n");
-    answer(ok, &body)
-}
-
-fn answer(ok: bool, body: &str) -> Response {
-    let code = if ok { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (code, [(header::CONTENT_TYPE, "application/json")], body.to_owned()).into_response()
-}
-
-/// A listener with a bound.
-struct Bounded {
-    listener: TcpListener,
-    room: Arc<Semaphore>,
-}
-
-impl axum::serve::Listener for Bounded {
-    type Io = Held;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Held, SocketAddr) {
-        loop {
-            // The semaphore is never closed; if it were, nobody would be let in.
-            let permit = self.room.clone().acquire_owned().await;
-            match (self.listener.accept().await, permit) {
-                (Ok((stream, address)), Ok(permit)) => {
-                    return (Held { stream, _permit: permit }, address);
-                }
-                _ => tokio::time::sleep(ACCEPT_PAUSE).await,
-            }
-        }
+impl Refusal {
+    fn new(code: StatusCode, error: impl Into<String>) -> Self {
+        Refusal { code, error: error.into(), hint: None }
     }
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+    fn wrong(error: impl Into<String>) -> Self {
+        Refusal::new(StatusCode::BAD_REQUEST, error)
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
     }
 }
 
-/// A connection that gives its place back when it ends.
-struct Held {
-    stream: TcpStream,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl AsyncRead for Held {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+impl From<Silent> for Refusal {
+    fn from(Silent: Silent) -> Self {
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "a shard does not answer")
+            .hint("see /healthz and the log")
     }
 }
 
-impl AsyncWrite for Held {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let Refusal { code, error, hint } = self;
+        (code, Json(ErrorView { error, hint })).into_response()
     }
 }

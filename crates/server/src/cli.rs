@@ -1,11 +1,15 @@
 //! The command line.
 
+mod running;
+
+pub(crate) use running::{BansCommand, Reach, Running};
+
 use crate::replay::EdgeAddress;
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -26,6 +30,8 @@ pub(crate) enum Exit {
     Bind = 3,
     /// Something that should not happen did: a shard ended, the system refused.
     Failed = 4,
+    /// No running edge was reached.
+    Unreached = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -37,10 +43,12 @@ impl From<Exit> for ExitCode {
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all well; for `run`: ended by a signal after draining
-  1  the configuration has errors; each is printed with file, line and a hint
+  1  the configuration has errors; each is printed with file, line and a hint. For verbs that talk
+     to a running edge: it refused, or what was asked for is not there
   2  the command line was not understood
   3  a socket could not be bound: the address is taken, not ours, or not permitted
-  4  a failure while running; the log says which";
+  4  a failure while running; the log says which
+  5  no running edge was reached";
 
 /// A SIP edge in front of Asterisk
 ///
@@ -67,6 +75,10 @@ First steps:
          pbx: [\"127.0.0.1:5070\"]
 
   3. ringfence check && ringfence run
+
+  4. ringfence top                           see what happens
+     ringfence explain 198.51.100.7          why, and how it is undone
+     ringfence bans lift 198.51.100.7 --trust 24h
 
 With an Asterisk that is there: ringfence init, later ringfence doctor. To see it first: ringfence demo.
 
@@ -213,6 +225,8 @@ pub(crate) enum Command {
         #[arg(long, requires = "stdio")]
         decisions: bool,
     },
+    #[command(flatten)]
+    Running(Running),
     /// Try, compare and describe policies
     #[command(after_help = POLICY_EXAMPLES)]
     Policy {
@@ -227,11 +241,15 @@ pub(crate) enum Command {
         /// Which shell
         shell: Shell,
     },
-    /// Print the manual page
+    /// Print the manual page, or write those of all verbs
     #[command(after_help = "Examples:
   ringfence man | man -l -
-  ringfence man > /usr/local/share/man/man1/ringfence.1")]
-    Man,
+  ringfence man --directory /usr/local/share/man/man1     then: man ringfence-bans-lift")]
+    Man {
+        /// Write the pages of all verbs there
+        #[arg(long, value_name = "DIR")]
+        directory: Option<PathBuf>,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -341,8 +359,18 @@ pub(crate) fn completions(shell: Shell) -> ExitCode {
     print(&script)
 }
 
-/// Prints the manual page.
-pub(crate) fn man() -> ExitCode {
+/// Prints the manual page, or writes all of them.
+pub(crate) fn man(directory: Option<&Path>) -> ExitCode {
+    if let Some(directory) = directory {
+        let written = clap_mangen::generate_to(Cli::command(), directory);
+        return match written {
+            Ok(()) => Exit::Ok.into(),
+            Err(error) => {
+                let _ = writeln!(io::stderr(), "{}: {error}", directory.display());
+                Exit::Failed.into()
+            }
+        };
+    }
     let mut page = Vec::new();
     match clap_mangen::Man::new(Cli::command()).render(&mut page) {
         Ok(()) => print(&page),

@@ -1,23 +1,32 @@
-//! The control thread: what operators say by signals, and what the service manager is told.
+//! The control thread: what operators say by signals and by the admin API, and what the service
+//! manager is told.
 
-use crate::admin::Status;
+use crate::admin::{Token, open_token};
 use crate::cli::Exit;
+use crate::clock::Clock;
 use crate::kernel::KernelControl;
 use crate::mesh::Order;
 use crate::names::Watched;
-use crate::reload::merge;
+use crate::news::News;
+use crate::reload::{Change, merge};
+use crate::reloads::{self, Cause, Prepared, ReloadView};
 use crate::run::Failure;
 use crate::sockets::Tls;
-use config::{Config, Loaded, Severity};
+use crate::status::Status;
+use crate::watch::{Seen, Watch};
+use config::{Config, Loaded};
+use policy::{Mode, Policy, Time};
 use sd_notify::NotifyState;
+use serde_json::json;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use telemetry::Reload;
 use telemetry::log::LogLevel;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
 
@@ -25,8 +34,21 @@ use tracing::{error, info, warn};
 const BEAT_EVERY: Duration = Duration::from_secs(2);
 /// How long a shard may take to answer an order.
 const ORDER_PATIENCE: Duration = Duration::from_secs(5);
+/// Commands of the admin API that may wait.
+pub(crate) const COMMANDS: usize = 16;
+/// How often it is said that everything passes.
+const PANIC_REMINDER: Duration = Duration::from_secs(60);
 /// How often a drain looks whether it is done.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
+
+/// What the admin API asks the control thread for, with the place for its answer.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Reload(oneshot::Sender<ReloadView>),
+    /// Let everything pass for so long; not at all ends it.
+    PanicOpen(Duration, oneshot::Sender<Option<Time>>),
+    Drain(oneshot::Sender<()>),
+}
 
 /// What the control thread holds.
 #[derive(Debug)]
@@ -35,11 +57,43 @@ pub(crate) struct Control {
     pub(crate) config: Config,
     pub(crate) level: LogLevel,
     pub(crate) tls: Tls,
-    pub(crate) orders: Vec<mpsc::Sender<Order>>,
+    pub(crate) clock: Clock,
     pub(crate) status: Arc<Status>,
     pub(crate) kernel: KernelControl,
     /// The names that are to be kept resolved.
     pub(crate) watched: watch::Sender<Watched>,
+    pub(crate) token: Arc<Mutex<Option<Token>>>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) reloading: Reloading,
+    pub(crate) watch: Watch,
+    /// The files that the configuration consists of.
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// Reloads under way and wanted.
+#[derive(Debug, Default)]
+pub(crate) struct Reloading {
+    /// The one that is being prepared.
+    running: Option<(JoinHandle<Option<Prepared>>, Wanted)>,
+    /// Wanted meanwhile: what is being read may be older than that.
+    again: Option<Wanted>,
+}
+
+/// Why a reload is wanted, and who waits for it.
+#[derive(Debug)]
+struct Wanted {
+    cause: Cause,
+    waiting: Vec<oneshot::Sender<ReloadView>>,
+}
+
+impl Reloading {
+    /// Waits until the one that runs is prepared; for ever when none runs.
+    async fn prepared(&mut self) -> Option<Prepared> {
+        match &mut self.running {
+            Some((task, _)) => task.await.ok().flatten(),
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// The signals that end the edge.
@@ -80,15 +134,36 @@ impl Control {
         let mut ends = Ends::new().map_err(broken)?;
         let mut hangup = signal(SignalKind::hangup()).map_err(broken)?;
         self.await_shards(&mut readiness).await?;
+        self.watch_for(Seen::of(self.files.clone()));
         // not before: the helper's first list must hold what the shards began with
         self.kernel.start(&self.status.telemetry);
         self.status.ready.store(true, Relaxed);
         info!(shards = self.config.shards, "Ready");
         tell_manager(&[NotifyState::Ready]);
         let (mut beat, watchdog) = beats();
+        let mut reminder = Time::FOREVER;
         loop {
+            let alarm =
+                self.clock.instant(self.panic_until().unwrap_or(Time::FOREVER).min(reminder));
             tokio::select! {
-                _ = hangup.recv() => self.reload().await,
+                _ = hangup.recv() => self.reload(Cause::Signal, None),
+                () = self.watch.changed() => self.reload(Cause::File, None),
+                prepared = self.reloading.prepared() => self.on_prepared(prepared).await,
+                () = tokio::time::sleep_until(alarm) => reminder = self.on_panic_alarm().await,
+                Some(command) = self.commands.recv() => match command {
+                    Command::Reload(answer) => self.reload(Cause::Api, Some(answer)),
+                    Command::PanicOpen(length, answer) => {
+                        reminder = self.panic_open(length).await;
+                        let _ = answer.send(self.panic_until());
+                    }
+                    Command::Drain(answer) => {
+                        info!("An operator drains");
+                        self.status.draining.store(true, Relaxed);
+                        let _ = answer.send(());
+                        self.drain(&mut ends).await;
+                        return Ok(());
+                    }
+                },
                 () = ends.recv() => {
                     self.drain(&mut ends).await;
                     return Ok(());
@@ -117,7 +192,7 @@ impl Control {
     /// Asks every shard whether it lives, and tells the watchdog when all do.
     async fn beat(&mut self, watchdog: bool) -> Result<(), Failure> {
         let mut answers = Vec::new();
-        for orders in &self.orders {
+        for orders in self.orders() {
             let (answer, answered) = oneshot::channel();
             match orders.try_send(Order::Beat(answer)) {
                 Ok(()) => answers.push(answered),
@@ -127,7 +202,7 @@ impl Control {
                 }
             }
         }
-        let mut alive = answers.len() == self.orders.len();
+        let mut alive = answers.len() == self.orders().len();
         for answer in answers {
             alive &= timeout(BEAT_EVERY, answer).await.is_ok_and(|answer| answer.is_ok());
         }
@@ -144,44 +219,84 @@ impl Control {
         Ok(())
     }
 
-    /// Reads the configuration again. A file with errors changes nothing.
-    async fn reload(&mut self) {
-        info!(config = %self.file.display(), "Reloading");
+    fn orders(&self) -> &[mpsc::Sender<Order>] {
+        self.status.desk.orders()
+    }
+
+    /// Begins to read the configuration again; one that is being read is finished first.
+    fn reload(&mut self, cause: Cause, answer: Option<oneshot::Sender<ReloadView>>) {
+        if self.reloading.running.is_some() {
+            let again = || Wanted { cause, waiting: Vec::new() };
+            self.reloading.again.get_or_insert_with(again).waiting.extend(answer);
+            return;
+        }
+        self.prepare(Wanted { cause, waiting: answer.into_iter().collect() });
+    }
+
+    fn prepare(&mut self, wanted: Wanted) {
+        info!(config = %self.file.display(), cause = wanted.cause.as_str(), "Reloading");
         match NotifyState::monotonic_usec_now() {
             Ok(now) => tell_manager(&[NotifyState::Reloading, now]),
             Err(_) => tell_manager(&[NotifyState::Reloading]),
         }
-        let result = self.apply().await;
-        let pbxs = self.config.policy.pbx.len();
-        match result {
-            Ok(()) => self.status.telemetry.on_reload(Reload::Applied, pbxs),
-            Err(text) => {
-                error!("Reload refused, the old configuration stays:\n{text}");
-                self.status.telemetry.on_reload(Reload::Refused, pbxs);
-            }
-        }
-        tell_manager(&[NotifyState::Ready]);
+        let (file, known) = (self.file.clone(), self.files.clone());
+        let (policy, desk) = (self.status.rules().policy.clone(), self.status.desk.clone());
+        let task = tokio::spawn(reloads::prepare_and_try(file, known, policy, desk));
+        self.reloading.running = Some((task, wanted));
     }
 
-    async fn apply(&mut self) -> Result<(), String> {
-        let Loaded { config, warnings, .. } =
-            config::load(&self.file).map_err(|invalid| invalid.to_string())?;
-        for warning in warnings.iter().filter(|problem| problem.severity == Severity::Warning) {
+    /// Puts what was read to use. A file with errors changes nothing.
+    async fn on_prepared(&mut self, prepared: Option<Prepared>) {
+        let Some((_, wanted)) = self.reloading.running.take() else { return };
+        let Wanted { cause, waiting } = wanted;
+        if let Some(prepared) = prepared {
+            let ended = self.apply(&prepared).await;
+            self.files = prepared.seen.files();
+            self.watch_for(prepared.seen.clone());
+            let pbxs = self.config.policy.pbx.len();
+            match &ended {
+                Ok(_) => self.status.telemetry.on_reload(Reload::Applied, pbxs),
+                Err(text) => {
+                    error!("Reload refused, the old configuration stays:\n{text}");
+                    self.status.telemetry.on_reload(Reload::Refused, pbxs);
+                }
+            }
+            let when = (self.clock.now(), cause);
+            let record = prepared.record(when, self.config.policy.version, &ended);
+            self.status.news.say(|| News::Control("reload", json!(record)));
+            self.status.rules().record(record.clone());
+            for answer in waiting {
+                // Who asked may have gone.
+                let _ = answer.send(record.clone());
+            }
+        } else {
+            error!("Reading the configuration failed; the old one stays");
+        }
+        tell_manager(&[NotifyState::Ready]);
+        if let Some(wanted) = self.reloading.again.take() {
+            self.prepare(wanted);
+        }
+    }
+
+    async fn apply(&mut self, prepared: &Prepared) -> Result<Vec<Change>, String> {
+        if let Some(objection) = prepared.objection(&self.file) {
+            return Err(objection);
+        }
+        let Some(Loaded { config, .. }) = prepared.loaded.clone() else { return Ok(Vec::new()) };
+        for warning in prepared.warnings() {
             warn!("{warning}");
         }
         let (config, changes) = merge(&self.config, config);
+        let token = token(&config)?;
         let certificates = self.tls.reload(&config).map_err(|error| error.to_string())?;
         self.level.set(&config.log.level).map_err(|error| error.to_string())?;
-        self.kernel.configure(&config.policy);
-        let policy = Arc::new(config.policy.clone());
-        for orders in &self.orders {
-            let order = Order::Configure(policy.clone());
-            if timeout(ORDER_PATIENCE, orders.send(order)).await.is_err() {
-                error!("A shard does not take its new configuration");
-            }
-        }
+        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+        self.config = config;
+        let policy = Arc::new(self.config.policy.clone());
+        self.status.rules().take(policy);
+        self.configure().await;
         self.watched.send_if_modified(|watched| {
-            let new = Watched::of(&config);
+            let new = Watched::of(&self.config);
             let differs = *watched != new;
             *watched = new;
             differs
@@ -192,10 +307,85 @@ impl Control {
         for change in changes.iter().filter(|change| change.needs_restart) {
             info!("Needs a restart: {change}");
         }
-        let version = config.policy.version;
+        let version = self.config.policy.version;
         info!(policy = version, changes = changes.len(), certificates, "Reloaded");
-        self.config = config;
-        Ok(())
+        if let Some(again) = prepared.again() {
+            info!("{}", again.text(false));
+        }
+        Ok(changes)
+    }
+
+    /// Gives the shards their rules: the configuration's, or while everything passes those that
+    /// only observe.
+    async fn configure(&self) {
+        let policy = {
+            let rules = self.status.rules();
+            match rules.panic_until {
+                None => rules.policy.clone(),
+                Some(_) => {
+                    let mut policy = Policy::clone(&rules.policy);
+                    policy.admission.mode = Mode::Observe;
+                    Arc::new(policy)
+                }
+            }
+        };
+        self.kernel.configure(&policy);
+        for orders in self.orders() {
+            let order = Order::Configure(policy.clone());
+            // One that has ended is noticed by the beat.
+            let _ = timeout(ORDER_PATIENCE, orders.send(order)).await;
+        }
+        // who is told of it may rely on it
+        if self.status.desk.look_all(|_, _| ()).await.is_err() {
+            error!("A shard does not take its new configuration");
+        }
+    }
+
+    /// Waits for files to be otherwise than `seen`, if the configuration wants that.
+    fn watch_for(&mut self, seen: Seen) {
+        self.watch.follow(if self.config.watch { seen } else { Seen::default() });
+    }
+
+    fn panic_until(&self) -> Option<Time> {
+        self.status.rules().panic_until
+    }
+
+    /// Lets everything pass for so long, or no more. When to remind of it.
+    async fn panic_open(&mut self, length: Duration) -> Time {
+        let until = (!length.is_zero()).then(|| self.clock.now() + length);
+        let was = std::mem::replace(&mut self.status.rules().panic_until, until);
+        self.status.telemetry.on_panic_open(until.is_some());
+        self.configure().await;
+        let told = super::admin::views::moment(until);
+        let news = json!({ "panic_open_until": told });
+        self.status.news.say(|| News::Control("panic_open", news));
+        match until {
+            Some(_) => self.remind(),
+            None if was.is_some() => {
+                info!("Everything is judged again");
+                Time::FOREVER
+            }
+            None => Time::FOREVER,
+        }
+    }
+
+    /// Everything passes no more, or it is time to remind of it.
+    async fn on_panic_alarm(&mut self) -> Time {
+        match self.panic_until() {
+            Some(until) if until > self.clock.now() => self.remind(),
+            Some(_) => self.panic_open(Duration::ZERO).await,
+            None => Time::FOREVER,
+        }
+    }
+
+    fn remind(&self) -> Time {
+        if let Some(until) = self.panic_until() {
+            warn!(
+                until = until.utc(),
+                "PANIC OPEN: everything passes, nothing is refused or banned"
+            );
+        }
+        self.clock.now() + PANIC_REMINDER
     }
 
     /// Takes nothing new, waits for what is in passage, then stops the shards.
@@ -223,11 +413,11 @@ impl Control {
 
     /// Orders the shards to end and waits until they have.
     async fn stop(&self) {
-        for orders in &self.orders {
+        for orders in self.orders() {
             // One that has ended already needs no order.
             let _ = timeout(ORDER_PATIENCE, orders.send(Order::Stop)).await;
         }
-        for orders in &self.orders {
+        for orders in self.orders() {
             if timeout(ORDER_PATIENCE, orders.closed()).await.is_err() {
                 error!("A shard does not end");
             }
@@ -236,7 +426,7 @@ impl Control {
 
     async fn drained(&self) {
         let mut answers = Vec::new();
-        for orders in &self.orders {
+        for orders in self.orders() {
             let (done, answer) = oneshot::channel();
             if orders.send(Order::Drain(done)).await.is_ok() {
                 answers.push(answer);
@@ -255,6 +445,12 @@ impl Control {
     fn unanswered(&self) -> u64 {
         self.status.telemetry.shards().iter().map(|shard| shard.unanswered()).sum()
     }
+}
+
+/// The token that the configuration names.
+pub(crate) fn token(config: &Config) -> Result<Option<Token>, String> {
+    let file = config.admin.as_ref().and_then(|admin| admin.token_file.as_ref());
+    file.map(|file| open_token(file)).transpose()
 }
 
 /// When to ask the shards, and whether a watchdog wants to know.

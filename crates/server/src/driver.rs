@@ -6,9 +6,10 @@
 
 use crate::clock::Clock;
 use crate::kernel::Kernel;
-use crate::mesh::{Letter, Mailbox, Mesh, Order};
+use crate::mesh::{Letter, Look, Mailbox, Mesh, Order};
+use crate::news::{News, Newsroom};
 use policy::{Policy, Time};
-use proxy::{Engine, Input, Output};
+use proxy::{Engine, Input, Learned, Output};
 use std::sync::Arc;
 use std::time::Duration;
 use telemetry::{HandOver, ShardMetrics};
@@ -35,6 +36,7 @@ pub(crate) struct Seat {
     pub(crate) kernel: Kernel,
     pub(crate) telemetry: Arc<telemetry::Telemetry>,
     pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) news: Newsroom,
     /// Told once, when the shard is ready to serve.
     pub(crate) ready: mpsc::Sender<std::io::Result<()>>,
 }
@@ -64,6 +66,7 @@ struct Driver {
     mailbox: Mailbox,
     kernel: Kernel,
     metrics: Arc<ShardMetrics>,
+    news: Newsroom,
     policy: Arc<Policy>,
     published: Time,
     stale: bool,
@@ -91,6 +94,7 @@ impl Driver {
             mailbox: seat.mailbox,
             kernel: seat.kernel,
             metrics: seat.metrics,
+            news: seat.news,
             policy,
             published: now,
             stale: false,
@@ -136,8 +140,8 @@ impl Driver {
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);
             inputs += 1;
-            let Driver { engine, sockets, mesh, kernel, metrics, policy, .. } = self;
-            drain(engine, sockets, mesh, kernel, metrics, policy);
+            let Driver { engine, sockets, mesh, kernel, metrics, news, policy, .. } = self;
+            drain(engine, sockets, mesh, kernel, metrics, news, policy);
         }
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
@@ -193,17 +197,19 @@ impl Driver {
                 let _ = alive.send(());
             }
             Order::Learn(learned) => {
-                self.engine.handle_input(now, Input::Learned(proxy::Learned::Gate(learned)));
+                let learned = Input::Learned(Learned::Gate(learned));
+                self.engine.handle_input(now, learned);
                 self.fetch();
-                self.stale = true;
+                self.publish(now);
             }
+            Order::Look(Look(look)) => look(now, &self.engine),
             Order::Stop => self.stopping = true,
         }
     }
 
     fn fetch(&mut self) {
-        let Driver { engine, sockets, mesh, kernel, metrics, policy, .. } = self;
-        drain(engine, sockets, mesh, kernel, metrics, policy);
+        let Driver { engine, sockets, mesh, kernel, metrics, news, policy, .. } = self;
+        drain(engine, sockets, mesh, kernel, metrics, news, policy);
     }
 
     fn publish(&mut self, now: Time) {
@@ -222,6 +228,7 @@ fn drain(
     mesh: &Mesh,
     kernel: &Kernel,
     metrics: &ShardMetrics,
+    news: &Newsroom,
     policy: &Policy,
 ) {
     while let Some(output) = engine.poll_output() {
@@ -245,13 +252,18 @@ fn drain(
                 kernel.on_ban(&ban);
                 metrics.on_ban(&ban);
                 telemetry::log::ban(&ban);
+                news.say(|| News::Ban(ban));
             }
             Output::Lift(lift) => {
                 kernel.on_lift(&lift);
                 metrics.on_lift(&lift);
                 telemetry::log::lift(&lift);
+                news.say(|| News::Lift(lift));
             }
-            Output::Alert(alert) => telemetry::log::alert(&alert, policy),
+            Output::Alert(alert) => {
+                telemetry::log::alert(&alert, policy);
+                news.say(|| News::Alert(alert));
+            }
             Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
                 // The transport takes these; one that it gives back has no socket any more.
             }

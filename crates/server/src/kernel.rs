@@ -59,7 +59,7 @@ impl Kernel {
     /// A ban ended. One that ran out did so in the kernel by itself.
     pub(crate) fn on_lift(&self, lift: &Lift) {
         let (Some(sender), Some(network)) = (&self.sender, network(&lift.key)) else { return };
-        if !lift.expired {
+        if !lift.expired && !lift.replaced {
             self.count(sender.lift(network));
         }
     }

@@ -3,22 +3,31 @@
 //! the service manager and the admin listener.
 
 mod admin;
+mod again;
 mod check;
 mod cli;
+mod client;
 mod clock;
 mod control;
 mod demo;
+mod desk;
 mod driver;
 mod kernel;
 mod mesh;
 mod names;
+mod news;
 mod policies;
 mod reload;
+mod reloads;
 mod replay;
 mod run;
 mod setup;
 mod sockets;
+mod status;
+mod top;
 mod trial;
+mod verbs;
+mod watch;
 
 use clap::Parser;
 use std::process::ExitCode;
@@ -45,12 +54,13 @@ fn main() -> ExitCode {
                 None => replay::stdio(&config, replay::Options { seed, decisions }),
             }
         }
+        cli::Command::Running(running) => verbs::run(running),
         cli::Command::Policy { command } => match command {
             cli::PolicyCommand::Test { files, json } => policies::test(&files, json),
             cli::PolicyCommand::Diff { old, new } => policies::diff(&old, &new),
             cli::PolicyCommand::Schema => policies::schema(),
         },
         cli::Command::Completions { shell } => cli::completions(shell),
-        cli::Command::Man => cli::man(),
+        cli::Command::Man { directory } => cli::man(directory.as_deref()),
     }
 }

@@ -1,12 +1,14 @@
 //! What shards say to each other, and what the control thread says to them.
 
-use policy::Policy;
-use proxy::{Input, Learned};
+use policy::{Policy, Time};
+use proxy::{Engine, Input, Learned};
+use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use wire::{Flow, ShardId, Side};
 
-/// Orders that may wait for a shard. They come from operators, one at a time.
+/// Orders that may wait for a shard: more than those who look into it at a time
+/// ([`crate::desk::Desk`]) and the control thread together give.
 const ORDERS: usize = 16;
 
 /// From one shard to another. Dropped and counted when the other's queue is full: a shard never
@@ -42,8 +44,22 @@ pub(crate) enum Order {
     Beat(oneshot::Sender<()>),
     /// What the gate must know.
     Learn(admission::Learned),
+    /// Let somebody look.
+    Look(Look),
     /// End.
     Stop,
+}
+
+/// A look into a shard's engine, taken on its thread between two stimuli: it must be short.
+pub(crate) struct Look(pub(crate) Box<Glance>);
+
+/// What is done with the engine that is looked into, at that time.
+pub(crate) type Glance = dyn FnOnce(Time, &Engine) + Send;
+
+impl fmt::Debug for Look {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Look(..)")
+    }
 }
 
 /// A shard's ways to the others.

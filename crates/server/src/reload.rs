@@ -52,11 +52,12 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
     (merged, changes)
 }
 
-/// The old listener; whom the operators' networks trust changes with the policy.
+/// The old sockets; whom the operators' networks trust changes with the policy, and the token.
 fn admin(old: &Config, new: &Config) -> Option<Admin> {
     let mut admin = old.admin.clone();
     if let (Some(admin), Some(new)) = (&mut admin, &new.admin) {
         admin.networks.clone_from(&new.networks);
+        admin.token_file.clone_from(&new.token_file);
     }
     admin
 }
@@ -105,7 +106,7 @@ fn needs_restart(path: &str, same_sockets: bool) -> bool {
     let under = |part: &str| {
         path.strip_prefix(part).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
     };
-    if under("admin.networks") {
+    if under("admin.networks") || under("admin.token_file") {
         return false;
     }
     // A listener's name and certificates can change; a socket more or less cannot.

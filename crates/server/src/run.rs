@@ -1,21 +1,23 @@
 //! `ringfence run`: from a configuration to serving shards.
 
-use crate::admin::Status;
+use crate::admin::{self, Hall, Listeners};
 use crate::check::tell;
 use crate::cli::Exit;
 use crate::clock::Clock;
-use crate::control::Control;
+use crate::control::{COMMANDS, Command, Control, token};
+use crate::desk::Desk;
 use crate::driver::{self, Seat};
 use crate::kernel;
 use crate::mesh;
 use crate::names::{Names, Watched};
+use crate::news::Newsroom;
 use crate::sockets::{Tls, bind, settings};
-use config::{Config, Loaded, Secret, SecretOrigin};
-use std::net::{SocketAddr, TcpListener};
-use std::path::Path;
+use crate::status::Status;
+use crate::watch::Watch;
+use config::{Config, Loaded, Overrides, Secret, SecretOrigin};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 use telemetry::Telemetry;
 use telemetry::log::LogLevel;
 use tokio::sync::{mpsc, watch};
@@ -37,7 +39,8 @@ impl Failure {
 
 /// Starts the edge and runs it until a signal ends it.
 pub(crate) fn run(file: &Path) -> ExitCode {
-    let Loaded { config, warnings, .. } = match config::load(file) {
+    let (loaded, files) = config::load_and_list(file, Overrides::default());
+    let Loaded { config, warnings, .. } = match loaded {
         Ok(loaded) => loaded,
         Err(invalid) => {
             tell(&invalid.problems);
@@ -56,7 +59,7 @@ pub(crate) fn run(file: &Path) -> ExitCode {
         }
     };
     info!(version = env!("CARGO_PKG_VERSION"), config = %file.display(), "Starting");
-    match start(file, config, level) {
+    match start(file, files, config, level) {
         Ok(()) => Exit::Ok.into(),
         Err(failure) => {
             error!("{}", failure.text);
@@ -70,12 +73,14 @@ fn eprint(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
+fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> Result<(), Failure> {
     raise_file_limit();
     let secret = secret(&config)?;
     let tls = Tls::open(&config)?;
     let sockets = bind(&config, &tls)?;
-    let admin = config.admin.as_ref().map(|admin| bind_admin(admin.listen)).transpose()?;
+    let listeners = config.admin.as_ref().map(admin::open).transpose();
+    let listeners = listeners.map_err(|text| Failure::new(Exit::Bind, text))?.unwrap_or_default();
+    let token = token(&config).map_err(|text| Failure::new(Exit::Config, text))?;
     let shards = config.shards;
     let version = env!("CARGO_PKG_VERSION");
     let telemetry = Arc::new(Telemetry::new(version, shards, config.policy.pbx.len()));
@@ -83,6 +88,7 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
     let clock = Clock::new();
     let policy = Arc::new(config.policy.clone());
     let (kernel, kernel_control) = kernel::open(&config, clock, &telemetry);
+    let news = Newsroom::new();
     let (ready, readiness) = mpsc::channel(usize::from(shards));
     for ((sockets, (mesh, mailbox)), metrics) in
         sockets.into_iter().zip(ends).zip(telemetry.shards())
@@ -101,54 +107,55 @@ fn start(file: &Path, config: Config, level: LogLevel) -> Result<(), Failure> {
             kernel: kernel.clone(),
             telemetry: telemetry.clone(),
             metrics: metrics.clone(),
+            news: news.clone(),
             ready: ready.clone(),
         };
         spawn(shard, seat)?;
     }
     drop((ready, kernel));
-    let status = Arc::new(Status {
-        telemetry,
-        ready: AtomicBool::new(false),
-        draining: AtomicBool::new(false),
-        alive: AtomicBool::new(true),
-    });
-    let names = Names::new(clock, orders.clone(), status.telemetry.clone(), random()?.0);
+    let names = Names::new(clock, orders.clone(), telemetry.clone(), random()?.0);
     let (watched, _) = watch::channel(Watched::of(&config));
+    let desk = Desk::new(orders, clock);
+    let status = Arc::new(Status::new(telemetry, desk, news, file.to_owned(), policy));
+    let (commands, command) = mpsc::channel(COMMANDS);
     let control = Control {
         file: file.to_owned(),
         config,
         level,
         tls,
-        orders,
+        clock,
         status,
         kernel: kernel_control,
         watched,
+        token: Arc::new(Mutex::new(token)),
+        commands: command,
+        reloading: Default::default(),
+        watch: Watch::new(),
+        files,
     };
-    govern(control, names, admin, readiness)?;
+    govern(control, names, listeners, commands, readiness)?;
     info!("Ended");
     Ok(())
 }
 
-/// The control thread's runtime: admin pages, signals, reloads, the drain.
+/// The control thread's runtime: the admin API, signals, reloads, the drain.
 fn govern(
     control: Control,
     names: Names,
-    admin: Option<TcpListener>,
+    listeners: Listeners,
+    commands: mpsc::Sender<Command>,
     readiness: mpsc::Receiver<std::io::Result<()>>,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("the control thread cannot start", &error))?;
     runtime.block_on(async {
-        if let Some(listener) = admin {
-            let status = control.status.clone();
-            tokio::spawn(async move {
-                if let Err(failure) = crate::admin::serve(listener, status).await {
-                    error!(%failure, "The admin listener failed");
-                }
-            });
-        }
+        let hall = Hall::new(control.status.clone(), commands, control.token.clone());
+        let served = listeners.serve(&hall);
+        let served = served.map_err(|error| failed("the admin API cannot be served", &error))?;
         tokio::spawn(names.follow(control.watched.subscribe()));
-        control.govern(readiness).await
+        let ended = control.govern(readiness).await;
+        served.finish().await;
+        ended
     })
 }
 
@@ -192,14 +199,4 @@ fn raise_file_limit() {
         Ok(files) => info!(files, "Open files allowed"),
         Err(error) => warn!(%error, "The limit of open files cannot be raised"),
     }
-}
-
-fn bind_admin(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).map_err(|error| {
-        let text = format!("admin.listen: {address} cannot be bound: {error}");
-        Failure::new(Exit::Bind, text)
-    })?;
-    let address = listener.local_addr().unwrap_or(address);
-    info!(%address, "Admin pages");
-    Ok(listener)
 }

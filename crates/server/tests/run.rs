@@ -1,6 +1,7 @@
 //! The running edge: messages pass, signals are obeyed, the log keeps its law.
 #![allow(clippy::unwrap_used)] // a test that cannot go on ends
 
+#[allow(dead_code)] // each file of tests uses a part of it
 mod common;
 
 use common::{Edge, Socket, answer, request};

@@ -36,6 +36,10 @@ macro_rules! catalogue {
 }
 
 catalogue! {
+    ADMIN_EVENTS_LOST: Counter "admin_events_lost_total" []
+        "News that readers of the event stream were too slow for.";
+    ADMIN_REQUESTS: Counter "admin_requests_total" ["result"]
+        "Requests to the admin API: answered, refused, without a right token, failed.";
     BANS: Gauge "bans" ["kind", "reason"] "Bans in force, by what is banned and why.";
     BANS_TOTAL: Counter "bans_total" ["kind", "reason"]
         "Bans that began or were renewed, by what is banned and why.";
@@ -67,6 +71,7 @@ catalogue! {
     NAME_LOOKUPS: Counter "name_lookups_total" ["result"]
         "Names that were asked about, by what came; stale ones were answered from memory.";
     NAMES: Gauge "names" ["state"] "Names of trunks and trust, by what is known of them.";
+    PANIC_OPEN: Gauge "panic_open" [] "1 while an operator lets everything pass.";
     PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX answered last; by its place in the configuration.";
     PROOFS: Counter "proofs_total" ["kind"] "Proofs of a source's return path.";
     RELOADS: Counter "reloads_total" ["result"] "Readings of the configuration while running.";

@@ -17,6 +17,7 @@ pub mod log;
 mod names;
 mod scrape;
 mod shard;
+mod summary;
 
 #[cfg(test)]
 mod tests;
@@ -24,5 +25,6 @@ mod tests;
 pub use catalogue::{CATALOGUE, Definition, Kind};
 pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
 pub use names::NameMetrics;
-pub use scrape::{Reload, Telemetry, TransportCounters};
+pub use scrape::{AdminAnswer, Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};
+pub use summary::{ShardSummary, Summary};

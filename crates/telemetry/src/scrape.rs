@@ -28,6 +28,24 @@ pub enum Reload {
     Refused,
 }
 
+/// How a request to the admin API ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminAnswer {
+    /// It was answered.
+    Answered,
+    /// The request was wrong.
+    Refused,
+    /// It needs a token, and has none or a wrong one.
+    Unauthorized,
+    /// A shard did not answer, or something else went wrong here.
+    Failed,
+}
+
+impl AdminAnswer {
+    /// Label values, by index.
+    const LABELS: [&'static str; 4] = ["answered", "refused", "unauthorized", "failed"];
+}
+
 /// The metrics of the process.
 pub struct Telemetry {
     version: &'static str,
@@ -38,6 +56,9 @@ pub struct Telemetry {
     reloads: [AtomicU64; 2],
     draining: AtomicBool,
     kernel: KernelMetrics,
+    panic_open: AtomicBool,
+    admin_requests: [AtomicU64; AdminAnswer::LABELS.len()],
+    admin_events_lost: AtomicU64,
 }
 
 impl fmt::Debug for Telemetry {
@@ -59,6 +80,9 @@ impl Telemetry {
             reloads: Default::default(),
             draining: AtomicBool::new(false),
             kernel: KernelMetrics::default(),
+            panic_open: AtomicBool::new(false),
+            admin_requests: Default::default(),
+            admin_events_lost: AtomicU64::new(0),
         }
     }
 
@@ -98,6 +122,21 @@ impl Telemetry {
         self.draining.store(true, Relaxed);
     }
 
+    /// An operator lets everything pass, or does no more.
+    pub fn on_panic_open(&self, open: bool) {
+        self.panic_open.store(open, Relaxed);
+    }
+
+    /// Counts a request to the admin API.
+    pub fn on_admin(&self, answer: AdminAnswer) {
+        self.admin_requests[answer as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Counts news that a reader of the event stream was too slow for.
+    pub fn on_events_lost(&self, count: u64) {
+        self.admin_events_lost.fetch_add(count, Relaxed);
+    }
+
     /// Whether every shard has heard from the PBX last, or has no reason to doubt it.
     #[must_use]
     pub fn is_pbx_up(&self) -> bool {
@@ -119,6 +158,15 @@ impl Telemetry {
         let mut family = Family { definition, metrics: Vec::new() };
         let sum = |cell: fn(&ShardMetrics) -> &Cell| self.sum(cell);
         match *definition {
+            catalogue::ADMIN_EVENTS_LOST => {
+                family.push(&[], self.admin_events_lost.load(Relaxed));
+            }
+            catalogue::ADMIN_REQUESTS => {
+                for (label, count) in AdminAnswer::LABELS.iter().zip(&self.admin_requests) {
+                    family.push(&[label], count.load(Relaxed));
+                }
+            }
+            catalogue::PANIC_OPEN => family.push(&[], self.panic_open.load(Relaxed).into()),
             catalogue::BUILD_INFO => family.push(&[self.version], 1),
             catalogue::DRAINING => family.push(&[], self.draining.load(Relaxed).into()),
             catalogue::SHARDS => family.push(&[], self.shards.len() as u64),

@@ -12,13 +12,15 @@ pub(crate) const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 pub(crate) const VERDICTS: [&str; 4] = ["forward", "absorb", "reject", "drop"];
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 pub(crate) const SIDES: [&str; 2] = ["outside", "inside"];
-pub(crate) const TABLES: [&str; 17] = [
+pub(crate) const TABLES: [&str; 19] = [
     "exchanges",
     "unproven_exchanges",
     "bindings",
     "moved_flows",
     "nonces",
     "connections",
+    "decisions",
+    "recorded_bytes",
     "retained_bytes",
     "ledger",
     "sources",
@@ -192,6 +194,8 @@ impl ShardMetrics {
             snapshot.moved_flows,
             snapshot.nonces,
             snapshot.connections,
+            snapshot.decisions,
+            snapshot.recorded_bytes,
             snapshot.retained_bytes,
             snapshot.gate.ledger.into(),
             snapshot.gate.sources.into(),

@@ -81,8 +81,8 @@ fn busy() -> Telemetry {
         shard.on_ban(&ban(1));
         shard.on_ban(&ban(1));
         shard.on_ban(&ban(2));
-        let key = ban(2).key;
-        shard.on_lift(&admission::Lift { id: admission::BanId(2), key, expired: true });
+        let (id, key) = (admission::BanId(2), ban(2).key);
+        shard.on_lift(&admission::Lift { id, key, expired: true, replaced: false });
         shard.on_wakeup(5);
         shard.on_hand_over(HandOver::Sent);
         shard.on_learned(HandOver::Dropped);
@@ -95,7 +95,20 @@ fn busy() -> Telemetry {
     let table = Table { entries: 3, capacity: 256, evictions: 0 };
     telemetry.names().on_names([0, 2, 1, 0], 5, table, Table { entries: 9, ..table });
     telemetry.on_drain();
+    telemetry.on_admin(crate::AdminAnswer::Unauthorized);
     telemetry
+}
+
+#[test]
+fn a_summary_tells_what_a_scrape_does() {
+    let summary = busy().summary();
+    assert_eq!(summary.verdicts, [("forward", 2), ("absorb", 0), ("reject", 0), ("drop", 2)]);
+    assert_eq!(summary.refused, [("clean", 2)]);
+    assert_eq!(summary.challenges[0], ("issued", 10));
+    assert_eq!(summary.tables[0], ("exchanges", 6, 20, 2));
+    assert_eq!((summary.bans, summary.unanswered, summary.under_attack), (2, 4, 0));
+    let shard = crate::ShardSummary { wakeups: 1, inputs: 5, requests: 2 };
+    assert_eq!(summary.shards, [shard; 2]);
 }
 
 #[test]
@@ -191,7 +204,7 @@ fn enums_and_lists_of_words_agree() {
     }
     assert_eq!(Reason::ALL.len(), REASONS);
     assert_eq!(Event::METHODS.last(), Some(&"none"));
-    assert_eq!(TABLES.len(), 17);
+    assert_eq!(TABLES.len(), 19);
 }
 
 #[test]

@@ -89,7 +89,7 @@ impl Held {
     }
 
     pub(super) fn lift(&self, expired: bool) -> Lift {
-        Lift { id: self.id, key: BanKey::from(&self.what), expired }
+        Lift { id: self.id, key: BanKey::from(&self.what), expired, replaced: false }
     }
 
     pub(super) fn ban(&self) -> Ban {

@@ -96,7 +96,7 @@ fn networks_of_any_length_are_found_while_they_last() {
         begin(&mut bans, at(0), what);
         assert!(bans.of_source(at(1), ip(meets)).is_some(), "{what:?}");
         assert_eq!(bans.of_source(at(1), ip(misses)), None, "{what:?}");
-        bans.lift_key(at(2), &what);
+        bans.lift_key(at(2), &what, false);
         assert_eq!(bans.of_source(at(3), ip(meets)), None, "{what:?}");
     }
     assert!(bans.kinds.lengths_v4.is_empty() && bans.kinds.lengths_v6.is_empty());
@@ -202,7 +202,7 @@ fn the_wall_knows_every_reason() {
         let mut bans = bans();
         bans.ban(at(0), &Trust::default(), source(A), &Cause { reason, ..CAUSE });
         assert_eq!(bans.of_source(at(1), ip(A)).map(|ban| ban.reason), Some(reason));
-        bans.lift_key(at(1), &source(A));
+        bans.lift_key(at(1), &source(A), false);
         assert_eq!(bans.of_source(at(1), ip(A)), None);
     }
 }
@@ -275,7 +275,7 @@ fn bans_and_timers_are_bounded() {
     for n in 0..10_000u32 {
         let what = BanKey::Source(Network::source(IpAddr::from(n.to_be_bytes())));
         begin(&mut bans, at(0), what);
-        bans.lift_key(at(0), &what);
+        bans.lift_key(at(0), &what, false);
         begin(&mut bans, at(0), what);
         assert!(bans.table().entries <= 100);
         assert!(bans.deadlines.len() <= 2 * 100 + 64);
@@ -330,4 +330,32 @@ fn who_comes_slowly_is_banned_for_as_long_as_bans_last() {
     let slow = Cause { slow: true, ..CAUSE };
     let ban = bans.ban(at(0), &Trust::default(), source(A), &slow).expect("a ban");
     assert_eq!(ban.until, at(24 * 3_600));
+}
+
+#[test]
+fn an_operators_ban_takes_the_place_of_the_edges_own() {
+    let mut bans = bans();
+    let own = begin(&mut bans, at(0), source(A));
+    let order = Ban { id: BanId::shared(1), origin: Origin::Operator, ..own.clone() };
+    assert!(bans.impose(at(1), &Trust::default(), &order));
+    let lift = bans.poll_lift().unwrap();
+    assert_eq!((lift.id, lift.replaced, lift.expired), (own.id, true, false));
+    assert_eq!(bans.poll_lift(), None);
+    let (held, more) = bans.portion(at(2), 0, 10);
+    assert_eq!((held.map(|ban| ban.id).collect::<Vec<_>>(), more), (vec![order.id], false));
+    assert!(bans.portion(at(2), 0, 0).1, "there is one behind none");
+    bans.lift_key(at(3), &source(A), false);
+    let lift = bans.poll_lift().unwrap();
+    assert_eq!((lift.id, lift.replaced), (order.id, false));
+}
+
+#[test]
+fn numbers_are_written_and_read() {
+    for (id, text) in [(BanId(3 << 56 | 17), "3-17"), (BanId::shared(2), "255-2")] {
+        assert_eq!((id.to_string().as_str(), text.parse()), (text, Ok(id)));
+    }
+    for wrong in ["", "-", "3-", "-17", "256-1", "+3-1", "3-+1", "3-1-1", "3-99999999999999999999"]
+    {
+        assert_eq!(wrong.parse::<BanId>(), Err(()), "{wrong}");
+    }
 }

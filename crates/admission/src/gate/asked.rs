@@ -8,7 +8,7 @@ use crate::offers::Offered;
 use crate::proof::{Echo, is_own_nonce};
 use crate::rules::user;
 use crate::sources::Score;
-use crate::{Credentials, Proof, Request, Ticket, Verdict};
+use crate::{BanId, Credentials, Proof, Request, Ticket, Verdict};
 use policy::{Outcome, Reason, Time, Who};
 use std::net::IpAddr;
 use wire::{Digest, HeaderName, Host, Message, Uri};
@@ -34,6 +34,8 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) ticket: Ticket,
     pub(super) score: Score,
     pub(super) would: Option<Verdict>,
+    /// The ban that spoke.
+    pub(super) ban: Option<BanId>,
     /// Index of the rule that spoke last, and of the signature.
     pub(super) rule: u16,
     pub(super) looks: Looks,
@@ -133,6 +135,7 @@ impl Gate {
             counted: guarded && account == aor && !other,
             score,
             would: None,
+            ban: None,
             rule: u16::MAX,
             looks: Looks::Read,
             challenge: None,

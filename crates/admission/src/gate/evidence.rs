@@ -347,7 +347,7 @@ impl Gate {
     /// Somebody succeeded under a shape.
     pub(super) fn on_good_shape(&mut self, now: Time, shape: u64, source: u64) {
         if shape != 0 && self.shapes.succeeded(now, shape) {
-            self.bans.lift_key(now, &BanKey::Campaign(shape));
+            self.bans.lift_key(now, &BanKey::Campaign(shape), false);
             self.learn_out(Learned::Shape { shape, source, success: true });
             self.on_lifts();
         }
@@ -362,7 +362,9 @@ impl Gate {
         let mut ban = self.bans.ban(now, &self.trust, key, cause)?;
         ban.evidence = self.evidence_of(&key, chain);
         let until = ban.until;
-        self.say(Effect::Banned(Box::new(ban)));
+        if self.tells(ban.id) {
+            self.say(Effect::Banned(Box::new(ban)));
+        }
         Some(until)
     }
 
@@ -417,6 +419,7 @@ impl Gate {
     pub(super) fn on_lifts(&mut self) {
         while let Some(lift) = self.bans.poll_lift() {
             match lift.key {
+                _ if lift.replaced => {}
                 BanKey::Source(network) => {
                     let key = self.sources.key_of(network.address());
                     if let Some(source) = self.sources.find_mut(key) {
@@ -435,7 +438,9 @@ impl Gate {
                 BanKey::Network(network) => self.networks.forgive(network),
                 BanKey::Campaign(_) => {}
             }
-            self.say(Effect::Lifted(lift));
+            if self.tells(lift.id) {
+                self.say(Effect::Lifted(lift));
+            }
         }
     }
 

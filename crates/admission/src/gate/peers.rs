@@ -1,7 +1,7 @@
 //! What other shards learned, and what operators order.
 
 use super::Gate;
-use crate::{Ban, BanKey, Effect, Learned, Record};
+use crate::{Ban, BanId, BanKey, Effect, Learned, Record};
 use policy::{Network, Time};
 
 impl Gate {
@@ -13,7 +13,7 @@ impl Gate {
             }
             Learned::Shape { shape, success: true, .. } => {
                 self.shapes.succeeded(now, *shape);
-                self.bans.lift_key(now, &BanKey::Campaign(*shape));
+                self.bans.lift_key(now, &BanKey::Campaign(*shape), false);
                 self.on_lifts();
             }
             Learned::Shape { shape, source, success: false } => {
@@ -36,17 +36,30 @@ impl Gate {
             Learned::Lift { network, trust, forgive } => {
                 self.on_lift_order(now, *network, *trust, *forgive);
             }
+            Learned::Unban { key, forgive } => {
+                self.bans.lift_key(now, key, *forgive);
+                self.on_lifts();
+            }
         }
     }
 
     fn on_order(&mut self, now: Time, ban: &Ban) {
-        if self.bans.impose(now, &self.trust, ban)
-            && !ban.narrowed
-            && let BanKey::Source(network) | BanKey::Network(network) = ban.key
-        {
-            self.say(Effect::Close(network));
+        if self.bans.impose(now, &self.trust, ban) {
+            if let BanKey::Source(network) | BanKey::Network(network) = ban.key
+                && !ban.narrowed
+            {
+                self.say(Effect::Close(network));
+            }
+            if self.tells(ban.id) {
+                self.say(Effect::Banned(Box::new(ban.clone())));
+            }
         }
         self.on_lifts();
+    }
+
+    /// Whether news of this ban are this gate's to tell: of one that all have the first shard's.
+    pub(super) fn tells(&self, id: BanId) -> bool {
+        id.shard() != BanId::SHARED || self.shard.0 == 0
     }
 
     fn on_lift_order(&mut self, now: Time, network: Network, trust: Option<Time>, forgive: bool) {

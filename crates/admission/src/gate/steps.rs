@@ -43,7 +43,7 @@ impl Gate {
     }
 
     /// Method policy, user parts, numbers: rules without a rate.
-    fn check_rules(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+    pub(super) fn check_rules(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let facts = asked.facts();
         for index in 0..self.policy.admission.rules.len() {
             let rule = &self.policy.admission.rules[index];
@@ -82,7 +82,7 @@ impl Gate {
     }
 
     /// What it looks like.
-    fn check_signatures(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+    pub(super) fn check_signatures(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let hits = self.hits(asked);
         let mut heaviest = Ceiling::Note;
         for hit in &hits {
@@ -129,7 +129,8 @@ impl Gate {
     /// Pairs that are banned.
     fn check_pair(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let flow = asked.request.flow;
-        if self.bans.of_pair(now, asked.ticket.account, flow).is_some() {
+        if let Some(ban) = self.bans.of_pair(now, asked.ticket.account, flow) {
+            asked.ban = Some(ban.id);
             self.on_banned_try(now, asked);
             return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
         }
@@ -199,8 +200,10 @@ impl Gate {
         }
         let rules = &self.policy.admission;
         let ticket = &asked.ticket;
-        if stranger && self.bans.of_shape(now, ticket.shape).is_some() {
-            self.on_campaign_hit(now, ticket.shape);
+        if stranger && let Some(ban) = self.bans.of_shape(now, ticket.shape) {
+            let shape = ticket.shape;
+            asked.ban = Some(ban.id);
+            self.on_campaign_hit(now, shape);
             return self.challenge(asked, Reason::Campaign, Else::Drop);
         }
         let own_proof = ticket.proof.is_some();

@@ -88,6 +88,7 @@ fn read(field: &Field<'_>, depth: u8) -> Option<PolicyFile> {
         return None;
     }
     let file = beside(field.source.file, word.into());
+    problems.looks_at(&file);
     match std::fs::read_to_string(&file) {
         Ok(text) => {
             let source = Source { file: &file, text: &text, problems };

@@ -96,6 +96,7 @@ fn own(
     choice: &SignatureChoice,
     path: &Path,
 ) -> Option<Signatures> {
+    problems.looks_at(path);
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
@@ -68,17 +68,18 @@ impl Edge {
     /// The least configuration, with a line for another listener and `extra` lines; `{ip}` in
     /// them is the edge's address.
     fn yaml(ip: Ipv4Addr, state: &str, listen: &str, extra: &str) -> String {
-        let listen = listen.replace("{ip}", &ip.to_string());
         format!(
             "version: 1\n\
              listen:\n  - {{ transport: udp, address: \"{ip}:5060\" }}\n  \
              - {{ transport: tcp, address: \"{ip}:5060\" }}\n\
              {listen}\n\
              inside: {{ address: \"{ip}:5080\", pbx: [\"{ip}:5070\"] }}\n\
-             admin: {{ listen: \"{ip}:9060\" }}\n\
+             {}\n\
              state_dir: {state}\n{}\n",
-            extra.replace("{ip}", &ip.to_string())
+            if extra.contains("admin:") { "" } else { "admin: { listen: \"{ip}:9060\" }" },
+            extra
         )
+        .replace("{ip}", &ip.to_string())
     }
 
     /// Starts an edge and returns when it says that it is ready.
@@ -175,10 +176,48 @@ impl Edge {
     pub fn page(&self, path: &str) -> String {
         let mut stream = TcpStream::connect((self.ip, 9060)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.ip)
+            .unwrap();
         let mut page = String::new();
         stream.read_to_string(&mut page).unwrap();
         page
+    }
+
+    /// The admin socket.
+    pub fn socket(&self) -> PathBuf {
+        self.directory.path().join("state").join("admin.sock")
+    }
+
+    /// A request to the admin API over the Unix socket: status code and JSON.
+    pub fn ask(&self, method: &str, path: &str, body: &str) -> (u16, serde_json::Value) {
+        let stream = UnixStream::connect(self.socket()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        answered(stream, &format!("{method} {path} HTTP/1.1\r\nHost: x\r\n"), body)
+    }
+
+    /// The same over TCP, with header lines.
+    pub fn ask_tcp(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &str,
+        body: &str,
+    ) -> (u16, serde_json::Value) {
+        let stream = TcpStream::connect((self.ip, 9060)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        answered(stream, &format!("{method} {path} HTTP/1.1\r\n{headers}"), body)
+    }
+
+    /// Runs the command line against this edge: exit code, standard output, standard error.
+    pub fn command(&self, words: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_ringfence"))
+            .args(words)
+            .arg("--config")
+            .arg(self.file())
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
     }
 
     /// Waits until the metrics have `line`.
@@ -192,6 +231,17 @@ impl Edge {
         }
         panic!("no metric {line} in\n{}", self.page("/metrics"));
     }
+}
+
+/// Writes a request and reads its answer.
+fn answered(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, serde_json::Value) {
+    let length = body.len();
+    write!(stream, "{head}Content-Length: {length}\r\nConnection: close\r\n\r\n{body}").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let code = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (code, serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
 }
 
 /// Starts the binary; its log and the service manager's socket lie beside its configuration.

@@ -8,6 +8,7 @@ edge!(
     reaches_connections,
     outlives_a_reload,
     is_lifted_when_its_source_is_trusted_after_a_reload,
+    is_seen_explained_and_lifted_by_its_operator,
     is_counted,
 );
 
@@ -52,6 +53,41 @@ fn reaches_connections(mode: Mode) {
     wait_banned(&stage, host);
     let alice = settled(&stage, "6003");
     works(&stage, &alice);
+}
+
+/// What its operator does who was called by a customer: looks, understands, lifts.
+fn is_seen_explained_and_lifted_by_its_operator(mode: Mode) {
+    let stage = Plan::new(mode).with(SWIFT).start();
+    let host = stage.network.far(0);
+    let phone = stage.phone_at("6001", host, Way::UDP);
+    earn_a_ban(&stage, &phone);
+    wait_banned(&stage, host);
+    let (edge, address) = (stage.ringfence(), host.to_string());
+
+    let list = edge.command(&["bans", "list"]);
+    assert!(list.contains(&address) && list.contains("abandoned"), "{list}");
+    let explained = edge.command(&["explain", &address]);
+    for part in ["is banned", "INVITE abandoned", "6001@", "dialled \"5551\"", "INVITE sip:5551@"] {
+        assert!(explained.contains(part), "no {part} in\n{explained}");
+    }
+    let by_account = edge.command(&["explain", "6001@pbx.test"]);
+    assert!(by_account.contains(&address), "{by_account}");
+
+    let lifted = edge.command(&["bans", "lift", &address, "--trust", "24h"]);
+    assert!(lifted.contains("trusted until"), "{lifted}");
+    assert!(edge.command(&["bans", "list"]).contains("nothing is banned"));
+    phone.register();
+    phone.call("100").answered().hang_up();
+    earn_nothing(&stage, &phone);
+}
+
+/// What would have been evidence is none of somebody trusted.
+fn earn_nothing(stage: &Stage, phone: &Ua) {
+    for _ in 0..3 {
+        abandon(phone);
+    }
+    phone.call("100").answered().hang_up();
+    assert!(stage.ringfence().command(&["bans", "list"]).contains("nothing is banned"));
 }
 
 fn ends_by_itself(mode: Mode) {

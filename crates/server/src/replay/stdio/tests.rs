@@ -117,7 +117,7 @@ fn bans_are_addresses_and_networks() {
     bans.on_ban(&ban(BanKey::AorSource { aor: 1, source: network("192.0.2.1", 32) }, false));
     bans.on_ban(&ban(BanKey::Source(network("192.0.2.2", 32)), true));
     assert_eq!(bans.text(), br#""198.51.100.7","203.0.113.0/24","2001:db8::/64""#);
-    bans.on_lift(&Lift { id: BanId(1), key: around, expired: true });
+    bans.on_lift(&Lift { id: BanId(1), key: around, expired: true, replaced: false });
     assert_eq!(bans.text(), br#""198.51.100.7","2001:db8::/64""#);
     // somebody authenticated there meanwhile: the ban is renewed as a narrowing
     bans.on_ban(&ban(BanKey::Source(v4), true));

@@ -1,0 +1,195 @@
+//! `GET /api/v1/explain/{subject}`: why something was done to an address, an AOR or a call, or what
+//! is behind a ban; and how it is undone.
+
+use super::bans::Wanted;
+use super::sources::{self, BANS_MAX, Known};
+use super::views::{DecisionView, ExplainedBan, Explanation, RecordView, SourceJson};
+use super::{Hall, Refusal};
+use crate::desk::Desk;
+use admission::{Ban, BanKey};
+use axum::Json;
+use axum::extract::{Path, State};
+use policy::Network;
+use std::fmt::Write as _;
+use std::net::IpAddr;
+
+/// Decisions that one explanation shows, the youngest.
+const DECISIONS: usize = 32;
+
+pub(super) async fn explain(
+    State(hall): State<Hall>,
+    Path(subject): Path<String>,
+) -> Result<Json<Explanation>, Refusal> {
+    let subject = subject.trim().to_owned();
+    if subject.is_empty() {
+        let hint = "an address, an AOR, a Call-ID, or the number or key of a ban";
+        return Err(Refusal::wrong("nothing to explain").hint(hint));
+    }
+    let mut explanation = match Wanted::of(&subject) {
+        Wanted::Network(network) => of_network(&hall, subject, network).await?,
+        Wanted::Id(id) => of_bans(&hall, subject, Wanted::Id(id)).await?,
+        Wanted::Key(key) if key.starts_with("aor:") || key.starts_with("shape:") => {
+            of_bans(&hall, subject, Wanted::Key(key)).await?
+        }
+        Wanted::Key(_) | Wanted::All => of_text(&hall, subject).await?,
+    };
+    explanation.text = told(&explanation);
+    Ok(Json(explanation))
+}
+
+async fn of_network(
+    hall: &Hall,
+    subject: String,
+    network: Network,
+) -> Result<Explanation, Refusal> {
+    let desk = &hall.status.desk;
+    let wanted = Wanted::Network(network);
+    let (bans, _) = desk.bans(BANS_MAX, move |ban| wanted.is_met(ban)).await?;
+    let is_here = move |ip: IpAddr| network.contains(ip);
+    let decisions = desk.decisions(DECISIONS, move |it| is_here(it.event.flow.remote.ip())).await?;
+    let known = match network == Network::source(network.address()) {
+        true => sources::known(hall, network.address()).await?,
+        false => Known { view: None, trusted_by: None, evidence: Vec::new() },
+    };
+    let rules = hall.status.rules();
+    let version = rules.policy.version;
+    let evidence = known.evidence.iter().map(|it| RecordView::new(it, version, &rules));
+    Ok(Explanation {
+        subject,
+        kind: "ip".into(),
+        source: known.view.as_ref().map(SourceJson::new),
+        trusted_by: known.trusted_by,
+        evidence: evidence.collect(),
+        bans: bans.iter().map(|ban| ExplainedBan::new(ban, &rules)).collect(),
+        decisions: decisions.iter().map(|it| DecisionView::new(it, &rules)).collect(),
+        refusals: None,
+        text: String::new(),
+    })
+}
+
+async fn of_bans(hall: &Hall, subject: String, wanted: Wanted) -> Result<Explanation, Refusal> {
+    let (bans, _) = hall.status.desk.bans(BANS_MAX, move |ban| wanted.is_met(ban)).await?;
+    let rules = hall.status.rules();
+    Ok(Explanation {
+        subject,
+        kind: "ban".into(),
+        bans: bans.iter().map(|ban| ExplainedBan::new(ban, &rules)).collect(),
+        ..Explanation::default()
+    })
+}
+
+/// An AOR or a Call-ID.
+async fn of_text(hall: &Hall, subject: String) -> Result<Explanation, Refusal> {
+    let desk = &hall.status.desk;
+    let text = subject.strip_prefix("sips:").or_else(|| subject.strip_prefix("sip:"));
+    let text = text.unwrap_or(&subject).to_owned();
+    let bytes = text.clone().into_bytes();
+    let decisions = desk.decisions(DECISIONS, move |it| it.names(&bytes)).await?;
+    let (bans, refusals) = match text.contains('@') {
+        true => of_aor(desk, text).await?,
+        false => (Vec::new(), 0.0),
+    };
+    let rules = hall.status.rules();
+    Ok(Explanation {
+        subject,
+        kind: "text".into(),
+        bans: bans.iter().map(|ban| ExplainedBan::new(ban, &rules)).collect(),
+        decisions: decisions.iter().map(|it| DecisionView::new(it, &rules)).collect(),
+        refusals: (refusals > 0.0).then_some(refusals),
+        ..Explanation::default()
+    })
+}
+
+/// Bans of this AOR, and refusals of strangers on it: every shard is told of those, so the first
+/// that is asked knows.
+async fn of_aor(desk: &Desk, aor: String) -> Result<(Vec<Ban>, f32), Refusal> {
+    let look = move |now, engine: &proxy::Engine| {
+        let hash = engine.gate().hash_of(aor.as_bytes());
+        (hash, engine.gate().refusals_of(now, hash).0)
+    };
+    let (hash, refusals) = desk.look(0, look).await?;
+    let is_of = move |ban: &Ban| match ban.key {
+        BanKey::AorFlow { aor, .. } | BanKey::AorSource { aor, .. } => aor == hash,
+        _ => false,
+    };
+    Ok((desk.bans(BANS_MAX, is_of).await?.0, refusals))
+}
+
+/// The explanation in words, for a terminal. What a peer wrote keeps no control characters.
+fn told(it: &Explanation) -> String {
+    let mut text = String::new();
+    let _ = told_source(it, &mut text);
+    for ban in &it.bans {
+        let _ =
+            writeln!(text, "{}\n  undo: {}, or for a while with --trust 24h", ban.text, ban.undo);
+    }
+    if let Some(refusals) = it.refusals {
+        let _ = writeln!(text, "{refusals:.1} refusals of strangers on this AOR");
+    }
+    if !it.decisions.is_empty() {
+        let _ = writeln!(text, "last decisions, the youngest first:");
+    }
+    for decision in &it.decisions {
+        let _ = told_decision(decision, &mut text);
+    }
+    if text.is_empty() {
+        let _ = writeln!(
+            text,
+            "nothing is known of {}: no ban, no evidence, none of the last decisions",
+            it.subject.escape_debug()
+        );
+    }
+    text
+}
+
+fn told_source(it: &Explanation, text: &mut String) -> std::fmt::Result {
+    if let Some(name) = &it.trusted_by {
+        writeln!(text, "{} is trusted ({name}): nothing judges or bans it", it.subject)?;
+    }
+    let Some(source) = &it.source else { return Ok(()) };
+    write!(text, "source {} is {}", source.source, source.who)?;
+    if let Some(proof) = &source.proof {
+        write!(text, ", its return path proven by {proof}")?;
+    }
+    writeln!(text, "; score {:.2}, in the long memory {:.2}", source.score, source.long_score)?;
+    let (invites, others) = (source.open_invites, source.open_others);
+    if invites + others > 0 {
+        writeln!(text, "  open challenges: {invites} of INVITEs, {others} others")?;
+    }
+    // where a ban tells its evidence it is not told twice
+    if it.bans.iter().any(|ban| !ban.ban.evidence.is_empty()) {
+        return Ok(());
+    }
+    for record in &it.evidence {
+        let RecordView { at, method, outcome, weight, aor, .. } = record;
+        let aor = aor.escape_debug();
+        writeln!(text, "  {at} {method} {outcome}, weight {weight:.2}, as \"{aor}\"")?;
+    }
+    Ok(())
+}
+
+fn told_decision(it: &DecisionView, text: &mut String) -> std::fmt::Result {
+    write!(text, "  {} {}/{} {}", it.at, it.source, it.transport, it.verdict)?;
+    if let Some(status) = it.status {
+        write!(text, " {status}")?;
+    }
+    write!(text, " ({})", it.reason)?;
+    for (name, value) in [
+        ("rule", &it.rule),
+        ("signature", &it.signature),
+        ("ban", &it.ban),
+        ("who", &it.who),
+        ("would", &it.would),
+        ("detail", &it.detail),
+    ] {
+        if let Some(value) = value {
+            write!(text, ", {name} {}", value.escape_debug())?;
+        }
+    }
+    writeln!(text, "\n    {}", it.line.escape_debug())?;
+    if !it.call_id.is_empty() {
+        let (call_id, aor) = (it.call_id.escape_debug(), it.aor.escape_debug());
+        writeln!(text, "    Call-ID {call_id}, AOR {aor}")?;
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Verbs that talk to a running edge.
+
+use super::DEFAULT_CONFIG;
+use clap::{ArgGroup, Args, Subcommand};
+use std::path::PathBuf;
+
+/// How the running edge is reached, and how its answer is printed.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Reach {
+    /// The configuration of the running edge: its admin.socket is where it is reached
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    pub(crate) config: PathBuf,
+    /// Reach it there instead: http://HOST:PORT, or unix:PATH
+    #[arg(long, value_name = "URL")]
+    pub(crate) admin: Option<String>,
+    /// The file of the token that an http:// address wants for writing
+    #[arg(long, value_name = "FILE", requires = "admin")]
+    pub(crate) token_file: Option<PathBuf>,
+    /// Print the answer as JSON, as docs/api.md has it
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Running {
+    /// See, make and lift bans
+    Bans {
+        #[command(subcommand)]
+        command: BansCommand,
+    },
+    /// Say why something was done: to an address, an AOR, a call; or what is behind a ban
+    ///
+    /// The evidence with its times, weights, rules and proof, the last decisions with their
+    /// messages' first lines, and how it is undone.
+    #[command(after_help = EXPLAIN_EXAMPLES)]
+    Explain {
+        /// An address or network, an AOR (user@host), a Call-ID, or the number or key of a ban
+        subject: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Watch it work: sources, the challenge funnel, verdicts, shards
+    ///
+    /// Keys: q ends; Tab goes between sources and bans; up and down choose; Enter explains what is
+    /// chosen, Escape goes back; space stops and goes on.
+    #[command(
+        after_help = "Exit codes: 0 ended by a key; 2 usage; 4 no terminal; 5 no edge was reached"
+    )]
+    Top {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Say how it is: PBX, policy, requests, bans, tables, reloads
+    #[command(
+        after_help = "Exit codes: 0 it serves; 1 it drains, or a shard hangs; 2 usage; 5 no edge was reached"
+    )]
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Read the configuration again, and say what changed or why nothing did
+    ///
+    /// A file with errors, or with a policy whose own tests fail, changes nothing. State, bans,
+    /// calls and connections stay in any case.
+    #[command(after_help = "Exit codes: 0 applied; 1 refused; 2 usage; 5 no edge was reached")]
+    Reload {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Take nothing new, let what is in passage end, then end: as SIGTERM does
+    #[command(after_help = "Exit codes: 0 it drains; 2 usage; 5 no edge was reached")]
+    Drain {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Let everything pass for a while, bans too: nothing is refused, all is still counted
+    ///
+    /// For when the edge seems to be in the way: if that helps, `explain` says what was in the way.
+    /// It ends by itself. Meanwhile the log, the status and a metric say so loudly.
+    #[command(after_help = PANIC_EXAMPLES)]
+    PanicOpen {
+        /// For how long, at most 24h; 0s ends it
+        #[arg(long = "for", value_name = "TIME", default_value = "10m")]
+        length: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BansCommand {
+    /// List the bans in force, those that began last first
+    #[command(after_help = LIST_EXAMPLES)]
+    List {
+        /// Only those that touch this address or network, or have this number or key
+        key: Option<String>,
+        /// At most so many, up to 10000
+        #[arg(long, value_name = "NUMBER", default_value_t = 1_000)]
+        limit: usize,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show a ban with its evidence, and how it is undone
+    #[command(
+        after_help = "Exit codes: 0 shown; 1 nothing is banned as that; 2 usage; 5 no edge was reached"
+    )]
+    Show {
+        /// An address, a network, or the number or key of a ban
+        key: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Ban an address or a network for a while
+    ///
+    /// Whoever is trusted cannot be banned: trust.networks, admin.networks, trunks, our own
+    /// addresses.
+    #[command(after_help = ADD_EXAMPLES)]
+    Add {
+        /// An address or a network; an IPv6 address stands for its /64
+        key: String,
+        /// For how long, at most a year
+        #[arg(long = "for", value_name = "TIME")]
+        length: String,
+        /// Why: it stands in the log and in explanations
+        #[arg(long, value_name = "TEXT")]
+        why: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Lift bans
+    ///
+    /// An address lifts all that touches it: its own ban, those of networks around it, and those of
+    /// AORs there. A lifted source keeps a quarter of its evidence, and its next ban lasts longer,
+    /// unless it is forgiven or trusted.
+    #[command(after_help = LIFT_EXAMPLES, group = ArgGroup::new("mercy"))]
+    Lift {
+        /// An address, a network, or the number or key of a ban
+        key: String,
+        /// Forget its evidence, and that it ever was banned
+        #[arg(long, group = "mercy")]
+        forgive: bool,
+        /// Let nothing ban or judge these addresses for so long; forgets its evidence, too
+        #[arg(long, value_name = "TIME", group = "mercy")]
+        trust: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+const EXPLAIN_EXAMPLES: &str = "\
+Examples:
+  ringfence explain 198.51.100.7                 why does this phone not get through?
+  ringfence explain 6001@pbx.example.com         who tried this account?
+  ringfence explain a84b4c76e66710@pc33          what became of this call?
+  ringfence explain 0-17                         what is behind this ban?
+
+Exit codes: 0 answered, also when nothing is known; 2 usage; 5 no edge was reached";
+
+const PANIC_EXAMPLES: &str = "\
+Examples:
+  ringfence panic-open --for 10m
+  ringfence panic-open --for 0s                  judge again, now
+
+Exit codes: 0 done; 1 refused; 2 usage; 5 no edge was reached";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  ringfence bans list
+  ringfence bans list 203.0.113.0/24
+  ringfence bans list --json | jq -r '.[] | select(.kind == \"address\") | .key'
+
+Exit codes: 0 listed, also when there are none; 2 usage; 5 no edge was reached";
+
+const ADD_EXAMPLES: &str = "\
+Examples:
+  ringfence bans add 198.51.100.7 --for 1h --why \"rings at night\"
+  ringfence bans add 2001:db8:7::/48 --for 30d --why \"abuse desk does not answer\"
+
+Exit codes: 0 banned; 1 refused; 2 usage; 5 no edge was reached";
+
+const LIFT_EXAMPLES: &str = "\
+Examples:
+  ringfence bans lift 198.51.100.7 --trust 24h   a customer whose phone has an old password
+  ringfence bans lift 198.51.100.7 --forgive     it was our mistake
+  ringfence bans lift 0-17
+
+Exit codes: 0 lifted; 1 nothing is banned as that, or refused; 2 usage; 5 no edge was reached";

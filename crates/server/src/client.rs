@@ -1,0 +1,196 @@
+//! The other end of the admin API: how the command line reaches a running edge.
+
+use crate::cli::Reach;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, header};
+use hyper_util::rt::TokioIo;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::Value;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::runtime::Runtime;
+
+/// How long the edge may take: a reload runs the policy's tests.
+const PATIENCE: Duration = Duration::from_secs(130);
+/// Longest answer, in bytes.
+const ANSWER_MAX: usize = 256 << 20;
+/// What a path keeps as it is.
+const PLAIN: &AsciiSet =
+    &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b':').remove(b'/').remove(b'@');
+
+/// Where an edge is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Unix(PathBuf),
+    Http(String),
+}
+
+/// An edge that can be asked.
+#[derive(Debug)]
+pub(crate) struct Client {
+    place: Place,
+    token: Option<String>,
+    runtime: Runtime,
+}
+
+/// No edge was reached.
+#[derive(Debug)]
+pub(crate) struct Unreached(String);
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What it answered.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) code: u16,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn is_ok(&self) -> bool {
+        (200..300).contains(&self.code)
+    }
+}
+
+/// `text` as a part of a path.
+pub(crate) fn encoded(text: &str) -> impl fmt::Display {
+    utf8_percent_encode(text, PLAIN)
+}
+
+impl Client {
+    /// The edge that the command line means.
+    pub(crate) fn new(reach: &Reach) -> Result<Self, Unreached> {
+        let place = match &reach.admin {
+            Some(url) => place(url).map_err(Unreached)?,
+            None => Place::Unix(config::admin_socket(&reach.config).ok_or_else(|| {
+                let file = reach.config.display();
+                Unreached(format!("{file} switches the admin socket off: use --admin URL"))
+            })?),
+        };
+        let read = |file: &PathBuf| {
+            let text = std::fs::read_to_string(file);
+            text.map_err(|error| Unreached(format!("{}: {error}", file.display())))
+        };
+        let token = reach.token_file.as_ref().map(read).transpose()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| Unreached(error.to_string()))?;
+        Ok(Client { place, token: token.map(|token| token.trim().to_owned()), runtime })
+    }
+
+    pub(crate) fn get(&self, path: &str) -> Result<Answer, Unreached> {
+        self.ask(Method::GET, path, None)
+    }
+
+    /// Asks, and waits for the answer.
+    pub(crate) fn ask(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Unreached> {
+        self.runtime.block_on(async {
+            let asked = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
+            asked.unwrap_or_else(|_| Err("it does not answer".into())).map_err(|error| {
+                let place = match &self.place {
+                    Place::Unix(path) => path.display().to_string(),
+                    Place::Http(authority) => format!("http://{authority}"),
+                };
+                let hint = "is it running, and does --config name its configuration?";
+                Unreached(format!("no edge is reached at {place}: {error}\n    hint: {hint}"))
+            })
+        })
+    }
+
+    async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer, Failure> {
+        let authority = match &self.place {
+            Place::Unix(_) => "localhost",
+            Place::Http(authority) => authority,
+        };
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let mut request = Request::builder().method(method).uri(path);
+        request = request.header(header::HOST, authority);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let request = request.body(Full::new(Bytes::from(body)))?;
+        match &self.place {
+            Place::Unix(path) => send(UnixStream::connect(path).await?, request).await,
+            Place::Http(authority) => {
+                send(TcpStream::connect(authority.as_str()).await?, request).await
+            }
+        }
+    }
+}
+
+type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+async fn send(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer, Failure> {
+    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
+    let connection = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let code = response.status().as_u16();
+    let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?.to_bytes();
+    connection.abort();
+    let body = serde_json::from_slice(&body)
+        .map_err(|_| format!("what answers there (with {code}) is no edge"))?;
+    Ok(Answer { code, body })
+}
+
+/// `http://HOST:PORT` or `unix:PATH`.
+fn place(url: &str) -> Result<Place, String> {
+    if let Some(path) = url.strip_prefix("unix:") {
+        return Ok(Place::Unix(path.into()));
+    }
+    let Some(rest) = url.strip_prefix("http://") else {
+        return Err(format!("--admin {url}: write http://HOST:PORT, or unix:PATH"));
+    };
+    let authority = rest.trim_end_matches('/');
+    let has_port = authority
+        .rsplit_once(':')
+        .is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    if authority.contains(['/', '@', '?']) || !has_port {
+        return Err(format!("--admin {url}: write http://HOST:PORT, without a path"));
+    }
+    Ok(Place::Http(authority.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_addresses_and_sockets() {
+        let http = |text: &str| Ok(Place::Http(text.into()));
+        assert_eq!(place("http://127.0.0.1:9060/"), http("127.0.0.1:9060"));
+        assert_eq!(place("http://[::1]:9060"), http("[::1]:9060"));
+        assert_eq!(place("unix:/run/x.sock"), Ok(Place::Unix("/run/x.sock".into())));
+        for wrong in
+            ["https://h:1", "h:1", "http://h", "http://:1", "http://h:1/api", "http://u@h:1"]
+        {
+            assert!(place(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn subjects_survive_the_path() {
+        let subject = "a b?c#d%e\u{e9}@x/24";
+        assert_eq!(encoded(subject).to_string(), "a%20b%3Fc%23d%25e%C3%A9@x/24");
+    }
+}
