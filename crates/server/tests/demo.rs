@@ -21,7 +21,7 @@ fn calls_pass_attackers_fall_and_nothing_is_left() {
     for line in lines.by_ref().take(LINES) {
         let calls = line.split(" calls made, ").nth(1).and_then(|rest| rest.split(' ').next());
         answered |= calls.is_some_and(|count| count != "0");
-        banned |= line.contains("BANNED 127.0.66.");
+        banned |= line.contains("BANNED 127.") && line.contains(".66.");
         said += &line;
         said.push('\n');
         if answered && banned {
@@ -30,7 +30,8 @@ fn calls_pass_attackers_fall_and_nothing_is_left() {
     }
     assert!(answered && banned, "{said}");
     assert!(said.contains("SIMULATED"), "it says what it is: {said}");
-    assert!(!said.contains("BANNED 127.0.1."), "no phone is banned: {said}");
+    let of_phone = |line: &str| line.contains("BANNED") && !line.contains(".66.");
+    assert!(!said.lines().any(of_phone), "no phone is banned: {said}");
     let part = |mark: &str| said.split(mark).nth(1).unwrap().split(['\n', ',']).next().unwrap();
     let edge: u32 = part("; process ").parse().unwrap();
     let directory = part("its files in ").to_owned();

@@ -54,7 +54,7 @@ impl Cast {
     pub(super) fn new(now: Time, ports: &Ports) -> Self {
         // another play each time
         let mut rng = Rng::new(now.as_nanos(), 1);
-        let mut phones: Vec<Phone> = (1..=PHONES).map(|n| phone(n, ports.edge, &mut rng)).collect();
+        let mut phones: Vec<Phone> = (1..=PHONES).map(|n| phone(n, ports, &mut rng)).collect();
         let mut first = Outbox::new();
         for phone in &mut phones {
             phone.register(now, &mut first);
@@ -63,7 +63,7 @@ impl Cast {
             first,
             pbx: pbx(ports.pbx, Rng::new(rng.below(u64::MAX), 2)),
             pbx_address: ports.pbx,
-            attackers: attackers(now, ports.edge, &mut rng),
+            attackers: attackers(now, ports, &mut rng),
             phones,
             rng,
             began: now,
@@ -236,16 +236,16 @@ fn pbx(address: SocketAddr, rng: Rng) -> Pbx {
     Pbx::new(config, rng)
 }
 
-fn phone(n: u8, edge: SocketAddr, rng: &mut Rng) -> Phone {
+fn phone(n: u8, ports: &Ports, rng: &mut Rng) -> Phone {
     let user = (6_000 + u32::from(n)).to_string();
     let config = PhoneConfig {
         name: user.clone(),
         password: password(&user),
         user,
         domain: DOMAIN.to_owned(),
-        server: edge,
+        server: ports.edge,
         transport: Transport::Udp,
-        local: SocketAddr::from((Ipv4Addr::new(127, 0, 1, n), 5060)),
+        local: SocketAddr::from((Ipv4Addr::new(127, ports.net, 1, n), 5060)),
         expires: Duration::from_secs(60),
         answer: Answer::After(Duration::from_secs(1)),
         keep_alive: Duration::from_secs(20),
@@ -257,7 +257,7 @@ fn phone(n: u8, edge: SocketAddr, rng: &mut Rng) -> Phone {
     Phone::new(config, u64::from(n), Rng::new(rng.below(u64::MAX), u64::from(n)))
 }
 
-fn attackers(now: Time, edge: SocketAddr, rng: &mut Rng) -> Vec<Attacker> {
+fn attackers(now: Time, ports: &Ports, rng: &mut Rng) -> Vec<Attacker> {
     let words = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     let calls = |acks| Kind::Call {
         from: words(&["6001", "6002", "100"]),
@@ -276,14 +276,14 @@ fn attackers(now: Time, edge: SocketAddr, rng: &mut Rng) -> Vec<Attacker> {
     ];
     let play =
         |(n, (label, kind, tool, start, pause)): (usize, (&'static str, Kind, Tool, u64, u64))| {
-            let address = SocketAddr::from((Ipv4Addr::new(127, 0, 66, n as u8 + 1), 5060));
+            let address = SocketAddr::from((Ipv4Addr::new(127, ports.net, 66, n as u8 + 1), 5060));
             let config = AttackConfig {
                 label,
                 kind,
                 tool,
                 agent: None,
                 sources: Sources::One(address),
-                server: edge,
+                server: ports.edge,
                 domain: DOMAIN.to_owned(),
                 start: now + Duration::from_secs(start),
                 interval: Duration::from_millis(pause),

@@ -12,6 +12,8 @@ use std::time::Duration;
 /// Where everything is looked for first, so that a newcomer finds it where the documents say.
 const EDGE_PORT: u16 = 5060;
 const ADMIN_PORT: u16 = 9060;
+/// Plays that may run side by side.
+const NETS: u8 = 64;
 /// How often it is asked whether it serves, and how long between.
 const QUESTIONS: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(50);
@@ -25,6 +27,8 @@ pub(super) struct Ports {
     pub(super) inside: SocketAddr,
     pub(super) pbx: SocketAddr,
     pub(super) admin: SocketAddr,
+    /// The players have addresses in 127.`net`.0.0/16: another play may run beside this one.
+    pub(super) net: u8,
 }
 
 impl Ports {
@@ -40,11 +44,14 @@ impl Ports {
         // all are held until all are chosen, so that they differ
         let (edge, inside, pbx, admin) =
             (preferred(EDGE_PORT)?, any()?, any()?, preferred(ADMIN_PORT)?);
-        Ok(Ports { edge: edge.2, inside: inside.2, pbx: pbx.2, admin: admin.2 })
+        let is_free =
+            |net: &u8| UdpSocket::bind((Ipv4Addr::new(127, *net, 1, 1), EDGE_PORT)).is_ok();
+        let net = (0..NETS).find(is_free).ok_or(io::Error::other("other plays are everywhere"))?;
+        Ok(Ports { edge: edge.2, inside: inside.2, pbx: pbx.2, admin: admin.2, net })
     }
 
     fn yaml(&self, state: &Path) -> String {
-        let Ports { edge, inside, pbx, admin } = self;
+        let Ports { edge, inside, pbx, admin, .. } = self;
         let state = Value::from(state.display().to_string());
         format!(
             "version: 1\n\
