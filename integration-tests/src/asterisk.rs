@@ -89,6 +89,12 @@ impl Asterisk {
         let _ = self.cli(&format!("channel originate PJSIP/{user} extension 100@phones"));
     }
 
+    /// From now on it has a trunk, too: more sections of `pjsip.conf`.
+    pub fn add_trunk(&self, sections: &str) {
+        fs::write(self.run.join("etc/trunk.conf"), sections).unwrap();
+        let _ = self.cli("module reload res_pjsip.so");
+    }
+
     /// URIs of an account's Contacts.
     #[must_use]
     pub fn contacts(&self, user: &str) -> Vec<String> {

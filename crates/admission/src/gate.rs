@@ -408,6 +408,12 @@ impl Gate {
         self.trust.listed(now, ip)
     }
 
+    /// The name of the trunk that sends from this address.
+    #[must_use]
+    pub fn trunk(&self, now: Time, ip: IpAddr) -> Option<&str> {
+        self.trust.trunk(now, ip)
+    }
+
     /// Whether the source's return path is proven at this moment (or it is trusted).
     #[must_use]
     pub fn is_proven(&self, now: Time, flow: &Flow) -> bool {

@@ -25,6 +25,8 @@ pub(crate) struct Trust {
 struct Host {
     host: Box<str>,
     name: Box<str>,
+    /// A trunk has this name.
+    trunk: bool,
     addresses: Box<[(IpAddr, Time)]>,
 }
 
@@ -40,6 +42,8 @@ struct Resolved {
 struct Trusted {
     network: Network,
     name: Box<str>,
+    /// A trunk has this name.
+    trunk: bool,
 }
 
 impl Trust {
@@ -65,13 +69,18 @@ impl Trust {
                 }
             }
         }
-        let networks = rules.networks.iter();
-        self.listed = networks.map(|(network, name)| Trusted::new(*network, name)).collect();
+        let is_trunk = |name: &str| policy.trunks.iter().any(|trunk| *trunk.name == *name);
+        let listed = rules.networks.iter().map(|(network, name)| Trusted {
+            trunk: is_trunk(name),
+            ..Trusted::new(*network, name)
+        });
+        self.listed = listed.collect();
         let old = std::mem::take(&mut self.hosts);
         let known = |host: &str| old.iter().find(|old| *old.host == *host);
         let hosts = rules.hosts.iter().map(|(host, name)| Host {
             host: host.clone(),
             name: name.clone(),
+            trunk: is_trunk(name),
             addresses: known(host).map(|old| old.addresses.clone()).unwrap_or_default(),
         });
         self.hosts = hosts.collect();
@@ -130,6 +139,15 @@ impl Trust {
         listed.map(|trusted| &*trusted.name).or_else(|| self.host_in(now, Network::host(ip)))
     }
 
+    /// The name of the trunk that sends from this address.
+    pub(crate) fn trunk(&self, now: Time, ip: IpAddr) -> Option<&str> {
+        let ip = ip.to_canonical();
+        let mut listed = self.listed.iter();
+        let listed = listed.find(|trusted| trusted.trunk && trusted.network.contains(ip));
+        let host = || self.hosts_in(now, Network::host(ip)).find(|host| host.trunk);
+        listed.map(|trusted| &*trusted.name).or_else(|| host().map(|host| &*host.name))
+    }
+
     /// The name of what trusts an address in this network, or a network around it: whoever bans
     /// that network would ban somebody trusted.
     pub(crate) fn covers(&self, now: Time, network: Network) -> Option<&str> {
@@ -139,11 +157,16 @@ impl Trust {
 
     /// The name of the first of the policy's names that stands for an address in this network.
     fn host_in(&self, now: Time, network: Network) -> Option<&str> {
+        self.hosts_in(now, network).next().map(|host| &*host.name)
+    }
+
+    fn hosts_in(&self, now: Time, network: Network) -> impl Iterator<Item = &Host> {
         let from = self.resolved.partition_point(|resolved| resolved.ip < network.address());
         let within = self.resolved.get(from..).unwrap_or_default().iter();
-        let mut within = within.take_while(|resolved| network.contains(resolved.ip));
-        let resolved = within.find(|resolved| resolved.until > now)?;
-        self.hosts.get(resolved.host).map(|host| &*host.name)
+        within
+            .take_while(move |resolved| network.contains(resolved.ip))
+            .filter(move |resolved| resolved.until > now)
+            .filter_map(|resolved| self.hosts.get(resolved.host))
     }
 
     fn in_force(&self, now: Time) -> impl Iterator<Item = &Trusted> {
@@ -155,7 +178,7 @@ impl Trust {
 
 impl Trusted {
     fn new(network: Network, name: &str) -> Self {
-        Trusted { network, name: name.into() }
+        Trusted { network, name: name.into(), trunk: false }
     }
 }
 
@@ -252,6 +275,13 @@ mod tests {
         assert_eq!(trust.of(at(0), ip("198.51.100.1")), Some("carrier"));
         assert_eq!(trust.of(at(0), ip("::ffff:198.51.100.1")), Some("carrier"));
         assert_eq!(trust.listed(at(0), ip("198.51.100.1")), Some("carrier"));
+        assert_eq!(trust.trunk(at(0), ip("198.51.100.1")), None, "no trunk has this name");
+        policy.trunks = vec![policy::Trunk { name: "carrier".into(), hosts: Vec::new() }];
+        trust.configure(&policy);
+        assert_eq!(trust.trunk(at(0), ip("198.51.100.1")), Some("carrier"));
+        assert_eq!(trust.trunk(at(0), ip("203.0.113.15")), Some("carrier"), "by its network");
+        assert_eq!(trust.trunk(at(0), ip("::1")), None, "trusted, and no trunk");
+        assert_eq!(trust.trunk(at(0), ip("10.9.0.2")), None, "the PBX is none");
         assert_eq!(trust.of(at(0), ip("198.51.100.2")), None, "not a name of the policy's");
         assert_eq!(trust.of(at(59), ip("2001:db8:5::1")), Some("carrier"));
         assert_eq!(trust.of(at(60), ip("2001:db8:5::1")), None);

@@ -93,6 +93,17 @@ pub struct Trunk {
     pub dids: Vec<String>,
 }
 
+impl Trunk {
+    /// What the engine is told of it. A network cannot be called.
+    pub(crate) fn as_policy(&self) -> policy::Trunk {
+        let hosts = self.hosts.iter().filter(|host| !host.contains('/'));
+        policy::Trunk {
+            name: self.name.as_str().into(),
+            hosts: hosts.map(|host| host.as_str().into()).collect(),
+        }
+    }
+}
+
 /// Where operators reach the edge, and who they are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {

@@ -53,6 +53,7 @@ impl PolicyFile {
             inside: _,
             pbx: _,
             domains: _,
+            trunks: _,
             timers,
             limits,
             capacities,

@@ -166,7 +166,8 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let listeners = listen.iter().map(|listen| listen.listener.clone()).collect();
     let signatures = rules.signatures.clone();
     let tests = std::mem::take(&mut rules.trials);
-    let policy = rules.into_policy(listeners, inside.address, inside.pbx, domains);
+    let mut policy = rules.into_policy(listeners, inside.address, inside.pbx, domains);
+    policy.trunks = trunks.iter().map(Trunk::as_policy).collect();
     let config = Config {
         policy,
         signatures,
@@ -328,7 +329,7 @@ fn trunk_list(field: &Field<'_>) -> Vec<Trunk> {
 fn trunk_table(field: &Field<'_>) -> Option<Trunk> {
     let mut table = field.table()?;
     let name = table.need("name", "a short word for logs, e.g. name: carrier");
-    let name = name.and_then(|field| field.parse(value::text));
+    let name = name.and_then(|field| field.parse(value::trunk_name));
     let hosts = table.values("hosts", value::host_or_network);
     let dids = table.values("dids", |text| admission::number(text).map(String::from));
     table.finish();

@@ -263,6 +263,15 @@ pub(crate) fn text(text: &str) -> Result<String, Complaint> {
     Ok(text.to_owned())
 }
 
+/// A trunk's name: it stands in a header field.
+pub(crate) fn trunk_name(text: &str) -> Result<String, Complaint> {
+    if text.is_empty() || text.len() > 64 || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let complaint = Complaint::new(format!("\"{text}\" is no name of a trunk"));
+        return Err(complaint.hint("one word of at most 64 letters, e.g. carrier"));
+    }
+    Ok(text.to_owned())
+}
+
 /// A domain name or an IP address, in lower case.
 pub(crate) fn host(text: &str) -> Result<String, Complaint> {
     let plain = text.trim_start_matches('[').trim_end_matches(']');

@@ -15,6 +15,8 @@ pub struct Policy {
     pub pbx: Vec<Pbx>,
     /// Names we answer for, lower case. Used to know our own Routes and Request-URIs.
     pub domains: Vec<String>,
+    /// Carriers.
+    pub trunks: Vec<Trunk>,
     /// RFC 3261 timer bases.
     pub timers: TimerBase,
     /// Bounds of one message.
@@ -59,6 +61,17 @@ pub struct Pbx {
     pub address: SocketAddr,
     /// How a registration's way back is kept.
     pub registration: Registration,
+}
+
+/// A carrier. Its addresses, and those of its names, are in the lists of [`crate::TrustRules`]
+/// under its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// What the PBX is told it is called: printable, without white space.
+    pub name: Box<str>,
+    /// Hosts that the PBX may call and register at, lower case: names, and addresses as a URI has
+    /// them. Where each is reached is learned while the edge runs.
+    pub hosts: Vec<Box<str>>,
 }
 
 /// How a registered phone is found again (RFC 3327, or a Contact of ours).
@@ -180,6 +193,7 @@ impl Policy {
             inside,
             pbx,
             domains: Vec::new(),
+            trunks: Vec::new(),
             timers: TimerBase::default(),
             limits: Limits::default(),
             capacities: Capacities::default(),

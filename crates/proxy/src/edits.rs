@@ -33,7 +33,7 @@ impl Engine {
         edit_max_forwards(&mut splice);
         edit_content_length(&mut splice, hop.flow.transport);
         if arrival.side == Side::Outside {
-            self.edit_source_header(&mut splice, arrival, passage);
+            self.edit_source_header(now, &mut splice, arrival, passage);
             let strip = passage.credentials.are_stripped();
             self.edit_credentials(&mut splice, strip);
             if message.method() == Method::Register {
@@ -41,6 +41,9 @@ impl Engine {
             } else if arrival.flow.transport == Transport::Tls {
                 edit_contact_schemes(&mut splice, false);
             }
+        }
+        if arrival.side == Side::Inside && message.method() == Method::Register {
+            self.edit_outside_contacts(&mut splice, &hop.flow);
         }
         if hop.side == Side::Outside && hop.secure {
             edit_contact_schemes(&mut splice, true);
@@ -98,11 +101,17 @@ impl Engine {
     /// What only the edge may say is taken away from outside messages, and said.
     fn edit_source_header(
         &self,
+        now: Time,
         splice: &mut Splice<'_, '_>,
         arrival: Arrival<'_, '_>,
         passage: &Passage,
     ) {
         self.hidden.strip(splice, passage.who == Who::Trusted);
+        if let Some(trunk) = self.gate.trunk(now, arrival.flow.remote.ip()) {
+            splice.insert(arrival.message.headers_end(), |out| {
+                drop(write!(out, "X-Ringfence-Trunk: {trunk}\r\n"));
+            });
+        }
         let Some(name) = &self.policy.source_header else { return };
         let proof = passage.proof.map_or("none", admission::Proof::as_str);
         splice.insert(arrival.message.headers_end(), |out| {

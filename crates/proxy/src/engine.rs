@@ -14,6 +14,7 @@ use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::request::Refusal;
 use crate::token::Tokens;
+use crate::trunks::Trunks;
 use crate::{Event, Grounds, Verdict};
 use admission::{BranchKey, Gate, Key};
 use policy::{Policy, Reason, Time, method_index};
@@ -51,6 +52,7 @@ pub struct Engine {
     pub(crate) exchanges: Exchanges,
     pub(crate) bindings: Bindings,
     pub(crate) moves: Moves,
+    pub(crate) trunks: Trunks,
     pub(crate) connections: Connections,
     pub(crate) buffers: Buffers,
     pub(crate) timers: Timers<Timer>,
@@ -111,6 +113,7 @@ impl Engine {
             exchanges: Exchanges::new(capacities.exchanges, capacities.unproven_exchanges),
             bindings: Bindings::new(&secret, capacities.bindings),
             moves: Moves::new(&secret, capacities.moved_flows),
+            trunks: Trunks::new(&policy),
             connections: Connections::new(capacities.connections),
             buffers: Buffers::new(capacities.retained_bytes),
             timers: Timers::new(),
@@ -161,6 +164,9 @@ impl Engine {
             Input::Learned(Learned::Unbound { key }) => {
                 self.bindings.remove(key);
             }
+            Input::Learned(Learned::Targets { host, targets }) => {
+                self.trunks.learned(&host, &targets);
+            }
             Input::Learned(Learned::Gate(learned)) => self.gate.learned(now, &learned),
             Input::Configure(policy) => self.configure(now, policy),
             Input::Drain => self.draining = true,
@@ -183,6 +189,7 @@ impl Engine {
                 None => break,
             }
         }
+        self.ask_trunks(now);
         self.carry_out(now);
     }
 
@@ -195,7 +202,8 @@ impl Engine {
     /// each `handle_*`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.timers.next_deadline(), self.gate.poll_timeout()].into_iter().flatten().min()
+        let own = [self.timers.next_deadline(), self.trunks.poll_timeout()];
+        own.into_iter().chain([self.gate.poll_timeout()]).flatten().min()
     }
 
     /// What the gate counted: challenges by outcome, proofs, signatures and rules by index.
@@ -281,6 +289,7 @@ impl Engine {
         self.exchanges.configure(capacities.exchanges, capacities.unproven_exchanges);
         self.bindings.configure(capacities.bindings);
         self.moves.configure(capacities.moved_flows);
+        self.trunks.configure(&policy);
         self.connections.configure(capacities.connections);
         self.decisions.configure(capacities.decisions, capacities.recorded_bytes);
         self.buffers.configure(capacities.retained_bytes);

@@ -138,8 +138,24 @@ pub enum Learned {
         /// Its key.
         key: u64,
     },
+    /// Where a host of a trunk is reached from now on, in place of where it was.
+    Targets {
+        /// As [`policy::Trunk::hosts`] has it.
+        host: Box<str>,
+        /// In the order in which they are to be tried (RFC 3263 §4.3).
+        targets: Box<[Target]>,
+    },
     /// What the gates must share.
     Gate(admission::Learned),
+}
+
+/// Where a carrier is reached over UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Our address towards it: that of a listener, never a wildcard.
+    pub local: SocketAddr,
+    /// Its address.
+    pub remote: SocketAddr,
 }
 
 /// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626).

@@ -41,8 +41,9 @@ mod response;
 mod routing;
 mod timeouts;
 mod token;
+mod trunks;
 
 pub use decisions::Decision;
 pub use engine::Engine;
 pub use event::{Event, Grounds, Verdict};
-pub use io::{Binding, CloseReason, Input, Learned, Output, Snapshot, Table};
+pub use io::{Binding, CloseReason, Input, Learned, Output, Snapshot, Table, Target};

@@ -35,6 +35,9 @@ impl Engine {
             self.gate.on_probed(now, message);
             return self.note(arrival, Verdict::Absorb, Reason::Clean);
         }
+        if self.on_trunk_answer(now, arrival, &branch) {
+            return self.note(arrival, Verdict::Absorb, Reason::Clean);
+        }
         let id = self.exchanges.with_branch(&branch);
         let Some((id, exchange)) =
             id.and_then(|id| self.exchanges.at(id).map(|exchange| (id, exchange)))
@@ -57,7 +60,11 @@ impl Engine {
         if policy::method_index(method) != exchange.method {
             return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
         }
+        let inwards = arrival.side == Side::Outside;
         match exchange.client.on_response(now, status, &base) {
+            Action::PassUp | Action::PassUpAndAck if status == 503 && inwards => {
+                self.on_unavailable(now, id, arrival);
+            }
             Action::PassUp => self.relay(now, id, arrival),
             Action::PassUpAndAck => {
                 self.send_ack_after(now, id, arrival);
@@ -74,6 +81,22 @@ impl Engine {
     fn send_ack_after(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
         self.relay(now, id, arrival);
         self.send_ack(id, arrival.message);
+    }
+
+    /// A 503 to a request of the PBX's: the next target is tried, if there is one (RFC 3263 §4.3).
+    fn on_unavailable(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        let (request, invite) = (exchange.request.bytes().to_vec(), exchange.is_invite());
+        if exchange.answered {
+            return self.note(arrival, Verdict::Absorb, Reason::Retransmission);
+        }
+        if invite {
+            self.send_ack(id, arrival.message);
+        }
+        if self.try_next_target(now, id, &request) {
+            return self.note(arrival, Verdict::Absorb, Reason::Clean);
+        }
+        self.relay(now, id, arrival);
     }
 
     /// §16.7 steps 2 to 9, with one target: nothing better can come, so each response goes on.
@@ -244,6 +267,9 @@ impl Engine {
         }
         if !outwards {
             self.hidden.strip(&mut splice, self.is_trusted(now, arrival.flow.remote.ip()));
+            if message.cseq().method == Method::Register {
+                self.edit_inside_contacts(&mut splice, arrival);
+            }
         }
         if edits.confirmed {
             self.edit_registered(now, &mut splice, message);

@@ -60,7 +60,7 @@ impl Engine {
             Some(token) => token,
             None => match self.own_route_token(message, &mut raw) {
                 Some(token) => token,
-                None if inside.is_none() => return Err(Reason::NoRoute),
+                None if inside.is_none() => return self.route_to_trunk(arrival),
                 None if message.method() == Method::Options => return Ok(Route::Local),
                 None => return Err(Reason::BadToken),
             },

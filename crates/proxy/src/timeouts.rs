@@ -10,6 +10,9 @@ use wire::Side;
 /// takes about a second, and is bridged by retransmissions.
 const REFUSED_T1: u32 = 8;
 
+/// How many T1 a target of a trunk may be silent while there is another one: after the fourth try.
+const SILENT_T1: u32 = 7;
+
 /// How many T1 an INVITE may go unanswered by the PBX: the last retransmission of Timer A comes at
 /// 63·T1, and the caller's own Timer B would end at 64·T1, before it could hear of it.
 const GIVE_UP_T1: u32 = 60;
@@ -54,6 +57,15 @@ impl Engine {
                         exchange.client.on_transport_error(now);
                         return self.give_up(now, id, 503);
                     }
+                    let silent = now.since(exchange.sent_at) >= base.t1.saturating_mul(SILENT_T1);
+                    let trunk = !inwards && self.trunks.has(exchange.target.remote);
+                    if trunk && silent && !exchange.provisional {
+                        let request = exchange.request.bytes().to_vec();
+                        if self.try_next_target(now, id, &request) {
+                            return;
+                        }
+                    }
+                    let Some(exchange) = self.exchanges.at(id) else { return };
                     let (side, flow) = (exchange.origin_side.other(), exchange.target);
                     let range = self.out.copy(exchange.request.bytes());
                     self.out.send(side, &flow, range);

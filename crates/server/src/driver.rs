@@ -196,15 +196,17 @@ impl Driver {
             Order::Beat(alive) => {
                 let _ = alive.send(());
             }
-            Order::Learn(learned) => {
-                let learned = Input::Learned(Learned::Gate(learned));
-                self.engine.handle_input(now, learned);
-                self.fetch();
-                self.publish(now);
-            }
+            Order::Learn(learned) => self.learn(now, Learned::Gate(learned)),
+            Order::Reach { host, targets } => self.learn(now, Learned::Targets { host, targets }),
             Order::Look(Look(look)) => look(now, &self.engine),
             Order::Stop => self.stopping = true,
         }
+    }
+
+    fn learn(&mut self, now: Time, learned: Learned) {
+        self.engine.handle_input(now, Input::Learned(learned));
+        self.fetch();
+        self.publish(now);
     }
 
     fn fetch(&mut self) {

@@ -44,6 +44,13 @@ pub(crate) enum Order {
     Beat(oneshot::Sender<()>),
     /// What the gate must know.
     Learn(admission::Learned),
+    /// Where a trunk's host is reached.
+    Reach {
+        /// As the policy has it.
+        host: Box<str>,
+        /// In their order.
+        targets: Box<[proxy::Target]>,
+    },
     /// Let somebody look.
     Look(Look),
     /// End.

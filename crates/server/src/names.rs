@@ -5,14 +5,18 @@ use crate::clock::Clock;
 use crate::mesh::Order;
 use config::{Config, ResolverSettings};
 use policy::Time;
+use proxy::Target;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use resolver::{Client, Failure, Resolved, Settings, Wanted, Watch};
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use telemetry::Telemetry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
+use wire::Transport;
 
 /// Where what names stand for is kept up to date. Ends with its [`Names::follow`]'s sender.
 #[derive(Debug)]
@@ -24,6 +28,10 @@ pub(crate) struct Names {
     settings: Settings,
     client: Option<Client>,
     watch: Watch,
+    trunks: Vec<Box<str>>,
+    listeners: Vec<SocketAddr>,
+    /// What shards know of trunks' hosts.
+    told: HashMap<Box<str>, Box<[Target]>>,
     /// Lookups under way; each gives back its name.
     asked: JoinSet<(Box<str>, Result<Resolved, Failure>)>,
 }
@@ -32,6 +40,10 @@ pub(crate) struct Names {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Watched {
     hosts: Vec<Box<str>>,
+    /// Those of them that the PBX may call, and addresses likewise.
+    trunks: Vec<Box<str>>,
+    /// From where it may.
+    listeners: Vec<SocketAddr>,
     settings: Settings,
 }
 
@@ -44,7 +56,11 @@ impl Watched {
                 hosts.push(host.clone());
             }
         }
-        Watched { hosts, settings: settings(&config.resolver) }
+        let policy = &config.policy;
+        let trunks = policy.trunks.iter().flat_map(|trunk| &trunk.hosts).cloned().collect();
+        let udp = |listener: &&policy::Listener| listener.transport == Transport::Udp;
+        let listeners = policy.listeners.iter().filter(udp).map(|it| it.address).collect();
+        Watched { hosts, trunks, listeners, settings: settings(&config.resolver) }
     }
 }
 
@@ -65,6 +81,9 @@ impl Names {
             watch: Watch::new(settings.clone()),
             settings,
             client: None,
+            trunks: Vec::new(),
+            listeners: Vec::new(),
+            told: HashMap::new(),
             asked: JoinSet::new(),
         }
     }
@@ -72,7 +91,7 @@ impl Names {
     /// Watches what is said until nobody can say any more.
     pub(crate) async fn follow(mut self, mut watched: watch::Receiver<Watched>) {
         let first = watched.borrow_and_update().clone();
-        self.configure(first);
+        self.configure(first).await;
         loop {
             self.ask();
             self.publish();
@@ -83,7 +102,7 @@ impl Names {
                         return;
                     }
                     let watched = watched.borrow_and_update().clone();
-                    self.configure(watched);
+                    self.configure(watched).await;
                 }
                 Some(answered) = self.asked.join_next() => {
                     if let Ok((host, answer)) = answered {
@@ -95,8 +114,8 @@ impl Names {
         }
     }
 
-    fn configure(&mut self, watched: Watched) {
-        let Watched { hosts, settings } = watched;
+    async fn configure(&mut self, watched: Watched) {
+        let Watched { hosts, trunks, listeners, settings } = watched;
         if self.settings != settings {
             // made when a name is due: without names no name server is needed
             self.client = None;
@@ -104,6 +123,42 @@ impl Names {
         let hosts = hosts.iter().map(|host| &**host);
         self.watch.configure(self.clock.now(), settings.clone(), hosts);
         self.settings = settings;
+        self.told.retain(|host, _| trunks.contains(host));
+        (self.trunks, self.listeners) = (trunks, listeners);
+        for host in self.trunks.clone() {
+            match Wanted::of_host(&host).ok().and_then(|wanted| wanted.literal()) {
+                Some(target) => self.reach(&host, &[target]).await,
+                None => self.reach_again(&host).await,
+            }
+        }
+    }
+
+    /// Tells where a trunk's host is reached by what is known of its name. One that the DNS does
+    /// not have any more is reached where it was.
+    async fn reach_again(&mut self, host: &str) {
+        let targets = self.watch.targets(host).to_vec();
+        if !targets.is_empty() {
+            self.reach(host, &targets).await;
+        }
+    }
+
+    /// Tells the shards where a trunk's host is reached, if that is news.
+    async fn reach(&mut self, host: &str, targets: &[resolver::Target]) {
+        let udp = targets.iter().filter(|target| target.transport == Transport::Udp);
+        let from = |remote| Some(Target { local: source(remote, &self.listeners)?, remote });
+        let targets: Box<[Target]> = udp.filter_map(|target| from(target.address)).collect();
+        if self.told.get(host) == Some(&targets) {
+            return;
+        }
+        self.told.insert(host.into(), targets.clone());
+        self.order(|| Order::Reach { host: host.into(), targets: targets.clone() }).await;
+    }
+
+    async fn order(&self, order: impl Fn() -> Order) {
+        for orders in &self.orders {
+            // a shard that has ended needs none, and is told of elsewhere
+            let _ = orders.send(order()).await;
+        }
     }
 
     /// Asks about all names that are due.
@@ -138,14 +193,14 @@ impl Names {
         if failed != self.watch.is_failing(host) {
             telemetry::log::name_state(host, failure.map(Failure::as_str));
         }
+        if self.trunks.iter().any(|trunk| **trunk == *host) && failure.is_none() {
+            self.reach_again(host).await;
+        }
         let Some(change) = change else { return };
         telemetry::log::name_changed(host, &change.joined, &change.left);
         let learned =
             admission::Learned::Resolved { host: change.host, addresses: change.addresses.into() };
-        for orders in &self.orders {
-            // a shard that has ended needs none, and is told of elsewhere
-            let _ = orders.send(Order::Learn(learned.clone())).await;
-        }
+        self.order(|| Order::Learn(learned.clone())).await;
     }
 
     fn publish(&self) {
@@ -164,6 +219,27 @@ impl Names {
     }
 }
 
+/// The address from which this machine would send to `remote`, at a listener of ours: the one with
+/// that address, or a wildcard's; else one of the same family.
+fn source(remote: SocketAddr, listeners: &[SocketAddr]) -> Option<SocketAddr> {
+    let same = || listeners.iter().filter(|listener| listener.is_ipv4() == remote.is_ipv4());
+    // connecting a datagram socket sends nothing: it asks the kernel for the route
+    let any: IpAddr = match remote {
+        SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let route = UdpSocket::bind((any, 0)).and_then(|socket| {
+        socket.connect(remote)?;
+        socket.local_addr()
+    });
+    let by_route = route.ok().and_then(|route| {
+        let exact = same().find(|listener| listener.ip() == route.ip());
+        let listener = exact.or_else(|| same().find(|listener| listener.ip().is_unspecified()))?;
+        Some(SocketAddr::new(route.ip(), listener.port()))
+    });
+    by_route.or_else(|| same().find(|listener| !listener.ip().is_unspecified()).copied())
+}
+
 fn client(settings: &Settings) -> Option<Client> {
     let client = resolver::client(settings);
     client.inspect_err(|failure| debug!(%failure, "No name server")).ok()
@@ -180,5 +256,23 @@ fn settings(from: &ResolverSettings) -> Settings {
         grace: from.grace,
         names: from.names,
         addresses: from.addresses,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_leave_from_a_listener() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let remote = at("127.0.0.9:5070");
+        let wildcard = [at("[::]:5060"), at("0.0.0.0:5062")];
+        assert_eq!(source(remote, &wildcard), Some(at("127.0.0.1:5062")), "what the route says");
+        let exact = [at("0.0.0.0:5062"), at("127.0.0.1:5064")];
+        assert_eq!(source(remote, &exact), Some(at("127.0.0.1:5064")));
+        let other = [at("127.0.0.5:5066")];
+        assert_eq!(source(remote, &other), Some(at("127.0.0.5:5066")), "nothing else is there");
+        assert_eq!(source(remote, &[at("[::1]:5060")]), None, "the other family");
     }
 }

@@ -7,7 +7,10 @@ use integration_tests::{Mode, Nsd, PATIENCE, Plan, Stage, Ua, Way, ZONE, edge, w
 
 edge!(
     a_carrier_that_moves_is_no_stranger_for_longer_than_its_ttl,
-    a_dead_name_server_changes_nothing
+    a_dead_name_server_changes_nothing,
+    a_trunk_with_digest_carries_calls_both_ways,
+    a_trunk_by_its_address_needs_no_password,
+    a_dead_host_of_a_carrier_is_passed_over,
 );
 
 /// Strangers meet the edge's challenge, so whatever reaches the PBX came from the carrier.
@@ -80,4 +83,116 @@ fn a_dead_name_server_changes_nothing(mode: Mode) {
     assert_eq!(stage.ringfence().metric("ringfence_name_changes_total", &[]), 1.0);
     let log = stage.ringfence().log();
     assert!(log.contains("A name cannot be resolved") && log.contains("resolved again"), "{log}");
+}
+
+/// What the PBX is told of its trunk: it registers at the carrier as 6003, calls it with that
+/// account, and knows its calls by the edge's header. All of it goes through the edge.
+fn trunk_sections(stage: &Stage) -> String {
+    let edge = format!("sip:{}\\;lr", stage.inside());
+    format!(
+        "[global](+)\nendpoint_identifier_order = header,ip,username,auth_username\n\
+         [carrier]\ntype = registration\nserver_uri = sip:{ZONE}\nclient_uri = sip:6003@{ZONE}\n\
+         contact_user = 100\noutbound_auth = carrier\noutbound_proxy = {edge}\nline = yes\n\
+         endpoint = carrier\nretry_interval = 1\nforbidden_retry_interval = 1\n\
+         auth_rejection_permanent = no\n\
+         [carrier]\ntype = auth\nauth_type = digest\nusername = 6003\npassword = secret6003\n\
+         [carrier]\ntype = aor\ncontact = sip:{ZONE}\n\
+         [carrier]\ntype = endpoint\ncontext = phones\ndisallow = all\nallow = ulaw,alaw\n\
+         direct_media = no\naors = carrier\noutbound_auth = carrier\noutbound_proxy = {edge}\n\
+         from_user = 6003\nfrom_domain = {ZONE}\nidentify_by = header\n\
+         [carrier]\ntype = identify\nendpoint = carrier\n\
+         match_header = X-Ringfence-Trunk: carrier\n"
+    )
+}
+
+/// A PBX behind the edge, its carrier's PBX, and the name server between them.
+fn two_pbxs(mode: Mode, records: impl Fn(&Stage, &Stage) -> String) -> (Stage, Stage, Nsd) {
+    let carrier = Plan::new(Mode::Direct).keeping_contacts().start();
+    let mut stage = Stage::new(mode);
+    let nsd = Nsd::start(stage.network.host(4), &stage.directory, &records(&stage, &carrier));
+    let (zone, server) = (ZONE, nsd.address);
+    stage.plan = stage.plan.clone().with(&format!(
+        "trunks: [{{ name: carrier, hosts: [{zone}] }}]\n\
+         resolver: {{ servers: [\"{server}\"], timeout: 500ms, attempts: 2 }}"
+    ));
+    stage.restart_edge();
+    wait_until("the name is known", PATIENCE, || {
+        stage.ringfence().metric("ringfence_names", &["state=\"current\""]) == 1.0
+    });
+    stage.pbx().add_trunk(&trunk_sections(&stage));
+    wait_until("the trunk is registered", PATIENCE * 2, || {
+        stage.pbx().cli("pjsip show registrations").contains("Registered")
+    });
+    (stage, carrier, nsd)
+}
+
+/// Whether this PBX has a call up over that endpoint.
+fn is_up(stage: &Stage, endpoint: &str) -> bool {
+    let up =
+        |line: &String| line.starts_with(&format!("PJSIP/{endpoint}-")) && line.contains("!Up!");
+    stage.pbx().channels().iter().any(up)
+}
+
+fn a_trunk_with_digest_carries_calls_both_ways(mode: Mode) {
+    let (stage, carrier, _nsd) = two_pbxs(mode, |_, carrier| records(carrier.public()));
+    // the carrier sees the edge, and the account's own line
+    let contacts = carrier.pbx().contacts("6003");
+    let edge = format!("sip:100@{}", stage.server(Way::UDP));
+    assert!(
+        matches!(&contacts[..], [contact] if contact.starts_with(&edge) && contact.contains("line=")),
+        "{contacts:?}"
+    );
+
+    let _ = stage.pbx().cli("channel originate PJSIP/100@carrier extension 100@phones");
+    wait_until("the PBX's call is answered by the carrier", PATIENCE, || {
+        is_up(&stage, "carrier") && is_up(&carrier, "6003")
+    });
+    stage.pbx().hang_up_all();
+    carrier.pbx().wait_idle();
+    stage.pbx().wait_idle();
+
+    carrier.pbx().call("6003");
+    wait_until("the carrier's call is answered by the PBX", PATIENCE, || {
+        is_up(&carrier, "6003") && is_up(&stage, "carrier")
+    });
+    carrier.pbx().hang_up_all();
+    stage.pbx().wait_idle();
+}
+
+/// A dead host stands first in the carrier's SRV records.
+fn a_dead_host_of_a_carrier_is_passed_over(mode: Mode) {
+    let (stage, carrier, _nsd) = two_pbxs(mode, |stage, carrier| {
+        format!(
+            "_sip._udp IN SRV 1 1 5060 dead\n_sip._udp IN SRV 2 1 5060 sbc\ndead IN A {}\nsbc IN A {}\n",
+            stage.network.far(9),
+            carrier.public()
+        )
+    });
+    let _ = stage.pbx().cli("channel originate PJSIP/100@carrier extension 100@phones");
+    wait_until("the call is answered by the second host", PATIENCE * 2, || {
+        is_up(&stage, "carrier") && is_up(&carrier, "6003")
+    });
+    stage.pbx().hang_up_all();
+    carrier.pbx().wait_idle();
+}
+
+/// The carrier has no password: it is its address, which its name says.
+fn a_trunk_by_its_address_needs_no_password(mode: Mode) {
+    let (stage, _carrier, mut nsd) = two_pbxs(mode, |_, carrier| records(carrier.public()));
+    let phone = |n| stage.phone_at("carrier", stage.network.far(n), Way::UDP);
+    let (one, other) = (phone(1), phone(2));
+    let challenged = |phone: &Ua| {
+        let invite = phone.request("INVITE", &phone.uri("100"));
+        let code = phone.transact(&invite).code();
+        code == Some(401)
+    };
+    assert!(challenged(&one) && challenged(&other), "strangers are asked who they are");
+    nsd.change(&records(stage.network.far(1)));
+    let changes = || stage.ringfence().metric("ringfence_name_changes_total", &[]);
+    wait_until("the name has another address", PATIENCE, || changes() == 2.0);
+    for _ in 0..3 {
+        let call = one.invite("100");
+        call.answered().hang_up();
+    }
+    assert!(challenged(&other));
 }

@@ -1,0 +1,321 @@
+//! Carriers, as the PBX reaches them through the edge: its outbound proxy is this shard's inside
+//! address, and what it sends to a trunk's host goes there from an outside listener. A target that
+//! does not answer is passed over for the next (RFC 3263 §4.3), and asked until it lives again.
+
+use crate::engine::{Arrival, Engine};
+use crate::exchange::{Client, ExchangeId};
+use crate::io::Target;
+use crate::routing::{Hop, Route};
+use crate::token::{Raw, Token};
+use admission::Branch;
+use admission::branch::{Binds, NO_SLOT};
+use policy::{Policy, Reason, Time};
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::time::Duration;
+use wire::{Flow, HeaderName, Host, Message, NameAddr, Side, Span, Splice, Uri};
+
+/// Targets of one host; the others are left out.
+const TARGETS_MAX: usize = 64;
+/// Targets in quarantine; of more the one that is asked next gives way.
+const QUARANTINE_MAX: usize = 256;
+/// How often a target in quarantine is asked whether it lives.
+const ASK_EVERY: Duration = Duration::from_secs(10);
+/// From-tag of that question.
+const TAG: &[u8] = b"trunk";
+
+/// The hosts of all trunks, and where they are reached.
+#[derive(Debug, Default)]
+pub(crate) struct Trunks {
+    hosts: Vec<TrunkHost>,
+    /// Targets that failed, and when each is asked by OPTIONS whether it lives.
+    quarantine: Vec<(Target, Time)>,
+}
+
+#[derive(Debug)]
+struct TrunkHost {
+    host: Box<str>,
+    targets: Vec<Target>,
+}
+
+impl Trunks {
+    pub(crate) fn new(policy: &Policy) -> Self {
+        let mut trunks = Trunks::default();
+        trunks.configure(policy);
+        trunks
+    }
+
+    /// Other hosts; what is known of those that stay is kept.
+    pub(crate) fn configure(&mut self, policy: &Policy) {
+        let old = std::mem::take(&mut self.hosts);
+        let known = |host: &str| old.iter().find(|old| *old.host == *host);
+        let hosts = policy.trunks.iter().flat_map(|trunk| &trunk.hosts);
+        let hosts = hosts.map(|host| TrunkHost {
+            host: host.clone(),
+            targets: known(host).map(|old| old.targets.clone()).unwrap_or_default(),
+        });
+        self.hosts = hosts.collect();
+        let hosts = &self.hosts;
+        self.quarantine.retain(|(down, _)| hosts.iter().any(|host| host.targets.contains(down)));
+    }
+
+    /// Where a host is reached from now on.
+    pub(crate) fn learned(&mut self, host: &str, targets: &[Target]) {
+        for known in self.hosts.iter_mut().filter(|known| *known.host == *host) {
+            known.targets = targets.iter().take(TARGETS_MAX).copied().collect();
+        }
+    }
+
+    /// Where a URI's host is reached; `None` when it is no trunk's.
+    fn targets(&self, uri: &Uri<'_>) -> Option<&[Target]> {
+        let known = self.hosts.iter().find(|known| {
+            Host::parse(known.host.as_bytes())
+                .is_some_and(|host| host.matches(&without_dot(uri.host)))
+        });
+        known.map(|known| &*known.targets)
+    }
+
+    /// Whether a trunk is reached there.
+    pub(crate) fn has(&self, remote: SocketAddr) -> bool {
+        let mut targets = self.hosts.iter().flat_map(|host| &host.targets);
+        targets.any(|target| target.remote == remote)
+    }
+
+    /// The target to try first, and after one that failed the next (RFC 3263 §4.3). One in
+    /// quarantine is tried when no other is left.
+    fn choose(&self, targets: &[Target], failed: Option<SocketAddr>) -> Option<Target> {
+        let rest = match failed.map(|failed| targets.iter().position(|it| it.remote == failed)) {
+            None => targets,
+            Some(at) => targets.get(at? + 1..)?,
+        };
+        rest.iter().find(|target| !self.is_down(target)).or(rest.first()).copied()
+    }
+
+    fn is_down(&self, target: &Target) -> bool {
+        self.quarantine.iter().any(|(down, _)| down == target)
+    }
+
+    fn fail(&mut self, now: Time, target: Target) {
+        if self.is_down(&target) {
+            return;
+        }
+        if self.quarantine.len() >= QUARANTINE_MAX {
+            let next = (0..self.quarantine.len()).min_by_key(|at| self.quarantine[*at].1);
+            next.map(|at| self.quarantine.swap_remove(at));
+        }
+        self.quarantine.push((target, now + ASK_EVERY));
+    }
+
+    /// When a target in quarantine is to be asked.
+    pub(crate) fn poll_timeout(&self) -> Option<Time> {
+        self.quarantine.iter().map(|(_, at)| *at).min()
+    }
+
+    fn poll_due(&mut self, now: Time) -> Option<Target> {
+        let due = self.quarantine.iter_mut().find(|(_, at)| *at <= now)?;
+        due.1 = now + ASK_EVERY;
+        Some(due.0)
+    }
+}
+
+/// A name may end in a dot, which says nothing here.
+fn without_dot(host: Host<'_>) -> Host<'_> {
+    match host {
+        Host::Name(name) => Host::Name(name.strip_suffix(b".").unwrap_or(name)),
+        address @ Host::Address(_) => address,
+    }
+}
+
+impl Engine {
+    /// The way of a request of the PBX's that names neither a phone nor a dialog of ours: a call
+    /// or a registration at a trunk's host.
+    pub(crate) fn route_to_trunk(&self, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
+        let uri = Uri::parse(arrival.message.request_uri()).ok_or(Reason::NoRoute)?;
+        // whoever asks for TLS is not sent over UDP
+        let targets = self.trunks.targets(&uri).filter(|_| uri.is_sip() && !uri.is_sips());
+        let target = self.trunks.choose(targets.ok_or(Reason::NoRoute)?, None);
+        let target = target.ok_or(Reason::FlowFailed)?;
+        let flow = Flow::udp(target.local, target.remote);
+        let owner = Engine::shard_of(target.remote.ip(), self.shards);
+        if owner != self.shard && !arrival.handed {
+            return Ok(Route::Shard(owner));
+        }
+        Ok(Route::To(Hop { side: Side::Outside, flow, key: 0, uri: None, secure: false }))
+    }
+
+    /// The target of a request of the PBX's failed: it is sent to the next one, if there is one.
+    /// `request` is what was sent. Not inside a dialog, whose route is fixed.
+    pub(crate) fn try_next_target(&mut self, now: Time, id: ExchangeId, request: &[u8]) -> bool {
+        let limits = self.policy.limits;
+        let Ok(message) = Message::parse(request, &limits) else { return false };
+        let Some(exchange) = self.exchanges.at(id) else { return false };
+        if exchange.origin_side == Side::Outside
+            || exchange.cancel.is_some()
+            || !exchange.cancel_request.is_empty()
+            || !message.to_tag().is_empty()
+        {
+            return false;
+        }
+        let (failed, source) = (exchange.target, exchange.origin.remote.ip());
+        let uri = Uri::parse(message.request_uri());
+        let targets = uri.and_then(|uri| self.trunks.targets(&uri)).unwrap_or_default();
+        let is_next = |it: &Target| it.local == failed.local && it.remote != failed.remote;
+        if !targets.iter().any(|target| target.remote == failed.remote) {
+            return false;
+        }
+        let next = self.trunks.choose(targets, Some(failed.remote)).filter(is_next);
+        self.trunks.fail(now, Target { local: failed.local, remote: failed.remote });
+        let Some(next) = next else { return false };
+        let flow = Flow::udp(next.local, next.remote);
+        let (call_id, from_tag) = (message.call_id(), message.from_tag());
+        let binds = Binds { call_id, from_tag, source };
+        // with the target in it the branch is another one: nothing else of it has changed
+        let remote = next.remote.to_string();
+        let loop_hash = self.loop_hash(&message) ^ self.hash.hash(&[remote.as_bytes()]) as u32;
+        let ExchangeId { slot, generation } = id;
+        let branch = self.branches.make(now, self.shard, slot, generation, loop_hash, &binds);
+        let Some(range) = self.write_again(&message, &failed, &flow, &branch) else { return false };
+        let base = self.policy.timers;
+        let timer_c = now + self.policy.timer_c;
+        let Some(exchange) = self.exchanges.at(id) else { return false };
+        let invite = exchange.is_invite();
+        self.buffers.replace(&mut exchange.request, self.out.bytes(&range));
+        exchange.client = Client::new(invite, now, &flow, &base);
+        (exchange.target, exchange.branch, exchange.sent_at) = (flow, branch, now);
+        exchange.provisional = false;
+        exchange.timer_c = if invite { timer_c } else { Time::FOREVER };
+        self.out.send(Side::Outside, &flow, range);
+        self.arm(id);
+        true
+    }
+
+    /// A request as it was sent to one target, for another: our Via has another branch, and our
+    /// Record-Route another flow.
+    fn write_again(
+        &mut self,
+        message: &Message<'_>,
+        failed: &Flow,
+        flow: &Flow,
+        branch: &Branch,
+    ) -> Option<std::ops::Range<usize>> {
+        let mut text = std::mem::take(&mut self.text);
+        let mut splice = Splice::new(message, &mut text);
+        splice.replace_with(message.via_value().span, |out| {
+            out.extend_from_slice(b"SIP/2.0/UDP ");
+            self.names.write_sent_by(Side::Outside, flow, out);
+            out.extend_from_slice(b";branch=");
+            out.extend_from_slice(&branch.text());
+        });
+        for value in message.values(HeaderName::RecordRoute) {
+            let Some(address) = NameAddr::parse(value.bytes, value.span.start) else { continue };
+            let Some(uri) = Uri::parse(address.uri) else { continue };
+            let mut raw = Raw::default();
+            let Some(Token::Flow { flow: named, key, secure }) =
+                self.tokens.open(uri.user, &mut raw)
+            else {
+                continue;
+            };
+            if named == *failed {
+                let start = address.uri_span.start + uri.scheme.len() as u16 + 1;
+                let span = Span { start, end: start + uri.user.len() as u16 };
+                splice.replace(span, &self.tokens.flow(key, flow, secure));
+            }
+        }
+        let written = self.out.write(|out| splice.write(out));
+        self.text = text;
+        written.ok()
+    }
+
+    /// Asks the targets in quarantine that are due whether they live. Nothing is kept: the branch
+    /// binds the Call-ID, so that the answer is known by itself.
+    pub(crate) fn ask_trunks(&mut self, now: Time) {
+        while let Some(Target { local, remote }) = self.trunks.poll_due(now) {
+            let second = now.as_secs().to_be_bytes();
+            let to = remote.to_string();
+            let call_id = format!("{:016x}", self.hash.hash(&[TAG, &second, to.as_bytes()]));
+            let binds = Binds { call_id: call_id.as_bytes(), from_tag: TAG, source: local.ip() };
+            let branch = self.branches.make(now, self.shard, NO_SLOT, 0, 0, &binds).text();
+            let branch = String::from_utf8_lossy(&branch).into_owned();
+            let flow = Flow::udp(local, remote);
+            let written = self.out.write(|out| {
+                write!(out, "OPTIONS sip:{remote} SIP/2.0\r\nVia: SIP/2.0/UDP ")?;
+                self.names.write_sent_by(Side::Outside, &flow, out);
+                write!(
+                    out,
+                    ";branch={branch};rport\r\nMax-Forwards: 70\r\n\
+                     From: <sip:ringfence@{local}>;tag=trunk\r\nTo: <sip:{remote}>\r\n\
+                     Call-ID: {call_id}\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n"
+                )
+            });
+            if let Ok(range) = written {
+                self.out.send(Side::Outside, &flow, range);
+            }
+        }
+    }
+
+    /// Whether a response answers such a question. Whatever it is, but a 503, its sender lives.
+    pub(crate) fn on_trunk_answer(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        branch: &Branch,
+    ) -> bool {
+        let message = arrival.message;
+        let Flow { local, remote, .. } = arrival.flow;
+        let binds =
+            Binds { call_id: message.call_id(), from_tag: message.from_tag(), source: local.ip() };
+        let asked = arrival.side == Side::Outside
+            && branch.slot() == NO_SLOT
+            && message.from_tag() == TAG
+            && self.branches.is_proof(now, branch, &binds);
+        if asked && message.status() != 503 {
+            self.trunks.quarantine.retain(|(down, _)| down.remote != remote);
+        }
+        asked
+    }
+
+    /// A REGISTER of the PBX's: its Contact names the outside listener, because the carrier calls
+    /// it there. User and parameters stay, `line` among them.
+    pub(crate) fn edit_outside_contacts(&self, splice: &mut Splice<'_, '_>, flow: &Flow) {
+        let mut name = Vec::new();
+        self.names.write_sent_by(Side::Outside, flow, &mut name);
+        for value in splice.message().values(HeaderName::Contact) {
+            if let Some(span) = host_port(&value) {
+                splice.replace(span, &name);
+            }
+        }
+    }
+
+    /// The answer to it: the PBX finds the Contact that it sent.
+    pub(crate) fn edit_inside_contacts(
+        &self,
+        splice: &mut Splice<'_, '_>,
+        arrival: Arrival<'_, '_>,
+    ) {
+        let Some(pbx) = self.policy.pbx.first() else { return };
+        let mut name = Vec::new();
+        // writing to a Vec does not fail
+        drop(write!(name, "{}", pbx.address));
+        for value in splice.message().values(HeaderName::Contact) {
+            let address = NameAddr::parse(value.bytes, value.span.start);
+            let uri = address.and_then(|address| Uri::parse(address.uri));
+            if uri.is_some_and(|uri| self.names.is_ours(&uri, arrival.flow.local))
+                && let Some(span) = host_port(&value)
+            {
+                splice.replace(span, &name);
+            }
+        }
+    }
+}
+
+/// Where host and port stand in a Contact with a SIP URI.
+fn host_port(value: &wire::Value<'_>) -> Option<Span> {
+    let address = NameAddr::parse(value.bytes, value.span.start)?;
+    let uri = Uri::parse(address.uri).filter(Uri::is_sip)?;
+    let sign = address.uri.iter().position(|byte| *byte == b'@');
+    let at = sign.unwrap_or(uri.scheme.len());
+    let rest = address.uri.get(at + 1..)?;
+    let length = rest.iter().position(|byte| matches!(byte, b';' | b'?')).unwrap_or(rest.len());
+    let start = address.uri_span.start + u16::try_from(at + 1).ok()?;
+    Some(Span { start, end: start + u16::try_from(length).ok()? })
+}

@@ -1,0 +1,271 @@
+//! Calls and registrations of the PBX's at a trunk, and the trunk's calls.
+
+use policy::{Listener, Network, Pbx, Policy, Registration, Time, Trunk};
+use proxy::{Engine, Input, Learned, Output, Target};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use wire::{ShardId, Side, Transport};
+
+const OUTSIDE: &str = "203.0.113.1:5060";
+const INSIDE: &str = "127.0.0.1:5080";
+const PBX: &str = "127.0.0.1:5070";
+const CARRIER: &str = "198.51.100.7:5060";
+
+fn addr(text: &str) -> SocketAddr {
+    text.parse().expect("address")
+}
+
+struct Edge {
+    engine: Engine,
+    now: Time,
+}
+
+impl Edge {
+    fn new() -> Self {
+        let listener =
+            Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
+        let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+        let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
+        let host = "sip.carrier.example";
+        policy.trunks = vec![Trunk { name: "carrier".into(), hosts: vec![host.into()] }];
+        let network = Network::host(addr(CARRIER).ip());
+        policy.admission.trust.networks = vec![(network, "carrier".into())];
+        let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
+        Edge { engine, now: Time::ZERO + Duration::from_secs(1_700_000_000) }
+    }
+
+    fn reach(&mut self, remotes: &[&str]) {
+        let target = |remote: &&str| Target { local: addr(OUTSIDE), remote: addr(remote) };
+        let targets = remotes.iter().map(target).collect();
+        let learned = Learned::Targets { host: "sip.carrier.example".into(), targets };
+        self.engine.handle_input(self.now, Input::Learned(learned));
+    }
+
+    fn input(&mut self, side: Side, remote: &str, text: &str) -> Vec<(SocketAddr, String)> {
+        let local = addr(if side == Side::Inside { INSIDE } else { OUTSIDE });
+        let bytes = text.replace('\n', "\r\n");
+        let (remote, bytes) = (addr(remote), bytes.as_bytes());
+        self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
+        self.sent()
+    }
+
+    /// Lets time pass; what is sent meanwhile.
+    fn pass(&mut self, length: Duration) -> Vec<(SocketAddr, String)> {
+        let until = self.now + length;
+        let mut all = Vec::new();
+        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at) + Duration::from_millis(2);
+            self.engine.handle_timeout(self.now);
+            all.extend(self.sent());
+        }
+        self.now = self.now.max(until);
+        all
+    }
+
+    fn sent(&mut self) -> Vec<(SocketAddr, String)> {
+        let mut sent = Vec::new();
+        while let Some(output) = self.engine.poll_output() {
+            if let Output::Datagram { remote, bytes, .. } = output {
+                sent.push((remote, String::from_utf8_lossy(bytes).into_owned()));
+            }
+        }
+        sent
+    }
+}
+
+fn from_pbx(method: &str, uri: &str, more: &str) -> String {
+    format!(
+        "{method} {uri} SIP/2.0\nVia: SIP/2.0/UDP {PBX};branch=z9hG4bKpbx{method};rport\n\
+         Route: <sip:{INSIDE};lr>\nMax-Forwards: 70\nFrom: <sip:acct@sip.carrier.example>;tag=f\n\
+         To: <{uri}>\nCall-ID: c{method}\nCSeq: 1 {method}\n{more}Content-Length: 0\n\n"
+    )
+}
+
+fn answer(request: &str, status: &str, more: &str) -> String {
+    let line = |name: &str| {
+        let lines = request.lines().filter(|line| line.starts_with(name));
+        lines.map(|line| format!("{line}\n")).collect::<String>()
+    };
+    let head = ["Via:", "From:", "Call-ID:", "CSeq:", "Record-Route:"].map(line).concat();
+    let to = line("To:").trim_end().to_owned();
+    format!("SIP/2.0 {status}\n{head}{to};tag=t\n{more}Content-Length: 0\n\n")
+}
+
+#[test]
+fn a_call_goes_to_the_trunk_and_comes_back() {
+    let mut edge = Edge::new();
+    let invite =
+        from_pbx("INVITE", "sip:+4940@SIP.carrier.example", "Contact: <sip:a@127.0.0.1:5070>\n");
+    let refused = edge.input(Side::Inside, PBX, &invite);
+    assert!(refused[0].1.starts_with("SIP/2.0 480 "), "its name is not resolved yet: {refused:?}");
+    edge.reach(&[CARRIER]);
+    let invite = invite.replace("cINVITE", "c2").replace("z9hG4bKpbx", "z9hG4bKp2");
+    let sent = edge.input(Side::Inside, PBX, &invite);
+    let [(to, text)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(*to, addr(CARRIER));
+    assert!(text.starts_with("INVITE sip:+4940@SIP.carrier.example SIP/2.0\r\n"), "{text}");
+    assert!(text.contains(&format!("Via: SIP/2.0/UDP {OUTSIDE};branch=")), "{text}");
+    assert!(!text.contains("\r\nRoute:"), "{text}");
+    assert_eq!(text.matches("Record-Route:").count(), 2, "{text}");
+    // digest is the PBX's own business
+    let challenge = answer(
+        text,
+        "407 Proxy Authentication Required",
+        "Proxy-Authenticate: Digest realm=\"c\", nonce=\"n\"\n",
+    );
+    let sent = edge.input(Side::Outside, CARRIER, &challenge);
+    let relayed = sent.iter().find(|(to, _)| *to == addr(PBX)).expect("relayed");
+    assert!(
+        relayed.1.contains("Proxy-Authenticate: Digest realm=\"c\", nonce=\"n\"\r\n"),
+        "{relayed:?}"
+    );
+    assert!(sent.iter().any(|(to, text)| *to == addr(CARRIER) && text.starts_with("ACK ")));
+}
+
+#[test]
+fn hosts_that_are_no_trunks_are_not_called() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER]);
+    for uri in ["sip:+4940@other.example", "sips:+4940@sip.carrier.example", "tel:+4940"] {
+        let branch = format!("z9hG4bK{}", uri.len());
+        let invite = from_pbx("INVITE", uri, "").replace("z9hG4bKpbxINVITE", &branch);
+        let sent = edge.input(Side::Inside, PBX, &invite);
+        assert!(sent.iter().all(|(to, _)| *to == addr(PBX)), "{uri}: {sent:?}");
+        assert!(sent[0].1.starts_with("SIP/2.0 4"), "{sent:?}");
+    }
+}
+
+#[test]
+fn a_registration_names_the_outside_and_the_pbx_finds_its_contact() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER]);
+    let contact = "<sip:acct@127.0.0.1:5070;line=xyz>;expires=600";
+    let register =
+        from_pbx("REGISTER", "sip:sip.carrier.example", &format!("Contact: {contact}\n"));
+    let sent = edge.input(Side::Inside, PBX, &register);
+    let [(to, text)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(*to, addr(CARRIER));
+    let outside = format!("Contact: <sip:acct@{OUTSIDE};line=xyz>;expires=600\r\n");
+    assert!(text.contains(&outside), "{text}");
+    let bound = format!("{outside}Contact: <sip:acct@192.0.2.9:5060>;expires=60\n");
+    let sent =
+        edge.input(Side::Outside, CARRIER, &answer(text, "200 OK", &bound.replace('\r', "")));
+    let (to, text) = &sent[0];
+    assert_eq!(*to, addr(PBX));
+    assert!(text.contains(&format!("Contact: {contact}\r\n")), "{text}");
+    assert!(text.contains("Contact: <sip:acct@192.0.2.9:5060>;expires=60\r\n"), "{text}");
+}
+
+#[test]
+fn a_call_of_the_trunk_says_whose_it_is_and_nobody_else_can() {
+    let mut edge = Edge::new();
+    let call = |source: &str, branch: &str| {
+        format!(
+            "INVITE sip:acct@{OUTSIDE};line=xyz SIP/2.0\nVia: SIP/2.0/UDP {source};branch={branch};rport\n\
+             Max-Forwards: 70\nFrom: <sip:+49@carrier>;tag={branch}\nTo: <sip:acct@x>\nCall-ID: {branch}\n\
+             CSeq: 1 INVITE\nX-Ringfence-Trunk: other\nContent-Length: 0\n\n"
+        )
+    };
+    let sent = edge.input(Side::Outside, CARRIER, &call(CARRIER, "z9hG4bK1"));
+    let (to, text) = &sent[0];
+    assert_eq!(*to, addr(PBX));
+    assert!(text.starts_with(&format!("INVITE sip:acct@{OUTSIDE};line=xyz SIP/2.0\r\n")), "{text}");
+    let said: Vec<_> = text.lines().filter(|line| line.starts_with("X-Ringfence-Trunk")).collect();
+    assert_eq!(said, ["X-Ringfence-Trunk: carrier"], "{text}");
+    let stranger = "192.0.2.66:5060";
+    let sent = edge.input(Side::Outside, stranger, &call(stranger, "z9hG4bK2"));
+    assert!(sent.iter().all(|(_, text)| !text.contains("X-Ringfence-Trunk")), "{sent:?}");
+}
+
+const SECOND: &str = "198.51.100.8:5060";
+
+/// What goes to `to` and begins so.
+fn to<'s>(sent: &'s [(SocketAddr, String)], to: &str, begin: &str) -> Vec<&'s str> {
+    let it = sent.iter().filter(|(at, text)| *at == addr(to) && text.starts_with(begin));
+    it.map(|(_, text)| &**text).collect()
+}
+
+fn invite(call: u32) -> String {
+    let text = from_pbx("INVITE", "sip:+4940@sip.carrier.example", "");
+    text.replace("cINVITE", &format!("c{call}")).replace("z9hG4bKpbx", &format!("z9hG4bK{call}"))
+}
+
+#[test]
+fn a_silent_target_is_passed_over_until_it_lives() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER, SECOND]);
+    let first = edge.input(Side::Inside, PBX, &invite(1));
+    assert_eq!(to(&first, CARRIER, "INVITE").len(), 1);
+    let sent = edge.pass(Duration::from_secs(5));
+    assert_eq!(to(&sent, CARRIER, "INVITE").len(), 2, "it has had its time");
+    let again = to(&sent, SECOND, "INVITE");
+    let route =
+        |text: &str| text.lines().filter(|it| it.starts_with("Record-Route")).collect::<String>();
+    let branch = |text: &str| text.lines().find(|it| it.starts_with("Via")).map(str::to_owned);
+    assert_ne!(branch(again[0]), branch(&first[0].1), "another transaction");
+    assert_ne!(route(again[0]), route(&first[0].1), "its dialog is another's");
+    // the answer of the second one is the PBX's
+    let sent = edge.input(
+        Side::Outside,
+        SECOND,
+        &answer(again[0], "200 OK", "Contact: <sip:c@198.51.100.8>\n"),
+    );
+    assert_eq!(to(&sent, PBX, "SIP/2.0 200").len(), 1);
+    let bye_route: Vec<_> =
+        sent[0].1.lines().filter_map(|it| it.strip_prefix("Record-Route: ")).collect();
+    // towards the PBX ours stands last
+    let bye = from_pbx("BYE", "sip:c@198.51.100.8", "").replace(
+        &format!("Route: <sip:{INSIDE};lr>"),
+        &format!("Route: {}", bye_route[bye_route.len() - 1]),
+    );
+    let bye = bye.replace("To: <sip:c@198.51.100.8>", "To: <sip:c@198.51.100.8>;tag=t");
+    let sent = edge.input(Side::Inside, PBX, &bye);
+    assert_eq!(to(&sent, SECOND, "BYE").len(), 1, "{sent:?}");
+    // the next call does not wait for the first one
+    let sent = edge.input(Side::Inside, PBX, &invite(2));
+    assert_eq!(to(&sent, SECOND, "INVITE").len(), 1, "{sent:?}");
+    // it is asked, and lives
+    let sent = edge.pass(Duration::from_secs(11));
+    let asked = to(&sent, CARRIER, "OPTIONS");
+    assert!(!asked.is_empty(), "{sent:?}");
+    edge.input(Side::Outside, CARRIER, &answer(asked[0], "404 Not Found", ""));
+    let sent = edge.input(Side::Inside, PBX, &invite(3));
+    assert_eq!(to(&sent, CARRIER, "INVITE").len(), 1, "{sent:?}");
+    assert!(to(&edge.pass(Duration::from_secs(3)), CARRIER, "OPTIONS").is_empty());
+}
+
+#[test]
+fn a_503_goes_to_the_next_target_and_the_last_one_to_the_pbx() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER, SECOND]);
+    let first = edge.input(Side::Inside, PBX, &invite(1));
+    let sent =
+        edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "503 Service Unavailable", ""));
+    assert_eq!(to(&sent, CARRIER, "ACK").len(), 1);
+    assert!(to(&sent, PBX, "SIP/2.0").is_empty(), "{sent:?}");
+    let second = to(&sent, SECOND, "INVITE")[0].to_owned();
+    let sent = edge.input(Side::Outside, SECOND, &answer(&second, "503 Service Unavailable", ""));
+    assert_eq!(to(&sent, SECOND, "ACK").len(), 1);
+    assert_eq!(to(&sent, PBX, "SIP/2.0 503").len(), 1);
+    // both failed: the first is tried all the same
+    let sent = edge.input(Side::Inside, PBX, &invite(2));
+    assert_eq!(to(&sent, CARRIER, "INVITE").len(), 1);
+}
+
+#[test]
+fn what_is_cancelled_or_in_a_dialog_stays_where_it_is() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER, SECOND]);
+    let call = invite(1);
+    let first = edge.input(Side::Inside, PBX, &call);
+    edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "180 Ringing", ""));
+    let sent = edge.pass(Duration::from_secs(30));
+    assert!(to(&sent, SECOND, "INVITE").is_empty(), "it rings");
+    let cancel = call.replace("INVITE ", "CANCEL ").replace("CSeq: 1 INVITE", "CSeq: 1 CANCEL");
+    edge.input(Side::Inside, PBX, &cancel);
+    let sent =
+        edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "503 Service Unavailable", ""));
+    assert!(to(&sent, SECOND, "INVITE").is_empty(), "{sent:?}");
+    assert_eq!(to(&sent, PBX, "SIP/2.0 503").len(), 1, "{sent:?}");
+}
