@@ -11,7 +11,7 @@ use crate::index::Index;
 use crate::key::address_bytes;
 use crate::store::{Rank, Store};
 use crate::trust::{Trust, overlap};
-use crate::{Ban, BanId, BanKey, Key, Lift, Origin, Proof, TableUse};
+use crate::{Ban, BanId, BanKey, BanMemory, Key, Lift, Origin, Proof, TableUse};
 use policy::{Admission, BanRules, Network, Reason, Time};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -75,6 +75,8 @@ pub(crate) struct Bans {
     /// datagram asks, in one look.
     walls: [Index<REASON_BITS>; 2],
     lifts: VecDeque<Lift>,
+    /// What changed since somebody asked; each once.
+    changed: VecDeque<BanKey>,
     made: u64,
 }
 
@@ -95,6 +97,7 @@ impl Bans {
             kinds: Kinds::default(),
             walls: [Index::default(), Index::default()],
             lifts: VecDeque::new(),
+            changed: VecDeque::new(),
             made: 0,
         }
     }
@@ -188,6 +191,7 @@ impl Bans {
             what,
             why: cause.why.into(),
         };
+        self.note_change(BanKey::from(&held.what));
         self.hold(held)
     }
 
@@ -220,6 +224,7 @@ impl Bans {
             what,
             why: ban.why.clone(),
         };
+        self.note_change(ban.key);
         self.hold(held).is_some()
     }
 
@@ -267,7 +272,10 @@ impl Bans {
             match held.in_force {
                 _ if due > now => self.deadlines.push(Reverse((due, key))),
                 true => self.end(now, key, true),
-                false => drop(self.store.remove(key)),
+                false => {
+                    let gone = self.store.remove(key);
+                    gone.into_iter().for_each(|gone| self.note_change(BanKey::from(&gone.what)));
+                }
             }
         }
     }
@@ -280,6 +288,61 @@ impl Bans {
     /// The next ban that ended: ran out, lifted, or pushed out because the table is full.
     pub(crate) fn poll_lift(&mut self) -> Option<Lift> {
         self.lifts.pop_front()
+    }
+
+    /// The next that began, ended or was forgotten. As many wait as there are bans at most; more
+    /// are told by the next change of theirs.
+    pub(crate) fn poll_changed(&mut self) -> Option<BanKey> {
+        self.changed.pop_front()
+    }
+
+    /// What is to be remembered of the ban of `what`, without its chain.
+    pub(crate) fn memory(&self, what: &BanKey) -> Option<BanMemory> {
+        let held = self.store.find(self.key_of(&What::from(*what)))?;
+        Some(BanMemory { ban: held.ban(), times: held.times, evidence: held.evidence })
+    }
+
+    /// Takes up a ban of an earlier life, in force or not. `false` when it is forgiven by now, or
+    /// somebody trusted would be banned.
+    pub(crate) fn recall(&mut self, now: Time, trust: &Trust, memory: &BanMemory) -> bool {
+        let BanMemory { ban, times, evidence } = memory;
+        let what = What::from(ban.key);
+        let key = self.key_of(&what);
+        let mut held = Held {
+            key,
+            until: ban.until,
+            id: ban.id,
+            reason: ban.reason,
+            narrowed: ban.narrowed,
+            in_force: ban.until > now,
+            proof: ban.proof,
+            origin: ban.origin,
+            times: *times,
+            score: ban.score,
+            since: ban.since,
+            evidence: (*evidence).min(now),
+            policy_version: ban.policy_version,
+            what,
+            why: ban.why.clone(),
+        };
+        if held.what.is_trusted(now, trust) || held.deadline(self.rules.forgive) <= now {
+            return false;
+        }
+        self.made = self.made.max(ban.id.count().saturating_add(1));
+        if held.in_force {
+            return self.hold(held).is_some();
+        }
+        held.times = held.times_at(now, self.rules.forgive);
+        let deadline = held.deadline(self.rules.forgive);
+        let _ = self.store.insert(Rank::Unproven, held);
+        self.schedule(deadline, key);
+        true
+    }
+
+    fn note_change(&mut self, what: BanKey) {
+        if self.changed.len() <= self.store.table().capacity {
+            self.changed.push_back(what);
+        }
     }
 
     /// Those in force, without their chains.
@@ -360,6 +423,9 @@ impl Bans {
         if let Some(gone) = self.store.insert(Rank::Banned, held).filter(|gone| gone.in_force) {
             self.uncount(gone.key, &gone.what, gone.wall());
             let replaced = gone.key == key;
+            if !replaced {
+                self.note_change(BanKey::from(&gone.what));
+            }
             if !replaced || gone.id != ban.id {
                 self.lifts.push_back(Lift { replaced, ..gone.lift(false) });
             }
@@ -388,11 +454,13 @@ impl Bans {
         self.uncount(key, &what, wall);
         self.lifts.push_back(lift);
         self.store.touch(key, Rank::Unproven);
+        self.note_change(lift.key);
         self.schedule(due, key);
     }
 
     fn forget(&mut self, key: u64) {
         let Some(held) = self.store.remove(key) else { return };
+        self.note_change(BanKey::from(&held.what));
         if held.in_force {
             self.uncount(key, &held.what, held.wall());
             self.lifts.push_back(held.lift(false));

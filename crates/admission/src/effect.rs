@@ -1,6 +1,6 @@
 //! What the gate gives out besides verdicts: bans, what other shards must know, alerts.
 
-use crate::Proof;
+use crate::{Memory, Proof};
 use policy::{Network, Outcome, Reason, Time};
 use std::fmt;
 use std::net::IpAddr;
@@ -18,6 +18,10 @@ pub enum Effect {
     Lifted(Lift),
     /// Somebody should know.
     Alert(Alert),
+    /// To be remembered over a restart: [`crate::Gate::recall`].
+    Remember(Memory),
+    /// A ban of an earlier life is in force again; without its chain.
+    Recalled(Box<Ban>),
     /// Connections of this source are closed: a ban reaches who is there already.
     Close(Network),
 }
@@ -106,6 +110,11 @@ impl FromStr for BanId {
         let shard = number(shard).and_then(|shard| u8::try_from(shard).ok()).ok_or(())?;
         let count = number(count).filter(|count| count >> 56 == 0).ok_or(())?;
         Ok(BanId::of(shard, count))
+    }
+
+    /// Which of its shard's bans it is.
+    pub(crate) fn count(self) -> u64 {
+        self.0 & (u64::MAX >> 8)
     }
 }
 

@@ -4,6 +4,7 @@ mod again;
 mod asked;
 mod evidence;
 mod looks;
+mod memory;
 mod outcomes;
 mod peers;
 mod shown;
@@ -26,11 +27,12 @@ use crate::storm::Storm;
 use crate::tries::Tries;
 use crate::trust::Trust;
 use crate::{
-    Acknowledged, Alert, BranchKey, Credentials, Effect, Final, Judgement, Key, Learned, Pass,
-    Proof, RelayedNonces, Request, Ticket, Verdict,
+    Acknowledged, Alert, BranchKey, Credentials, Effect, Final, Judgement, Key, Learned, Memory,
+    Pass, Proof, RelayedNonces, Request, Ticket, Verdict,
 };
 pub use again::Known;
 use asked::Asked;
+use memory::Walk;
 use policy::{ChallengeMode, Mode, Outcome, Policy, Reason, Time, Who};
 pub use shown::SourceView;
 use std::collections::VecDeque;
@@ -66,6 +68,7 @@ pub struct Gate {
     rates: Rates,
     chains: Chains,
     tries: Tries,
+    walk: Walk,
     storm: Storm,
     /// The latest time that was told.
     clock: Time,
@@ -161,6 +164,7 @@ impl Gate {
             rates: Rates::new(bounds.rates),
             chains: Chains::new(bounds.chains),
             tries: Tries::new(bounds.tries),
+            walk: Walk::default(),
             storm: Storm::default(),
             clock: Time::ZERO,
             under_attack: false,
@@ -367,7 +371,7 @@ impl Gate {
         if matches!(answer.status(), 401 | 407)
             && let Some(learned) = self.challenges.on_challenge(now, answer, |_| {})
         {
-            self.learn_out(learned);
+            self.on_realm_seen(learned);
         }
         self.challenges.offers.on_probed(now);
     }
@@ -439,6 +443,13 @@ impl Gate {
         self.on_learned(now, learned);
     }
 
+    /// Takes back what an earlier life of this gate, or of one of its shards, wanted to be
+    /// remembered by [`Effect::Remember`]. What is too old by the policy of today is left.
+    pub fn recall(&mut self, now: Time, memory: &Memory) {
+        self.clock = now;
+        self.on_recalled(now, memory);
+    }
+
     /// Lets patience and bans run out, in portions.
     pub fn handle_timeout(&mut self, now: Time) {
         self.clock = now;
@@ -449,6 +460,7 @@ impl Gate {
         self.bans.handle_timeout(now, PORTION);
         let lifetime = self.policy.admission.proof.lifetime;
         self.sources.drop_old_suspects(now, lifetime, PORTION);
+        self.walk(now);
         self.on_lifts();
         self.watch_attack();
     }
@@ -456,12 +468,14 @@ impl Gate {
     /// When [`Gate::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        [self.ledger.next_due(), self.bans.poll_timeout()].into_iter().flatten().min()
+        let dues = [self.ledger.next_due(), self.bans.poll_timeout(), self.walk.due()];
+        dues.into_iter().flatten().min()
     }
 
     /// The next piece of news.
     pub fn poll_effect(&mut self) -> Option<Effect> {
-        self.effects.pop_front()
+        let effect = self.effects.pop_front();
+        effect.or_else(|| self.poll_changed_ban().map(Effect::Remember))
     }
 
     /// What was counted.
@@ -543,6 +557,15 @@ impl Gate {
 
     fn learn_out(&mut self, learned: Learned) {
         self.say(Effect::Learned(learned));
+    }
+
+    /// The PBX challenges in another way than was known.
+    fn on_realm_seen(&mut self, learned: Learned) {
+        if let Learned::Realm { realm, algorithms } = &learned {
+            let (realm, algorithms) = (realm.clone(), *algorithms);
+            self.say(Effect::Remember(Memory::Realm { realm, algorithms }));
+        }
+        self.learn_out(learned);
     }
 
     fn count(&mut self, outcome: Outcome) {

@@ -2,8 +2,9 @@
 
 use crate::fade::{faded, stamp, within};
 use crate::key::address_bytes;
+use crate::memory::is_news;
 use crate::store::{Entry, Rank, Store};
-use crate::{Key, TableUse};
+use crate::{Key, Memory, PairMemory, TableUse};
 use policy::{HalfLife, Time};
 use std::time::Duration;
 use wire::{ConnectionId, Flow};
@@ -20,6 +21,8 @@ pub(crate) struct Pair {
     refused: Time,
     /// The faces with which it succeeded last.
     faces: [u32; FACES],
+    /// Since it was last saved.
+    changed: bool,
 }
 
 /// Of each pair so many faces are known: of registrations, calls, subscriptions, and of identifiers
@@ -74,6 +77,7 @@ impl Pairs {
     /// The AOR authenticated there.
     pub(crate) fn authenticated(&mut self, now: Time, key: u64) {
         if let Some(pair) = self.enter(key, Rank::Known) {
+            pair.changed |= is_news(pair.home, now);
             pair.home = stamp(now);
         }
         self.store.touch(key, Rank::Known);
@@ -95,7 +99,7 @@ impl Pairs {
         let Some(pair) = self.enter(key, Rank::Proven) else { return (0.0, 0.0) };
         pair.refusals = pair.refusals(now, half_life.pair) + 1.0;
         pair.long = faded(pair.long, now.since(pair.at), half_life.long) + 1.0;
-        (pair.at, pair.refused) = (now, stamp(now));
+        (pair.at, pair.refused, pair.changed) = (now, stamp(now), true);
         (pair.refusals, pair.long)
     }
 
@@ -104,7 +108,45 @@ impl Pairs {
         if let Some(pair) = self.store.find_mut(key) {
             pair.refusals *= left;
             pair.long *= left;
+            pair.changed = true;
         }
+    }
+
+    /// What an earlier life knew of it.
+    pub(crate) fn recall(&mut self, now: Time, memory: &PairMemory, window: Duration) {
+        let home = memory.home.min(now);
+        let is_home = within(now, home, window);
+        if !is_home && memory.refusals.max(memory.long) == 0.0 {
+            return;
+        }
+        let rank = if is_home { Rank::Known } else { Rank::Proven };
+        let Some(pair) = self.enter(memory.key, rank) else { return };
+        (pair.refusals, pair.long) = (memory.refusals, memory.long);
+        (pair.at, pair.home) = (memory.at.min(now), home);
+        if memory.refusals > 0.0 {
+            pair.refused = stamp(pair.at);
+        }
+    }
+
+    /// As [`crate::sources::Sources::changed`].
+    pub(crate) fn changed(
+        &mut self,
+        from: usize,
+        looked_at: usize,
+        most: usize,
+        changed: &mut Vec<Memory>,
+    ) -> Option<usize> {
+        let mut at = from;
+        for pair in self.store.iter_mut_from(from).take(looked_at) {
+            at += 1;
+            if std::mem::take(&mut pair.changed) {
+                changed.push(Memory::Pair(pair.memory()));
+                if changed.len() >= most {
+                    break;
+                }
+            }
+        }
+        (at < self.store.len()).then_some(at)
     }
 
     pub(crate) fn table(&self) -> TableUse {
@@ -113,23 +155,32 @@ impl Pairs {
 
     fn enter(&mut self, key: u64, rank: Rank) -> Option<&mut Pair> {
         if self.store.find(key).is_none() {
-            let never = Time::ZERO;
-            let pair = Pair {
-                key,
-                refusals: 0.0,
-                long: 0.0,
-                at: never,
-                home: never,
-                refused: never,
-                faces: [0; FACES],
-            };
-            let _ = self.store.insert(rank, pair);
+            let _ = self.store.insert(rank, Pair::new(key));
         }
         self.store.find_mut(key)
     }
 }
 
 impl Pair {
+    fn new(key: u64) -> Self {
+        let never = Time::ZERO;
+        Pair {
+            key,
+            refusals: 0.0,
+            long: 0.0,
+            at: never,
+            home: never,
+            refused: never,
+            faces: [0; FACES],
+            changed: false,
+        }
+    }
+
+    fn memory(&self) -> PairMemory {
+        let Pair { key, refusals, long, at, home, .. } = *self;
+        PairMemory { key, refusals, long, at, home }
+    }
+
     /// Whether it is a home.
     pub(crate) fn is_home(&self, now: Time, window: Duration) -> bool {
         within(now, self.home, window)

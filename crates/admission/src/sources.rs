@@ -2,8 +2,9 @@
 //! challenges are open.
 
 use crate::fade::{faded, stamp, within};
+use crate::memory::is_news;
 use crate::store::{Entry, Rank, Store};
-use crate::{Key, Proof, TableUse};
+use crate::{Key, Memory, Proof, SourceMemory, TableUse};
 use policy::{HalfLife, Network, Time, TrustRules, Who};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
@@ -28,6 +29,8 @@ pub(crate) struct Source {
     pub(crate) proven_invites: u8,
     pub(crate) proven_others: u8,
     proof: Option<Proof>,
+    /// Since it was last saved.
+    changed: bool,
 }
 
 /// Evidence on a source, as it is at a moment.
@@ -92,6 +95,7 @@ impl Sources {
     pub(crate) fn know(&mut self, now: Time, key: u64, ip: IpAddr, window: Duration) -> bool {
         let Some(source) = self.enter(key, ip, Rank::Known) else { return false };
         let news = !within(now, source.known, window / 2);
+        source.changed |= is_news(source.known, now);
         source.known = stamp(now);
         self.raise(key, Rank::Known);
         news
@@ -141,6 +145,48 @@ impl Sources {
         self.store.iter()
     }
 
+    /// What an earlier life knew of it. Whether somebody is known there.
+    pub(crate) fn recall(
+        &mut self,
+        now: Time,
+        key: u64,
+        memory: &SourceMemory,
+        window: Duration,
+    ) -> bool {
+        let known = memory.known.min(now);
+        let is_known = within(now, known, window);
+        if !is_known && memory.long == 0.0 {
+            return false;
+        }
+        let rank = if is_known { Rank::Known } else { Rank::Proven };
+        let Some(source) = self.enter(key, memory.network.address(), rank) else { return false };
+        (source.long, source.at, source.known) = (memory.long, memory.at.min(now), known);
+        self.raise(key, rank);
+        is_known
+    }
+
+    /// Collects what changed since it was saved, of the `looked_at` entries from the `from`-th on,
+    /// `most` at most. Gives where to go on.
+    pub(crate) fn changed(
+        &mut self,
+        from: usize,
+        looked_at: usize,
+        most: usize,
+        changed: &mut Vec<Memory>,
+    ) -> Option<usize> {
+        let mut at = from;
+        for source in self.store.iter_mut_from(from).take(looked_at) {
+            at += 1;
+            if std::mem::take(&mut source.changed) {
+                changed.push(Memory::Source(source.memory()));
+                if changed.len() >= most {
+                    break;
+                }
+            }
+        }
+        (at < self.store.len()).then_some(at)
+    }
+
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Source> {
         self.store.iter_mut()
     }
@@ -172,6 +218,7 @@ impl Source {
             proven_invites: 0,
             proven_others: 0,
             proof: None,
+            changed: false,
         }
     }
 
@@ -220,6 +267,7 @@ impl Source {
         let old = self.score(now, half_life);
         let lasting = if lasts { weight } else { 0.0 };
         (self.short, self.long, self.at) = (old.short + weight, old.long + lasting, now);
+        self.changed |= lasting > 0.0;
         Score { short: self.short, long: self.long }
     }
 
@@ -227,6 +275,12 @@ impl Source {
     pub(crate) fn forgive(&mut self, left: f32) {
         self.short *= left;
         self.long *= left;
+        self.changed = true;
+    }
+
+    fn memory(&self) -> SourceMemory {
+        let Source { long, at, known, .. } = *self;
+        SourceMemory { network: self.network(), long, at, known }
     }
 
     fn has_open(&self) -> bool {

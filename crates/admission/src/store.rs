@@ -162,6 +162,12 @@ impl<V: Entry> Store<V> {
         self.slots.iter_mut().map(|slot| &mut slot.value)
     }
 
+    /// The entries from the `from`-th on, in no order that lasts, to be changed (but for their
+    /// keys).
+    pub(crate) fn iter_mut_from(&mut self, from: usize) -> impl Iterator<Item = &mut V> {
+        self.slots.get_mut(from..).unwrap_or_default().iter_mut().map(|slot| &mut slot.value)
+    }
+
     /// Takes everything out and gives the memory back.
     pub(crate) fn clear(&mut self) {
         *self = Store { evictions: self.evictions, ..Store::new(self.capacity) };

@@ -168,6 +168,7 @@ impl Engine {
                 self.trunks.learned(&host, &targets);
             }
             Input::Learned(Learned::Gate(learned)) => self.gate.learned(now, &learned),
+            Input::Recall(memory) => self.gate.recall(now, memory),
             Input::Configure(policy) => self.configure(now, policy),
             Input::Drain => self.draining = true,
         }

@@ -1,5 +1,5 @@
 use crate::Event;
-use admission::{Alert, Ban, GateSnapshot, Lift};
+use admission::{Alert, Ban, GateSnapshot, Lift, Memory};
 use policy::{Policy, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,6 +55,8 @@ pub enum Input<'a> {
     },
     /// What another shard learned, or (by [`Learned::Gate`]) what an operator orders.
     Learned(Learned),
+    /// What an earlier life of this shard, or of all, gave out as [`Output::Remember`].
+    Recall(&'a Memory),
     /// New rules; state, dialogs, bindings and connections stay.
     Configure(Arc<Policy>),
     /// From now on new calls and registrations get 503 with Retry-After; running transactions end.
@@ -106,6 +108,10 @@ pub enum Output<'a> {
     Ban(Box<Ban>),
     /// A ban ended.
     Lift(Lift),
+    /// A ban of an earlier life is in force again; without its chain.
+    Recalled(Box<Ban>),
+    /// To be remembered over a restart, and given back by [`Input::Recall`].
+    Remember(Memory),
     /// Somebody should know.
     Alert(Alert),
     /// A decision, for counters, the audit stream and explanations.

@@ -199,6 +199,8 @@ impl Engine {
                 Effect::Learned(_) => {}
                 Effect::Banned(ban) => self.out.banned(ban),
                 Effect::Lifted(lift) => self.out.lifted(lift),
+                Effect::Recalled(ban) => self.out.recalled(ban),
+                Effect::Remember(memory) => self.out.remember(memory),
                 Effect::Alert(alert) => self.out.alert(alert),
                 Effect::Close(network) => self.close_all(now, network, CloseReason::Banned),
             }

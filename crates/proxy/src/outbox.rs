@@ -3,7 +3,7 @@
 
 use crate::Event;
 use crate::io::{CloseReason, Learned, Output};
-use admission::{Alert, Ban, Lift};
+use admission::{Alert, Ban, Lift, Memory};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -18,6 +18,8 @@ enum Entry {
     Learned(Learned),
     Ban(Box<Ban>),
     Lift(Lift),
+    Recalled(Box<Ban>),
+    Remember(Memory),
     Alert(Alert),
     Event(Event),
 }
@@ -85,6 +87,14 @@ impl Outbox {
         self.queue.push_back(Entry::Lift(lift));
     }
 
+    pub(crate) fn recalled(&mut self, ban: Box<Ban>) {
+        self.queue.push_back(Entry::Recalled(ban));
+    }
+
+    pub(crate) fn remember(&mut self, memory: Memory) {
+        self.queue.push_back(Entry::Remember(memory));
+    }
+
     pub(crate) fn alert(&mut self, alert: Alert) {
         self.queue.push_back(Entry::Alert(alert));
     }
@@ -113,6 +123,8 @@ impl Outbox {
             Entry::Learned(learned) => Output::Learned(learned),
             Entry::Ban(ban) => Output::Ban(ban),
             Entry::Lift(lift) => Output::Lift(lift),
+            Entry::Recalled(ban) => Output::Recalled(ban),
+            Entry::Remember(memory) => Output::Remember(memory),
             Entry::Alert(alert) => Output::Alert(alert),
             Entry::Event(event) => Output::Event(event),
         })

@@ -167,6 +167,7 @@ impl Gate {
         let Some(source) = self.sources.enter(evidence.source, evidence.ip, rank) else { return };
         let known = source.who(now, &rules.trust, rules.proof.lifetime) == Who::Known;
         let score = source.add(now, weight, lasts, &rules.half_life);
+        self.walk.wanted(now);
         self.chains.add(evidence.source, evidence.record(now, rule, weight));
         let key = BanKey::Source(Network::source(evidence.ip));
         self.bans.evidence(now, &key);
@@ -249,6 +250,7 @@ impl Gate {
         let over_flow = self.pairs.over_flow(aor, &flow);
         let (by_flow, _) = self.pairs.refused(now, over_flow, &half_life);
         let (by_source, slowly) = self.pairs.refused(now, pair, &half_life);
+        self.walk.wanted(now);
         let (key, score, level) = if answer.ticket.at_home {
             (BanKey::AorFlow { aor, flow }, by_flow, levels.pair)
         } else {
@@ -418,6 +420,7 @@ impl Gate {
     /// Bans that ended: their evidence is halved twice, so that the next offence counts again.
     pub(super) fn on_lifts(&mut self) {
         while let Some(lift) = self.bans.poll_lift() {
+            self.walk.wanted(self.clock);
             match lift.key {
                 _ if lift.replaced => {}
                 BanKey::Source(network) => {

@@ -131,6 +131,7 @@ impl Gate {
         let pair = self.pairs.at_source(ticket.account, source);
         self.pairs.authenticated(now, pair);
         self.pairs.shown(pair, ticket.face);
+        self.walk.wanted(now);
         // that somebody may register somewhere does not make what he asked for his (404)
         if ticket.account != ticket.aor && (registered || ticket.method != REGISTER) {
             let pair = self.pairs.at_source(!ticket.aor, source);
@@ -386,7 +387,7 @@ impl Gate {
         let ip = answer.flow.remote.ip();
         let relayed = |nonce: &[u8]| self.nonces.relayed(now, nonce, ip);
         if let Some(learned) = self.challenges.on_challenge(now, answer.message, relayed) {
-            self.learn_out(learned);
+            self.on_realm_seen(learned);
         }
     }
 

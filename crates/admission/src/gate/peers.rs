@@ -1,7 +1,7 @@
 //! What other shards learned, and what operators order.
 
 use super::Gate;
-use crate::{Ban, BanId, BanKey, Effect, Learned, Record};
+use crate::{Ban, BanId, BanKey, Effect, Learned, Memory, Record};
 use policy::{Network, Time};
 
 impl Gate {
@@ -65,10 +65,12 @@ impl Gate {
     fn on_lift_order(&mut self, now: Time, network: Network, trust: Option<Time>, forgive: bool) {
         if let Some(until) = trust {
             self.trust.give(now, network, until);
+            self.say(Effect::Remember(Memory::Trust { network, until }));
         }
         self.bans.lift(now, network, forgive);
         self.on_lifts();
         if forgive || trust.is_some() {
+            self.walk.wanted(now);
             let within = |it: Network| network.contains(it.address());
             for source in self.sources.iter_mut().filter(|it| within(it.network())) {
                 source.forgive(0.0);

@@ -4,6 +4,7 @@ mod attackers;
 mod bounds;
 mod honest;
 mod play;
+mod restart;
 
 use super::*;
 use play::*;

@@ -1,0 +1,141 @@
+//! What outlives a restart: a walk through sources and pairs from time to time, and bans as they
+//! change; and the way back.
+
+use super::Gate;
+use crate::memory::{BanMemory, Memory, SourceMemory};
+use crate::store::Rank;
+use crate::{Ban, BanKey, Effect};
+use policy::{Network, Time};
+use std::time::Duration;
+
+/// From a change to the walk that finds it: half of what a restart may lose of trust.
+const WALK_AFTER: Duration = Duration::from_secs(30);
+/// From one portion of a walk to the next.
+const PORTION_EVERY: Duration = Duration::from_millis(2);
+/// Entries that one portion looks at, and how many it may find changed.
+const LOOKED_AT: usize = 4_096;
+const CHANGED: usize = 256;
+
+/// Where a walk is.
+#[derive(Debug)]
+pub(super) struct Walk {
+    due: Time,
+    pairs: bool,
+    at: usize,
+    /// Something changed since the walk began.
+    again: bool,
+}
+
+impl Default for Walk {
+    fn default() -> Self {
+        Walk { due: Time::FOREVER, pairs: false, at: 0, again: false }
+    }
+}
+
+impl Walk {
+    /// Something changed that is worth remembering.
+    pub(super) fn wanted(&mut self, now: Time) {
+        match self.due {
+            Time::FOREVER => self.due = now + WALK_AFTER,
+            _ => self.again |= self.is_under_way(),
+        }
+    }
+
+    pub(super) fn due(&self) -> Option<Time> {
+        (self.due != Time::FOREVER).then_some(self.due)
+    }
+
+    fn is_under_way(&self) -> bool {
+        self.pairs || self.at > 0
+    }
+
+    fn end(&mut self, now: Time) {
+        let again = self.again;
+        *self = Walk::default();
+        if again {
+            self.wanted(now);
+        }
+    }
+}
+
+impl Gate {
+    /// One portion of the walk, when it is due.
+    pub(super) fn walk(&mut self, now: Time) {
+        if self.walk.due > now {
+            return;
+        }
+        let mut changed = Vec::new();
+        let from = self.walk.at;
+        let done = match self.walk.pairs {
+            false => self.sources.changed(from, LOOKED_AT, CHANGED, &mut changed),
+            true => self.pairs.changed(from, LOOKED_AT, CHANGED, &mut changed),
+        };
+        for memory in changed {
+            self.say(Effect::Remember(memory));
+        }
+        self.walk.due = now + PORTION_EVERY;
+        match done {
+            Some(at) => self.walk.at = at,
+            None if self.walk.pairs => self.walk.end(now),
+            None => (self.walk.pairs, self.walk.at) = (true, 0),
+        }
+    }
+
+    /// The next ban that changed.
+    pub(super) fn poll_changed_ban(&mut self) -> Option<Memory> {
+        let key = self.bans.poll_changed()?;
+        Some(match self.bans.memory(&key) {
+            None => Memory::Forgotten(key),
+            Some(mut memory) => {
+                if memory.ban.until > self.clock {
+                    memory.ban.evidence = self.chain_of(&key);
+                }
+                Memory::Ban(Box::new(memory))
+            }
+        })
+    }
+
+    /// Takes back what an earlier life remembered.
+    pub(super) fn on_recalled(&mut self, now: Time, memory: &Memory) {
+        match memory {
+            Memory::Source(source) => self.on_recalled_source(now, source),
+            Memory::Pair(pair) => {
+                self.pairs.recall(now, pair, self.policy.admission.trust.window);
+            }
+            Memory::Ban(memory) => self.on_recalled_ban(now, memory),
+            Memory::Forgotten(_) => {}
+            Memory::Trust { network, until } => self.trust.give(now, *network, *until),
+            Memory::Realm { realm, algorithms } => self.challenges.on_learned(realm, *algorithms),
+        }
+    }
+
+    fn on_recalled_source(&mut self, now: Time, memory: &SourceMemory) {
+        let window = self.policy.admission.trust.window;
+        let ip = memory.network.address();
+        let key = self.sources.key_of(ip);
+        if self.sources.recall(now, key, memory, window) {
+            self.networks.know(memory.known.min(now), Network::around(ip));
+        }
+    }
+
+    fn on_recalled_ban(&mut self, now: Time, memory: &BanMemory) {
+        let ban = &memory.ban;
+        if !self.bans.recall(now, &self.trust, memory) || ban.until <= now {
+            return;
+        }
+        if let BanKey::Source(network) = ban.key {
+            let ip = network.address();
+            let key = self.sources.key_of(ip);
+            let _ = self.sources.enter(key, ip, Rank::Proven);
+            self.sources.set_banned(key, true);
+            for record in &ban.evidence {
+                self.chains.add(key, record.clone());
+            }
+            self.chains.hold(key);
+            if !ban.narrowed {
+                let _ = self.networks.banned(now, Network::around(ip), key, ban.until);
+            }
+        }
+        self.say(Effect::Recalled(Box::new(Ban { evidence: Vec::new(), ..ban.clone() })));
+    }
+}

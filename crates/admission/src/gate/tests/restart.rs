@@ -1,0 +1,180 @@
+use super::*;
+use crate::{BanKey, Memory, MemoryKey};
+use policy::Network;
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// What a store holds: the last of each key, without what is nothing.
+#[derive(Default)]
+struct Kept(HashMap<MemoryKey, Memory>);
+
+impl Kept {
+    /// Writes down what the gate wants remembered. How much that was.
+    fn save(&mut self, play: &mut Play) -> usize {
+        play.wait(60_000);
+        let mut saved = 0;
+        for effect in play.effects.drain(..) {
+            let Effect::Remember(memory) = effect else { continue };
+            saved += 1;
+            match memory.is_nothing() {
+                true => self.0.remove(&memory.key()),
+                false => self.0.insert(memory.key(), memory),
+            };
+        }
+        saved
+    }
+
+    /// Another life of the same edge, `after_ms` after the last one.
+    fn restart(&mut self, play: &mut Play, after_ms: u64) -> Play {
+        self.save(play);
+        let mut next = Play::new();
+        next.now = play.now + Duration::from_millis(after_ms);
+        for memory in self.0.values() {
+            next.gate.recall(next.now, memory);
+            next.drain();
+        }
+        next
+    }
+}
+
+fn ban_a_caller(play: &mut Play) {
+    let mut tool = Client::new("198.51.100.7:5060", "INVITE", "100");
+    for _ in 0..100 {
+        play.abandon(&mut tool, true);
+        play.wait(4_000);
+        if play.is_banned("198.51.100.7") {
+            return;
+        }
+    }
+    panic!("never banned");
+}
+
+#[test]
+fn a_ban_goes_on_with_its_number_its_end_and_its_chain() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let before = play.gate.bans(10);
+    let mut next = Kept::default().restart(&mut play, 1_000);
+    assert!(next.is_banned("198.51.100.7"));
+    assert_eq!(next.gate.bans(10), before);
+    let recalled =
+        |effect: &&Effect| matches!(effect, Effect::Recalled(ban) if ban.id == before[0].id);
+    assert_eq!(next.effects.iter().filter(recalled).count(), 1);
+    next.wait(600_000);
+    assert!(!next.is_banned("198.51.100.7"), "it ends when it would have");
+    let ends = next.effects.iter().filter(|effect| matches!(effect, Effect::Lifted(_)));
+    assert_eq!(ends.count(), 1);
+}
+
+#[test]
+fn the_next_ban_is_longer_and_has_another_number() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let first = play.gate.bans(1).remove(0);
+    let mut next = Kept::default().restart(&mut play, 3_600_000);
+    assert!(!next.is_banned("198.51.100.7"), "it ran out while the edge was away");
+    ban_a_caller(&mut next);
+    let second = next.gate.bans(1).remove(0);
+    let (short, long) = (first.until.since(first.since), second.until.since(second.since));
+    assert_eq!(long, 4 * short);
+    assert_ne!(first.id, second.id);
+}
+
+#[test]
+fn homes_are_homes_and_neighbours_keep_them_from_being_banned() {
+    let mut play = Play::new();
+    let mut phone = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    play.attempt(&mut phone, 200).unwrap();
+    let mut kept = Kept::default();
+    let mut next = kept.restart(&mut play, 60_000);
+    let Got::Pass(pass) = next.ask(&phone, "", "") else { panic!("it passes") };
+    assert!(pass.ticket.at_home && pass.ticket.who == Who::Known);
+    // somebody else in the same office: narrowed, not banned
+    let mut tool = Client::new("198.51.100.7:7777", "INVITE", "100");
+    for _ in 0..40 {
+        next.abandon(&mut tool, true);
+        next.wait(10_000);
+    }
+    assert!(!next.is_banned("198.51.100.7"));
+    assert!(next.bans().iter().all(|ban| ban.narrowed), "{:?}", next.bans());
+    let mut late = kept.restart(&mut play, 25 * 3_600_000);
+    let Got::Pass(pass) = late.ask(&phone, "", "") else { panic!("it passes") };
+    assert!(!pass.ticket.at_home, "trust has its end, with or without a restart");
+}
+
+#[test]
+fn slow_guesses_count_on() {
+    let mut play = Play::new();
+    let mut guesser = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    let (mut kept, mut guesses) = (Kept::default(), 0);
+    loop {
+        // four times a day, and the edge restarts as often
+        let _ = play.attempt(&mut guesser, 401);
+        guesses += 1;
+        assert!(guesses < 100, "never banned");
+        if play.gate.bans(10).iter().any(|ban| matches!(ban.key, BanKey::AorSource { .. })) {
+            break;
+        }
+        play = kept.restart(&mut play, 6 * 3_600_000);
+    }
+    assert!((12..25).contains(&guesses), "{guesses}");
+}
+
+#[test]
+fn what_nobody_needs_is_not_kept_and_what_an_operator_forgives_is_forgotten() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let mut phone = Client::new("203.0.113.5:5060", "REGISTER", "alice");
+    play.attempt(&mut phone, 200).unwrap();
+    for n in 0..50 {
+        let mut forged = Client::new(&format!("192.0.2.{n}:5060"), "REGISTER", "bob");
+        forged.opaque = false;
+        play.abandon(&mut forged, false);
+    }
+    let network = Network::source("198.51.100.7".parse().unwrap());
+    let lift = Learned::Lift { network, trust: None, forgive: true };
+    play.gate.learned(play.now, &lift);
+    play.drain();
+    let mut kept = Kept::default();
+    kept.save(&mut play);
+    let kinds: Vec<_> = kept.0.into_keys().collect();
+    assert!(!kinds.contains(&MemoryKey::Ban(BanKey::Source(network))), "{kinds:?}");
+    assert!(!kinds.contains(&MemoryKey::Source(network)), "{kinds:?}");
+    let sources = kinds.iter().filter(|key| matches!(key, MemoryKey::Source(_)));
+    assert_eq!(sources.count(), 1, "the phone's: {kinds:?}");
+    assert!(kinds.contains(&MemoryKey::Realm));
+}
+
+#[test]
+fn a_flood_of_news_is_told_in_portions_and_nothing_is_told_twice() {
+    let mut play = Play::with(|rules| rules.rules = Vec::new());
+    for n in 0..3_000 {
+        let address = format!("198.{}.{}.{}:5060", 18 + n / 2_500, n / 50 % 50, n % 50);
+        let mut phone = Client::new(&address, "REGISTER", &format!("u{n}"));
+        play.attempt(&mut phone, 200).unwrap();
+    }
+    let mut kept = Kept::default();
+    assert_eq!(kept.save(&mut play), 6_001, "sources, pairs and the realm");
+    let sources = kept.0.keys().filter(|key| matches!(key, MemoryKey::Source(_)));
+    assert_eq!(sources.count(), 3_000);
+    assert_eq!(kept.save(&mut play), 0, "all of it is saved");
+    assert_eq!(play.gate.poll_timeout(), None, "and nothing walks on");
+}
+
+#[test]
+fn nobody_trusted_is_banned_by_a_memory_and_none_comes_from_the_future() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let mut kept = Kept::default();
+    kept.save(&mut play);
+    let mut policy = Play::policy();
+    let network = Network::source("198.51.100.7".parse().unwrap());
+    policy.admission.trust.networks.push((network, "carrier".into()));
+    let mut gate = Gate::new(Arc::new(policy), ShardId(0), &SECRET);
+    let early = Time::ZERO + Duration::from_secs(1_000);
+    for memory in kept.0.values() {
+        gate.recall(early, memory);
+    }
+    assert!(gate.bans(10).is_empty());
+    assert!(gate.on_source(early, network.address()).is_none());
+}
