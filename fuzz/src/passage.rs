@@ -241,7 +241,11 @@ impl Voyage {
                     events.push(event);
                     continue;
                 }
-                Output::Ban(_) | Output::Lift(_) | Output::Alert(_) => continue,
+                Output::Ban(_)
+                | Output::Lift(_)
+                | Output::Recalled(_)
+                | Output::Remember(_)
+                | Output::Alert(_) => continue,
                 other => panic!("one shard has nobody to talk to: {other:?}"),
             };
             if !bytes.starts_with(b"SIP/2.0") && bytes.len() > 4 {

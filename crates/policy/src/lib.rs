@@ -19,7 +19,7 @@ pub use admission::{
     Patience, ProofRules, Rate, Rule, Then, TrustRules, When, Who, WhoSet,
 };
 pub use method::{METHODS, MethodSet, method_index};
-pub use network::Network;
+pub use network::{Network, NotANetwork};
 pub use reason::Reason;
 pub use rules::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase, Trunk};
 pub use signature::{

@@ -1,5 +1,6 @@
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 /// An IP network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,3 +73,21 @@ impl fmt::Display for Network {
         write!(f, "{}/{}", self.address, self.prefix)
     }
 }
+
+impl FromStr for Network {
+    type Err = NotANetwork;
+
+    /// Reads what [`fmt::Display`] writes; bits behind the prefix are cleared.
+    fn from_str(text: &str) -> Result<Self, NotANetwork> {
+        let (address, prefix) = text.split_once('/').ok_or(NotANetwork)?;
+        let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
+        let prefix: u8 = prefix.parse().map_err(|_| NotANetwork)?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        if prefix > longest { Err(NotANetwork) } else { Ok(Network::new(address, prefix)) }
+    }
+}
+
+/// A text that is no `address/prefix`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no network, which is written address/prefix")]
+pub struct NotANetwork;

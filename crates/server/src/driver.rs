@@ -266,6 +266,8 @@ fn drain(
                 telemetry::log::alert(&alert, policy);
                 news.say(|| News::Alert(alert));
             }
+            Output::Recalled(ban) => metrics.on_ban(&ban),
+            Output::Remember(_) => {}
             Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
                 // The transport takes these; one that it gives back has no socket any more.
             }

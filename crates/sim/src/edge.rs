@@ -11,7 +11,7 @@ pub use watch::Watch;
 use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
 use crate::sip::{Msg, auth_param, take_frame};
-use admission::{Alert, Ban, Counts};
+use admission::{Alert, Ban, Counts, Memory};
 use policy::{Outcome, Policy, Reason, Time};
 use proxy::{Engine, Event, Input, Learned, Output, Snapshot, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,6 +32,8 @@ pub struct Edge {
     secret: [u8; 32],
     policy: Arc<Policy>,
     accepted: Vec<u64>,
+    /// What each shard wants remembered, by its key.
+    memories: BTreeMap<(usize, String), Memory>,
     /// Simulated connections by the engine's number, and back.
     conns: BTreeMap<u64, Conn>,
     opened: BTreeMap<Conn, Opened>,
@@ -107,6 +109,7 @@ enum Owned {
     Unreachable(Side, SocketAddr),
     HandedOver(Side, Flow, Vec<u8>),
     Learned(Learned),
+    Recall(Memory),
     Configure(Arc<Policy>),
     Drain,
     Timeout,
@@ -135,6 +138,7 @@ impl Owned {
                 Input::HandedOver { side: *side, flow: *flow, bytes }
             }
             Owned::Learned(learned) => Input::Learned(learned.clone()),
+            Owned::Recall(memory) => Input::Recall(memory),
             Owned::Configure(policy) => Input::Configure(policy.clone()),
             Owned::Drain => Input::Drain,
             Owned::Timeout => return None,
@@ -156,6 +160,7 @@ impl Edge {
             secret,
             policy,
             accepted: vec![0; usize::from(shards)],
+            memories: BTreeMap::new(),
             conns: BTreeMap::new(),
             opened: BTreeMap::new(),
             unproven: BTreeSet::new(),
@@ -197,7 +202,8 @@ impl Edge {
         self.events.iter().filter(|((_, _, r), _)| *r == reason).map(|(_, n)| n).sum()
     }
 
-    /// Ends without a word and starts again, with the secret of before and nothing else.
+    /// Ends without a word and starts again, with the secret of before and what was to be
+    /// remembered.
     pub fn restart(&mut self, now: Time, rng: &mut Rng, out: &mut Outbox) {
         let shards = self.shards();
         self.outcomes = self.outcomes();
@@ -212,6 +218,23 @@ impl Edge {
         for conn in std::mem::take(&mut self.opened).into_keys() {
             out.push(Request::Close { conn });
         }
+        for ((shard, _), memory) in std::mem::take(&mut self.memories) {
+            self.feed(now, shard, Owned::Recall(memory.clone()), out);
+            self.remember(shard, memory);
+        }
+    }
+
+    /// Loses what it was to remember: a disk that broke.
+    pub fn forget(&mut self) {
+        self.memories.clear();
+    }
+
+    fn remember(&mut self, shard: usize, memory: Memory) {
+        let key = (shard, format!("{:?}", memory.key()));
+        match memory.is_nothing() {
+            true => self.memories.remove(&key),
+            false => self.memories.insert(key, memory),
+        };
     }
 
     /// No new calls from now on.
@@ -303,6 +326,8 @@ impl Edge {
                     self.bans.push((now, *ban));
                 }
                 Output::Lift(lift) => taken.extend(taping.then_some(StepOutput::Lift(lift))),
+                Output::Recalled(_) => {}
+                Output::Remember(memory) => self.remember(shard, memory),
                 Output::Alert(alert) => {
                     taken.extend(taping.then(|| StepOutput::Alert(alert.clone())));
                     self.alerts.push((now, alert));

@@ -170,6 +170,8 @@ impl Edge {
                     Output::HandOver { .. } | Output::Learned(_) => {}
                     Output::Ban(ban) => sink.banned(&ban),
                     Output::Lift(lift) => sink.lifted(&lift),
+                    // nothing is recalled, and this life ends with its input
+                    Output::Recalled(_) | Output::Remember(_) => {}
                     // nobody is there to be told
                     Output::Alert(_) => {}
                 }

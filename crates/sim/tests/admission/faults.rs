@@ -185,7 +185,7 @@ fn fault_8_low_and_slow() {
 }
 
 #[test]
-fn fault_9_bans_nobody_sees_and_proofs_that_a_restart_forgets() {
+fn fault_9_bans_nobody_sees_and_what_a_restart_forgets() {
     let mut scene = scene(Setup::default());
     at_home(&mut scene, "6001");
     let one = Sources::One(address("100.64.1.1:5060"));
@@ -198,7 +198,10 @@ fn fault_9_bans_nobody_sees_and_proofs_that_a_restart_forgets() {
         edge.bans_in_force().iter().any(|ban| ban.key == key)
     };
     assert!(seen(&scene), "what is dropped is listed");
-    // What was told before a restart proves afterwards.
+    scene.restart_edge();
+    assert!(seen(&scene), "a ban outlives a restart");
+    // What was told before a restart proves afterwards, even when all memory is lost.
+    scene.with_edge(|edge, _, _| edge.forget());
     scene.restart_edge();
     assert!(!seen(&scene));
     scene.world.run_for(secs(60));

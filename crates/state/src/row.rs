@@ -1,0 +1,304 @@
+//! Memory as it is written: a key of bytes, and a value as JSON, which another version can read.
+//! Times are nanoseconds since 1970.
+
+use admission::{
+    Ban, BanId, BanKey, BanMemory, Memory, MemoryKey, Origin, PairMemory, Proof, Record,
+    SourceMemory,
+};
+use policy::{Network, Outcome, Reason, Time};
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use wire::Flow;
+
+/// The key of a row. What one source did is known to one shard only; of what several know (a
+/// campaign), the last word counts.
+pub(crate) fn key(key: &MemoryKey) -> String {
+    match key {
+        MemoryKey::Source(network) => format!("source {network}"),
+        MemoryKey::Pair(pair) => format!("pair {pair:016x}"),
+        MemoryKey::Ban(BanKey::Source(network) | BanKey::Network(network)) => {
+            format!("ban {network}")
+        }
+        MemoryKey::Ban(BanKey::Campaign(shape)) => format!("ban shape {shape:016x}"),
+        MemoryKey::Ban(BanKey::AorSource { aor, source }) => format!("ban {aor:016x} {source}"),
+        MemoryKey::Ban(BanKey::AorFlow { aor, flow }) => format!("ban {aor:016x} {flow}"),
+        MemoryKey::Trust(network) => format!("trust {network}"),
+        MemoryKey::Realm => "realm".to_owned(),
+    }
+}
+
+/// A row's value.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Line {
+    /// Which shard said it.
+    pub(crate) shard: u8,
+    #[serde(flatten)]
+    pub(crate) row: Row,
+}
+
+/// What it says.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Row {
+    Source { network: String, long: f32, at: u64, known: u64 },
+    Pair { key: u64, refusals: f32, long: f32, at: u64, home: u64 },
+    Ban(Box<BanRow>),
+    Trust { network: String, until: u64 },
+    Realm { realm: String, algorithms: u8 },
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct BanRow {
+    id: u64,
+    key: Banned,
+    why: String,
+    reason: String,
+    proof: Option<String>,
+    since: u64,
+    until: u64,
+    narrowed: bool,
+    policy_version: u64,
+    score: f32,
+    origin: Whose,
+    times: u8,
+    evidence_at: u64,
+    evidence: Vec<RecordRow>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Banned {
+    Flow { aor: u64, local: SocketAddr, remote: SocketAddr },
+    Aor { aor: u64, source: String },
+    Address(String),
+    Network(String),
+    Campaign(u64),
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Whose {
+    Local,
+    Operator,
+    Feed,
+    Peer,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct RecordRow {
+    at: u64,
+    method: u8,
+    outcome: String,
+    aor: String,
+    dialled: String,
+    shape: u64,
+    proof: Option<String>,
+    rule: u16,
+    signature: u16,
+    weight: f32,
+}
+
+impl Row {
+    /// `None` when it is nothing that a later life could use: a ban of a connection.
+    pub(crate) fn of(memory: &Memory) -> Option<Self> {
+        Some(match memory {
+            Memory::Source(SourceMemory { network, long, at, known }) => Row::Source {
+                network: network.to_string(),
+                long: *long,
+                at: at.as_nanos(),
+                known: known.as_nanos(),
+            },
+            Memory::Pair(PairMemory { key, refusals, long, at, home }) => Row::Pair {
+                key: *key,
+                refusals: *refusals,
+                long: *long,
+                at: at.as_nanos(),
+                home: home.as_nanos(),
+            },
+            Memory::Ban(memory) => Row::Ban(Box::new(BanRow::of(memory)?)),
+            Memory::Forgotten(_) => return None,
+            Memory::Trust { network, until } => {
+                Row::Trust { network: network.to_string(), until: until.as_nanos() }
+            }
+            Memory::Realm { realm, algorithms } => {
+                let realm = std::str::from_utf8(realm).ok()?.to_owned();
+                Row::Realm { realm, algorithms: *algorithms }
+            }
+        })
+    }
+
+    /// `None` when a value in it means nothing.
+    pub(crate) fn memory(self) -> Option<Memory> {
+        Some(match self {
+            Row::Source { network, long, at, known } => Memory::Source(SourceMemory {
+                network: network.parse().ok()?,
+                long: weight(long)?,
+                at: Time::from_nanos(at),
+                known: Time::from_nanos(known),
+            }),
+            Row::Pair { key, refusals, long, at, home } => Memory::Pair(PairMemory {
+                key,
+                refusals: weight(refusals)?,
+                long: weight(long)?,
+                at: Time::from_nanos(at),
+                home: Time::from_nanos(home),
+            }),
+            Row::Ban(row) => Memory::Ban(Box::new(row.memory()?)),
+            Row::Trust { network, until } => {
+                Memory::Trust { network: network.parse().ok()?, until: Time::from_nanos(until) }
+            }
+            Row::Realm { realm, algorithms } => {
+                Memory::Realm { realm: realm.into_bytes().into(), algorithms }
+            }
+        })
+    }
+
+    /// When it was last of use.
+    pub(crate) fn last(&self) -> Time {
+        Time::from_nanos(match self {
+            Row::Source { at, known, .. } => *at.max(known),
+            Row::Pair { at, home, .. } => *at.max(home),
+            Row::Ban(row) => row.until.max(row.evidence_at),
+            Row::Trust { until, .. } => *until,
+            Row::Realm { .. } => return Time::FOREVER,
+        })
+    }
+
+    /// Whether it is worth its place even when there is none left for others.
+    pub(crate) fn is_worthy(&self) -> bool {
+        !matches!(self, Row::Source { .. } | Row::Pair { .. })
+    }
+}
+
+impl BanRow {
+    fn of(memory: &BanMemory) -> Option<Self> {
+        let ban = &memory.ban;
+        Some(BanRow {
+            id: ban.id.0,
+            key: Banned::of(&ban.key)?,
+            why: ban.why.to_string(),
+            reason: ban.reason.as_str().to_owned(),
+            proof: ban.proof.map(|proof| proof.as_str().to_owned()),
+            since: ban.since.as_nanos(),
+            until: ban.until.as_nanos(),
+            narrowed: ban.narrowed,
+            policy_version: ban.policy_version,
+            score: ban.score,
+            origin: match ban.origin {
+                Origin::Local => Whose::Local,
+                Origin::Operator => Whose::Operator,
+                Origin::Feed => Whose::Feed,
+                Origin::Peer => Whose::Peer,
+            },
+            times: memory.times,
+            evidence_at: memory.evidence.as_nanos(),
+            evidence: ban.evidence.iter().map(RecordRow::of).collect(),
+        })
+    }
+
+    fn memory(self) -> Option<BanMemory> {
+        let ban = Ban {
+            id: BanId(self.id),
+            key: self.key.key()?,
+            why: self.why.into(),
+            reason: named(&Reason::ALL, |it| it.as_str(), &self.reason)?,
+            proof: proof(self.proof)?,
+            since: Time::from_nanos(self.since),
+            until: Time::from_nanos(self.until),
+            narrowed: self.narrowed,
+            policy_version: self.policy_version,
+            score: weight(self.score)?,
+            origin: match self.origin {
+                Whose::Local => Origin::Local,
+                Whose::Operator => Origin::Operator,
+                Whose::Feed => Origin::Feed,
+                Whose::Peer => Origin::Peer,
+            },
+            evidence: self.evidence.into_iter().filter_map(RecordRow::record).collect(),
+        };
+        Some(BanMemory { ban, times: self.times, evidence: Time::from_nanos(self.evidence_at) })
+    }
+}
+
+impl Banned {
+    fn of(key: &BanKey) -> Option<Self> {
+        Some(match key {
+            // nobody comes back by a connection that is gone
+            BanKey::AorFlow { flow, .. } if flow.connection.is_some() => return None,
+            BanKey::AorFlow { aor, flow } => {
+                Banned::Flow { aor: *aor, local: flow.local, remote: flow.remote }
+            }
+            BanKey::AorSource { aor, source } => {
+                Banned::Aor { aor: *aor, source: source.to_string() }
+            }
+            BanKey::Source(network) => Banned::Address(network.to_string()),
+            BanKey::Network(network) => Banned::Network(network.to_string()),
+            BanKey::Campaign(shape) => Banned::Campaign(*shape),
+        })
+    }
+
+    fn key(self) -> Option<BanKey> {
+        let network = |text: String| text.parse::<Network>().ok();
+        Some(match self {
+            Banned::Flow { aor, local, remote } => {
+                BanKey::AorFlow { aor, flow: Flow::udp(local, remote) }
+            }
+            Banned::Aor { aor, source } => BanKey::AorSource { aor, source: network(source)? },
+            Banned::Address(text) => BanKey::Source(network(text)?),
+            Banned::Network(text) => BanKey::Network(network(text)?),
+            Banned::Campaign(shape) => BanKey::Campaign(shape),
+        })
+    }
+}
+
+impl RecordRow {
+    fn of(record: &Record) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        RecordRow {
+            at: record.at.as_nanos(),
+            method: record.method,
+            outcome: record.outcome.as_str().to_owned(),
+            aor: text(&record.aor),
+            dialled: text(&record.dialled),
+            shape: record.shape,
+            proof: record.proof.map(|proof| proof.as_str().to_owned()),
+            rule: record.rule,
+            signature: record.signature,
+            weight: record.weight,
+        }
+    }
+
+    fn record(self) -> Option<Record> {
+        Some(Record {
+            at: Time::from_nanos(self.at),
+            method: self.method,
+            outcome: named(&Outcome::ALL, |it| it.as_str(), &self.outcome)?,
+            aor: self.aor.into_bytes().into(),
+            dialled: self.dialled.into_bytes().into(),
+            shape: self.shape,
+            proof: proof(self.proof)?,
+            rule: self.rule,
+            signature: self.signature,
+            weight: weight(self.weight)?,
+        })
+    }
+}
+
+/// The one of that name.
+fn named<T: Copy>(all: &[T], name: impl Fn(&T) -> &'static str, wanted: &str) -> Option<T> {
+    all.iter().find(|it| name(it) == wanted).copied()
+}
+
+/// `None` when the name is of no proof.
+#[allow(clippy::option_option)] // a proof that is missing, and one that means nothing
+fn proof(name: Option<String>) -> Option<Option<Proof>> {
+    match name {
+        None => Some(None),
+        Some(name) => named(&Proof::ALL, |it| it.as_str(), &name).map(Some),
+    }
+}
+
+/// Weights are finite and not negative: whatever is in the file.
+fn weight(weight: f32) -> Option<f32> {
+    (weight.is_finite() && weight >= 0.0).then_some(weight)
+}
