@@ -299,13 +299,13 @@ impl Bans {
     /// What is to be remembered of the ban of `what`, without its chain.
     pub(crate) fn memory(&self, what: &BanKey) -> Option<BanMemory> {
         let held = self.store.find(self.key_of(&What::from(*what)))?;
-        Some(BanMemory { ban: held.ban(), times: held.times, evidence: held.evidence })
+        Some(BanMemory { ban: held.ban(), times: held.times, evidence: held.evidence, names: 0 })
     }
 
     /// Takes up a ban of an earlier life, in force or not. `false` when it is forgiven by now, or
     /// somebody trusted would be banned.
     pub(crate) fn recall(&mut self, now: Time, trust: &Trust, memory: &BanMemory) -> bool {
-        let BanMemory { ban, times, evidence } = memory;
+        let BanMemory { ban, times, evidence, .. } = memory;
         let what = What::from(ban.key);
         let key = self.key_of(&what);
         let mut held = Held {

@@ -84,6 +84,8 @@ pub struct BanMemory {
     pub times: u8,
     /// When something last spoke against it.
     pub evidence: Time,
+    /// Hash of the names that its evidence's rules and signatures have.
+    pub names: u64,
 }
 
 impl Memory {

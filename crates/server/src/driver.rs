@@ -6,10 +6,12 @@
 
 use crate::clock::Clock;
 use crate::kernel::Kernel;
+use crate::memory::Remembrance;
 use crate::mesh::{Letter, Look, Mailbox, Mesh, Order};
 use crate::news::{News, Newsroom};
 use policy::{Policy, Time};
 use proxy::{Engine, Input, Learned, Output};
+use state::Writer;
 use std::sync::Arc;
 use std::time::Duration;
 use telemetry::{HandOver, ShardMetrics};
@@ -34,6 +36,7 @@ pub(crate) struct Seat {
     pub(crate) mesh: Mesh,
     pub(crate) mailbox: Mailbox,
     pub(crate) kernel: Kernel,
+    pub(crate) remembrance: Remembrance,
     pub(crate) telemetry: Arc<telemetry::Telemetry>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) news: Newsroom,
@@ -65,6 +68,7 @@ struct Driver {
     mesh: Mesh,
     mailbox: Mailbox,
     kernel: Kernel,
+    writer: Writer,
     metrics: Arc<ShardMetrics>,
     news: Newsroom,
     policy: Arc<Policy>,
@@ -84,15 +88,14 @@ impl Driver {
         let policy = seat.policy.clone();
         let engine = Engine::new(seat.policy, shard, seat.shards, seat.secret, seat.seed);
         seat.metrics.on_policy(&policy);
-        seat.metrics.on_snapshot(&engine.snapshot());
-        let _ = seat.ready.try_send(Ok(()));
-        Ok(Driver {
+        let mut driver = Driver {
             engine,
             sockets,
             clock: seat.clock,
             mesh: seat.mesh,
             mailbox: seat.mailbox,
             kernel: seat.kernel,
+            writer: seat.remembrance.writer,
             metrics: seat.metrics,
             news: seat.news,
             policy,
@@ -100,7 +103,14 @@ impl Driver {
             stale: false,
             draining: false,
             stopping: false,
-        })
+        };
+        for memory in seat.remembrance.recalled {
+            driver.engine.handle_input(now, Input::Recall(&memory));
+            driver.fetch();
+        }
+        driver.publish(now);
+        let _ = seat.ready.try_send(Ok(()));
+        Ok(driver)
     }
 
     async fn serve(mut self) {
@@ -140,8 +150,8 @@ impl Driver {
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);
             inputs += 1;
-            let Driver { engine, sockets, mesh, kernel, metrics, news, policy, .. } = self;
-            drain(engine, sockets, mesh, kernel, metrics, news, policy);
+            let Driver { engine, sockets, mesh, kernel, writer, metrics, news, policy, .. } = self;
+            drain(engine, sockets, mesh, kernel, writer, metrics, news, policy);
         }
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
@@ -210,8 +220,8 @@ impl Driver {
     }
 
     fn fetch(&mut self) {
-        let Driver { engine, sockets, mesh, kernel, metrics, news, policy, .. } = self;
-        drain(engine, sockets, mesh, kernel, metrics, news, policy);
+        let Driver { engine, sockets, mesh, kernel, writer, metrics, news, policy, .. } = self;
+        drain(engine, sockets, mesh, kernel, writer, metrics, news, policy);
     }
 
     fn publish(&mut self, now: Time) {
@@ -229,6 +239,7 @@ fn drain(
     sockets: &mut Shard,
     mesh: &Mesh,
     kernel: &Kernel,
+    writer: &Writer,
     metrics: &ShardMetrics,
     news: &Newsroom,
     policy: &Policy,
@@ -266,8 +277,11 @@ fn drain(
                 telemetry::log::alert(&alert, policy);
                 news.say(|| News::Alert(alert));
             }
-            Output::Recalled(ban) => metrics.on_ban(&ban),
-            Output::Remember(_) => {}
+            Output::Recalled(ban) => {
+                kernel.on_ban(&ban);
+                metrics.on_ban(&ban);
+            }
+            Output::Remember(memory) => writer.remember(mesh.own(), memory),
             Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
                 // The transport takes these; one that it gives back has no socket any more.
             }

@@ -13,6 +13,7 @@ mod demo;
 mod desk;
 mod driver;
 mod kernel;
+mod memory;
 mod mesh;
 mod names;
 mod news;

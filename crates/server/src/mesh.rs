@@ -106,6 +106,11 @@ impl Mesh {
         sender.is_some_and(|sender| sender.try_send(letter).is_ok())
     }
 
+    /// Whose mesh this is.
+    pub(crate) fn own(&self) -> ShardId {
+        self.own
+    }
+
     /// All shards but this one.
     pub(crate) fn others(&self) -> impl Iterator<Item = ShardId> + use<> {
         let own = self.own;

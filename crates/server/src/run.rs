@@ -8,6 +8,7 @@ use crate::control::{COMMANDS, Command, Control, token};
 use crate::desk::Desk;
 use crate::driver::{self, Seat};
 use crate::kernel;
+use crate::memory;
 use crate::mesh;
 use crate::names::{Names, Watched};
 use crate::news::Newsroom;
@@ -89,9 +90,11 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let policy = Arc::new(config.policy.clone());
     let (kernel, kernel_control) = kernel::open(&config, clock, &telemetry);
     let news = Newsroom::new();
+    let (state, remembrances) = memory::open(&config, clock, &telemetry)
+        .map_err(|error| failed("a thread cannot start", &error))?;
     let (ready, readiness) = mpsc::channel(usize::from(shards));
-    for ((sockets, (mesh, mailbox)), metrics) in
-        sockets.into_iter().zip(ends).zip(telemetry.shards())
+    for (((sockets, (mesh, mailbox)), metrics), remembrance) in
+        sockets.into_iter().zip(ends).zip(telemetry.shards()).zip(remembrances)
     {
         let shard = sockets.shard();
         let seat = Seat {
@@ -105,6 +108,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
             mesh,
             mailbox,
             kernel: kernel.clone(),
+            remembrance,
             telemetry: telemetry.clone(),
             metrics: metrics.clone(),
             news: news.clone(),
@@ -134,6 +138,8 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         files,
     };
     govern(control, names, listeners, commands, readiness)?;
+    // the shards have ended: what they remembered last is in the queue
+    state.close();
     info!("Ended");
     Ok(())
 }

@@ -62,6 +62,7 @@ pub(crate) struct BanRow {
     origin: Whose,
     times: u8,
     evidence_at: u64,
+    names: u64,
     evidence: Vec<RecordRow>,
 }
 
@@ -192,6 +193,7 @@ impl BanRow {
             },
             times: memory.times,
             evidence_at: memory.evidence.as_nanos(),
+            names: memory.names,
             evidence: ban.evidence.iter().map(RecordRow::of).collect(),
         })
     }
@@ -216,7 +218,8 @@ impl BanRow {
             },
             evidence: self.evidence.into_iter().filter_map(RecordRow::record).collect(),
         };
-        Some(BanMemory { ban, times: self.times, evidence: Time::from_nanos(self.evidence_at) })
+        let evidence = Time::from_nanos(self.evidence_at);
+        Some(BanMemory { ban, times: self.times, evidence, names: self.names })
     }
 }
 

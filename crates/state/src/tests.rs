@@ -49,7 +49,7 @@ fn ban(key: BanKey) -> Memory {
         origin: Origin::Local,
         evidence: vec![record.clone(), Record { proof: None, ..record }],
     };
-    Memory::Ban(Box::new(BanMemory { ban, times: 2, evidence: at(5) }))
+    Memory::Ban(Box::new(BanMemory { ban, times: 2, evidence: at(5), names: 6 }))
 }
 
 fn all_kinds() -> Vec<Memory> {

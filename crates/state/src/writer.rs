@@ -158,10 +158,8 @@ impl Desk {
             for _ in 0..self.pauses {
                 if !ends {
                     std::thread::sleep(COMMIT_EVERY);
-                    ends = inbox
-                        .try_iter()
-                        .take(QUEUE)
-                        .fold(false, |ends, letter| self.take(letter) || ends);
+                    // it is the last letter there is
+                    ends = inbox.try_iter().take(QUEUE).any(|letter| self.take(letter));
                 }
             }
             self.commit();

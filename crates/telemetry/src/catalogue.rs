@@ -84,6 +84,12 @@ catalogue! {
     SHARDS: Gauge "shards" [] "Shards that run.";
     SIGNATURE_HITS: Counter "signature_hits_total" ["signature", "authenticated"]
         "Requests that look like a tool, by signature and whether their sender was authenticated.";
+    STATE_ROWS: Gauge "state_rows" [] "Rows in the file of what outlives a restart.";
+    STATE_UP: Gauge "state_up" []
+        "1 while that file is written; else bans and trust are lost at a restart.";
+    STATE_WAITING: Gauge "state_waiting" [] "Changes that wait to be written to it.";
+    STATE_WRITES: Counter "state_writes_total" ["result"]
+        "Changes written to it and lost for want of room; writes that failed and are tried again.";
     TABLE_CAPACITY: Gauge "table_capacity" ["table"] "Bound of a table, all shards together.";
     TABLE_ENTRIES: Gauge "table_entries" ["table"] "Entries of a table, all shards together.";
     TABLE_EVICTIONS: Counter "table_evictions_total" ["table"]

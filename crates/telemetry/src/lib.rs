@@ -17,6 +17,7 @@ pub mod log;
 mod names;
 mod scrape;
 mod shard;
+mod state;
 mod summary;
 
 #[cfg(test)]
@@ -27,4 +28,5 @@ pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
 pub use names::NameMetrics;
 pub use scrape::{AdminAnswer, Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};
+pub use state::{StateCounts, StateWatch};
 pub use summary::{ShardSummary, Summary};

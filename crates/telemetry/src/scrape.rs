@@ -6,6 +6,7 @@ use crate::names::{self, NameMetrics};
 use crate::shard::{
     CLASSES, Cell, Hits, KINDS, REASONS, SIDES, ShardMetrics, TABLES, TRANSPORTS, VERDICTS,
 };
+use crate::state::{StateCounts, StateWatch, WRITES};
 use admission::Proof;
 use policy::{Outcome, Reason};
 use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -14,7 +15,7 @@ use proxy::Event;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Gives each counter of a shard's sockets, by name, to the function it is called with.
 pub type TransportCounters = Box<dyn Fn(&mut dyn FnMut(&'static str, u64)) + Send>;
@@ -59,6 +60,7 @@ pub struct Telemetry {
     panic_open: AtomicBool,
     admin_requests: [AtomicU64; AdminAnswer::LABELS.len()],
     admin_events_lost: AtomicU64,
+    state: OnceLock<StateWatch>,
 }
 
 impl fmt::Debug for Telemetry {
@@ -83,6 +85,7 @@ impl Telemetry {
             panic_open: AtomicBool::new(false),
             admin_requests: Default::default(),
             admin_events_lost: AtomicU64::new(0),
+            state: OnceLock::new(),
         }
     }
 
@@ -90,6 +93,15 @@ impl Telemetry {
     #[must_use]
     pub fn kernel(&self) -> &KernelMetrics {
         &self.kernel
+    }
+
+    /// Looks at the state file when somebody scrapes; the first to say so is heard.
+    pub fn watch_state(&self, watch: StateWatch) {
+        let _ = self.state.set(watch);
+    }
+
+    fn state(&self) -> StateCounts {
+        self.state.get().map(|watch| watch()).unwrap_or_default()
     }
 
     /// The numbers of each shard, in their order.
@@ -196,6 +208,13 @@ impl Telemetry {
             catalogue::NAMES => family.row(&names::STATES, &self.names.states),
             catalogue::NAME_LOOKUPS => family.row(&names::LOOKUPS, &self.names.lookups),
             catalogue::NAME_CHANGES => family.push(&[], self.names.changes.value()),
+            catalogue::STATE_UP => family.push(&[], self.state().up.into()),
+            catalogue::STATE_ROWS => family.push(&[], self.state().rows),
+            catalogue::STATE_WAITING => family.push(&[], self.state().waiting),
+            catalogue::STATE_WRITES => {
+                let writes = self.state().writes;
+                WRITES.iter().zip(writes).for_each(|(name, n)| family.push(&[name], n));
+            }
             catalogue::PBX_UP => self.pbx_up(&mut family),
             catalogue::TRANSACTIONS => {
                 // Each exchange is a server transaction on one side and a client one on the other.

@@ -58,6 +58,9 @@ impl Walk {
     }
 }
 
+/// Number of a rule or signature that another policy had.
+const GONE: u16 = u16::MAX - 1;
+
 impl Gate {
     /// One portion of the walk, when it is due.
     pub(super) fn walk(&mut self, now: Time) {
@@ -89,10 +92,20 @@ impl Gate {
             Some(mut memory) => {
                 if memory.ban.until > self.clock {
                     memory.ban.evidence = self.chain_of(&key);
+                    memory.names = self.hash_of_names();
                 }
                 Memory::Ban(Box::new(memory))
             }
         })
+    }
+
+    /// Rules and signatures go by number: what the numbers mean today.
+    fn hash_of_names(&self) -> u64 {
+        let rules = &self.policy.admission;
+        let names = rules.rules.iter().map(|rule| rule.name.as_bytes());
+        let ids = rules.signatures.list().iter().map(|signature| signature.id.as_bytes());
+        let all: Vec<&[u8]> = names.chain([&b"|"[..]]).chain(ids).collect();
+        self.names.hash(&all)
     }
 
     /// Takes back what an earlier life remembered.
@@ -128,8 +141,14 @@ impl Gate {
             let key = self.sources.key_of(ip);
             let _ = self.sources.enter(key, ip, Rank::Proven);
             self.sources.set_banned(key, true);
+            let names = self.hash_of_names();
             for record in &ban.evidence {
-                self.chains.add(key, record.clone());
+                let mut record = record.clone();
+                if memory.names != names {
+                    record.rule = record.rule.max(GONE);
+                    record.signature = record.signature.max(GONE);
+                }
+                self.chains.add(key, record);
             }
             self.chains.hold(key);
             if !ban.narrowed {

@@ -244,6 +244,24 @@ fn answered(mut stream: impl Read + Write, head: &str, body: &str) -> (u16, serd
     (code, serde_json::from_str(body).unwrap_or_else(|_| panic!("{answer}")))
 }
 
+#[allow(dead_code)] // not each file of tests counts
+impl Edge {
+    /// Waits until the metric of that name and these labels has at least `least`.
+    pub fn await_metric_at_least(&self, name: &str, least: u64) {
+        let value = |line: &str| {
+            let (found, value) = line.rsplit_once(' ')?;
+            (found == name).then(|| value.parse::<u64>().ok()).flatten()
+        };
+        for _ in 0..1_000 {
+            if self.page("/metrics").lines().filter_map(value).any(|value| value >= least) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("{name} is not {least} in\n{}", self.page("/metrics"));
+    }
+}
+
 /// Starts the binary; its log and the service manager's socket lie beside its configuration.
 fn spawn(file: &Path, environment: &[(&str, &str)]) -> Child {
     let log = std::fs::File::create(file.with_file_name("log")).unwrap();

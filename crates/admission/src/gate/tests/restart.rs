@@ -67,6 +67,23 @@ fn a_ban_goes_on_with_its_number_its_end_and_its_chain() {
 }
 
 #[test]
+fn rules_of_another_policy_lend_their_numbers_to_nobody() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let mut kept = Kept::default();
+    kept.save(&mut play);
+    let mut next = Play::with(|rules| drop(rules.rules.remove(0)));
+    next.now = play.now;
+    for memory in kept.0.values() {
+        next.gate.recall(next.now, memory);
+    }
+    let bans = next.gate.bans(1);
+    let policy = Play::policy().admission;
+    assert!(bans[0].evidence.iter().all(|record| usize::from(record.rule) > policy.rules.len()));
+    assert_eq!(bans[0].why, play.gate.bans(1)[0].why, "what it was for is kept by name");
+}
+
+#[test]
 fn the_next_ban_is_longer_and_has_another_number() {
     let mut play = Play::new();
     ban_a_caller(&mut play);

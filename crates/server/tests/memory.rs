@@ -1,0 +1,104 @@
+//! What outlives the process, however it ends.
+#![allow(clippy::unwrap_used)] // a test that cannot go on ends
+
+#[allow(dead_code)] // each file of tests takes what it needs of it
+mod common;
+
+use common::{Edge, Socket, answer, request};
+use std::net::Ipv4Addr;
+
+/// Patience short enough to ban within a second, and a realm so that the edge can challenge.
+const POLICY: &str = "policy: { patience: { invite: 1s } }\nshards: 2";
+const BANNED: &str = "ringfence_bans{kind=\"address\",reason=\"banned\"} 1";
+
+/// An address of nobody else's: that of the edge, with another first part.
+fn stranger(edge: &Edge) -> Ipv4Addr {
+    let [_, a, b, c] = edge.ip.octets();
+    Ipv4Addr::new(127, a ^ 0x40 | 0x80, b, c)
+}
+
+/// Calls, hears the challenge, acknowledges it, and never answers.
+fn abandon(edge: &Edge, caller: &Socket, n: usize) {
+    let invite = request("INVITE", caller.address(), &format!("i{n}"), "UDP");
+    caller.send((edge.ip, 5060), &invite);
+    let (got, from) = edge.pbx.receive();
+    let challenge = answer(&got, "401 Unauthorized").replace(
+        "Content-Length",
+        "WWW-Authenticate: Digest realm=\"asterisk\",nonce=\"1/2\",opaque=\"3\",qop=\"auth\"\r\nContent-Length",
+    );
+    edge.pbx.send(from, &challenge);
+    caller.receive_with(" 401 ");
+    edge.pbx.receive_with("ACK ");
+    let ack = invite
+        .replace("INVITE", "ACK")
+        .replace("To: <sip:bob@pbx.example.com>", "To: <sip:bob@pbx.example.com>;tag=pbx");
+    caller.send((edge.ip, 5060), &ack);
+    edge.await_metric(&format!("ringfence_challenges_total{{outcome=\"abandoned\"}} {}", n + 1));
+}
+
+/// What the caller sends reaches nobody; what another sends behind it does.
+fn assert_dropped(edge: &Edge, caller: &Socket, branch: &str) {
+    caller.send((edge.ip, 5060), &request("OPTIONS", caller.address(), branch, "UDP"));
+    edge.await_metric_at_least(
+        "ringfence_requests_total{transport=\"udp\",method=\"none\",verdict=\"drop\",reason=\"banned\"}",
+        1,
+    );
+    let other = Socket::bind(edge.ip, 0);
+    other.send((edge.ip, 5060), &request("OPTIONS", other.address(), branch, "UDP"));
+    let (got, from) = edge.pbx.receive();
+    assert!(got.contains(&other.address().to_string()), "{got}");
+    // else an end in peace would wait for it
+    edge.pbx.send(from, &answer(&got, "200 OK"));
+}
+
+#[test]
+fn a_ban_outlives_a_kill_and_a_broken_file_stops_nobody() {
+    let mut edge = Edge::start(POLICY);
+    let caller = Socket::bind(stranger(&edge), 5060);
+    for n in 0..3 {
+        abandon(&edge, &caller, n);
+    }
+    edge.await_metric(BANNED);
+    edge.await_metric("ringfence_state_up 1");
+    // the ban and the realm; the source itself within half a minute
+    edge.await_metric_at_least("ringfence_state_writes_total{result=\"written\"}", 2);
+    edge.signal(libc::SIGKILL);
+    edge.wait();
+    edge.restart();
+    edge.await_metric(BANNED);
+    assert_dropped(&edge, &caller, "b1");
+    // a stop in peace
+    edge.signal(libc::SIGTERM);
+    assert!(edge.wait().success());
+    edge.restart();
+    edge.await_metric(BANNED);
+    edge.signal(libc::SIGTERM);
+    assert!(edge.wait().success());
+
+    let file = edge.file().with_file_name("state").join("state.redb");
+    std::fs::write(&file, b"something else".repeat(1_000)).unwrap();
+    edge.restart();
+    edge.await_metric("ringfence_state_up 1");
+    assert!(edge.log().contains("put aside"), "{}", edge.log());
+    assert!(file.with_extension("redb.aside").exists());
+    // and it serves
+    caller.send((edge.ip, 5060), &request("OPTIONS", caller.address(), "b3", "UDP"));
+    edge.pbx.receive_with("z9hG4bKb3");
+}
+
+#[test]
+fn where_nothing_can_be_kept_the_edge_says_so_and_serves() {
+    let mut edge = Edge::start("");
+    edge.signal(libc::SIGTERM);
+    assert!(edge.wait().success());
+    let directory = edge.file().with_file_name("state");
+    let file = directory.join("state.redb");
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    edge.restart();
+    edge.await_metric("ringfence_state_up 0");
+    assert!(edge.log().contains("State cannot be kept"), "{}", edge.log());
+    let phone = Socket::bind(edge.ip, 0);
+    phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "s1", "UDP"));
+    edge.pbx.receive_with("OPTIONS ");
+}
