@@ -2,6 +2,7 @@
 //! hold after each input.
 
 mod checks;
+mod owned;
 mod tape;
 mod watch;
 
@@ -12,8 +13,9 @@ use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
 use crate::sip::{Msg, auth_param, take_frame};
 use admission::{Alert, Ban, Counts, Memory};
+use owned::Owned;
 use policy::{Outcome, Policy, Reason, Time};
-use proxy::{Engine, Event, Input, Learned, Output, Snapshot, Verdict};
+use proxy::{Engine, Event, Learned, Output, Snapshot, Verdict};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -91,59 +93,6 @@ struct Opened {
     id: ConnectionId,
     flow: Flow,
     buffer: Vec<u8>,
-}
-
-/// An input that owns its bytes.
-#[derive(Debug)]
-enum Owned {
-    Datagram {
-        side: Side,
-        local: SocketAddr,
-        remote: SocketAddr,
-        bytes: Vec<u8>,
-    },
-    Opened(Flow),
-    /// With how many messages it completes, when nothing else is in it.
-    Stream(ConnectionId, Vec<u8>, Option<usize>),
-    Closed(ConnectionId, Flow),
-    Unreachable(Side, SocketAddr),
-    HandedOver(Side, Flow, Vec<u8>),
-    Learned(Learned),
-    Recall(Memory),
-    Configure(Arc<Policy>),
-    Drain,
-    Timeout,
-}
-
-impl Owned {
-    /// How many whole messages it holds: each makes exactly one decision.
-    fn messages(&self) -> Option<usize> {
-        match self {
-            Owned::Datagram { .. } | Owned::HandedOver(..) => Some(1),
-            Owned::Stream(_, _, messages) => *messages,
-            _ => None,
-        }
-    }
-
-    fn as_input(&self) -> Option<Input<'_>> {
-        Some(match self {
-            Owned::Datagram { side, local, remote, bytes } => {
-                Input::Datagram { side: *side, local: *local, remote: *remote, bytes }
-            }
-            Owned::Opened(flow) => Input::Opened { flow: *flow },
-            Owned::Stream(connection, bytes, _) => Input::Stream { connection: *connection, bytes },
-            Owned::Closed(connection, _) => Input::Closed { connection: *connection },
-            Owned::Unreachable(side, remote) => Input::Unreachable { side: *side, remote: *remote },
-            Owned::HandedOver(side, flow, bytes) => {
-                Input::HandedOver { side: *side, flow: *flow, bytes }
-            }
-            Owned::Learned(learned) => Input::Learned(learned.clone()),
-            Owned::Recall(memory) => Input::Recall(memory),
-            Owned::Configure(policy) => Input::Configure(policy.clone()),
-            Owned::Drain => Input::Drain,
-            Owned::Timeout => return None,
-        })
-    }
 }
 
 impl Edge {
