@@ -42,6 +42,8 @@ pub struct DayConfig {
     pub lossy: bool,
     /// The edge restarts and the PBX too; else only what befalls phones.
     pub restarts: bool,
+    /// What is to outlive a restart does.
+    pub remembers: bool,
     /// The most phones that are in one office.
     pub office: u64,
     /// The PBX lets callers in whose From is no account's.
@@ -63,6 +65,7 @@ impl DayConfig {
             attackers: 6,
             lossy: true,
             restarts: true,
+            remembers: true,
             office: 7,
             guests: false,
             open_options: false,
@@ -291,6 +294,9 @@ impl Day {
             }
             Event::PowerCut(nat) => self.power_cut(nat),
             Event::RestartEdge => {
+                if !self.config.remembers {
+                    self.scene.with_edge(|edge, _, _| edge.forget());
+                }
                 self.scene.restart_edge();
                 self.disturb(|_| true, Duration::ZERO);
             }
