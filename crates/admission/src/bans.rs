@@ -328,7 +328,9 @@ impl Bans {
         if held.what.is_trusted(now, trust) || held.deadline(self.rules.forgive) <= now {
             return false;
         }
-        self.made = self.made.max(ban.id.count().saturating_add(1));
+        if ban.id.shard() == self.shard.0 {
+            self.made = self.made.max(ban.id.count().saturating_add(1));
+        }
         if held.in_force {
             return self.hold(held).is_some();
         }

@@ -88,12 +88,18 @@ impl BanId {
     pub fn shard(self) -> u8 {
         (self.0 >> 56) as u8
     }
+
+    /// Which of those it is.
+    #[must_use]
+    pub fn count(self) -> u64 {
+        self.0 & (u64::MAX >> 8)
+    }
 }
 
 impl fmt::Display for BanId {
     /// `3-17`: the shard, and which of its bans.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}-{}", self.shard(), self.0 & (u64::MAX >> 8))
+        write!(f, "{}-{}", self.shard(), self.count())
     }
 }
 
@@ -110,11 +116,6 @@ impl FromStr for BanId {
         let shard = number(shard).and_then(|shard| u8::try_from(shard).ok()).ok_or(())?;
         let count = number(count).filter(|count| count >> 56 == 0).ok_or(())?;
         Ok(BanId::of(shard, count))
-    }
-
-    /// Which of its shard's bans it is.
-    pub(crate) fn count(self) -> u64 {
-        self.0 & (u64::MAX >> 8)
     }
 }
 

@@ -65,13 +65,8 @@ struct Driver {
     engine: Engine,
     sockets: Shard,
     clock: Clock,
-    mesh: Mesh,
     mailbox: Mailbox,
-    kernel: Kernel,
-    writer: Writer,
-    metrics: Arc<ShardMetrics>,
-    news: Newsroom,
-    policy: Arc<Policy>,
+    outlets: Outlets,
     published: Time,
     stale: bool,
     draining: bool,
@@ -92,13 +87,15 @@ impl Driver {
             engine,
             sockets,
             clock: seat.clock,
-            mesh: seat.mesh,
             mailbox: seat.mailbox,
-            kernel: seat.kernel,
-            writer: seat.remembrance.writer,
-            metrics: seat.metrics,
-            news: seat.news,
-            policy,
+            outlets: Outlets {
+                mesh: seat.mesh,
+                kernel: seat.kernel,
+                writer: seat.remembrance.writer,
+                metrics: seat.metrics,
+                news: seat.news,
+                policy,
+            },
             published: now,
             stale: false,
             draining: false,
@@ -150,8 +147,7 @@ impl Driver {
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);
             inputs += 1;
-            let Driver { engine, sockets, mesh, kernel, writer, metrics, news, policy, .. } = self;
-            drain(engine, sockets, mesh, kernel, writer, metrics, news, policy);
+            self.outlets.drain(&mut self.engine, &mut self.sockets);
         }
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
@@ -162,7 +158,7 @@ impl Driver {
             self.follow(now, order);
         }
         self.sockets.flush();
-        self.metrics.on_wakeup(inputs);
+        self.outlets.metrics.on_wakeup(inputs);
         self.stale |= inputs > 0;
         if self.stale && (self.draining || now.since(self.published) >= PUBLISH_EVERY) {
             self.publish(now);
@@ -189,9 +185,9 @@ impl Driver {
             Order::Configure(policy) => {
                 // what was counted so far was counted under the old names
                 self.publish(now);
-                self.policy = policy.clone();
+                self.outlets.policy = policy.clone();
                 self.engine.handle_input(now, Input::Configure(policy));
-                self.metrics.on_policy(&self.policy);
+                self.outlets.metrics.on_policy(&self.outlets.policy);
                 self.fetch();
                 self.publish(now);
             }
@@ -220,70 +216,74 @@ impl Driver {
     }
 
     fn fetch(&mut self) {
-        let Driver { engine, sockets, mesh, kernel, writer, metrics, news, policy, .. } = self;
-        drain(engine, sockets, mesh, kernel, writer, metrics, news, policy);
+        self.outlets.drain(&mut self.engine, &mut self.sockets);
     }
 
     fn publish(&mut self, now: Time) {
-        self.metrics.on_snapshot(&self.engine.snapshot());
-        self.metrics.on_counts(self.engine.gate_counts());
+        self.outlets.metrics.on_snapshot(&self.engine.snapshot());
+        self.outlets.metrics.on_counts(self.engine.gate_counts());
         self.published = now;
         self.stale = false;
     }
 }
 
-/// Fetches all outputs of the engine. A function of its parts, because the bytes of the stimulus
-/// may still be borrowed from the sockets' owner.
-fn drain(
-    engine: &mut Engine,
-    sockets: &mut Shard,
-    mesh: &Mesh,
-    kernel: &Kernel,
-    writer: &Writer,
-    metrics: &ShardMetrics,
-    news: &Newsroom,
-    policy: &Policy,
-) {
-    while let Some(output) = engine.poll_output() {
-        let Some(output) = sockets.send(output) else { continue };
-        match output {
-            Output::Event(event) => {
-                metrics.on_event(&event);
-                tracing::trace!(?event, "Decided");
-            }
-            Output::HandOver { shard, side, flow, bytes } => {
-                let sent = mesh.send(shard, Letter::HandOver { side, flow, bytes: bytes.into() });
-                metrics.on_hand_over(told(sent));
-            }
-            Output::Learned(learned) => {
-                for shard in mesh.others() {
-                    let sent = mesh.send(shard, Letter::Learned(learned.clone()));
-                    metrics.on_learned(told(sent));
+/// Where outputs go besides the sockets.
+struct Outlets {
+    mesh: Mesh,
+    kernel: Kernel,
+    writer: Writer,
+    metrics: Arc<ShardMetrics>,
+    news: Newsroom,
+    policy: Arc<Policy>,
+}
+
+impl Outlets {
+    /// Fetches all outputs of the engine. A matter of the driver's parts, because the bytes of the
+    /// stimulus may still be borrowed from the sockets' owner.
+    fn drain(&self, engine: &mut Engine, sockets: &mut Shard) {
+        let Outlets { mesh, kernel, writer, metrics, news, policy } = self;
+        while let Some(output) = engine.poll_output() {
+            let Some(output) = sockets.send(output) else { continue };
+            match output {
+                Output::Event(event) => {
+                    metrics.on_event(&event);
+                    tracing::trace!(?event, "Decided");
                 }
-            }
-            Output::Ban(ban) => {
-                kernel.on_ban(&ban);
-                metrics.on_ban(&ban);
-                telemetry::log::ban(&ban);
-                news.say(|| News::Ban(ban));
-            }
-            Output::Lift(lift) => {
-                kernel.on_lift(&lift);
-                metrics.on_lift(&lift);
-                telemetry::log::lift(&lift);
-                news.say(|| News::Lift(lift));
-            }
-            Output::Alert(alert) => {
-                telemetry::log::alert(&alert, policy);
-                news.say(|| News::Alert(alert));
-            }
-            Output::Recalled(ban) => {
-                kernel.on_ban(&ban);
-                metrics.on_ban(&ban);
-            }
-            Output::Remember(memory) => writer.remember(mesh.own(), memory),
-            Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
-                // The transport takes these; one that it gives back has no socket any more.
+                Output::HandOver { shard, side, flow, bytes } => {
+                    let sent =
+                        mesh.send(shard, Letter::HandOver { side, flow, bytes: bytes.into() });
+                    metrics.on_hand_over(told(sent));
+                }
+                Output::Learned(learned) => {
+                    for shard in mesh.others() {
+                        let sent = mesh.send(shard, Letter::Learned(learned.clone()));
+                        metrics.on_learned(told(sent));
+                    }
+                }
+                Output::Ban(ban) => {
+                    kernel.on_ban(&ban);
+                    metrics.on_ban(&ban);
+                    telemetry::log::ban(&ban);
+                    news.say(|| News::Ban(ban));
+                }
+                Output::Lift(lift) => {
+                    kernel.on_lift(&lift);
+                    metrics.on_lift(&lift);
+                    telemetry::log::lift(&lift);
+                    news.say(|| News::Lift(lift));
+                }
+                Output::Alert(alert) => {
+                    telemetry::log::alert(&alert, policy);
+                    news.say(|| News::Alert(alert));
+                }
+                Output::Recalled(ban) => {
+                    kernel.on_ban(&ban);
+                    metrics.on_ban(&ban);
+                }
+                Output::Remember(memory) => writer.remember(mesh.own(), memory),
+                Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
+                    // The transport takes these; one that it gives back has no socket any more.
+                }
             }
         }
     }
