@@ -57,6 +57,8 @@ impl Edge {
                     sent.push(Sent { side, remote, text });
                 }
                 Output::Event(event) => events.push(event),
+                // how the PBX challenges
+                Output::Remember(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -42,12 +42,13 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn new(orders: Vec<mpsc::Sender<Order>>, clock: Clock) -> Self {
+    /// `shared` bans were told to all shards in earlier lives.
+    pub(crate) fn new(orders: Vec<mpsc::Sender<Order>>, clock: Clock, shared: u64) -> Self {
         Desk {
             orders: orders.into(),
             looks: Arc::new(Semaphore::new(LOOKS)),
             clock,
-            shared: Arc::default(),
+            shared: Arc::new(AtomicU64::new(shared)),
         }
     }
 

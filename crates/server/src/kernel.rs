@@ -72,7 +72,7 @@ impl Kernel {
 }
 
 /// Whose packets could be dropped without looking into them.
-fn network(key: &BanKey) -> Option<Network> {
+pub(crate) fn network(key: &BanKey) -> Option<Network> {
     match key {
         BanKey::Source(network) | BanKey::Network(network) => Some(*network),
         BanKey::AorFlow { .. } | BanKey::AorSource { .. } | BanKey::Campaign(_) => None,

@@ -1,7 +1,7 @@
 //! What outlives the process: the file at one end, the shards at the other.
 
 use crate::clock::Clock;
-use admission::{BanKey, Memory};
+use admission::{BanId, BanKey, Memory};
 use config::Config;
 use policy::Network;
 use proxy::Engine;
@@ -21,7 +21,8 @@ pub(crate) struct Remembrance {
     pub(crate) writer: Writer,
 }
 
-/// Opens the file: it, and each shard's part of what is in it.
+/// Opens the file: it, each shard's part of what is in it, and the highest number of a ban that was
+/// told to all shards.
 ///
 /// # Errors
 /// When the system starts no thread.
@@ -29,7 +30,7 @@ pub(crate) fn open(
     config: &Config,
     clock: Clock,
     telemetry: &Telemetry,
-) -> std::io::Result<(State, Vec<Remembrance>)> {
+) -> std::io::Result<(State, Vec<Remembrance>, u64)> {
     let path = config.state_dir.join(FILE);
     let file = path.display().to_string();
     let (state, pieces, health) = State::open(path, clock.now(), config.shards)?;
@@ -51,10 +52,21 @@ pub(crate) fn open(
         waiting: counters.waiting.load(Relaxed),
         writes: [&counters.written, &counters.lost, &counters.failed].map(|it| it.load(Relaxed)),
     }));
+    let shared = pieces.iter().filter_map(|piece| shared(&piece.memory)).max().unwrap_or(0);
     let parts = dealt(pieces, config.shards);
     let remember = |recalled| Remembrance { recalled, writer: state.writer() };
     let parts = parts.into_iter().map(remember).collect();
-    Ok((state, parts))
+    Ok((state, parts, shared))
+}
+
+/// The number of a ban that was told to all shards.
+fn shared(memory: &Memory) -> Option<u64> {
+    match memory {
+        Memory::Ban(memory) if memory.ban.id.shard() == BanId::SHARED => {
+            Some(memory.ban.id.count())
+        }
+        _ => None,
+    }
 }
 
 /// Gives each shard what concerns it.

@@ -90,7 +90,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let policy = Arc::new(config.policy.clone());
     let (kernel, kernel_control) = kernel::open(&config, clock, &telemetry);
     let news = Newsroom::new();
-    let (state, remembrances) = memory::open(&config, clock, &telemetry)
+    let (state, remembrances, shared) = memory::open(&config, clock, &telemetry)
         .map_err(|error| failed("a thread cannot start", &error))?;
     let (ready, readiness) = mpsc::channel(usize::from(shards));
     for (((sockets, (mesh, mailbox)), metrics), remembrance) in
@@ -119,7 +119,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     drop((ready, kernel));
     let names = Names::new(clock, orders.clone(), telemetry.clone(), random()?.0);
     let (watched, _) = watch::channel(Watched::of(&config));
-    let desk = Desk::new(orders, clock);
+    let desk = Desk::new(orders, clock, shared);
     let status = Arc::new(Status::new(telemetry, desk, news, file.to_owned(), policy));
     let (commands, command) = mpsc::channel(COMMANDS);
     let control = Control {

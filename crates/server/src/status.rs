@@ -4,8 +4,8 @@
 use crate::desk::Desk;
 use crate::news::Newsroom;
 use crate::reloads::{HISTORY, ReloadView};
-use admission::Record;
-use policy::{Policy, Time};
+use admission::{Ban, Record};
+use policy::{Mode, Policy, Time};
 use proxy::Grounds;
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -42,6 +42,7 @@ pub(crate) struct Rules {
     /// How the last reloads went, the oldest first.
     pub(crate) reloads: VecDeque<ReloadView>,
     named: VecDeque<(u64, Arc<Names>)>,
+    telemetry: Arc<Telemetry>,
 }
 
 /// What rules and signatures are called.
@@ -59,7 +60,7 @@ impl Status {
         file: PathBuf,
         policy: Arc<Policy>,
     ) -> Self {
-        let mut rules = Rules::new(policy.clone());
+        let mut rules = Rules::new(policy.clone(), telemetry.clone());
         rules.take(policy);
         Status {
             telemetry,
@@ -81,8 +82,24 @@ impl Status {
 }
 
 impl Rules {
-    pub(crate) fn new(policy: Arc<Policy>) -> Self {
-        Rules { policy, panic_until: None, reloads: VecDeque::new(), named: VecDeque::new() }
+    pub(crate) fn new(policy: Arc<Policy>, telemetry: Arc<Telemetry>) -> Self {
+        Rules {
+            policy,
+            panic_until: None,
+            reloads: VecDeque::new(),
+            named: VecDeque::new(),
+            telemetry,
+        }
+    }
+
+    /// Whether the kernel drops what this ban is of: it does when a helper is there and it would
+    /// do the same as we do.
+    pub(crate) fn is_in_kernel(&self, ban: &Ban) -> bool {
+        self.telemetry.kernel().is_up()
+            && self.panic_until.is_none()
+            && self.policy.admission.mode == Mode::Enforce
+            && !ban.narrowed
+            && crate::kernel::network(&ban.key).is_some()
     }
 
     /// A reload ended.
@@ -152,7 +169,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_policy_that_decided() {
-        let mut rules = Rules::new(policy(1, 3));
+        let mut rules = Rules::new(policy(1, 3), Arc::new(Telemetry::new("0", 1, 1)));
         for version in 1..100 {
             rules.take(policy(version, if version < 90 { 3 } else { 1 }));
         }

@@ -224,6 +224,17 @@ fn status(it: &StatusView) -> String {
         let state = if pbx.up { "up".into() } else { format!("{LOUD}down{LOUD:#}") };
         let _ = writeln!(text, "PBX       {} is {state}", pbx.address);
     }
+    let kernel = match it.kernel_up {
+        true => "drops banned sources",
+        false => "no helper is there: the edge itself drops banned sources",
+    };
+    let _ = writeln!(text, "kernel    {kernel}");
+    if it.state_up {
+        let _ = writeln!(text, "state     bans and trust outlive a restart");
+    } else {
+        let _ =
+            writeln!(text, "state     {LOUD}not written{LOUD:#}: a restart forgets bans and trust");
+    }
     let line = |text: &mut String, name: &str, counts: &std::collections::BTreeMap<String, u64>| {
         let counts = counts.iter().filter(|(_, count)| **count > 0);
         let counts: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();

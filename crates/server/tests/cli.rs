@@ -71,7 +71,8 @@ fn an_address_that_is_taken_is_3() {
     let taken = std::net::UdpSocket::bind("127.91.7.3:0").unwrap();
     let address = taken.local_addr().unwrap();
     let directory = tempfile::tempdir().unwrap();
-    let text = GOOD.replace("127.0.0.1:5060", &address.to_string());
+    let text =
+        GOOD.replace("127.0.0.1:5060", &address.to_string()).replace("127.0.0.1", "127.91.7.3");
     let state = directory.path().display();
     let text = format!("{text}state_dir: {state}\nadmin: off\n").replace("5070", "5971");
     let output = ringfence(&["run", "--config", &write(directory.path(), &text)]);

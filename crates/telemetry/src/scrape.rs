@@ -100,7 +100,9 @@ impl Telemetry {
         let _ = self.state.set(watch);
     }
 
-    fn state(&self) -> StateCounts {
+    /// How the state file does.
+    #[must_use]
+    pub fn state(&self) -> StateCounts {
         self.state.get().map(|watch| watch()).unwrap_or_default()
     }
 

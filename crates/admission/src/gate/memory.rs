@@ -155,6 +155,10 @@ impl Gate {
                 let _ = self.networks.banned(now, Network::around(ip), key, ban.until);
             }
         }
-        self.say(Effect::Recalled(Box::new(Ban { evidence: Vec::new(), ..ban.clone() })));
+        // what is of one source is told to its shard only
+        let everywhere = matches!(ban.key, BanKey::Network(_) | BanKey::Campaign(_));
+        if self.tells(ban.id) || !everywhere {
+            self.say(Effect::Recalled(Box::new(Ban { evidence: Vec::new(), ..ban.clone() })));
+        }
     }
 }

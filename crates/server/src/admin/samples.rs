@@ -93,7 +93,7 @@ fn rules() -> Rules {
     };
     let inside = "127.0.0.1:5080".parse().unwrap();
     let policy = Arc::new(Policy { version: 1, ..Policy::new(vec![listener], inside, vec![pbx]) });
-    let mut rules = Rules::new(policy.clone());
+    let mut rules = Rules::new(policy.clone(), Arc::new(telemetry::Telemetry::new("0", 1, 1)));
     rules.take(policy);
     rules
 }
@@ -131,6 +131,8 @@ fn status() -> StatusView {
             mode: "enforce".into(),
             file: "/etc/ringfence/ringfence.yaml".into(),
         },
+        kernel_up: false,
+        state_up: true,
         pbx: vec![PbxView { address: "127.0.0.1:5070".into(), up: true }],
         verdicts: counts(&[("forward", 1_234), ("absorb", 56), ("reject", 7), ("drop", 890)]),
         refused: counts(&[("banned", 880), ("rule", 17)]),

@@ -23,6 +23,10 @@ pub(crate) struct StatusView {
     pub(crate) panic_open_until: Option<String>,
     pub(crate) policy: PolicyView,
     pub(crate) pbx: Vec<PbxView>,
+    /// Whether a helper keeps the kernel's drop sets.
+    pub(crate) kernel_up: bool,
+    /// Whether what outlives a restart is written to its file.
+    pub(crate) state_up: bool,
     /// Requests from outside by verdict.
     pub(crate) verdicts: BTreeMap<String, u64>,
     /// Those rejected or dropped, by reason.
@@ -98,6 +102,8 @@ pub(super) fn view(status: &Status) -> StatusView {
             file: status.file.display().to_string(),
         },
         pbx: pbx.map(|pbx| PbxView { address: pbx.address.to_string(), up }).collect(),
+        kernel_up: status.telemetry.kernel().is_up(),
+        state_up: status.telemetry.state().up,
         verdicts: counts(verdicts),
         refused: counts(refused),
         challenges: counts(challenges),

@@ -139,7 +139,7 @@ impl BanView {
             until: ban.until.utc(),
             evidence: ban.evidence.iter().map(|it| RecordView::new(it, version, rules)).collect(),
             origin: origin_word(ban.origin).into(),
-            kernel: false,
+            kernel: rules.is_in_kernel(ban),
         }
     }
 }

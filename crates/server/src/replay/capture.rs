@@ -2,7 +2,7 @@
 //! to see what they would do otherwise.
 //!
 //! [`Edges`] finds which addresses are the edge's, [`Play`] tells the two directions apart and cuts
-//! streams into messages, a [`Stage`] is a policy's engine between the two ends, [`Tally`] counts,
+//! streams into messages, a [`Stage`] is a policy's engine between the two ends, `Tally` counts,
 //! [`report`] tells.
 
 mod edges;

@@ -1,4 +1,4 @@
-//! What this machine and the PBX say: asked once, judged in [`super::doctor`].
+//! What this machine and the PBX say: asked once, judged in [`mod@super::doctor`].
 
 use config::Config;
 use policy::Policy;
