@@ -4,7 +4,7 @@
 //! # Contract
 //!
 //! - [`resolve`] is one walk: NAPTR, SRV, A and AAAA, in the order of RFC 3263 §4. What `rsip-dns`
-//!   gets wrong is settled before it is asked and in what it is answered ([`walk`]).
+//!   gets wrong is settled before it is asked and in what it is answered (`walk`).
 //! - Each question goes through a [`Client`]: retries, a bound on questions at a time and a timeout
 //!   (`tower`) around one question to the DNS, and a memory of the last good answer for when a
 //!   question fails.
