@@ -1,7 +1,7 @@
 #!/bin/bash
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
 # target directory (about 20 s, no root), PJSUA for Python where pip can get it, and from the machine's
-# packages sipp, baresip, linphone, NSD and the scanners that the edge must recognise.
+# packages sipp, baresip, linphone, Chromium, NSD and the scanners that the edge must recognise.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
 #                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
 #                          RINGFENCE_NSD=DIR       where NSD is or goes to
@@ -47,6 +47,7 @@ command -v svcrack >/dev/null || missing+=" sipvicious"
 command -v ip >/dev/null || missing+=" iproute2"
 command -v nft >/dev/null || missing+=" nftables"
 command -v conntrack >/dev/null || missing+=" conntrack"
+command -v chromedriver >/dev/null || missing+=" chromium chromium-driver"
 for tool in nmap hydra sipsak; do
     command -v $tool >/dev/null || missing+=" $tool"
 done

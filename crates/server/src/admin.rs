@@ -13,6 +13,7 @@ mod pages;
 mod samples;
 mod sources;
 pub(crate) mod status;
+mod ui;
 pub(crate) mod views;
 
 pub(crate) use auth::{Token, open_token};
@@ -68,6 +69,8 @@ fn router(hall: Hall) -> Router {
         .route("/panic-open", post(control::panic_open))
         .route("/drain", post(control::drain));
     Router::new()
+        .route("/", get(ui::index))
+        .route("/ui/{*name}", get(ui::file))
         .route("/metrics", get(pages::metrics))
         .route("/healthz", get(pages::health))
         .route("/readyz", get(pages::readiness))
@@ -75,6 +78,7 @@ fn router(hall: Hall) -> Router {
         .fallback(|| async { Refusal::new(StatusCode::NOT_FOUND, "there is no such page") })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(middleware::from_fn_with_state(hall.clone(), auth::guard))
+        .layer(middleware::map_response(ui::protect))
         .with_state(hall)
 }
 

@@ -62,7 +62,7 @@ A Ringfence edge, and around it a play: the PBX is SIMULATED, and so are the pho
 attackers. All of it stays on this machine, in 127.0.0.0/8.
 
   edge       {edge}, udp and tcp; process {}, its files in {}
-  admin      http://{admin}/metrics, /healthz, /readyz
+  dashboard  http://{admin}/
   yourself   register as 6009, password secret-6009, at {edge}, and call 100
   to end     Ctrl-C
 ",

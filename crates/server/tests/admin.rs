@@ -487,3 +487,46 @@ fn a_file_that_changes_is_read_again_by_itself() {
         .collect();
     assert_eq!(causes, ["file", "api", "file", "file"], "the youngest first");
 }
+
+#[test]
+fn the_dashboard_is_served_and_runs_nothing_but_itself() {
+    let edge = Edge::start("");
+    let get = |path: &str, host: &str| {
+        let mut stream = TcpStream::connect((edge.ip, 9060)).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n").unwrap();
+        let mut page = String::new();
+        stream.read_to_string(&mut page).unwrap();
+        page
+    };
+    let policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+                  img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+    for (path, code, kind) in [
+        ("/", "200", "text/html; charset=utf-8"),
+        ("/ui/main.js", "200", "text/javascript; charset=utf-8"),
+        ("/ui/style.css", "200", "text/css; charset=utf-8"),
+        ("/ui/icon.svg", "200", "image/svg+xml"),
+        ("/ui/index.html", "404", "application/json"),
+        ("/ui/../status", "404", "application/json"),
+        ("/ui/", "404", "application/json"),
+        ("/nothing", "404", "application/json"),
+        ("/api/v1/status", "200", "application/json"),
+    ] {
+        let page = get(path, "127.0.0.1");
+        let (head, body) = page.split_once("\r\n\r\n").unwrap();
+        assert!(head.starts_with(&format!("HTTP/1.1 {code} ")), "{path}: {head}");
+        for line in [
+            &format!("content-type: {kind}"),
+            &format!("content-security-policy: {policy}"),
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(head.contains(line), "{path} has no {line}\n{head}");
+        }
+        assert!(!body.is_empty(), "{path}");
+    }
+    // A name for a Host is given the files, which are the same everywhere, and nothing of this edge.
+    assert!(get("/", "rebound.example").starts_with("HTTP/1.1 200 "));
+    assert!(get("/api/v1/status", "rebound.example").starts_with("HTTP/1.1 403 "));
+    let (code, _) = edge.ask_tcp("POST", "/", &format!("Host: {}\r\n", edge.ip), "");
+    assert_eq!(code, 401, "nothing is written there");
+}

@@ -4,7 +4,8 @@
 //! needs the token, and so does reading from another machine. A browser on this machine may be led
 //! here by a stranger's page: without a token only a Host that is an address or `localhost` is
 //! answered, so that no name of the stranger's can stand for us. Numbers alone, without addresses
-//! (`/metrics`), are told to any Host.
+//! (`/metrics`), are told to any Host. The dashboard's files, which are the same everywhere, are
+//! given to everybody: what they show they ask of the API.
 
 use super::{Hall, Refusal};
 use axum::extract::{Request, State};
@@ -106,7 +107,8 @@ async fn admit(hall: &Hall, request: &Parts) -> Result<(), Response> {
     let way = request.extensions.get::<Way>().copied();
     let Some(Way::Tcp(peer)) = way else { return Ok(()) };
     let reads = matches!(request.method, Method::GET | Method::HEAD);
-    if reads && matches!(request.uri.path(), "/healthz" | "/readyz") {
+    let path = request.uri.path();
+    if reads && (matches!(path, "/healthz" | "/readyz") || super::ui::is_ours(path)) {
         return Ok(());
     }
     let headers = &request.headers;
@@ -121,7 +123,7 @@ async fn admit(hall: &Hall, request: &Parts) -> Result<(), Response> {
         Shown::None if !peer.ip().to_canonical().is_loopback() => {
             Err(unauthorized("reading from another machine needs the token"))
         }
-        Shown::None if request.uri.path() != "/metrics" && !is_plain_host(headers) => {
+        Shown::None if path != "/metrics" && !is_plain_host(headers) => {
             let text = "without a token the Host must be an address, or localhost";
             Err(Refusal::new(StatusCode::FORBIDDEN, text).into_response())
         }

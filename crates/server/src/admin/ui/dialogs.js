@@ -1,0 +1,237 @@
+// Explain, lift, unlock, let everything pass.
+
+import { Refusal, ask, hasToken, keepToken, read, segment } from "./api.js";
+import { byId, fullTime, make, number, time, until, write } from "./dom.js";
+import { decisionRow, shortKey } from "./lists.js";
+
+let changed = () => {};
+/// What waits until the page is unlocked.
+let afterwards = null;
+
+export function say(text) {
+  const toast = byId("toast");
+  toast.textContent = text;
+  toast.dataset.shown = "";
+  clearTimeout(say.timer);
+  say.timer = setTimeout(() => delete toast.dataset.shown, 6_000);
+}
+
+function open(id) {
+  const dialog = byId(id);
+  if (!dialog.open) dialog.showModal();
+  return dialog;
+}
+
+/// Writes something; asks for the token where that is what is missing.
+async function change(method, path, body, wrong) {
+  try {
+    const { value } = await ask(method, path, body);
+    changed();
+    return value;
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 401) {
+      unlock(error.message, () => change(method, path, body, wrong));
+      return null;
+    }
+    if (wrong) write(wrong, error.message);
+    else say(error.message);
+    return error instanceof Refusal ? error.body : null;
+  }
+}
+
+export function unlock(why, then = null) {
+  afterwards = then;
+  write(byId("unlock-wrong"), why && hasToken() ? why : "");
+  byId("forget").hidden = !hasToken();
+  byId("token").value = "";
+  open("unlock");
+}
+
+function showKey() {
+  write(byId("key"), hasToken() ? "Unlocked" : "Unlock");
+}
+
+async function tryToken(event) {
+  event.preventDefault();
+  const word = byId("token").value.trim();
+  const wrong = byId("unlock-wrong");
+  if (!/^[\x21-\x7e]+$/.test(word)) {
+    write(wrong, "A token is one word.");
+    return;
+  }
+  write(wrong, "Asking…");
+  try {
+    await ask("GET", "/status", undefined, word);
+  } catch (error) {
+    write(wrong, error instanceof Refusal && error.code === 401 ? "The edge does not know this token." : error.message);
+    return;
+  }
+  keepToken(word);
+  byId("token").value = "";
+  byId("unlock").close();
+  showKey();
+  const then = afterwards;
+  afterwards = null;
+  changed();
+  await then?.();
+}
+
+export async function explain(subject) {
+  const dialog = byId("explain");
+  write(byId("explain-title"), shortKey(subject));
+  byId("explain-title").title = subject;
+  const body = byId("explain-body");
+  body.replaceChildren(make("p", { class: "none" }, "Asking…"));
+  byId("explain-acts").replaceChildren();
+  open("explain");
+  try {
+    const found = await read(`/explain/${segment(subject)}`);
+    if (dialog.open) showExplanation(subject, found);
+  } catch (error) {
+    if (error instanceof Refusal && error.code === 401) unlock(error.message, () => explain(subject));
+    body.replaceChildren(make("p", { class: "wrong" }, error.message));
+  }
+}
+
+function showExplanation(subject, it) {
+  const parts = [];
+  if (it.trusted_by) parts.push(make("p", { class: "note" }, `Trusted (${it.trusted_by}): nothing judges or bans it.`));
+  if (it.source) {
+    const { who, proof, score, long_score, open_invites, open_others } = it.source;
+    parts.push(facts([
+      ["It is", who],
+      ["Proven by", proof ?? "nothing yet"],
+      ["Score", `${score.toFixed(2)} now, ${long_score.toFixed(2)} in the long memory`],
+      ["Open challenges", `${number(open_invites)} of INVITEs, ${number(open_others)} others`],
+    ]));
+  }
+  for (const ban of it.bans) parts.push(banPart(ban));
+  const told = it.bans.some((ban) => ban.evidence.length);
+  if (it.evidence.length && !told) parts.push(make("h3", {}, "Evidence"), evidence(it.evidence));
+  if (it.refusals) parts.push(make("p", {}, `${it.refusals.toFixed(1)} refusals of strangers on this account.`));
+  if (it.decisions.length) parts.push(make("h3", {}, "Last decisions"), decisions(it.decisions));
+  if (!parts.length) parts.push(make("p", { class: "none" }, it.text));
+  parts.push(make("details", { class: "words" }, make("summary", {}, "All of it in words"), make("pre", { tabindex: "0" }, it.text)));
+  byId("explain-body").replaceChildren(...parts);
+  if (!it.bans.length) return;
+  const lift = make("button", { type: "button", class: "main", "data-action": "lift", "data-subject": it.kind === "text" ? it.bans[0].key : subject }, "Lift…");
+  byId("explain-acts").replaceChildren(lift, make("code", {}, it.bans[0].undo));
+}
+
+function banPart(ban) {
+  const part = make("section", { class: "ban" },
+    make("h3", {}, "Banned: ", make("code", {}, ban.key)),
+    facts([
+      ["Why", ban.reason],
+      ["Kind", ban.narrowed ? `${ban.kind}, narrowed: somebody behind the address is known` : ban.kind],
+      ["From", fullTime(ban.since)],
+      ["Until", `${fullTime(ban.until)} (${until(ban.until)})`],
+      ["Proven by", ban.proof ?? "not needed: an operator's"],
+      ["By", `${ban.origin}, policy version ${ban.policy}, score ${ban.score.toFixed(2)}`],
+    ]));
+  if (ban.evidence.length) part.append(evidence(ban.evidence));
+  return part;
+}
+
+function facts(pairs) {
+  return make("dl", { class: "facts" }, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+}
+
+function head(caption, names) {
+  return [make("caption", { class: "unseen" }, caption),
+    make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name))))];
+}
+
+function evidence(records) {
+  const row = (it) => make("tr", {},
+    make("td", { class: "at" }, time(it.at)),
+    make("td", {}, `${it.method} ${it.outcome}`, make("small", {}, [it.rule && `rule ${it.rule}`, it.signature && `signature ${it.signature}`, it.proof && `proven by ${it.proof}`].filter(Boolean).join(" · "))),
+    make("td", { class: "line" }, make("code", {}, it.aor), it.dialled ? make("small", {}, `dialled ${it.dialled}`) : null),
+    make("td", { class: "num" }, it.weight.toFixed(2)));
+  return make("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Evidence" },
+    make("table", { class: "list still" }, ...head("Evidence, the oldest first", ["At", "What happened", "As", "Weight"]), make("tbody", {}, ...records.map(row))));
+}
+
+function decisions(list) {
+  return make("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Decisions" },
+    make("table", { class: "list still" }, ...head("Decisions, the youngest first", ["At", "Verdict", "Source", "Request", "Calls itself"]),
+      make("tbody", {}, ...list.map((decision) => decisionRow({ decision })))));
+}
+
+function askToLift(key) {
+  byId("lift").dataset.subject = key;
+  write(byId("lift-key"), key);
+  write(byId("lift-wrong"), "");
+  open("lift");
+}
+
+async function lift(mercy) {
+  const key = byId("lift").dataset.subject;
+  const query = mercy ? `?${mercy}` : "";
+  const work = async () => {
+    const done = await change("DELETE", `/bans/${segment(key)}${query}`, undefined, byId("lift-wrong"));
+    if (!done?.lifted) return;
+    byId("lift").close();
+    byId("explain").close();
+    const trusted = done.trusted_until ? `, trusted until ${fullTime(done.trusted_until)}` : "";
+    say(`Lifted: ${key}${trusted}`);
+  };
+  await unlocked(work);
+}
+
+/// Does it at once where the token is there, else once it is.
+async function unlocked(work) {
+  if (hasToken()) await work();
+  else unlock("", work);
+}
+
+async function panic(length) {
+  const done = await change("POST", "/panic-open", { for: length }, byId("panic-wrong"));
+  if (done && "panic_open_until" in done) {
+    byId("panic-ask").close();
+    say(done.panic_open_until ? `Everything passes until ${fullTime(done.panic_open_until)}` : "Strangers are judged again");
+  }
+}
+
+async function reload() {
+  const done = await change("POST", "/reload", undefined, null);
+  if (done?.result) say(done.result === "applied" ? `Read again: policy version ${number(done.policy)}` : "Refused, and nothing changed: see Reloads");
+}
+
+/// Wires it; `onChange` is called whenever something was changed.
+export function begin(onChange) {
+  changed = onChange;
+  showKey();
+  const on = (id, event, act) => byId(id).addEventListener(event, act);
+  document.addEventListener("click", (event) => {
+    const button = event.target.closest?.("button");
+    if (!button) return;
+    if ("close" in button.dataset) button.closest("dialog").close();
+    if ("mercy" in button.dataset) lift(button.dataset.mercy);
+    if (button.dataset.action === "explain") explain(button.dataset.subject);
+    if (button.dataset.action === "lift") askToLift(button.dataset.subject);
+  });
+  on("search", "submit", (event) => {
+    event.preventDefault();
+    const subject = byId("subject").value.trim();
+    if (subject) explain(subject);
+  });
+  on("key", "click", () => unlock(""));
+  on("unlock-form", "submit", tryToken);
+  on("unlock", "close", () => write(byId("unlock-wrong"), ""));
+  on("forget", "click", () => {
+    keepToken(null);
+    showKey();
+    byId("unlock").close();
+  });
+  on("panic", "click", () => {
+    write(byId("panic-wrong"), "");
+    open("panic-ask");
+  });
+  on("panic-form", "submit", (event) => {
+    event.preventDefault();
+    unlocked(() => panic(byId("panic-for").value));
+  });
+  on("panic-end", "click", () => unlocked(() => panic("0s")));
+  on("reload", "click", () => unlocked(reload));
+}

@@ -1,0 +1,96 @@
+// The edge itself: PBX, policy, shards, tables, reloads.
+
+import { bars, brief, byId, fullTime, keyed, make, number, percent, rate, span, write } from "./dom.js";
+
+const TABLES_SHOWN = 8;
+const RULES_SHOWN = 10;
+
+let before = null;
+
+export function showEdge(status) {
+  keyed(byId("pbx"), status.pbx, (pbx) => pbx.address,
+    (pbx) => make("li", {}, make("code", {}, pbx.address), make("span", { class: "badge" })),
+    (item, pbx) => {
+      item.lastChild.dataset.tone = pbx.up ? "good" : "bad";
+      write(item.lastChild, pbx.up ? "answers" : "does not answer");
+    });
+  const { version, profile, mode, file } = status.policy;
+  write(byId("policy-file"), file);
+  facts(byId("policy"), [["Profile", profile], ["Mode", mode, mode === "enforce" ? undefined : "warn"], ["Version", number(version)]]);
+  write(byId("edge-more"), `up for ${span(status.uptime_seconds)}`);
+  write(byId("about"), `Ringfence ${status.version} · started ${fullTime(status.started)} · ringfence top shows the same on a terminal`);
+  showShards(status);
+  showTables(status.tables);
+  showReloads(status.reloads);
+  before = status;
+}
+
+function facts(list, pairs) {
+  keyed(list, pairs, ([name]) => name,
+    ([name]) => make("div", {}, make("dt", {}, name), make("dd", {})),
+    (item, [, value, tone]) => {
+      write(item.lastChild, value);
+      if (tone) item.lastChild.dataset.tone = tone;
+      else delete item.lastChild.dataset.tone;
+    });
+}
+
+function showShards(status) {
+  const passed = before ? status.uptime_seconds - before.uptime_seconds : 0;
+  keyed(byId("shards").tBodies[0], status.shards, (it) => it.shard,
+    (it) => make("tr", {}, make("th", { scope: "row" }, `${it.shard}`), ...[0, 1, 2].map(() => make("td", { class: "num" }, "–"))),
+    (row, it) => {
+      const old = before?.shards[it.shard];
+      write(row.cells[1], brief(it.requests));
+      if (old && passed > 0.2) write(row.cells[2], rate(Math.max(0, it.requests - old.requests) / passed));
+      write(row.cells[3], brief(it.inputs));
+    });
+}
+
+/// Which tables are shown is settled once a while: rows that change places each second cannot be read.
+let order = [];
+let settled = 0;
+
+function showTables(tables) {
+  const fill = (it) => (it.capacity ? it.entries / it.capacity : 0);
+  const names = tables.map((it) => it.table);
+  if (order.length === 0 || Date.now() - settled > 15_000) {
+    // `decisions` and the recorder are rings: full is how they are meant to be
+    const sorted = [...tables].sort((a, b) => fill(b) - fill(a) || b.entries - a.entries);
+    order = sorted.map((it) => it.table);
+    settled = Date.now();
+  }
+  const found = new Map(tables.map((it) => [it.table, it]));
+  const rows = order.filter((name) => names.includes(name)).slice(0, TABLES_SHOWN).map((name) => {
+    const it = found.get(name);
+    const ring = name === "decisions" || name === "recorded_bytes";
+    const tone = ring || fill(it) < 0.75 ? "accent" : fill(it) < 0.95 ? "warn" : "bad";
+    return { name: name.replaceAll("_", " "), tone, count: it.entries, of: it.capacity, share: percent(it.entries, it.capacity) };
+  });
+  bars(byId("tables"), rows);
+}
+
+export function showRules(hits) {
+  const hit = hits.filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1]).slice(0, RULES_SHOWN);
+  const top = hit[0]?.[1] ?? 0;
+  const all = hit.reduce((sum, [, count]) => sum + count, 0);
+  bars(byId("rules"), hit.map(([name, count]) => ({ name, tone: "accent", count, of: top, share: percent(count, all) })));
+}
+
+/// The youngest is open, and each refused one: what is wrong is shown whole.
+function showReloads(reloads) {
+  keyed(byId("reloads"), reloads, (it) => `${it.at} ${it.cause} ${it.result}`, (it) => {
+    const refused = it.result !== "applied";
+    const changes = it.changes.length === 1 ? "1 change" : `${number(it.changes.length)} changes`;
+    const tests = it.tests.run ? `, ${number(it.tests.run - it.tests.failed.length)} of ${number(it.tests.run)} tests pass` : "";
+    const again = it.again ? `, ${number(it.again.differ)} of ${number(it.again.judged)} requests would be decided otherwise` : "";
+    const more = refused ? `${number(it.problems.length + it.tests.failed.length)} to mend; version ${number(it.policy)} stays` : `version ${number(it.policy)}, ${changes}${tests}${again}`;
+    return make("li", {},
+      make("details", { open: refused },
+        make("summary", {},
+          make("span", { class: "badge", "data-tone": refused ? "bad" : "good" }, it.result),
+          make("time", { datetime: it.at }, fullTime(it.at)),
+          make("span", { class: "dim" }, `by ${it.cause} · ${more}`)),
+        make("pre", { tabindex: "0" }, it.text || "nothing differs")));
+  });
+}
