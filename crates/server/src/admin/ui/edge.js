@@ -8,11 +8,14 @@ const RULES_SHOWN = 10;
 let before = null;
 
 export function showEdge(status) {
-  keyed(byId("pbx"), status.pbx, (pbx) => pbx.address,
-    (pbx) => make("li", {}, make("code", {}, pbx.address), make("span", { class: "badge" })),
-    (item, pbx) => {
-      item.lastChild.dataset.tone = pbx.up ? "good" : "bad";
-      write(item.lastChild, pbx.up ? "answers" : "does not answer");
+  const parts = status.pbx.map((pbx) => [`PBX ${pbx.address}`, pbx.up ? "good" : "bad", pbx.up ? "answers" : "does not answer"]);
+  parts.push(["Bans in the kernel", status.kernel_up ? "good" : "quiet", status.kernel_up ? "dropped there" : "not used"]);
+  parts.push(["Bans and trust over a restart", status.state_up ? "good" : "warn", status.state_up ? "kept" : "NOT kept"]);
+  keyed(byId("pbx"), parts, ([name]) => name,
+    ([name]) => make("li", {}, make("span", {}, name), make("span", { class: "badge" })),
+    (item, [, tone, text]) => {
+      item.lastChild.dataset.tone = tone;
+      write(item.lastChild, text);
     });
   const { version, profile, mode, file } = status.policy;
   write(byId("policy-file"), file);

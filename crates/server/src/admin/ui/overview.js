@@ -8,10 +8,10 @@ const CURVE = 120;
 const FUNNEL = [
   ["authenticated", "good", "right password"],
   ["refused", "warn", "wrong password"],
-  ["not_found", "warn", "no such number"],
+  ["not_found", "warn", "asked for nobody"],
   ["stale", "quiet", "old nonce, may try again"],
   ["abandoned", "bad", "is there, never came back"],
-  ["unreachable", "quiet", "never came back, maybe forged"],
+  ["unreachable", "quiet", "never came back"],
   ["foreign", "quiet", "somebody else's nonce"],
   ["superseded", "quiet", "ended otherwise, no fault"],
 ];
