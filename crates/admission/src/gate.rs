@@ -443,6 +443,12 @@ impl Gate {
         self.on_learned(now, learned);
     }
 
+    /// The edge ends soon: all that is to be remembered is told at once.
+    pub fn drain(&mut self, now: Time) {
+        self.clock = now;
+        self.hurry();
+    }
+
     /// Takes back what an earlier life of this gate, or of one of its shards, wanted to be
     /// remembered by [`Effect::Remember`]. What is too old by the policy of today is left.
     pub fn recall(&mut self, now: Time, memory: &Memory) {
@@ -475,7 +481,8 @@ impl Gate {
     /// The next piece of news.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         let effect = self.effects.pop_front();
-        effect.or_else(|| self.poll_changed_ban().map(Effect::Remember))
+        let effect = effect.or_else(|| self.poll_changed_ban().map(Effect::Remember));
+        effect.or_else(|| self.walk_on())
     }
 
     /// What was counted.

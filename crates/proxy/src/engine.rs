@@ -170,7 +170,10 @@ impl Engine {
             Input::Learned(Learned::Gate(learned)) => self.gate.learned(now, &learned),
             Input::Recall(memory) => self.gate.recall(now, memory),
             Input::Configure(policy) => self.configure(now, policy),
-            Input::Drain => self.draining = true,
+            Input::Drain => {
+                self.draining = true;
+                self.gate.drain(now);
+            }
         }
         self.carry_out(now);
     }

@@ -17,22 +17,29 @@ pub(crate) fn check(file: &Path, print_effective: bool, json: bool) -> ExitCode 
     let tests = config.as_ref().map(|config| policies::run(&config.policy, &tests));
     let failed = tests.iter().flatten().filter(|outcome| !policies::passed(outcome)).count();
     let effective = config.as_ref().filter(|_| print_effective).map(config::Config::to_yaml);
-    let exit = if config.is_some() && failed == 0 { Exit::Ok } else { Exit::Config };
+    let unusable = config.as_ref().and_then(|config| crate::control::token(config).err());
+    let good = config.is_some() && failed == 0 && unusable.is_none();
+    let exit = if good { Exit::Ok } else { Exit::Config };
     let printed = if json {
         let result = json!({
             "file": file,
             "ok": exit == Exit::Ok,
             "tests": tests,
             "problems": problems,
+            "unusable": unusable,
             "effective": effective,
         });
         print(format!("{result}\n").as_bytes())
     } else {
         tell(&problems);
+        if let Some(text) = &unusable {
+            // as for problems
+            let _ = writeln!(io::stderr().lock(), "{}: error: {text}", file.display());
+        }
         policies::tell_failed(file, tests.as_deref().unwrap_or_default());
         match (&effective, &config) {
             (Some(yaml), _) => print(yaml.as_bytes()),
-            (None, Some(_)) if failed > 0 => Exit::Config.into(),
+            (None, Some(_)) if !good => Exit::Config.into(),
             (None, Some(_)) => print(format!("{}: ok\n", file.display()).as_bytes()),
             (None, None) => Exit::Ok.into(),
         }

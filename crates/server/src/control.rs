@@ -450,7 +450,8 @@ impl Control {
 /// The token that the configuration names.
 pub(crate) fn token(config: &Config) -> Result<Option<Token>, String> {
     let file = config.admin.as_ref().and_then(|admin| admin.token_file.as_ref());
-    file.map(|file| open_token(file)).transpose()
+    let token = file.map(|file| open_token(file)).transpose();
+    token.map_err(|text| format!("admin.token_file: {text}"))
 }
 
 /// When to ask the shards, and whether a watchdog wants to know.

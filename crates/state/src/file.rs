@@ -93,6 +93,7 @@ impl File {
     }
 
     fn try_open(path: &Path, purpose: &Purpose) -> Result<(Self, Vec<Piece>), Failure> {
+        keep_private(path)?;
         let database = Database::create(path)?;
         migrate(&database, VERSION, &STEPS)?;
         let mut file = File { database, rows: 0, rows_max: purpose.rows_max };
@@ -148,6 +149,14 @@ impl File {
         self.rows = written.rows;
         Ok(written)
     }
+}
+
+/// The file says who was where: it is nobody else's to read.
+fn keep_private(path: &Path) -> Result<(), Failure> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let mut options = std::fs::OpenOptions::new();
+    let opened = options.create(true).truncate(false).write(true).mode(0o600).open(path);
+    opened.map(drop).map_err(|error| Failure::Disk(error.to_string()))
 }
 
 /// A row that can be used.

@@ -89,7 +89,7 @@ pub fn ban(ban: &Ban) {
 fn said(ban: &Ban, what: &'static str) {
     let Ban { id, why, narrowed, policy_version, score, origin, evidence, .. } = ban;
     tracing::info!(
-        id = id.0,
+        %id,
         kind = ban.key.kind(),
         key = key(&ban.key),
         %why,
@@ -109,7 +109,7 @@ fn said(ban: &Ban, what: &'static str) {
 /// Logs the end of a ban.
 pub fn lift(lift: &Lift) {
     let Lift { id, expired, .. } = lift;
-    tracing::info!(id = id.0, kind = lift.key.kind(), key = key(&lift.key), expired, "Ban lifted");
+    tracing::info!(%id, kind = lift.key.kind(), key = key(&lift.key), expired, "Ban lifted");
 }
 
 /// Logs what somebody should know. Signatures have the names that `policy` gives them.

@@ -217,7 +217,9 @@ impl ShardMetrics {
         self.under_attack.store(snapshot.gate.under_attack, Relaxed);
         self.unanswered.set(snapshot.unanswered as u64);
         self.timers.set(snapshot.timers as u64);
-        self.pbx_up.store(snapshot.pbx_up, Relaxed);
+        if self.pbx_up.swap(snapshot.pbx_up, Relaxed) && !snapshot.pbx_up {
+            tracing::warn!("The PBX does not answer");
+        }
     }
 
     /// Rules and signatures have these names from now on. Call [`ShardMetrics::on_counts`] before

@@ -24,11 +24,13 @@ pub(super) struct Walk {
     at: usize,
     /// Something changed since the walk began.
     again: bool,
+    /// The edge ends: all that changed is told at once.
+    hurried: bool,
 }
 
 impl Default for Walk {
     fn default() -> Self {
-        Walk { due: Time::FOREVER, pairs: false, at: 0, again: false }
+        Walk { due: Time::FOREVER, pairs: false, at: 0, again: false, hurried: false }
     }
 }
 
@@ -81,6 +83,25 @@ impl Gate {
             Some(at) => self.walk.at = at,
             None if self.walk.pairs => self.walk.end(now),
             None => (self.walk.pairs, self.walk.at) = (true, 0),
+        }
+    }
+
+    /// What a hurried walk finds next.
+    pub(super) fn walk_on(&mut self) -> Option<Effect> {
+        while self.walk.hurried {
+            self.walk.due = self.clock;
+            self.walk(self.clock);
+            if let Some(effect) = self.effects.pop_front() {
+                return Some(effect);
+            }
+        }
+        None
+    }
+
+    /// The edge ends: what was to be remembered within half a minute is told now.
+    pub(super) fn hurry(&mut self) {
+        if self.walk.due != Time::FOREVER {
+            self.walk.hurried = true;
         }
     }
 

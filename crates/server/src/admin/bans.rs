@@ -2,6 +2,7 @@
 
 use super::views::{BanView, key_text};
 use super::{Hall, Refusal};
+use crate::desk::Desk;
 use crate::status::Rules;
 use admission::{Ban, BanId, BanKey, Learned, Origin};
 use axum::Json;
@@ -137,6 +138,22 @@ fn trusted_by(name: &str) -> Refusal {
         .hint("trust.networks, admin.networks and trunks' addresses are trusted, and our own")
 }
 
+/// Nobody bans or trusts half the world by one word.
+fn refuse_wide(network: Network, what: &str) -> Result<(), Refusal> {
+    let least = if network.address().is_ipv4() { 8 } else { 16 };
+    if network.prefix() >= least {
+        return Ok(());
+    }
+    let text = format!("{network} is too much of the world to {what} by one word");
+    Err(Refusal::wrong(text).hint(format!("at least /{least}")))
+}
+
+/// The bans that are meant.
+async fn met(desk: &Desk, wanted: &Wanted) -> Result<Vec<Ban>, Refusal> {
+    let wanted = wanted.clone();
+    Ok(desk.bans(LIMIT_MAX, move |ban| wanted.is_met(ban)).await?.0)
+}
+
 /// The ban that is wished for.
 fn imposed(wish: &Wish, now: Time, id: BanId, rules: &Rules) -> Result<Ban, Refusal> {
     let network = config::network(&wish.key).map_err(Refusal::wrong)?;
@@ -150,11 +167,7 @@ fn imposed(wish: &Wish, now: Time, id: BanId, rules: &Rules) -> Result<Ban, Refu
         let text = format!("why: a line of at most {WHY_MAX} characters that says why");
         return Err(Refusal::wrong(text));
     }
-    let least = if network.address().is_ipv4() { 8 } else { 16 };
-    if network.prefix() < least {
-        let text = format!("{network} is too much of the world to ban by one word");
-        return Err(Refusal::wrong(text).hint(format!("at least /{least}")));
-    }
+    refuse_wide(network, "ban")?;
     let source = network == Network::source(network.address());
     Ok(Ban {
         id,
@@ -199,8 +212,19 @@ pub(super) async fn lift(
     }
     let until = trust.map(|length| desk.now() + length);
     let wanted = Wanted::of(&key);
-    let met = wanted.clone();
-    let (bans, _) = desk.bans(LIMIT_MAX, move |ban| met.is_met(ban)).await?;
+    let mut wanted = wanted;
+    let mut bans = met(desk, &wanted).await?;
+    // mercy is for addresses: it reaches all that keeps them out
+    if let [ban] = &bans[..]
+        && (forgive || until.is_some())
+        && let Some(network) = place(&ban.key)
+    {
+        wanted = Wanted::Network(network);
+        bans = met(desk, &wanted).await?;
+    }
+    if let (Wanted::Network(network), Some(_)) = (&wanted, until) {
+        refuse_wide(*network, "trust")?;
+    }
     if bans.is_empty() && (until.is_none() || !matches!(wanted, Wanted::Network(_))) {
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("nothing is banned as {key}"))
             .hint("`ringfence bans list` shows what is"));
@@ -216,8 +240,8 @@ pub(super) async fn lift(
     Ok(Json(Lifted { lifted, trusted_until: super::views::moment(until) }))
 }
 
-/// What lifts them: addresses by their network, with all that is banned in and around it; pairs
-/// and shapes one by one.
+/// What lifts them: an address or a network with all that is banned in and around it; what was
+/// named in another way, one by one.
 fn orders(wanted: &Wanted, bans: &[Ban], trust: Option<Time>, forgive: bool) -> Vec<Learned> {
     let lift = |network| Learned::Lift { network, trust, forgive };
     if let Wanted::Network(network) = wanted {
@@ -226,7 +250,6 @@ fn orders(wanted: &Wanted, bans: &[Ban], trust: Option<Time>, forgive: bool) -> 
     let mut orders = Vec::new();
     for ban in bans {
         orders.push(match (ban.key, place(&ban.key)) {
-            (BanKey::Source(network) | BanKey::Network(network), _) => lift(network),
             (_, Some(network)) if trust.is_some() => lift(network),
             (key, _) => Learned::Unban { key, forgive },
         });

@@ -179,6 +179,27 @@ fn a_flood_of_news_is_told_in_portions_and_nothing_is_told_twice() {
 }
 
 #[test]
+fn an_end_in_peace_costs_nothing() {
+    let mut play = Play::new();
+    for n in 0..600 {
+        let address = format!("198.51.{}.{}:5060", n / 250, n % 250);
+        let mut phone = Client::new(&address, "REGISTER", &format!("u{n}"));
+        phone.lines = format!("User-Agent: Phone/{n}\r\n");
+        let _ = play.attempt(&mut phone, 200);
+    }
+    let (known, _) = play.gate.sources_at(play.now, 0, 10_000, -1.0);
+    let told = |play: &Play| {
+        let source = |effect: &&Effect| matches!(effect, Effect::Remember(Memory::Source(_)));
+        play.effects.iter().filter(source).count()
+    };
+    let before = told(&play);
+    play.gate.drain(play.now);
+    play.drain();
+    assert!(told(&play) > before, "some were not due yet");
+    assert_eq!(told(&play), known.iter().filter(|source| source.who == Who::Known).count());
+}
+
+#[test]
 fn nobody_trusted_is_banned_by_a_memory_and_none_comes_from_the_future() {
     let mut play = Play::new();
     ban_a_caller(&mut play);
