@@ -10,9 +10,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Days in a build without optimisation: about a minute of one core. `make sim` compares some
-/// hundreds.
-const SEEDS: u64 = 10;
+/// Days in a test build: about two minutes of two cores. `make sim` compares some hundreds.
+const SEEDS: u64 = 100;
 
 /// What was compared, by name.
 type Sums = BTreeMap<String, u64>;
