@@ -1,10 +1,12 @@
 #!/bin/bash
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
 # target directory (about 20 s, no root), PJSUA for Python where pip can get it, and from the machine's
-# packages sipp, baresip, linphone, Chromium, NSD and the scanners that the edge must recognise.
+# packages sipp, baresip, linphone, Chromium, NSD, Prometheus and the scanners that the edge must
+# recognise.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
 #                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
 #                          RINGFENCE_NSD=DIR       where NSD is or goes to
+#                          PROMETHEUS=DIR          where prometheus and promtool are or go to
 #                          RINGFENCE_NO_PACKAGES=1  Asterisk only
 set -euo pipefail
 here=$(dirname "$(readlink -f "$0")")
@@ -38,6 +40,17 @@ if [ ! -x "$nsd/usr/sbin/nsd" ]; then
         for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done) >"$target/nsd.log" 2>&1 ||
         { cat "$target/nsd.log" >&2; exit 1; }
     mv "$nsd.new" "$nsd"
+fi
+# Prometheus, for the same reason; its libraries are for its pages, which nobody looks at here.
+prometheus=${PROMETHEUS:-$target/prometheus}
+if [ ! -x "$prometheus/promtool" ]; then
+    rm -rf "$prometheus.new"
+    mkdir -p "$prometheus.new"
+    (cd "$prometheus.new" && { apt-get download -qq prometheus || { apt-get update -qq && apt-get download -qq prometheus; }; } &&
+        dpkg-deb -x ./*.deb . && mv usr/bin/* . && rm -r ./*.deb etc lib usr var) >"$target/prometheus.log" 2>&1 ||
+        { cat "$target/prometheus.log" >&2; exit 1; }
+    rm -rf "$prometheus"
+    mv "$prometheus.new" "$prometheus"
 fi
 missing=
 command -v sipp >/dev/null || missing+=" sip-tester"

@@ -22,6 +22,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use transaction::Timers;
 use wire::{ConnectionId, Flow, Malformed, Message, Method, ShardId, Side};
 
@@ -45,6 +46,8 @@ pub struct Engine {
     pub(crate) gate: Gate,
     /// What the gate knew of the request that is dealt with now; its event takes it along.
     pub(crate) grounds: Option<Grounds>,
+    /// How long the PBX took for the answer that is dealt with now; its event takes it along.
+    pub(crate) waited: Option<Duration>,
     pub(crate) hidden: Hidden,
     pub(crate) credits: Credits,
     /// Bytes from, and to, sources that may be forged.
@@ -107,6 +110,7 @@ impl Engine {
             tokens: Tokens::new(&secret),
             gate: Gate::new(policy.clone(), shard, &secret).with_probes(),
             grounds: None,
+            waited: None,
             hidden: Hidden::new(&policy),
             credits: Credits::new(&secret),
             unproven_bytes: [0; 2],
@@ -423,8 +427,8 @@ impl Engine {
         reason: Reason,
     ) -> Event {
         let event = Event::new(side, flow, method, status, verdict, reason);
-        let grounds = self.grounds.take();
-        Event { policy_version: self.policy.version, grounds, ..event }
+        let (grounds, waited) = (self.grounds.take(), self.waited.take());
+        Event { policy_version: self.policy.version, grounds, waited, ..event }
     }
 
     /// Retry-After in seconds, spread over its length again so that clients do not all come back

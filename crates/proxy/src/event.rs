@@ -1,5 +1,6 @@
 use admission::{BanId, Judgement, Proof};
 use policy::{Reason, Who};
+use std::time::Duration;
 use wire::{Flow, Side};
 
 /// What became of a message.
@@ -90,6 +91,8 @@ pub struct Event {
     pub policy_version: u64,
     /// For a request from outside that the gate judged: what it knew.
     pub grounds: Option<Grounds>,
+    /// For the PBX's first answer to a request: how long after the request.
+    pub waited: Option<Duration>,
 }
 
 impl Event {
@@ -106,7 +109,17 @@ impl Event {
         verdict: Verdict,
         reason: Reason,
     ) -> Self {
-        let (detail, policy_version, grounds) = ("", 0, None);
-        Event { side, flow, method, status, verdict, reason, detail, policy_version, grounds }
+        Event {
+            side,
+            flow,
+            method,
+            status,
+            verdict,
+            reason,
+            detail: "",
+            policy_version: 0,
+            grounds: None,
+            waited: None,
+        }
     }
 }

@@ -61,6 +61,9 @@ impl Engine {
             return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
         }
         let inwards = arrival.side == Side::Outside;
+        if !inwards && !exchange.provisional && !exchange.answered {
+            self.waited = Some(now.since(exchange.sent_at));
+        }
         match exchange.client.on_response(now, status, &base) {
             Action::PassUp | Action::PassUpAndAck if status == 503 && inwards => {
                 self.on_unavailable(now, id, arrival);

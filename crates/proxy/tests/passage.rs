@@ -165,6 +165,19 @@ fn a_request_is_spliced_towards_the_pbx() {
 }
 
 #[test]
+fn the_pbxs_first_answer_tells_how_long_it_took() {
+    let mut edge = Edge::new();
+    let (sent, event) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKa", ""));
+    assert_eq!(event.waited, None);
+    edge.pass(Duration::from_millis(30));
+    let (_, event) = edge.pbx_sends(&respond(&sent[0].text, "100 Trying", "", ""));
+    assert_eq!(event.waited, Some(Duration::from_millis(30)));
+    edge.pass(Duration::from_secs(5));
+    let (_, event) = edge.pbx_sends(&respond(&sent[0].text, "486 Busy Here", "t", ""));
+    assert_eq!(event.waited, None, "that somebody picks up late says nothing of the PBX");
+}
+
+#[test]
 fn a_challenge_goes_back_once_and_its_ack_ends_here() {
     let mut edge = Edge::new();
     let invite = request("INVITE", "sip:100@pbx", "z9hG4bKa", "");

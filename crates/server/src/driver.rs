@@ -158,6 +158,7 @@ impl Driver {
             self.follow(now, order);
         }
         self.sockets.flush();
+        self.outlets.metrics.on_flush(|| self.clock.now().since(now));
         self.outlets.metrics.on_wakeup(inputs);
         self.stale |= inputs > 0;
         if self.stale && (self.draining || now.since(self.published) >= PUBLISH_EVERY) {

@@ -7,6 +7,8 @@ pub enum Kind {
     Counter,
     /// Goes up and down.
     Gauge,
+    /// Lengths of time in buckets, in seconds.
+    Histogram,
 }
 
 /// A metric's name and meaning.
@@ -14,7 +16,7 @@ pub enum Kind {
 pub struct Definition {
     /// Full name.
     pub name: &'static str,
-    /// Counter or gauge.
+    /// Counter, gauge or histogram.
     pub kind: Kind,
     /// Names of its labels, in order.
     pub labels: &'static [&'static str],
@@ -51,6 +53,8 @@ catalogue! {
         "Stimuli given to the engines.";
     DRIVER_WAKEUPS: Counter "driver_wakeups_total" []
         "Times a shard woke up; inputs per wake-up tell how busy it is.";
+    FORWARD_SECONDS: Histogram "forward_seconds" []
+        "Added latency: from the wake-up that read a message until it was handed to the socket.";
     HAND_OVERS: Counter "hand_overs_total" ["result"]
         "Messages given to the shard that owns them; dropped ones met a full queue.";
     INSIDE_REQUESTS: Counter "inside_requests_total" ["method", "verdict", "reason"]
@@ -72,6 +76,8 @@ catalogue! {
         "Names that were asked about, by what came; stale ones were answered from memory.";
     NAMES: Gauge "names" ["state"] "Names of trunks and trust, by what is known of them.";
     PANIC_OPEN: Gauge "panic_open" [] "1 while an operator lets everything pass.";
+    PBX_RESPONSE_SECONDS: Histogram "pbx_response_seconds" []
+        "From a request to the PBX until the first answer to it; one that never comes is not here.";
     PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX answered last; by its place in the configuration.";
     PROOFS: Counter "proofs_total" ["kind"] "Proofs of a source's return path.";
     RELOADS: Counter "reloads_total" ["result"] "Readings of the configuration while running.";

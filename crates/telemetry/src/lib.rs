@@ -12,6 +12,7 @@
 //! assembles the process brings them along ([`Telemetry::watch_transport`]).
 
 mod catalogue;
+mod histogram;
 mod kernel;
 pub mod log;
 mod names;

@@ -1,6 +1,7 @@
 //! From the shards' counters to the text that Prometheus reads.
 
 use crate::catalogue::{self, CATALOGUE, Definition, Kind};
+use crate::histogram::{Histogram, Merged};
 use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
 use crate::names::{self, NameMetrics};
 use crate::shard::{
@@ -9,7 +10,7 @@ use crate::shard::{
 use crate::state::{StateCounts, StateWatch, WRITES};
 use admission::Proof;
 use policy::{Outcome, Reason};
-use prometheus::proto::{Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::{self, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
 use proxy::Event;
 use std::collections::BTreeMap;
@@ -188,6 +189,10 @@ impl Telemetry {
             catalogue::DRIVER_WAKEUPS => family.push(&[], sum(|shard| &shard.wakeups)),
             catalogue::TIMERS => family.push(&[], sum(|shard| &shard.timers)),
             catalogue::UNANSWERED => family.push(&[], sum(|shard| &shard.unanswered)),
+            catalogue::FORWARD_SECONDS => self.lengths(&mut family, |it| &it.forward_seconds),
+            catalogue::PBX_RESPONSE_SECONDS => {
+                self.lengths(&mut family, |it| &it.pbx_response_seconds);
+            }
             catalogue::HAND_OVERS => {
                 family.push(&["sent"], sum(|shard| &shard.hand_overs[0]));
                 family.push(&["dropped"], sum(|shard| &shard.hand_overs[1]));
@@ -279,6 +284,11 @@ impl Telemetry {
 
     fn sum(&self, cell: fn(&ShardMetrics) -> &Cell) -> u64 {
         self.shards.iter().map(|shard| cell(shard).value()).sum()
+    }
+
+    /// A histogram, all shards together.
+    fn lengths(&self, family: &mut Family<'_>, of: fn(&ShardMetrics) -> &Histogram) {
+        family.push_lengths(&Histogram::merge(self.shards.iter().map(|shard| of(shard))));
     }
 
     /// Cells with a name each.
@@ -413,7 +423,25 @@ impl Family<'_> {
                 gauge.set_value(value as f64);
                 metric.set_gauge(gauge);
             }
+            // of many numbers: see `push_lengths`
+            Kind::Histogram => return,
         }
+        self.metrics.push(metric);
+    }
+
+    fn push_lengths(&mut self, merged: &Merged) {
+        let bucket = |(bound, count): &(f64, u64)| {
+            let mut bucket = proto::Bucket::default();
+            bucket.set_upper_bound(*bound);
+            bucket.set_cumulative_count(*count);
+            bucket
+        };
+        let mut histogram = proto::Histogram::default();
+        histogram.set_bucket(merged.buckets.iter().map(bucket).collect());
+        histogram.set_sample_count(merged.count);
+        histogram.set_sample_sum(merged.sum);
+        let mut metric = Metric::default();
+        metric.set_histogram(histogram);
         self.metrics.push(metric);
     }
 
@@ -435,6 +463,7 @@ impl Family<'_> {
         family.set_field_type(match self.definition.kind {
             Kind::Counter => MetricType::COUNTER,
             Kind::Gauge => MetricType::GAUGE,
+            Kind::Histogram => MetricType::HISTOGRAM,
         });
         family.set_metric(self.metrics);
         Some(family)

@@ -1,11 +1,13 @@
 //! The counters of one shard: arrays indexed by closed enums, one writer, any number of readers.
 
+use crate::histogram::Histogram;
 use admission::{Ban, BanId, BanKey, Counts, Lift, Proof};
 use policy::{Outcome, Policy, Reason};
 use proxy::{Event, Snapshot, Table, Verdict};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use wire::{Side, Transport};
 
 pub(crate) const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
@@ -85,6 +87,11 @@ pub struct ShardMetrics {
     pub(crate) pbx_up: AtomicBool,
     pub(crate) wakeups: Cell,
     pub(crate) inputs: Cell,
+    /// Messages that were forwarded, and of those the ones whose latency is known.
+    forwarded: Cell,
+    timed: Cell,
+    pub(crate) forward_seconds: Histogram,
+    pub(crate) pbx_response_seconds: Histogram,
     pub(crate) hand_overs: [Cell; 2],
     pub(crate) learned: [Cell; 2],
     /// Issued, issued by the edge, then by [`Outcome`].
@@ -148,6 +155,10 @@ impl Default for ShardMetrics {
             pbx_up: AtomicBool::new(false),
             wakeups: Cell::default(),
             inputs: Cell::default(),
+            forwarded: Cell::default(),
+            timed: Cell::default(),
+            forward_seconds: Histogram::default(),
+            pbx_response_seconds: Histogram::default(),
             hand_overs: Default::default(),
             learned: Default::default(),
             challenges: Default::default(),
@@ -165,6 +176,12 @@ impl Default for ShardMetrics {
 impl ShardMetrics {
     /// Counts a decision.
     pub fn on_event(&self, event: &Event) {
+        if event.verdict == Verdict::Forward {
+            self.forwarded.add(1);
+        }
+        if let Some(waited) = event.waited {
+            self.pbx_response_seconds.add(waited, 1);
+        }
         let method = usize::from(event.method);
         let method = if method < METHODS { method } else { OTHER };
         let decision = verdict_index(event.verdict) * REASONS + event.reason as usize;
@@ -281,6 +298,17 @@ impl ShardMetrics {
     pub fn on_wakeup(&self, inputs: u64) {
         self.wakeups.add(1);
         self.inputs.add(inputs);
+    }
+
+    /// What was forwarded since the last call is with the kernel: `latency` gives how long it took,
+    /// and is asked only when there is something.
+    pub fn on_flush(&self, latency: impl FnOnce() -> Duration) {
+        let forwarded = self.forwarded.value();
+        let count = forwarded.wrapping_sub(self.timed.value());
+        if count > 0 {
+            self.forward_seconds.add(latency(), count);
+            self.timed.set(forwarded);
+        }
     }
 
     /// Counts a message for another shard.

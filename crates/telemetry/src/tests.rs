@@ -10,6 +10,7 @@ use policy::{
 use proxy::{Event, Snapshot, Table, Verdict};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 use wire::{Flow, Side, Transport};
 
 fn event(side: Side, transport: Transport, method: u8, status: u16, verdict: Verdict) -> Event {
@@ -84,6 +85,11 @@ fn busy() -> Telemetry {
         let (id, key) = (admission::BanId(2), ban(2).key);
         shard.on_lift(&admission::Lift { id, key, expired: true, replaced: false });
         shard.on_wakeup(5);
+        shard.on_flush(|| Duration::from_micros(40));
+        shard.on_flush(|| unreachable!("all that was forwarded is timed"));
+        let mut answer = event(Side::Inside, Transport::Udp, 13, 200, Verdict::Absorb);
+        answer.waited = Some(Duration::from_millis(3));
+        shard.on_event(&answer);
         shard.on_hand_over(HandOver::Sent);
         shard.on_learned(HandOver::Dropped);
     }
@@ -129,6 +135,12 @@ fn shards_are_added_up() {
         "ringfence_draining 1",
         "ringfence_driver_inputs_total 10",
         "ringfence_driver_wakeups_total 2",
+        "ringfence_forward_seconds_bucket{le=\"0.000032\"} 0",
+        "ringfence_forward_seconds_bucket{le=\"0.000048\"} 4",
+        "ringfence_forward_seconds_bucket{le=\"+Inf\"} 4",
+        "ringfence_forward_seconds_sum 0.00016",
+        "ringfence_forward_seconds_count 4",
+        "ringfence_pbx_response_seconds_count 2",
         "ringfence_hand_overs_total{result=\"sent\"} 2",
         "ringfence_hand_overs_total{result=\"dropped\"} 0",
         "ringfence_inside_requests_total{method=\"OPTIONS\",verdict=\"reject\",reason=\"clean\"} 2",
