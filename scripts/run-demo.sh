@@ -1,19 +1,22 @@
 #!/usr/bin/env bash
 # Starts the edge and, unless PBX=addr:port names yours, a real Asterisk behind it on localhost.
-#   OUTSIDE=addr:port   where phones register (default 127.0.0.1:5060)
+#   OUTSIDE=addr:port   where phones register (default 127.0.0.1:5060); another port makes another demonstration beside it
 #   PBX=addr:port       your PBX instead of the demonstration's
 #   DEMO_CHECK=1        registers and calls once with sipp, then ends: exit 0 when that worked
-# Ctrl-C ends everything. What is written lies under .cache/.
+# Ctrl-C ends everything. What is written lies under .cache/, or in DEMO_DIR.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
 outside=${OUTSIDE:-127.0.0.1:5060}
-inside=127.0.0.1:5080
-pbx=${PBX:-127.0.0.1:5070}
 asterisk=${RINGFENCE_ASTERISK:-$root/.cache/asterisk}
-run=$root/.cache/demo
 ringfence=${RINGFENCE:-${CARGO_TARGET_DIR:-target}/release/ringfence}
 host=${outside%:*} port=${outside##*:}
+# All else has its place by the outside port, so that several do not meet.
+case $host in 127.*) local=$host ;; *) local=127.0.0.1 ;; esac
+pbx=${PBX:-$local:$((port + 10))}
+inside=$local:$((port + 20))
+admin=$local:$((port + 4000))
+run=${DEMO_DIR:-$root/.cache/demo-$port}
 children=()
 
 say() { printf '%s\n' "$*"; }
@@ -60,12 +63,19 @@ start_asterisk() {
         printf '%s\n' $words >"$run/asterisk/etc/$file"
     done <"$templates/quiet.conf"
     sed "s|@PBX@|$pbx|; s|@MEDIA@|$media|" scripts/demo/pjsip.conf >"$run/asterisk/etc/pjsip.conf"
-    "$asterisk/bin/asterisk" -C "$run/asterisk/etc/asterisk.conf" -f >"$run/asterisk/log/console" 2>&1 </dev/null &
+    "$asterisk/bin/asterisk" -C "$run/asterisk/etc/asterisk.conf" -f >"$run/asterisk/log/console" 2>&1 </dev/null 9>&- &
     children+=($!)
     until_true "Asterisk did not get ready: $run/asterisk/log/console" 30 grep -q 'Asterisk Ready' "$run/asterisk/log/console"
 }
 
 start_edge() {
+    # the word by which the dashboard may change something
+    [ -s "$run/token" ] || (umask 077 && head -c 15 /dev/urandom | base64 | tr +/ -_ >"$run/token")
+    # yours to change; it is kept
+    [ -s "$run/policy.yaml" ] || cat >"$run/policy.yaml" <<YAML
+# Who is let in and who is not: docs/policy/README.md. Changes act as soon as this file is written.
+profile: balanced
+YAML
     cat >"$run/ringfence.yaml" <<YAML
 version: 1
 listen:
@@ -74,17 +84,22 @@ listen:
 inside:
   address: "$inside"          # shard n uses the port n higher
   pbx: ["$pbx"]
+admin: { listen: "$admin", token_file: token }
+policy: policy.yaml
 state_dir: "$run/state"
 YAML
     mkdir -p "$run/state"
-    "$ringfence" run --config "$run/ringfence.yaml" > >(sed 's/^/edge: /') 2>&1 &
+    "$ringfence" run --config "$run/ringfence.yaml" > >(exec 9>&- && sed 's/^/edge: /') 2>&1 9>&- &
     children=($! "${children[@]}")
-    until_true "the edge did not start" 10 bound
+    until_true "the edge did not start" 10 bound "$outside"
 }
 
-# Whether something is bound to the outside UDP port.
+# Whether something is bound to this UDP address, or to its port everywhere.
 bound() {
-    awk -v port="$(printf ':%04X' "$port")" 'FNR > 1 && substr($2, length($2) - 4) == port { found = 1 } END { exit !found }' /proc/net/udp /proc/net/udp6
+    local a b c d any='(00000000|[0-9A-F]{32})'
+    IFS=. read -r a b c d <<<"${1%:*}"
+    [ -z "$d" ] || any="(00000000|$(printf '%02X%02X%02X%02X' "$d" "$c" "$b" "$a")|0{32})"
+    grep -qE "^ *[0-9]+: $any:$(printf '%04X' "${1##*:}") " /proc/net/udp /proc/net/udp6
 }
 
 check() {
@@ -103,12 +118,17 @@ check() {
     say "check: 6001 called 100 through the edge and hung up"
 }
 
-bound && die "something listens on port $port already; OUTSIDE=127.0.0.1:5160 make run takes another"
+mkdir -p "$run"
+exec 9>"$run/lock"
+flock -n 9 || die "a demonstration runs here already; OUTSIDE=127.0.0.1:5160 make run starts another beside it"
+for address in "$outside" "$inside" ${PBX:-"$pbx"}; do
+    [ "$address" = "${PBX:-}" ] || ! bound "$address" ||
+        die "something listens on $address already; OUTSIDE=127.0.0.1:5160 make run takes other ports"
+done
 if [ -z "${RINGFENCE:-}" ]; then
     say "Building (release; a few minutes the first time)…"
     cargo build --release --locked -q -p ringfence
 fi
-mkdir -p "$run"
 [ -n "${PBX:-}" ] || start_asterisk
 start_edge
 [ -z "${DEMO_CHECK:-}" ] || { check; exit 0; }
@@ -126,6 +146,12 @@ if [ -z "${PBX:-}" ]; then
   sipp:      echo -e 'SEQUENTIAL\n6001;[authentication username=6001 password=secret6001];$outside' > /tmp/6001.csv
              sipp $outside -sf $root/scripts/demo/call.xml -inf /tmp/6001.csv -s 100 -m 1
 
+  Dashboard: http://$admin/   to change something there: $(cat "$run/token")
+  Policy:    $run/policy.yaml   what you change acts at once; the dashboard says what was wrong with it
+
+  An attacker that is known:       svcrack -u 6001 -r 1-200 $outside
+  One that looks like a phone:     scripts/demo/guess.sh $outside
+
   Asterisk's side:   $asterisk/bin/asterisk -C $run/asterisk/etc/asterisk.conf -r
   Ctrl-C ends both.
 
@@ -136,6 +162,8 @@ else
   The edge is on $outside (UDP and TCP), your PBX behind it on $pbx.
   The PBX should listen on an address only this host can reach; the edge speaks to it from $inside and the ports above.
   What to set in Asterisk: docs/asterisk.md
+  Dashboard: http://$admin/   to change something there: $(cat "$run/token")
+  Policy:    $run/policy.yaml   what you change acts at once
 
 TEXT
 fi
