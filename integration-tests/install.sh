@@ -1,11 +1,12 @@
 #!/bin/bash
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
 # target directory (about 20 s, no root), PJSUA for Python where pip can get it, and from the machine's
-# packages sipp, baresip, linphone, Chromium, NSD, Prometheus and the scanners that the edge must
-# recognise.
+# packages sipp, baresip, linphone, Chromium, NSD, HAProxy, Prometheus and the scanners that the edge
+# must recognise.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
 #                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
 #                          RINGFENCE_NSD=DIR       where NSD is or goes to
+#                          RINGFENCE_HAPROXY=DIR   where HAProxy is or goes to
 #                          PROMETHEUS=DIR          where prometheus and promtool are or go to
 #                          RINGFENCE_NO_PACKAGES=1  Asterisk only
 set -euo pipefail
@@ -25,22 +26,22 @@ if [ ! -e "$pjsua" ]; then
         touch "$pjsua.none"
     fi
 fi
-# A name server, with the libraries that the machine does not have: unpacked, because the package
-# would start one for the whole machine.
-nsd=${RINGFENCE_NSD:-$target/nsd}
-if [ ! -x "$nsd/usr/sbin/nsd" ]; then
-    packages=nsd
-    for library in $(apt-cache depends nsd | sed -n 's/^ *Depends: \(lib[^ ]*\)$/\1/p'); do
-        dpkg -s "$library" >/dev/null 2>&1 || packages+=" $library"
-    done
-    rm -rf "$nsd.new"
-    mkdir -p "$nsd.new"
+# A name server and a load balancer, with the libraries that the machine does not have: unpacked,
+# because their packages would start one for the whole machine.
+unpack() { # PACKAGE PROGRAM DIRECTORY
+    [ ! -x "$3/$2" ] || return 0
+    local packages
+    packages=$(apt-get install --simulate --no-install-recommends "$1" 2>/dev/null | awk '/^Inst / { print $2 }' || true)
+    rm -rf "$3.new"
+    mkdir -p "$3.new"
     # shellcheck disable=SC2086
-    (cd "$nsd.new" && { apt-get download -qq $packages || { apt-get update -qq && apt-get download -qq $packages; }; } &&
-        for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done) >"$target/nsd.log" 2>&1 ||
-        { cat "$target/nsd.log" >&2; exit 1; }
-    mv "$nsd.new" "$nsd"
-fi
+    (cd "$3.new" && { apt-get download -qq ${packages:-$1} || { apt-get update -qq && apt-get download -qq ${packages:-$1}; }; } &&
+        for package in *.deb; do dpkg-deb -x "$package" . && rm "$package"; done) >"$target/$1.log" 2>&1 ||
+        { cat "$target/$1.log" >&2; exit 1; }
+    mv "$3.new" "$3"
+}
+unpack nsd usr/sbin/nsd "${RINGFENCE_NSD:-$target/nsd}"
+unpack haproxy usr/sbin/haproxy "${RINGFENCE_HAPROXY:-$target/haproxy}"
 # Prometheus, for the same reason; its libraries are for its pages, which nobody looks at here.
 prometheus=${PROMETHEUS:-$target/prometheus}
 if [ ! -x "$prometheus/promtool" ]; then

@@ -3,12 +3,11 @@
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use rustix::process::Signal;
 
 use crate::child::Child;
-use crate::stage::target;
+use crate::stage::unpacked;
 
 /// What its log says when it has read the zone.
 const LOADED: &str = "read with success";
@@ -61,13 +60,7 @@ impl Nsd {
 }
 
 fn run(directory: &Path) -> Child {
-    let unpacked = std::env::var_os("RINGFENCE_NSD").map_or(target().join("nsd"), PathBuf::from);
-    let program = unpacked.join("usr/sbin/nsd");
-    assert!(program.exists(), "no {}: integration-tests/install.sh", program.display());
-    let mut command = Command::new(program);
-    let libraries = fs::read_dir(unpacked.join("usr/lib")).into_iter().flatten();
-    let libraries = libraries.filter_map(|entry| Some(entry.ok()?.path().display().to_string()));
-    command.env("LD_LIBRARY_PATH", libraries.collect::<Vec<_>>().join(":"));
+    let mut command = unpacked("nsd");
     command.arg("-d").arg("-c").arg(directory.join("nsd.conf"));
     let log = directory.join("nsd.log");
     let _ = fs::remove_file(&log);

@@ -132,11 +132,15 @@ fn binary() -> PathBuf {
 fn yaml(stage: &Stage, admin: SocketAddr) -> String {
     let tls = format!("certificate: {0}/cert.pem, key: {0}/key.pem", stage.directory.display());
     let mut text = "version: 1\nlisten:\n".to_owned();
+    let from = match stage.plan.balanced {
+        true => format!(", advertise: {0}, proxy_protocol: {{ from: [{0}] }}", stage.balancer()),
+        false => String::new(),
+    };
     for (udp, secure) in [(Way::UDP, Way::TLS), (Way::UDP6, Way::TLS6)] {
         let (plain, secure) = (stage.server(udp), stage.server(secure));
         text += &format!("  - {{ transport: udp, address: \"{plain}\" }}\n");
-        text += &format!("  - {{ transport: tcp, address: \"{plain}\" }}\n");
-        text += &format!("  - {{ transport: tls, address: \"{secure}\", {tls} }}\n");
+        text += &format!("  - {{ transport: tcp, address: \"{plain}\"{from} }}\n");
+        text += &format!("  - {{ transport: tls, address: \"{secure}\", {tls}{from} }}\n");
     }
     let registration = if stage.plan.path { "path" } else { "contact-token" };
     let (inside, pbx) = (stage.inside(), stage.pbx_address());

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use crate::link::Transport;
@@ -133,6 +134,8 @@ pub struct Plan {
     pub rewrite: bool,
     /// Sixty more accounts: 6301 to 6360.
     pub office: bool,
+    /// Whether a load balancer at [`Stage::balancer`] says for whom it speaks, over TCP and TLS.
+    pub balanced: bool,
     /// More lines for Ringfence's configuration.
     pub extra: String,
 }
@@ -149,6 +152,7 @@ impl Plan {
             path: false,
             rewrite: true,
             office: false,
+            balanced: false,
             extra: String::new(),
         }
     }
@@ -187,6 +191,12 @@ impl Plan {
     #[must_use]
     pub fn office(self) -> Self {
         Plan { office: true, ..self }
+    }
+
+    /// With an edge behind a load balancer.
+    #[must_use]
+    pub fn balanced(self) -> Self {
+        Plan { balanced: true, ..self }
     }
 
     /// With more lines in Ringfence's configuration.
@@ -258,6 +268,12 @@ impl Stage {
             Family::V4 => (IpAddr::from(self.public()), 5060 + tls).into(),
             Family::V6 => (IpAddr::from(Ipv6Addr::LOCALHOST), self.network.port(tls)).into(),
         }
+    }
+
+    /// Where a load balancer is, and sends from, which is for the test to start.
+    #[must_use]
+    pub fn balancer(&self) -> Ipv4Addr {
+        self.network.host(5)
     }
 
     /// Where the PBX is: behind the edge, or at the public address.
@@ -388,6 +404,21 @@ pub(crate) fn target() -> PathBuf {
     let deps = exe.parent().unwrap();
     let profile = if deps.ends_with("deps") { deps.parent().unwrap() } else { deps };
     profile.parent().unwrap().to_owned()
+}
+
+/// A server that `install.sh` unpacks, with its libraries: at `RINGFENCE_` and its name, or in the
+/// target directory.
+#[must_use]
+pub(crate) fn unpacked(package: &str) -> Command {
+    let place = std::env::var_os(format!("RINGFENCE_{}", package.to_uppercase()));
+    let place = place.map_or(target().join(package), PathBuf::from);
+    let program = place.join("usr/sbin").join(package);
+    assert!(program.exists(), "no {}: integration-tests/install.sh", program.display());
+    let mut command = Command::new(program);
+    let libraries = fs::read_dir(place.join("usr/lib")).into_iter().flatten();
+    let libraries = libraries.filter_map(|entry| Some(entry.ok()?.path().display().to_string()));
+    command.env("LD_LIBRARY_PATH", libraries.collect::<Vec<_>>().join(":"));
+    command
 }
 
 /// The crate's own directory.

@@ -87,6 +87,10 @@ fn listen(listen: &Listen) -> Out {
             table = table.with("client_certificates", clients);
         }
     }
+    if !listen.balancers.is_empty() {
+        let from = Out::table([("from", texts(&listen.balancers))]);
+        table = table.with("proxy_protocol", from);
+    }
     table
 }
 

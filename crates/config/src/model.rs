@@ -61,6 +61,8 @@ pub struct Listen {
     pub listener: policy::Listener,
     /// For TLS; `None` for the others.
     pub tls: Option<TlsFiles>,
+    /// Load balancers, whose connections or datagrams begin with a PROXY header.
+    pub balancers: Vec<Network>,
 }
 
 /// The files of a TLS listener. They existed and belonged together when the configuration was

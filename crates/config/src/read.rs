@@ -13,7 +13,7 @@ use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
 use crate::trial::Trial;
 use crate::{admission, check, tls, value};
-use policy::{Listener, Pbx, Registration};
+use policy::{Listener, Network, Pbx, Registration};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -213,8 +213,32 @@ fn listen_table(field: &Field<'_>, overrides: Overrides) -> Option<Listen> {
     let advertise = table.optional("advertise", value::sent_by);
     let unread = overrides.certificates_unread;
     let tls = tls_files(field, &mut table, transport, unread);
+    let balancers = table.take("proxy_protocol").map(|field| balancers(&field)).unwrap_or_default();
     table.finish();
-    Some(Listen { listener: Listener { transport: transport?, address: address?, advertise }, tls })
+    let listener = Listener { transport: transport?, address: address?, advertise };
+    Some(Listen { listener, tls, balancers })
+}
+
+/// Who may say for whom he speaks. Not everybody: whoever may is believed whatever address he names.
+fn balancers(field: &Field<'_>) -> Vec<Network> {
+    let Some(mut table) = field.table() else { return Vec::new() };
+    let from = table.need("from", "the load balancers, e.g. from: [\"10.0.0.5\"]");
+    table.finish();
+    let elements = from.as_ref().map(Field::list).unwrap_or_default();
+    if let Some(from) = from.filter(|_| elements.is_empty()) {
+        from.error(Complaint::new("at least one load balancer is needed"));
+    }
+    let read = |element: &Field<'_>| {
+        let network = element.parse(value::network)?;
+        let least = if network.address().is_ipv4() { 8 } else { 16 };
+        if network.prefix() < least {
+            let text = format!("everybody in {network} could pass for anybody else");
+            element.error(Complaint::new(text).hint("name the addresses of the load balancers"));
+            return None;
+        }
+        Some(network)
+    };
+    elements.iter().filter_map(read).collect()
 }
 
 /// The files of a TLS listener: `certificate` and `key`, or several in `certificates`.

@@ -63,7 +63,7 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = certificate(directory.path(), "one");
     let other = "version: 1\n\
-        listen: [{ transport: tls, address: \"[::]:5061\", certificate: CERT, key: KEY, client_certificates: { authorities: CERT, required: false } }]\n\
+        listen: [{ transport: tls, address: \"[::]:5061\", certificate: CERT, key: KEY, client_certificates: { authorities: CERT, required: false }, proxy_protocol: { from: [10.0.0.5, \"2001:db8::/64\"] } }]\n\
         inside: { address: \"[::1]:6000\", pbx: [{ address: \"[::1]:5070\", registration: path }] }\n\
         trunks: [{ name: carrier, hosts: [sip.carrier.example], dids: [0049123456xx, 4940123456] }]\n\
         admin: off\n\

@@ -77,7 +77,8 @@ fn destinations(config: &Config, enforce: &Enforce) -> Vec<Destination> {
     all
 }
 
-/// Whom the trust oracle covers by configuration, and the PBX and our own addresses in any case.
+/// Whom the trust oracle covers by configuration; and the PBX, our own addresses and the load
+/// balancers in any case: what a balancer's address sends is others' as well.
 fn exempt(config: &Config) -> Exempt {
     let policy = &config.policy;
     let addresses = policy.pbx.iter().map(|pbx| pbx.address.ip());
@@ -85,7 +86,8 @@ fn exempt(config: &Config) -> Exempt {
     let addresses = addresses.chain(policy.listeners.iter().map(|at| at.address.ip()));
     let addresses = addresses.filter(|ip| !ip.is_unspecified()).map(Network::host);
     let networks = policy.admission.trust.networks.iter().map(|(network, _)| *network);
-    Exempt::new(addresses.chain(networks))
+    let balancers = config.listen.iter().flat_map(|listen| &listen.balancers).copied();
+    Exempt::new(addresses.chain(networks).chain(balancers))
 }
 
 #[cfg(test)]
@@ -100,7 +102,7 @@ mod tests {
     }
 
     const BASE: &str = "listen: [{ transport: udp, address: \"192.0.2.1:5060\" }, \
-        { transport: tcp, address: \"192.0.2.1:5060\" }, { transport: tls, address: \"[::]:5061\" }]\n\
+        { transport: tcp, address: \"192.0.2.1:5060\", proxy_protocol: { from: [10.9.0.0/24] } }, { transport: tls, address: \"[::]:5061\" }]\n\
         inside: { address: \"10.0.0.1:5080\", pbx: [\"10.0.0.2:5060\"] }\n\
         trunks: [{ name: carrier, hosts: [203.0.113.0/28] }]\n\
         admin: { networks: [198.51.100.0/24] }\n";
@@ -130,6 +132,7 @@ mod tests {
             ("10.0.0.2", 32, true),
             ("203.0.113.9", 32, true),
             ("198.51.100.200", 32, true),
+            ("10.9.0.7", 32, true),
             ("10.0.0.3", 32, false),
             ("2001:db8::", 64, false),
         ] {

@@ -32,6 +32,8 @@ const CONTACT: u8 = 0x40;
 const FLOW: u8 = 0x80;
 const V6: u8 = 0x08;
 const SECURE: u8 = 0x04;
+/// The two addresses are of different families: a load balancer stands between them.
+const MIXED: u8 = 0x10;
 
 /// A token's bytes, before and after base64url.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -124,12 +126,12 @@ impl Tokens {
             }
             CONTACT => {
                 let home = ShardId(reader.take::<1>()?[0]);
-                let (local, remote) = (reader.address(head)?, reader.address(head)?);
+                let (local, remote) = reader.addresses(head)?;
                 let flow = Some(Flow::udp(local, remote));
                 Some(Token::Contact { key, home, flow, contact: reader.0 })
             }
             FLOW => {
-                let (local, remote) = (reader.address(head)?, reader.address(head)?);
+                let (local, remote) = reader.addresses(head)?;
                 let connection = if transport.is_reliable() {
                     Some(ConnectionId::from_bits(u64::from_be_bytes(reader.take()?)))
                 } else {
@@ -157,7 +159,8 @@ impl Raw {
             Transport::Tls => 2,
         };
         let family = if flow.remote.is_ipv6() { V6 } else { 0 };
-        self.extend(&[kind | family | transport]);
+        let mixed = if flow.remote.is_ipv6() != flow.local.is_ipv6() { MIXED } else { 0 };
+        self.extend(&[kind | family | mixed | transport]);
         self.extend(&key.to_be_bytes());
     }
 
@@ -221,11 +224,17 @@ impl<'r> Reader<'r> {
         Some(*taken)
     }
 
-    fn address(&mut self, head: u8) -> Option<SocketAddr> {
-        let ip = if head & V6 == 0 {
-            IpAddr::V4(Ipv4Addr::from(self.take::<4>()?))
-        } else {
+    /// Our address, then the peer's.
+    fn addresses(&mut self, head: u8) -> Option<(SocketAddr, SocketAddr)> {
+        let v6 = head & V6 != 0;
+        Some((self.address(v6 != (head & MIXED != 0))?, self.address(v6)?))
+    }
+
+    fn address(&mut self, v6: bool) -> Option<SocketAddr> {
+        let ip = if v6 {
             IpAddr::V6(Ipv6Addr::from(self.take::<16>()?))
+        } else {
+            IpAddr::V4(Ipv4Addr::from(self.take::<4>()?))
         };
         Some(SocketAddr::new(ip, u16::from_be_bytes(self.take()?)))
     }
@@ -246,6 +255,13 @@ mod tests {
         Flow::udp(local.parse().expect("local"), remote.parse().expect("remote"))
     }
 
+    /// An IPv6 phone that a load balancer brings to an IPv4 listener, and the reverse.
+    fn balanced() -> [Flow; 2] {
+        let at = |text: &str| text.parse().expect("an address");
+        let (v4, v6) = (at("198.51.100.7:5062"), at("[2001:db8::7]:5062"));
+        [Flow::udp(v4, v6), Flow::udp(v6, v4)]
+    }
+
     fn tls() -> Flow {
         Flow {
             transport: Transport::Tls,
@@ -257,7 +273,8 @@ mod tests {
     #[test]
     fn contact_tokens_carry_the_contact_and_the_first_udp_flow() {
         let mut raw = Raw::default();
-        for flow in [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062")] {
+        let same = [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062")];
+        for flow in same.into_iter().chain(balanced()) {
             let text = tokens().contact(5, HOME, &flow, b"sip:6001@192.168.1.5:5062;ob");
             let token = tokens().open(&text, &mut raw);
             let contact = &b"sip:6001@192.168.1.5:5062;ob"[..];
@@ -279,7 +296,8 @@ mod tests {
     #[test]
     fn flow_tokens_round_trip() {
         let mut raw = Raw::default();
-        for flow in [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062"), tls()] {
+        let same = [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062"), tls()];
+        for flow in same.into_iter().chain(balanced()) {
             for secure in [false, true] {
                 let text = tokens().flow(3, &flow, secure);
                 let token = Token::Flow { key: 3, flow, secure };

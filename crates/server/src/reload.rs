@@ -45,6 +45,9 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
         merged.listen = old.listen.clone();
         merged.policy.listeners = old.policy.listeners.clone();
     }
+    for (listen, old) in merged.listen.iter_mut().zip(&old.listen) {
+        listen.balancers.clone_from(&old.balancers);
+    }
     merged.policy.inside = old.policy.inside;
     merged.policy.budgets.handshake = old.policy.budgets.handshake;
     merged.policy.capacities.connections = old.policy.capacities.connections;
@@ -109,8 +112,10 @@ fn needs_restart(path: &str, same_sockets: bool) -> bool {
     if under("admin.networks") || under("admin.token_file") {
         return false;
     }
-    // A listener's name and certificates can change; a socket more or less cannot.
-    FIXED.iter().any(|part| under(part)) || (under("listen") && !same_sockets)
+    // A listener's name and certificates can change; a socket more or less cannot, and who speaks
+    // for others there is the socket's.
+    let fixed = !same_sockets || path.contains("].proxy_protocol.");
+    FIXED.iter().any(|part| under(part)) || (under("listen") && fixed)
 }
 
 #[cfg(test)]

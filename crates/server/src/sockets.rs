@@ -75,7 +75,8 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
                 return Err(Failure::new(Exit::Config, text));
             }
         };
-        listeners.push(Listener { protocol, address: listen.listener.address });
+        let (address, balancers) = (listen.listener.address, listen.balancers.clone());
+        listeners.push(Listener { protocol, address, balancers });
     }
     let inside: Vec<SocketAddr> =
         (0..config.shards).map(|shard| config.policy.inside_of(ShardId(shard))).collect();
@@ -121,6 +122,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         handshake: config.policy.budgets.handshake,
         send_queue_bytes: set.send_queue,
         send_stall: set.send_stall,
+        hand_over_queue: set.hand_over_queue,
         ..Settings::default()
     }
 }

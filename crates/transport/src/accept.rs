@@ -1,5 +1,6 @@
 //! From `accept` to a connection: limits and the TLS handshake, as a `tower` stack.
 
+use crate::introduction::{self, Begin, NoHeader, Speaker};
 use crate::{CertStore, Settings};
 use std::collections::HashMap;
 use std::future::{Future, ready};
@@ -9,17 +10,18 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::util::BoxService;
-use tower::{BoxError, Service, ServiceBuilder};
+use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use wire::{Flow, Transport};
 
-/// A connection the kernel has made, before anything is known of it.
+/// A connection the kernel has made, before anything is known of it but its peer, or whom that peer
+/// speaks for.
 pub(crate) struct Accepted {
     pub stream: TcpStream,
     pub remote: SocketAddr,
@@ -47,10 +49,15 @@ pub(crate) enum Refused {
     Slow,
     /// The handshake failed.
     Failed,
+    /// A load balancer's, without a PROXY header.
+    NotIntroduced,
 }
 
 /// A listener's way in.
 pub(crate) type Stack = BoxService<Accepted, Admitted, Refused>;
+
+/// What goes before it when the peer is a load balancer: its header is read.
+pub(crate) type Introduction = BoxService<Accepted, Accepted, Refused>;
 
 /// The limits that all listeners of a shard share.
 pub(crate) struct Limits {
@@ -90,6 +97,17 @@ impl Limits {
                     .service(Handshake { certificates }),
             }),
         }
+    }
+
+    /// The reading of a load balancer's header. A client's place is taken behind it, when it is
+    /// known whose it is.
+    pub(crate) fn introduction(&self) -> Introduction {
+        let read = ServiceBuilder::new()
+            .load_shed()
+            .layer(self.handshakes.clone())
+            .timeout(self.handshake)
+            .service_fn(introduce);
+        BoxService::new(read.map_err(|error| reason(&error)))
     }
 
     fn admit(self: &Arc<Self>, remote: IpAddr) -> Result<Permit, Refused> {
@@ -176,8 +194,28 @@ fn reason(error: &BoxError) -> Refused {
         Refused::Handshakes
     } else if error.is::<tower::timeout::error::Elapsed>() {
         Refused::Slow
+    } else if error.is::<NoHeader>() {
+        Refused::NotIntroduced
     } else {
         Refused::Failed
+    }
+}
+
+/// Reads the header of a load balancer, and not a byte behind it.
+async fn introduce(mut accepted: Accepted) -> Result<Accepted, BoxError> {
+    let mut header = Vec::new();
+    loop {
+        match introduction::read(&header)? {
+            Begin::Needs(more) => {
+                let from = header.len();
+                header.resize(from + more, 0);
+                let rest = header.get_mut(from..).unwrap_or_default();
+                // one that ends here has not said for whom it speaks
+                accepted.stream.read_exact(rest).await.map_err(|_| NoHeader)?;
+            }
+            Begin::Header(Speaker::Itself) => return Ok(accepted),
+            Begin::Header(Speaker::Client(remote)) => return Ok(Accepted { remote, ..accepted }),
+        }
     }
 }
 

@@ -50,6 +50,16 @@ counters! {
     udp_receive_overflowed,
     /// Receiving system calls that failed, beside reports of unreachable peers.
     udp_receive_failed,
+    /// Connections and datagrams of load balancers with a PROXY header.
+    introduced,
+    /// Those without one that can be believed: closed, dropped.
+    not_introduced,
+    /// Connections and datagrams of load balancers given to the shard that owns their client.
+    handed_over,
+    /// Those that were lost because that shard's queue was full.
+    hand_over_dropped,
+    /// Clients of UDP load balancers whose way back is known, now.
+    balancer_paths,
     /// Datagrams given to the kernel.
     udp_sent,
     /// Bytes of them.
@@ -78,7 +88,7 @@ counters! {
     refused_source,
     /// Connections reset because `handshakes` were in progress.
     refused_handshakes,
-    /// TLS handshakes that took longer than `handshake`.
+    /// TLS handshakes, and PROXY headers, that took longer than `handshake`.
     handshake_slow,
     /// TLS handshakes that failed or were left.
     handshake_failed,

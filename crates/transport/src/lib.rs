@@ -8,6 +8,8 @@
 //! What it promises:
 //!
 //! - All that one source address sends, over any port and protocol, meets one shard ([`steering`]).
+//! - A load balancer that says for whom it speaks (PROXY protocol) is not to be seen: its clients
+//!   have their own addresses, and meet the shards that they would meet without it.
 //! - A reply leaves from the address that was asked, on wildcard binds and multi-address hosts.
 //! - Whoever reads slowly, connects often, dawdles in a handshake or vanishes, hurts only itself:
 //!   every queue, table and wait has a bound in [`Settings`] and a count in [`Counters`].
@@ -21,6 +23,9 @@ mod batch;
 mod bind;
 mod connection;
 mod counters;
+mod hand_over;
+mod introduction;
+mod paths;
 mod settings;
 mod shard;
 pub mod steering;

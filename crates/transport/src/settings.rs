@@ -35,11 +35,17 @@ pub struct Settings {
     /// Stream connections of one source: an IPv4 address or an IPv6 /64. Generous, for a whole
     /// office may sit behind one address; further ones are reset and counted (`refused_source`).
     pub connections_per_source: usize,
-    /// Handshakes in progress; further ones are reset and counted (`refused_handshakes`). Four times
+    /// Handshakes, and connections whose PROXY header is awaited, in progress; further ones are reset and counted (`refused_handshakes`). Four times
     /// what one source may hold, so that no single one keeps the others out.
     pub handshakes: usize,
-    /// Time from accept to the end of the TLS handshake.
+    /// Time from accept to the end of the TLS handshake; and before that, as much for a PROXY header.
     pub handshake: Duration,
+    /// Connections and datagrams of load balancers that wait for the shard that owns their client;
+    /// further ones are dropped and counted (`hand_over_dropped`).
+    pub hand_over_queue: usize,
+    /// Clients of UDP load balancers whose way back is known; of more those that said nothing for
+    /// longest are forgotten, between half of it and all.
+    pub balancer_paths: usize,
     /// Bytes taken from one connection per read, and so the longest `Input::Stream`.
     pub stream_read_bytes: usize,
     /// Bytes taken from one connection per wake-up, before other connections have their turn.
@@ -85,6 +91,8 @@ impl Default for Settings {
             connections_per_source: 256,
             handshakes: 1_024,
             handshake: Duration::from_secs(5),
+            hand_over_queue: 1_024,
+            balancer_paths: 65_536,
             stream_read_bytes: 16 << 10,
             stream_bytes_per_wake: 32 << 10,
             connections_per_wake: 64,

@@ -2,9 +2,13 @@
 
 use crate::batch::ReceiveBatch;
 use crate::bind::{self, Buffers};
+use crate::hand_over::{Handed, HandedDatagram, Neighbours};
+use crate::introduction::{self, Balancers, Speaker};
+use crate::paths::Paths;
 use crate::streams::{StreamStep, Streams};
 use crate::udp::UdpSocket;
 use crate::{BindError, CertStore, Counters, Settings};
+use policy::Network;
 use proxy::{Input, Output};
 use socket2::Socket;
 use std::collections::VecDeque;
@@ -13,7 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use wire::{ShardId, Side, Transport};
 
 /// The inside socket's place in [`Shard::udp`].
@@ -49,6 +53,17 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Where. Port 0 stands for a free port, the same for all shards.
     pub address: SocketAddr,
+    /// Load balancers: what they send begins with a PROXY header, of version 1 or 2 on a stream, of
+    /// version 2 on each datagram. What does not is refused.
+    pub balancers: Vec<Network>,
+}
+
+impl Listener {
+    /// One whose peers all speak for themselves.
+    #[must_use]
+    pub fn new(protocol: Protocol, address: SocketAddr) -> Self {
+        Listener { protocol, address, balancers: Vec::new() }
+    }
 }
 
 /// The bound sockets of one shard, on their way to its thread.
@@ -57,7 +72,15 @@ pub struct Sockets {
     shard: ShardId,
     inside: Socket,
     /// In the order of the listeners.
-    outside: Vec<(Protocol, Socket)>,
+    outside: Vec<Outside>,
+    neighbours: Neighbours,
+}
+
+#[derive(Debug)]
+struct Outside {
+    protocol: Protocol,
+    socket: Socket,
+    balancers: Balancers,
 }
 
 /// Binds everything for all shards: each listener once a shard, and `inside[n]` for shard `n`,
@@ -72,9 +95,10 @@ pub fn bind(
 ) -> Result<Vec<Sockets>, BindError> {
     let shards = u8::try_from(inside.len()).unwrap_or(u8::MAX);
     let mut all = Vec::with_capacity(inside.len());
-    for (shard, address) in (0..shards).zip(inside) {
+    let neighbours = Neighbours::weave(shards, settings.hand_over_queue);
+    for ((shard, address), neighbours) in (0..shards).zip(inside).zip(neighbours) {
         let inside = bind::bind_inside(settings, *address)?;
-        all.push(Sockets { shard: ShardId(shard), inside, outside: Vec::new() });
+        all.push(Sockets { shard: ShardId(shard), inside, outside: Vec::new(), neighbours });
     }
     for listener in listeners {
         let address = listener.address;
@@ -82,8 +106,10 @@ pub fn bind(
             Transport::Udp => bind::bind_datagram_group(settings, address, shards)?,
             stream => bind::bind_listener_group(settings, stream, address, shards)?,
         };
+        let balancers = Balancers::new(&listener.balancers);
         for (sockets, socket) in all.iter_mut().zip(group) {
-            sockets.outside.push((listener.protocol.clone(), socket));
+            let (protocol, balancers) = (listener.protocol.clone(), balancers.clone());
+            sockets.outside.push(Outside { protocol, socket, balancers });
         }
     }
     Ok(all)
@@ -109,7 +135,7 @@ impl Sockets {
     /// # Errors
     /// What `getsockname` says.
     pub fn outside(&self) -> io::Result<Vec<SocketAddr>> {
-        self.outside.iter().map(|(_, socket)| local(socket)).collect()
+        self.outside.iter().map(|outside| local(&outside.socket)).collect()
     }
 
     /// Kernel buffers as granted to the inside socket and the outside UDP sockets; less than
@@ -118,9 +144,9 @@ impl Sockets {
     /// # Errors
     /// What `getsockopt` says.
     pub fn buffers(&self) -> io::Result<Vec<Buffers>> {
-        let udp = |(protocol, socket)| matches!(protocol, &Protocol::Udp).then_some(socket);
-        let outside = self.outside.iter().map(|(protocol, socket)| (protocol, socket));
-        std::iter::once(&self.inside).chain(outside.filter_map(udp)).map(bind::buffers).collect()
+        let udp = |outside: &&Outside| matches!(outside.protocol, Protocol::Udp);
+        let outside = self.outside.iter().filter(udp).map(|outside| &outside.socket);
+        std::iter::once(&self.inside).chain(outside).map(bind::buffers).collect()
     }
 }
 
@@ -145,6 +171,11 @@ pub struct Shard {
     receive: ReceiveBatch,
     unreachable: Reports,
     streams: Streams,
+    neighbours: Neighbours,
+    /// What they gave, and the one that is looked at.
+    handed: VecDeque<HandedDatagram>,
+    current: Option<HandedDatagram>,
+    paths: Paths,
     round: Round,
     counters: Arc<Counters>,
     datagrams_per_wake: usize,
@@ -174,6 +205,8 @@ enum Stage {
     Errors,
     /// What it and failed sends have reported.
     Reports,
+    /// What other shards' load balancers sent for clients of this one.
+    Handed,
     /// Socket after socket.
     Datagrams,
     /// Connection after connection.
@@ -198,8 +231,23 @@ impl Reports {
 
 /// What [`Shard::next_input`] found, before it borrows the bytes.
 enum Step {
-    Unreachable { side: Side, remote: SocketAddr },
-    Datagram { side: Side, local: SocketAddr, remote: SocketAddr, index: usize },
+    Unreachable {
+        side: Side,
+        remote: SocketAddr,
+    },
+    /// The bytes stand in the batch, behind a load balancer's header.
+    Datagram {
+        side: Side,
+        local: SocketAddr,
+        remote: SocketAddr,
+        index: usize,
+        header: usize,
+    },
+    /// The bytes are those of the current one.
+    Handed {
+        local: SocketAddr,
+        remote: SocketAddr,
+    },
     Stream(StreamStep),
 }
 
@@ -210,14 +258,18 @@ impl Shard {
     /// When a socket cannot be registered: no descriptors, no reactor.
     pub fn new(settings: &Settings, sockets: Sockets) -> io::Result<Self> {
         let counters = Arc::new(Counters::default());
-        let udp = |socket, side| UdpSocket::new(socket, side, settings, counters.clone());
-        let mut all = vec![udp(sockets.inside, Side::Inside)?];
+        let udp = |socket, side, balancers| {
+            UdpSocket::new(socket, side, balancers, settings, counters.clone())
+        };
+        let mut all = vec![udp(sockets.inside, Side::Inside, Balancers::default())?];
         let mut streams = Streams::new(sockets.shard, settings, counters.clone());
-        for (protocol, socket) in sockets.outside {
+        for Outside { protocol, socket, balancers } in sockets.outside {
             match protocol {
-                Protocol::Udp => all.push(udp(socket, Side::Outside)?),
-                Protocol::Tcp => streams.listen(socket, None)?,
-                Protocol::Tls(certificates) => streams.listen(socket, Some(certificates))?,
+                Protocol::Udp => all.push(udp(socket, Side::Outside, balancers)?),
+                Protocol::Tcp => streams.listen(socket, None, balancers)?,
+                Protocol::Tls(certificates) => {
+                    streams.listen(socket, Some(certificates), balancers)?;
+                }
             }
         }
         let round = Round { readable: vec![false; all.len()], ..Round::default() };
@@ -227,6 +279,10 @@ impl Shard {
             receive: ReceiveBatch::new(settings),
             unreachable: Reports { queue: VecDeque::with_capacity(bound), bound },
             streams,
+            neighbours: sockets.neighbours,
+            handed: VecDeque::new(),
+            current: None,
+            paths: Paths::new(settings.balancer_paths),
             round,
             counters,
             datagrams_per_wake: settings.datagrams_per_wake.max(1),
@@ -255,11 +311,13 @@ impl Shard {
         }
         let mut unblocked = None;
         {
-            let Shard { udp, round, unreachable, streams, .. } = &mut *self;
+            let most = self.datagrams_per_wake;
+            let Shard { udp, round, unreachable, streams, neighbours, handed, .. } = &mut *self;
             let mut failed = pin!(udp[INSIDE].failed());
             poll_fn(|cx| {
                 let mut any = unfinished || !unreachable.queue.is_empty();
-                any |= streams.poll(cx);
+                any |= poll_neighbours(cx, neighbours, streams, handed, most);
+                any |= streams.poll(cx, neighbours);
                 if failed.as_mut().poll(cx).is_ready() {
                     round.failed = true;
                     any = true;
@@ -290,9 +348,13 @@ impl Shard {
     pub fn next_input(&mut self) -> Option<Input<'_>> {
         Some(match self.step()? {
             Step::Unreachable { side, remote } => Input::Unreachable { side, remote },
-            Step::Datagram { side, local, remote, index } => {
-                let bytes = self.receive.bytes(index);
+            Step::Datagram { side, local, remote, index, header } => {
+                let bytes = self.receive.bytes(index).get(header..).unwrap_or_default();
                 Input::Datagram { side, local, remote, bytes }
+            }
+            Step::Handed { local, remote } => {
+                let bytes = self.current.as_ref().map_or(&[][..], |handed| &handed.bytes);
+                Input::Datagram { side: Side::Outside, local, remote, bytes }
             }
             Step::Stream(StreamStep::Opened(flow)) => Input::Opened { flow },
             Step::Stream(StreamStep::Bytes(connection, count)) => {
@@ -343,18 +405,21 @@ impl Shard {
     }
 
     fn send_datagram(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
-        let outside = self.udp.iter_mut().skip(1);
+        let outside = self.udp.iter_mut().enumerate().skip(1);
         let socket = match side {
-            Side::Inside => self.udp.first_mut(),
+            Side::Inside => self.udp.first_mut().map(|socket| (INSIDE, socket)),
             // An exact address before a wildcard: the list is short and most often of one.
             Side::Outside => outside
-                .filter(|socket| socket.serves(local))
-                .min_by_key(|socket| socket.bound() != local),
+                .filter(|(_, socket)| socket.serves(local))
+                .min_by_key(|(_, socket)| socket.bound() != local),
         };
         match socket {
-            Some(socket) => {
+            Some((place, socket)) => {
+                let balanced = !socket.balancers().is_empty();
+                let path = balanced.then(|| self.paths.find(remote, place)).flatten();
                 let reports = &mut self.unreachable;
-                socket.push(local, remote, bytes, &mut |remote| reports.push(side, remote));
+                let to = path.unwrap_or(remote);
+                socket.push(local, to, bytes, &mut |remote| reports.push(side, remote));
             }
             None => self.counters.udp_send_unbound.add(1),
         }
@@ -369,7 +434,14 @@ impl Shard {
                 }
                 Stage::Reports => match self.unreachable.queue.pop_front() {
                     Some((side, remote)) => return Some(Step::Unreachable { side, remote }),
-                    None => self.round.stage = Stage::Datagrams,
+                    None => self.round.stage = Stage::Handed,
+                },
+                Stage::Handed => match self.handed.pop_front() {
+                    Some(handed) => return Some(self.on_handed(handed)),
+                    None => {
+                        self.current = None;
+                        self.round.stage = Stage::Datagrams;
+                    }
                 },
                 Stage::Datagrams => {
                     if let Some(step) = self.next_datagram() {
@@ -416,9 +488,57 @@ impl Shard {
             let ip = received.local.unwrap_or(bound.ip());
             let local = SocketAddr::new(ip, bound.port());
             let remote = received.remote;
-            return Some(Step::Datagram { side: socket.side(), local, remote, index });
+            let side = socket.side();
+            if !socket.balancers().has(remote.ip()) {
+                return Some(Step::Datagram { side, local, remote, index, header: 0 });
+            }
+            if let Some((remote, header)) = self.on_balanced(local, remote, index) {
+                return Some(Step::Datagram { side, local, remote, index, header });
+            }
         }
         None
+    }
+
+    /// A load balancer's datagram: whose it is and how long its header, unless it is another
+    /// shard's to deal with, or nobody's.
+    fn on_balanced(
+        &mut self,
+        local: SocketAddr,
+        balancer: SocketAddr,
+        index: usize,
+    ) -> Option<(SocketAddr, usize)> {
+        let socket = self.round.socket;
+        let bytes = self.receive.bytes(index);
+        let Ok((speaker, header)) = introduction::split(bytes) else {
+            self.counters.not_introduced.add(1);
+            return None;
+        };
+        self.counters.introduced.add(1);
+        let Speaker::Client(remote) = speaker else { return Some((balancer, header)) };
+        let Some(owner) = self.neighbours.owner(remote.ip()) else {
+            self.learn_path(remote, socket, balancer);
+            return Some((remote, header));
+        };
+        let bytes = bytes.get(header..).unwrap_or_default().into();
+        let handed = HandedDatagram { socket, local, balancer, remote, bytes };
+        match self.neighbours.send(owner, Handed::Datagram(handed)) {
+            true => self.counters.handed_over.add(1),
+            false => self.counters.hand_over_dropped.add(1),
+        }
+        None
+    }
+
+    /// Another shard's load balancer spoke for a client of this one.
+    fn on_handed(&mut self, handed: HandedDatagram) -> Step {
+        let HandedDatagram { socket, local, balancer, remote, .. } = handed;
+        self.learn_path(remote, socket, balancer);
+        self.current = Some(handed);
+        Step::Handed { local, remote }
+    }
+
+    fn learn_path(&mut self, client: SocketAddr, socket: usize, balancer: SocketAddr) {
+        self.paths.learn(client, socket, balancer);
+        self.counters.balancer_paths.set(self.paths.len() as u64);
     }
 
     /// Fills the batch from the socket whose turn it is; `false` when all had theirs.
@@ -439,6 +559,27 @@ impl Shard {
         }
         false
     }
+}
+
+/// Takes what other shards have for this one, up to a bound; `true` when there is something to look
+/// at. Sets the waker of `cx` when there is no more.
+fn poll_neighbours(
+    cx: &mut Context<'_>,
+    neighbours: &mut Neighbours,
+    streams: &mut Streams,
+    handed: &mut VecDeque<HandedDatagram>,
+    most: usize,
+) -> bool {
+    for _ in handed.len()..most {
+        match neighbours.poll(cx) {
+            Poll::Ready(Handed::Datagram(datagram)) => handed.push_back(datagram),
+            Poll::Ready(Handed::Connection { door, stream, remote }) => {
+                streams.on_handed(door, stream, remote);
+            }
+            Poll::Pending => return !handed.is_empty(),
+        }
+    }
+    true
 }
 
 impl Round {

@@ -1,17 +1,20 @@
 //! All stream connections of a shard.
 
-use crate::accept::{Accepted, Admitted, Limits, Refused, Stack};
+use crate::accept::{Accepted, Admitted, Introduction, Limits, Refused, Stack};
 use crate::connection::{Connection, Read};
+use crate::hand_over::{Handed, Neighbours};
+use crate::introduction::Balancers;
 use crate::wake::WakeQueue;
 use crate::{CertStore, Counters, Settings};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tower::Service;
@@ -28,12 +31,12 @@ pub(crate) struct Streams {
     settings: Settings,
     counters: Arc<Counters>,
     limits: Arc<Limits>,
-    listeners: Vec<(TcpListener, Stack)>,
+    doors: Vec<Door>,
     resting: Option<Pin<Box<Sleep>>>,
     /// Whether a budget ended before the kernel's queue of new connections did.
     more_to_accept: bool,
     /// On the runtime's own queue, and dropped with the shard.
-    opening: JoinSet<Result<Admitted, Refused>>,
+    opening: JoinSet<Result<Opening, Refused>>,
     connections: HashMap<ConnectionId, Connection>,
     /// How many there ever were.
     count: u64,
@@ -50,6 +53,21 @@ pub(crate) struct Streams {
     sweep: Interval,
     /// Whether a connection may have a deadline.
     timed: bool,
+}
+
+/// A listener, and the way in.
+struct Door {
+    listener: TcpListener,
+    balancers: Balancers,
+    introduction: Introduction,
+    stack: Stack,
+}
+
+/// How far a connection has come on its way in.
+enum Opening {
+    /// A load balancer has said at this door for whom it speaks.
+    Introduced(usize, Accepted),
+    Admitted(Admitted),
 }
 
 /// News of a connection.
@@ -79,7 +97,7 @@ impl Streams {
             settings: settings.clone(),
             counters,
             limits: Limits::new(settings),
-            listeners: Vec::new(),
+            doors: Vec::new(),
             resting: None,
             more_to_accept: false,
             opening: JoinSet::new(),
@@ -102,18 +120,26 @@ impl Streams {
         &mut self,
         socket: socket2::Socket,
         certificates: Option<Arc<CertStore>>,
+        balancers: Balancers,
     ) -> io::Result<()> {
         let listener = TcpListener::from_std(socket.into())?;
-        self.listeners.push((listener, self.limits.stack(certificates)));
+        let (introduction, stack) = (self.limits.introduction(), self.limits.stack(certificates));
+        self.doors.push(Door { listener, balancers, introduction, stack });
         Ok(())
     }
 
+    /// Lets a connection in at that door whose peer is known.
+    fn admit(&mut self, door: usize, accepted: Accepted) {
+        let Some(Door { stack, .. }) = self.doors.get_mut(door) else { return };
+        admit(&mut self.opening, stack, accepted);
+    }
+
     /// Accepts, lets handshakes end, looks at deadlines; `true` when there is work. Sets the
-    /// waker of `cx` for all of it.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> bool {
+    /// waker of `cx` for all of it. Clients of others go to `neighbours`.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, neighbours: &Neighbours) -> bool {
         self.wakes.register(cx);
         self.more_to_accept = self.poll_accept(cx);
-        self.poll_opening(cx);
+        self.poll_opening(cx, neighbours);
         if self.timed && self.sweep.poll_tick(cx).is_ready() {
             self.on_sweep();
             // Sets the waker for the next tick.
@@ -139,16 +165,19 @@ impl Streams {
             self.resting = None;
         }
         let mut more = false;
-        for (listener, stack) in &mut self.listeners {
+        for (place, door) in self.doors.iter_mut().enumerate() {
             let mut left = self.settings.accepts_per_wake.max(1);
             while left > 0 {
                 left -= 1;
-                match listener.poll_accept(cx) {
+                match door.listener.poll_accept(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok((stream, remote))) => {
-                        // Never pending: the stack sheds.
-                        let _ = stack.poll_ready(cx);
-                        self.opening.spawn(stack.call(Accepted { stream, remote }));
+                        let accepted = Accepted { stream, remote };
+                        if door.balancers.has(remote.ip()) {
+                            introduce(&mut self.opening, place, door, accepted);
+                        } else {
+                            admit(&mut self.opening, &mut door.stack, accepted);
+                        }
                     }
                     Poll::Ready(Err(error)) if is_peers_fault(&error) => {}
                     Poll::Ready(Err(_)) => {
@@ -165,16 +194,46 @@ impl Streams {
         more
     }
 
-    fn poll_opening(&mut self, cx: &mut Context<'_>) {
+    fn poll_opening(&mut self, cx: &mut Context<'_>, neighbours: &Neighbours) {
         while let Poll::Ready(Some(opening)) = self.opening.poll_join_next(cx) {
             match opening {
-                Ok(Ok(admitted)) => self.on_admitted(admitted),
+                Ok(Ok(Opening::Admitted(admitted))) => self.on_admitted(admitted),
+                Ok(Ok(Opening::Introduced(door, accepted))) => {
+                    self.on_introduced(door, accepted, neighbours);
+                }
                 Ok(Err(refused)) => self.on_refused(&refused),
                 // Nothing aborts a handshake but the shard's own end.
                 Err(_) => self.counters.handshake_failed.add(1),
             }
         }
         self.counters.opening.set(self.opening.len() as u64);
+    }
+
+    /// A load balancer has said for whom it speaks: its owner goes on, handshake and all.
+    fn on_introduced(&mut self, door: usize, accepted: Accepted, neighbours: &Neighbours) {
+        self.counters.introduced.add(1);
+        let Accepted { stream, remote } = accepted;
+        let Some(owner) = neighbours.owner(remote.ip()) else {
+            return self.admit(door, Accepted { stream, remote });
+        };
+        let handed = stream.into_std().map(|stream| Handed::Connection { door, stream, remote });
+        match handed.is_ok_and(|handed| neighbours.send(owner, handed)) {
+            true => self.counters.handed_over.add(1),
+            false => self.counters.hand_over_dropped.add(1),
+        }
+    }
+
+    /// Another shard's load balancer speaks for a client of this one.
+    pub(crate) fn on_handed(
+        &mut self,
+        door: usize,
+        stream: std::net::TcpStream,
+        remote: SocketAddr,
+    ) {
+        match TcpStream::from_std(stream) {
+            Ok(stream) => self.admit(door, Accepted { stream, remote }),
+            Err(_) => self.counters.accept_failed.add(1),
+        }
     }
 
     fn on_admitted(&mut self, admitted: Admitted) {
@@ -195,6 +254,7 @@ impl Streams {
             Refused::Handshakes => &self.counters.refused_handshakes,
             Refused::Slow => &self.counters.handshake_slow,
             Refused::Failed => &self.counters.handshake_failed,
+            Refused::NotIntroduced => &self.counters.not_introduced,
         };
         counter.add(1);
     }
@@ -396,6 +456,27 @@ impl Streams {
         };
         counter.add(1);
     }
+}
+
+/// Starts what is to be done before a connection may be served.
+fn admit(opening: &mut JoinSet<Result<Opening, Refused>>, stack: &mut Stack, accepted: Accepted) {
+    // Never pending: the stack sheds.
+    let _ = stack.poll_ready(&mut Context::from_waker(Waker::noop()));
+    let admitted = stack.call(accepted);
+    opening.spawn(async move { admitted.await.map(Opening::Admitted) });
+}
+
+/// Starts reading a load balancer's header.
+fn introduce(
+    opening: &mut JoinSet<Result<Opening, Refused>>,
+    place: usize,
+    door: &mut Door,
+    accepted: Accepted,
+) {
+    // Never pending, as above.
+    let _ = door.introduction.poll_ready(&mut Context::from_waker(Waker::noop()));
+    let introduced = door.introduction.call(accepted);
+    opening.spawn(async move { introduced.await.map(|it| Opening::Introduced(place, it)) });
 }
 
 /// Whether the connection to accept has ended before it was (`accept(2)`, "Error handling"):

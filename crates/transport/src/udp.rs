@@ -2,6 +2,7 @@
 
 use crate::address::{Control, Message, Name};
 use crate::batch::{ReceiveBatch, SendBatch};
+use crate::introduction::Balancers;
 use crate::system::{self, MAX_BATCH};
 use crate::{Counters, Settings};
 use socket2::Socket;
@@ -23,6 +24,7 @@ pub(crate) struct UdpSocket {
     socket: AsyncFd<OwnedFd>,
     side: Side,
     bound: SocketAddr,
+    balancers: Balancers,
     batch: SendBatch,
     /// There while the socket takes no more: a second descriptor that waits for room.
     blocked: Option<AsyncFd<OwnedFd>>,
@@ -36,17 +38,24 @@ impl UdpSocket {
     pub(crate) fn new(
         socket: Socket,
         side: Side,
+        balancers: Balancers,
         settings: &Settings,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         let bound = bound_to(&socket)?;
         let socket = system::register(socket.into(), Interest::READABLE | Interest::ERROR)?;
         let batch = SendBatch::new(settings);
-        Ok(UdpSocket { socket, side, bound, batch, blocked: None, overflowed: 0, counters })
+        let blocked = None;
+        Ok(UdpSocket { socket, side, bound, balancers, batch, blocked, overflowed: 0, counters })
     }
 
     pub(crate) fn side(&self) -> Side {
         self.side
+    }
+
+    /// Who speaks for others here.
+    pub(crate) fn balancers(&self) -> &Balancers {
+        &self.balancers
     }
 
     /// The address it is bound to; may be a wildcard.
@@ -248,7 +257,10 @@ mod tests {
         let counters = Arc::new(Counters::default());
         let here = "127.0.0.1:0".parse().unwrap();
         let socket = bind::bind_inside(&settings, here).unwrap();
-        let mut socket = UdpSocket::new(socket, Side::Inside, &settings, counters.clone()).unwrap();
+        let mut socket = {
+            let balancers = Balancers::default();
+            UdpSocket::new(socket, Side::Inside, balancers, &settings, counters.clone()).unwrap()
+        };
         let peer = std::net::UdpSocket::bind(here).unwrap();
         let (local, remote) = (socket.bound(), peer.local_addr().unwrap());
         let mut unreachable = |remote| panic!("{remote} is there");

@@ -9,7 +9,7 @@ use transport::{Listener, Protocol, Settings, Shard};
 use wire::{ShardId, Side};
 
 fn udp(address: &str) -> Listener {
-    Listener { protocol: Protocol::Udp, address: address.parse().unwrap() }
+    Listener::new(Protocol::Udp, address.parse().unwrap())
 }
 
 #[test]
@@ -132,13 +132,13 @@ fn batches_carry_many_datagrams_whole_and_in_order() {
 
 #[test]
 fn an_address_in_use_is_refused_by_name() {
-    let stream = Listener { protocol: Protocol::Tcp, address: "127.0.0.1:0".parse().unwrap() };
+    let stream = Listener::new(Protocol::Tcp, "127.0.0.1:0".parse().unwrap());
     let rig = Rig::start(&Settings::default(), &[udp("127.0.0.1:0"), stream], 2);
     let inside = ["127.0.0.1:0".parse().unwrap()];
     for (protocol, taken) in [(Protocol::Udp, rig.outside[0]), (Protocol::Tcp, rig.outside[1])] {
         let transport = protocol.transport().as_param();
         for address in [taken, SocketAddr::new([0, 0, 0, 0].into(), taken.port())] {
-            let listener = Listener { protocol: protocol.clone(), address };
+            let listener = Listener::new(protocol.clone(), address);
             let error = transport::bind(&Settings::default(), &[listener], &inside).unwrap_err();
             assert_eq!(
                 error.to_string(),

@@ -11,7 +11,7 @@ use transport::{Listener, Protocol, Settings, Shard};
 use wire::{ConnectionId, Transport};
 
 fn tcp(address: &str) -> Listener {
-    Listener { protocol: Protocol::Tcp, address: address.parse().unwrap() }
+    Listener::new(Protocol::Tcp, address.parse().unwrap())
 }
 
 /// A phone's connection from an address of its choice.

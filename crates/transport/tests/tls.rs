@@ -53,7 +53,7 @@ fn store(certificates: Vec<CertificateFiles>, clients: ClientCertificates) -> Ar
 
 fn tls(address: &str, store: &Arc<CertStore>) -> Listener {
     let protocol = Protocol::Tls(store.clone());
-    Listener { protocol, address: address.parse().unwrap() }
+    Listener::new(protocol, address.parse().unwrap())
 }
 
 /// Who a client is and whom it trusts.

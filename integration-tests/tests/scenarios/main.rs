@@ -9,6 +9,7 @@
 )]
 
 mod admission;
+mod balancer;
 mod call;
 mod cancel;
 mod carriers;

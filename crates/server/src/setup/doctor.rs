@@ -216,7 +216,7 @@ fn sources(facts: &Facts, findings: &mut Vec<Finding>) {
             "sources-hidden",
             Severity::Error,
             format!("all connections come from {address}: something in front hides who they are, and the edge would ban all or nobody"),
-            "let packets come with their own source address: host networking instead of a userland proxy, no masquerading of what comes in, a load balancer that keeps addresses",
+            "let packets come with their own source address: host networking instead of a userland proxy, no masquerading of what comes in; behind a load balancer, proxy_protocol: { from: [its address] } at the listener (docs/proxy-protocol.md)",
         ),
         false => Finding::good("sources-hidden", "connections come with addresses of their own"),
     });
