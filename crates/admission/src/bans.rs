@@ -77,6 +77,8 @@ pub(crate) struct Bans {
     lifts: VecDeque<Lift>,
     /// What changed since somebody asked; each once.
     changed: VecDeque<BanKey>,
+    /// Of those that something spoke against since, each once.
+    late: VecDeque<BanKey>,
     made: u64,
 }
 
@@ -98,6 +100,7 @@ impl Bans {
             walls: [Index::default(), Index::default()],
             lifts: VecDeque::new(),
             changed: VecDeque::new(),
+            late: VecDeque::new(),
             made: 0,
         }
     }
@@ -190,6 +193,7 @@ impl Bans {
             policy_version: cause.policy_version,
             what,
             why: cause.why.into(),
+            late: false,
         };
         self.note_change(BanKey::from(&held.what));
         self.hold(held)
@@ -223,6 +227,7 @@ impl Bans {
             policy_version: ban.policy_version,
             what,
             why: ban.why.clone(),
+            late: false,
         };
         self.note_change(ban.key);
         self.hold(held).is_some()
@@ -232,10 +237,30 @@ impl Bans {
     pub(crate) fn evidence(&mut self, now: Time, what: &BanKey) {
         let forgive = self.rules.forgive;
         let key = self.key_of(&What::from(*what));
-        if let Some(held) = self.store.find_mut(key) {
-            held.times = held.times_at(now, forgive);
-            held.evidence = now;
+        let Some(held) = self.store.find_mut(key) else { return };
+        held.times = held.times_at(now, forgive);
+        held.evidence = now;
+        let told = std::mem::replace(&mut held.late, true);
+        // an entry that was pushed out and came again may be there twice
+        if !told && self.late.len() <= self.store.table().capacity {
+            self.late.push_back(*what);
         }
+    }
+
+    /// Counts as changed what [`Bans::evidence`] came for since, so many at most.
+    pub(crate) fn tell_late(&mut self, portion: usize) {
+        for what in self.late.drain(..portion.min(self.late.len())).collect::<Vec<_>>() {
+            let key = self.key_of(&What::from(what));
+            if let Some(held) = self.store.find_mut(key) {
+                held.late = false;
+                self.note_change(what);
+            }
+        }
+    }
+
+    /// Whether [`Bans::tell_late`] would find something.
+    pub(crate) fn is_late(&self) -> bool {
+        !self.late.is_empty()
     }
 
     /// Lifts the bans of addresses in `network`, networks around it included; with `forgive` they
@@ -324,6 +349,7 @@ impl Bans {
             policy_version: ban.policy_version,
             what,
             why: ban.why.clone(),
+            late: false,
         };
         if held.what.is_trusted(now, trust) || held.deadline(self.rules.forgive) <= now {
             return false;

@@ -51,6 +51,21 @@ impl Chains {
         chain.records.push_back(record);
     }
 
+    /// Records of an earlier life, as two bans of one source may both tell them.
+    pub(crate) fn recall(&mut self, key: u64, records: impl Iterator<Item = Record>) {
+        let mut all = self.of(key);
+        for record in records {
+            if !all.contains(&record) {
+                all.push(record);
+            }
+        }
+        all.sort_by_key(|record| record.at);
+        if let Some(chain) = self.store.find_mut(key) {
+            chain.records.clear();
+        }
+        all.into_iter().for_each(|record| self.add(key, record));
+    }
+
     /// A ban on the source begins: until it ends its chain stays.
     pub(crate) fn hold(&mut self, key: u64) {
         self.store.touch(key, Rank::Banned);
@@ -116,6 +131,19 @@ mod tests {
         assert_eq!(chains.of(1)[0].dialled.len(), TEXT_BYTES_MAX);
         chains.forgive(1, 0.25);
         assert_eq!(chains.of(1)[0].weight, 21.0);
+    }
+
+    #[test]
+    fn what_is_recalled_twice_is_there_once_and_in_order() {
+        let mut chains = Chains::new(10);
+        let at = |second: u64| Time::ZERO + std::time::Duration::from_secs(second);
+        let records = |seconds: [u64; 3]| {
+            seconds.into_iter().map(move |second| Record { at: at(second), ..record(1.0) })
+        };
+        chains.recall(1, records([2, 4, 6]));
+        chains.recall(1, records([1, 4, 6]));
+        let times: Vec<_> = chains.of(1).iter().map(|record| record.at).collect();
+        assert_eq!(times, [1, 2, 4, 6].map(at));
     }
 
     #[test]

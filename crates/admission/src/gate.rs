@@ -9,6 +9,7 @@ mod outcomes;
 mod peers;
 mod shown;
 mod steps;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 use steps::Stop;
+use tally::Tally;
 use wire::{Digest, Flow, HeaderName, Message, ShardId};
 
 /// Entries that one call of [`Gate::handle_timeout`] lets run out.
@@ -69,6 +71,7 @@ pub struct Gate {
     chains: Chains,
     tries: Tries,
     walk: Walk,
+    tally: Tally,
     storm: Storm,
     /// The latest time that was told.
     clock: Time,
@@ -165,6 +168,7 @@ impl Gate {
             chains: Chains::new(bounds.chains),
             tries: Tries::new(bounds.tries),
             walk: Walk::default(),
+            tally: Tally::default(),
             storm: Storm::default(),
             clock: Time::ZERO,
             under_attack: false,
@@ -203,6 +207,7 @@ impl Gate {
         if old.admission.rules != self.policy.admission.rules
             || old.admission.signatures.list() != self.policy.admission.signatures.list()
         {
+            self.tally.keep(&old, &self.counts);
             self.reset_counts();
         }
         self.demoted.iter_mut().for_each(|demoted| *demoted = false);
@@ -467,6 +472,7 @@ impl Gate {
         let lifetime = self.policy.admission.proof.lifetime;
         self.sources.drop_old_suspects(now, lifetime, PORTION);
         self.walk(now);
+        self.tell_hits(now);
         self.on_lifts();
         self.watch_attack();
     }
@@ -474,7 +480,8 @@ impl Gate {
     /// When [`Gate::handle_timeout`] is due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let dues = [self.ledger.next_due(), self.bans.poll_timeout(), self.walk.due()];
+        let memory = [self.walk.due(), self.tally.due()].into_iter().flatten().min();
+        let dues = [self.ledger.next_due(), self.bans.poll_timeout(), memory];
         dues.into_iter().flatten().min()
     }
 
@@ -582,6 +589,7 @@ impl Gate {
     fn count_rule(&mut self, index: usize) {
         if let Some(count) = self.counts.rules.get_mut(index) {
             *count += 1;
+            self.tally.wanted(self.clock);
         }
     }
 
@@ -589,6 +597,7 @@ impl Gate {
         if let Some(hits) = self.counts.signatures.get_mut(usize::from(index)) {
             let hits = if authenticated { &mut hits.1 } else { &mut hits.0 };
             *hits += 1;
+            self.tally.wanted(self.clock);
         }
     }
 

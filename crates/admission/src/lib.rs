@@ -50,7 +50,7 @@ pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Recor
 pub use explain::Moment;
 pub use gate::{Counts, Gate, GateSnapshot, Known, SourceView, TableUse};
 pub use key::Key;
-pub use memory::{BanMemory, Memory, MemoryKey, PairMemory, SourceMemory};
+pub use memory::{BanMemory, Counted, HitsMemory, Memory, MemoryKey, PairMemory, SourceMemory};
 pub use nonces::RelayedNonces;
 pub use request::{
     Acknowledged, Credentials, Final, Judgement, Pass, Proof, Request, Ticket, Verdict,

@@ -4,6 +4,7 @@
 
 use crate::{Ban, BanKey};
 use policy::{Network, Time};
+use wire::ShardId;
 
 /// A piece of memory. A later one of the same [`Memory::key`] takes its place.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,10 +31,12 @@ pub enum Memory {
         /// As in [`crate::Learned::Realm`].
         algorithms: u8,
     },
+    /// How often a rule or signature was met.
+    Hits(HitsMemory),
 }
 
 /// By what a piece of memory is found again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum MemoryKey {
     /// Of [`Memory::Source`].
     Source(Network),
@@ -45,6 +48,8 @@ pub enum MemoryKey {
     Trust(Network),
     /// Of [`Memory::Realm`].
     Realm,
+    /// Of [`Memory::Hits`].
+    Hits(ShardId, Counted, Box<str>),
 }
 
 /// The long memory of a source. What it did just now is too short-lived to be kept.
@@ -88,6 +93,32 @@ pub struct BanMemory {
     pub names: u64,
 }
 
+/// What a shard counted under a name, in all its lives.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HitsMemory {
+    /// Whose count it is.
+    pub shard: ShardId,
+    /// What has the name.
+    pub of: Counted,
+    /// The name.
+    pub name: Box<str>,
+    /// By whoever had not authenticated.
+    pub others: u64,
+    /// By the authenticated; a rule's are not told apart.
+    pub authenticated: u64,
+    /// When that was.
+    pub at: Time,
+}
+
+/// What hits are counted of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Counted {
+    /// A rule.
+    Rule,
+    /// A signature.
+    Signature,
+}
+
 impl Memory {
     /// By what it is found again.
     #[must_use]
@@ -99,6 +130,7 @@ impl Memory {
             Memory::Forgotten(key) => MemoryKey::Ban(*key),
             Memory::Trust { network, .. } => MemoryKey::Trust(*network),
             Memory::Realm { .. } => MemoryKey::Realm,
+            Memory::Hits(hits) => MemoryKey::Hits(hits.shard, hits.of, hits.name.clone()),
         }
     }
 
@@ -108,6 +140,7 @@ impl Memory {
         match self {
             Memory::Source(source) => source.long == 0.0 && source.known == Time::ZERO,
             Memory::Pair(pair) => [pair.refusals, pair.long] == [0.0; 2] && pair.home == Time::ZERO,
+            Memory::Hits(hits) => [hits.others, hits.authenticated] == [0; 2],
             Memory::Forgotten(_) => true,
             Memory::Ban(_) | Memory::Trust { .. } | Memory::Realm { .. } => false,
         }

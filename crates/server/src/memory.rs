@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use telemetry::{StateCounts, Telemetry};
 use tracing::{info, warn};
+use wire::ShardId;
 
 /// Name of the file in `state_dir`.
 const FILE: &str = "state.redb";
@@ -77,6 +78,8 @@ fn dealt(pieces: Vec<Piece>, shards: u8) -> Vec<Vec<Arc<Memory>>> {
         let whose = match of_source(&memory) {
             Some(source) => Some(Engine::shard_of(source.address(), shards)),
             None if matches!(*memory, Memory::Pair(_)) => piece.shard,
+            // a shard that is no more leaves its count to the first
+            None if matches!(*memory, Memory::Hits(_)) => piece.shard.or(Some(ShardId(0))),
             None => None,
         };
         match whose.and_then(|shard| parts.get_mut(usize::from(shard.0))) {
@@ -96,9 +99,11 @@ fn of_source(memory: &Memory) -> Option<Network> {
             BanKey::AorFlow { flow, .. } => Some(Network::source(flow.remote.ip())),
             BanKey::Network(_) | BanKey::Campaign(_) => None,
         },
-        Memory::Pair(_) | Memory::Forgotten(_) | Memory::Trust { .. } | Memory::Realm { .. } => {
-            None
-        }
+        Memory::Pair(_)
+        | Memory::Forgotten(_)
+        | Memory::Trust { .. }
+        | Memory::Realm { .. }
+        | Memory::Hits(_) => None,
     }
 }
 
@@ -107,7 +112,6 @@ mod tests {
     use super::*;
     use admission::{PairMemory, SourceMemory};
     use policy::Time;
-    use wire::ShardId;
 
     fn source(n: u8) -> Memory {
         let network = Network::host([198, 51, 100, n].into());

@@ -87,6 +87,20 @@ fn a_ban_outlives_a_kill_and_a_broken_file_stops_nobody() {
 }
 
 #[test]
+fn what_rules_met_counts_on() {
+    const MET: &str = "ringfence_rule_hits_total{rule=\"abandoned-invite\"} 1";
+    let mut edge = Edge::start(POLICY);
+    abandon(&edge, &Socket::bind(stranger(&edge), 5060), 0);
+    for _ in 0..2 {
+        edge.await_metric(MET);
+        edge.signal(libc::SIGTERM);
+        assert!(edge.wait().success());
+        edge.restart();
+    }
+    edge.await_metric(MET);
+}
+
+#[test]
 fn where_nothing_can_be_kept_the_edge_says_so_and_serves() {
     let mut edge = Edge::start("");
     edge.signal(libc::SIGTERM);

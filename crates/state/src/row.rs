@@ -2,13 +2,13 @@
 //! Times are nanoseconds since 1970.
 
 use admission::{
-    Ban, BanId, BanKey, BanMemory, Memory, MemoryKey, Origin, PairMemory, Proof, Record,
-    SourceMemory,
+    Ban, BanId, BanKey, BanMemory, Counted, HitsMemory, Memory, MemoryKey, Origin, PairMemory,
+    Proof, Record, SourceMemory,
 };
 use policy::{Network, Outcome, Reason, Time};
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use wire::Flow;
+use wire::{Flow, ShardId};
 
 /// The key of a row. What one source did is known to one shard only; of what several know (a
 /// campaign), the last word counts.
@@ -24,6 +24,14 @@ pub(crate) fn key(key: &MemoryKey) -> String {
         MemoryKey::Ban(BanKey::AorFlow { aor, flow }) => format!("ban {aor:016x} {flow}"),
         MemoryKey::Trust(network) => format!("trust {network}"),
         MemoryKey::Realm => "realm".to_owned(),
+        MemoryKey::Hits(shard, of, name) => format!("hits {} {} {name}", shard.0, counted(*of)),
+    }
+}
+
+fn counted(of: Counted) -> &'static str {
+    match of {
+        Counted::Rule => "rule",
+        Counted::Signature => "signature",
     }
 }
 
@@ -45,6 +53,7 @@ pub(crate) enum Row {
     Ban(Box<BanRow>),
     Trust { network: String, until: u64 },
     Realm { realm: String, algorithms: u8 },
+    Hits { shard: u8, of: String, name: String, others: u64, authenticated: u64, at: u64 },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -125,6 +134,14 @@ impl Row {
                 let realm = std::str::from_utf8(realm).ok()?.to_owned();
                 Row::Realm { realm, algorithms: *algorithms }
             }
+            Memory::Hits(hits) => Row::Hits {
+                shard: hits.shard.0,
+                of: counted(hits.of).to_owned(),
+                name: hits.name.to_string(),
+                others: hits.others,
+                authenticated: hits.authenticated,
+                at: hits.at.as_nanos(),
+            },
         })
     }
 
@@ -151,6 +168,14 @@ impl Row {
             Row::Realm { realm, algorithms } => {
                 Memory::Realm { realm: realm.into_bytes().into(), algorithms }
             }
+            Row::Hits { shard, of, name, others, authenticated, at } => Memory::Hits(HitsMemory {
+                shard: ShardId(shard),
+                of: named(&[Counted::Rule, Counted::Signature], |it| counted(*it), &of)?,
+                name: name.into(),
+                others,
+                authenticated,
+                at: Time::from_nanos(at),
+            }),
         })
     }
 
@@ -161,6 +186,7 @@ impl Row {
             Row::Pair { at, home, .. } => *at.max(home),
             Row::Ban(row) => row.until.max(row.evidence_at),
             Row::Trust { until, .. } => *until,
+            Row::Hits { at, .. } => *at,
             Row::Realm { .. } => return Time::FOREVER,
         })
     }

@@ -1,6 +1,7 @@
 use super::*;
 use admission::{
-    Ban, BanId, BanKey, BanMemory, MemoryKey, Origin, PairMemory, Proof, Record, SourceMemory,
+    Ban, BanId, BanKey, BanMemory, Counted, HitsMemory, MemoryKey, Origin, PairMemory, Proof,
+    Record, SourceMemory,
 };
 use policy::{Network, Outcome, Reason, Time};
 use std::collections::BTreeMap;
@@ -52,6 +53,11 @@ fn ban(key: BanKey) -> Memory {
     Memory::Ban(Box::new(BanMemory { ban, times: 2, evidence: at(5), names: 6 }))
 }
 
+fn hits(of: Counted, others: u64, authenticated: u64) -> Memory {
+    let (shard, name) = (ShardId(1), "a name".into());
+    Memory::Hits(HitsMemory { shard, of, name, others, authenticated, at: at(8) })
+}
+
 fn all_kinds() -> Vec<Memory> {
     let one = network("198.51.100.7/32");
     let flow = Flow::udp("203.0.113.1:5060".parse().unwrap(), "198.51.100.7:5062".parse().unwrap());
@@ -66,6 +72,8 @@ fn all_kinds() -> Vec<Memory> {
         ban(BanKey::Campaign(77)),
         Memory::Trust { network: network("192.0.2.0/28"), until: at(9) },
         Memory::Realm { realm: b"asterisk".as_slice().into(), algorithms: 3 },
+        hits(Counted::Rule, 7, 0),
+        hits(Counted::Signature, u64::MAX, 2),
     ]
 }
 
@@ -307,7 +315,7 @@ fn a_file_that_another_process_has_is_left_alone() {
     assert!(pieces.is_empty() && matches!(health, Health::Missing { .. }), "{health:?}");
     drop(second);
     drop(first);
-    assert_eq!(folder.read(at(20)).len(), 10);
+    assert_eq!(folder.read(at(20)).len(), 12);
 }
 
 #[test]

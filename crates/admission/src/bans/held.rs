@@ -23,6 +23,8 @@ pub(super) struct Held {
     pub(super) origin: Origin,
     /// How many bans there were, less those forgiven up to `evidence`.
     pub(super) times: u8,
+    /// It is among those whose later evidence is to be told.
+    pub(super) late: bool,
     pub(super) score: f32,
     pub(super) since: Time,
     /// When something last spoke against it.

@@ -147,6 +147,7 @@ impl Gate {
             }
             if let Some(count) = self.counts.rules.get_mut(index) {
                 *count += 1;
+                self.tally.wanted(now);
             }
             if rule.mode == Mode::Observe {
                 continue;

@@ -69,6 +69,7 @@ impl Gate {
         if self.walk.due > now {
             return;
         }
+        self.bans.tell_late(CHANGED);
         let mut changed = Vec::new();
         let from = self.walk.at;
         let done = match self.walk.pairs {
@@ -81,7 +82,10 @@ impl Gate {
         self.walk.due = now + PORTION_EVERY;
         match done {
             Some(at) => self.walk.at = at,
-            None if self.walk.pairs => self.walk.end(now),
+            None if self.walk.pairs => {
+                self.walk.again |= self.bans.is_late();
+                self.walk.end(now);
+            }
             None => (self.walk.pairs, self.walk.at) = (true, 0),
         }
     }
@@ -91,8 +95,11 @@ impl Gate {
         while self.walk.hurried {
             self.walk.due = self.clock;
             self.walk(self.clock);
-            if let Some(effect) = self.effects.pop_front() {
-                return Some(effect);
+            self.tell_hits(Time::FOREVER);
+            let effect = self.effects.pop_front();
+            let effect = effect.or_else(|| self.poll_changed_ban().map(Effect::Remember));
+            if effect.is_some() {
+                return effect;
             }
         }
         None
@@ -100,7 +107,7 @@ impl Gate {
 
     /// The edge ends: what was to be remembered within half a minute is told now.
     pub(super) fn hurry(&mut self) {
-        if self.walk.due != Time::FOREVER {
+        if self.walk.due != Time::FOREVER || self.tally.due().is_some() {
             self.walk.hurried = true;
         }
     }
@@ -140,6 +147,7 @@ impl Gate {
             Memory::Forgotten(_) => {}
             Memory::Trust { network, until } => self.trust.give(now, *network, *until),
             Memory::Realm { realm, algorithms } => self.challenges.on_learned(realm, *algorithms),
+            Memory::Hits(hits) => self.on_recalled_hits(now, hits),
         }
     }
 
@@ -157,20 +165,12 @@ impl Gate {
         if !self.bans.recall(now, &self.trust, memory) || ban.until <= now {
             return;
         }
+        self.on_recalled_chain(memory);
         if let BanKey::Source(network) = ban.key {
             let ip = network.address();
             let key = self.sources.key_of(ip);
             let _ = self.sources.enter(key, ip, Rank::Proven);
             self.sources.set_banned(key, true);
-            let names = self.hash_of_names();
-            for record in &ban.evidence {
-                let mut record = record.clone();
-                if memory.names != names {
-                    record.rule = record.rule.max(GONE);
-                    record.signature = record.signature.max(GONE);
-                }
-                self.chains.add(key, record);
-            }
             self.chains.hold(key);
             if !ban.narrowed {
                 let _ = self.networks.banned(now, Network::around(ip), key, ban.until);
@@ -181,5 +181,23 @@ impl Gate {
         if self.tells(ban.id) || !everywhere {
             self.say(Effect::Recalled(Box::new(Ban { evidence: Vec::new(), ..ban.clone() })));
         }
+    }
+
+    /// The evidence of the source that is banned, or at which a pair is.
+    fn on_recalled_chain(&mut self, memory: &BanMemory) {
+        let source = match memory.ban.key {
+            BanKey::Source(source) | BanKey::AorSource { source, .. } => source.address(),
+            BanKey::AorFlow { flow, .. } => flow.remote.ip(),
+            BanKey::Network(_) | BanKey::Campaign(_) => return,
+        };
+        let same = memory.names == self.hash_of_names();
+        let records = memory.ban.evidence.iter().cloned().map(|mut record| {
+            if !same {
+                record.rule = record.rule.max(GONE);
+                record.signature = record.signature.max(GONE);
+            }
+            record
+        });
+        self.chains.recall(self.sources.key_of(source), records);
     }
 }

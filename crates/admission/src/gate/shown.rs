@@ -81,6 +81,17 @@ impl Gate {
         (views, from.saturating_add(count) < self.sources.table().entries)
     }
 
+    /// Those sources among `count` entries of their table, from the `from`-th on, from which
+    /// somebody authenticated who counts as known. And whether there are entries behind.
+    #[must_use]
+    pub fn known_at(&self, now: Time, from: usize, count: usize) -> (Vec<Network>, bool) {
+        let rules = &self.policy.admission;
+        let is_known = |it: &&Source| it.who(now, &rules.trust, rules.proof.lifetime) == Who::Known;
+        let known = self.sources.iter().skip(from).take(count).filter(is_known);
+        let networks = known.map(Source::network).collect();
+        (networks, from.saturating_add(count) < self.sources.table().entries)
+    }
+
     /// What is known of the source of an address; `None`: nothing.
     #[must_use]
     pub fn source(&self, now: Time, ip: IpAddr) -> Option<SourceView> {
@@ -91,6 +102,13 @@ impl Gate {
     #[must_use]
     pub fn trusted_by(&self, now: Time, ip: IpAddr) -> Option<&str> {
         self.trust.of(now, ip)
+    }
+
+    /// The name of what trusts an address in this network, or a network around it: it cannot be
+    /// banned.
+    #[must_use]
+    pub fn covered_by(&self, now: Time, network: Network) -> Option<&str> {
+        self.trust.covers(now, network)
     }
 
     /// The hash that bans of this AOR (`user@host`) have.

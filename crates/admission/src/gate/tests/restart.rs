@@ -1,5 +1,5 @@
 use super::*;
-use crate::{BanKey, Memory, MemoryKey};
+use crate::{BanKey, Counted, Memory, MemoryKey};
 use policy::Network;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -12,6 +12,11 @@ impl Kept {
     /// Writes down what the gate wants remembered. How much that was.
     fn save(&mut self, play: &mut Play) -> usize {
         play.wait(60_000);
+        self.take(play)
+    }
+
+    /// The same, of what was told by now.
+    fn take(&mut self, play: &mut Play) -> usize {
         let mut saved = 0;
         for effect in play.effects.drain(..) {
             let Effect::Remember(memory) = effect else { continue };
@@ -27,8 +32,12 @@ impl Kept {
     /// Another life of the same edge, `after_ms` after the last one.
     fn restart(&mut self, play: &mut Play, after_ms: u64) -> Play {
         self.save(play);
+        self.next_life(play.now + Duration::from_millis(after_ms))
+    }
+
+    fn next_life(&self, now: Time) -> Play {
         let mut next = Play::new();
-        next.now = play.now + Duration::from_millis(after_ms);
+        next.now = now;
         for memory in self.0.values() {
             next.gate.recall(next.now, memory);
             next.drain();
@@ -117,6 +126,98 @@ fn homes_are_homes_and_neighbours_keep_them_from_being_banned() {
     let mut late = kept.restart(&mut play, 25 * 3_600_000);
     let Got::Pass(pass) = late.ask(&phone, "", "") else { panic!("it passes") };
     assert!(!pass.ticket.at_home, "trust has its end, with or without a restart");
+}
+
+#[test]
+fn a_pair_ban_comes_back_with_its_evidence() {
+    let mut play = Play::new();
+    let mut guesser = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    let pair = |play: &Play| {
+        let mut bans = play.gate.bans(10).into_iter();
+        bans.find(|ban| matches!(ban.key, BanKey::AorSource { .. }))
+    };
+    while pair(&play).is_none() {
+        let _ = play.attempt(&mut guesser, 401);
+    }
+    let before = pair(&play).unwrap();
+    assert!(before.evidence.len() > 2, "{before:?}");
+    let mut kept = Kept::default();
+    kept.take(&mut play);
+    let next = kept.next_life(play.now + Duration::from_secs(1));
+    assert_eq!(pair(&next), Some(before));
+}
+
+#[test]
+fn evidence_that_comes_after_a_ban_is_kept_too() {
+    let mut play = Play::new();
+    let mut phone = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    play.attempt(&mut phone, 200).unwrap();
+    let mut tool = Client::new("198.51.100.7:7777", "INVITE", "100");
+    while play.gate.bans(1).is_empty() {
+        play.abandon(&mut tool, true);
+        play.wait(10_000);
+    }
+    let mut kept = Kept::default();
+    kept.save(&mut play);
+    let first = play.gate.bans(1).remove(0).evidence;
+    // it is narrowed: what it does goes on to speak against it
+    for _ in 0..3 {
+        play.wait(60_000);
+        play.abandon(&mut tool, true);
+    }
+    kept.save(&mut play);
+    let evidence = play.gate.bans(1).remove(0).evidence;
+    assert!(evidence.len() > first.len(), "{evidence:?}");
+    let next = kept.next_life(play.now + Duration::from_secs(1));
+    assert_eq!(next.gate.bans(1)[0].evidence, evidence);
+}
+
+#[test]
+fn hits_count_on_and_a_shard_that_is_gone_leaves_its_own_to_another() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let rules = |play: &Play| play.gate.counts().rules.clone();
+    let before = rules(&play);
+    assert!(before.iter().sum::<u64>() > 2, "{before:?}");
+    let mut kept = Kept::default();
+    let mut next = kept.restart(&mut play, 1_000);
+    assert_eq!(rules(&next), before);
+    assert_eq!(kept.save(&mut next), 0, "nothing is new");
+
+    let mut other = Gate::new(Arc::new(Play::policy()), ShardId(1), &SECRET);
+    let mut told = HashMap::new();
+    for memory in kept.0.values().filter(|memory| matches!(memory, Memory::Hits(_))) {
+        other.recall(next.now, memory);
+    }
+    assert_eq!(other.counts().rules, before);
+    other.handle_timeout(next.now + Duration::from_secs(61));
+    while let Some(effect) = other.poll_effect() {
+        let Effect::Remember(memory @ Memory::Hits(_)) = effect else { continue };
+        told.insert(memory.key(), memory);
+    }
+    let (gone, own): (Vec<_>, Vec<_>) = told.values().partition(|memory| memory.is_nothing());
+    assert!(!own.is_empty() && gone.len() == own.len(), "{gone:?} {own:?}");
+}
+
+#[test]
+fn hits_are_of_a_name_whatever_the_policy_is() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let (at, before) = (0..).zip(play.gate.counts().rules.clone()).max_by_key(|it| it.1).unwrap();
+    let name = Play::policy().admission.rules[at].name.clone();
+    let mut other = Play::policy();
+    other.admission.rules.insert(0, other.admission.rules[at].clone());
+    other.admission.rules[0].name = "another".into();
+    play.gate.configure(play.now, Arc::new(other));
+    assert_eq!(play.gate.counts().rules.iter().sum::<u64>(), 0);
+    play.gate.configure(play.now, Arc::new(Play::policy()));
+    ban_a_caller(&mut play);
+    let count = play.gate.counts().rules[at];
+    let mut kept = Kept::default();
+    kept.save(&mut play);
+    let key = MemoryKey::Hits(ShardId(0), Counted::Rule, name);
+    let Some(Memory::Hits(hits)) = kept.0.get(&key) else { panic!("{key:?}") };
+    assert_eq!(hits.others, before + count);
 }
 
 #[test]
