@@ -8,6 +8,7 @@ mod control;
 mod events;
 mod explain;
 mod listen;
+pub(crate) mod lists;
 mod pages;
 #[cfg(test)]
 mod samples;
@@ -55,11 +56,18 @@ impl Hall {
     }
 }
 
+/// For lists: JSON writes some bytes longer than they are.
+fn large_body() -> DefaultBodyLimit {
+    DefaultBodyLimit::max(2 * lists::IMPORT_BYTES_MAX)
+}
+
 /// All pages.
 fn router(hall: Hall) -> Router {
     let api = Router::new()
         .route("/status", get(status::status))
         .route("/bans", get(bans::list).post(bans::add))
+        .route("/bans/export", get(lists::export))
+        .route("/bans/import", post(lists::import).layer(large_body()))
         .route("/bans/{*key}", delete(bans::lift))
         .route("/sources", get(sources::list))
         .route("/sources/{*ip}", get(sources::show))

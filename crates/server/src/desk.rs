@@ -7,7 +7,7 @@ use crate::again::{REQUESTS, Recorded};
 use crate::clock::Clock;
 use crate::mesh::{Look, Order};
 use admission::{Ban, BanId, BanKey, Known, Learned, SourceView};
-use policy::Time;
+use policy::{Network, Time};
 use proxy::{Decision, Engine, Grounds};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -172,6 +172,23 @@ impl Desk {
             }
         }
         Ok(top)
+    }
+
+    /// Sources from which somebody authenticated who counts as known, sorted.
+    pub(crate) async fn known(&self) -> Result<Vec<Network>, Silent> {
+        let mut known = Vec::new();
+        for shard in 0..self.orders.len() {
+            let (mut from, mut more) = (0, true);
+            while more {
+                let look =
+                    move |now, engine: &Engine| engine.gate().known_at(now, from, SOURCES_PER_LOOK);
+                let (networks, behind) = self.look(shard, look).await?;
+                known.extend(networks);
+                (from, more) = (from + SOURCES_PER_LOOK, behind);
+            }
+        }
+        known.sort_unstable();
+        Ok(known)
     }
 
     /// The last judged requests that are kept, at most [`REQUESTS`] in all.

@@ -1,5 +1,8 @@
 //! What the verbs that talk to a running edge ask, and how they print the answer.
 
+mod lists;
+
+use crate::admin::lists::Import;
 use crate::admin::status::StatusView;
 use crate::admin::views::{BanView, ErrorView, Explanation};
 use crate::cli::{BansCommand, Exit, Reach, Running, print};
@@ -99,6 +102,23 @@ fn bans(command: BansCommand) -> Result<ExitCode, Unreached> {
             Ok(show(&reach, &answer, |it: BanView| {
                 format!("{} is banned until {}: ban {}\n", it.key, it.until, it.id)
             }))
+        }
+        BansCommand::Export { format, reach } => {
+            let answer = Client::new(&reach)?.get("/api/v1/bans/export")?;
+            Ok(lists::exported(format, &reach, &answer))
+        }
+        BansCommand::Import { file, length, why, dry_run, reach } => {
+            let text = match lists::read(&file) {
+                Ok(text) => text,
+                Err(error) => {
+                    complain(&format!("{}: {error}", file.display()));
+                    return Ok(Exit::Failed.into());
+                }
+            };
+            let wish = json!(Import { text, length, why, dry_run });
+            let client = Client::new(&reach)?;
+            let answer = client.ask(Method::POST, "/api/v1/bans/import", Some(&wish))?;
+            Ok(lists::imported(&file, &reach, &answer))
         }
         BansCommand::Lift { key, forgive, trust, reach } => {
             let mut path = format!("/api/v1/bans/{}?forgive={forgive}", encoded(&key));

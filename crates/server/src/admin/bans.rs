@@ -18,9 +18,11 @@ use std::time::Duration;
 const LIMIT: usize = 1_000;
 const LIMIT_MAX: usize = 10_000;
 /// Longest ban and longest trust that an operator gives.
-const LONGEST: Duration = Duration::from_secs(366 * 86_400);
+pub(super) const LONGEST: Duration = Duration::from_secs(366 * 86_400);
 /// Longest reason, in characters.
 const WHY_MAX: usize = 200;
+/// Why somebody is banned whom a list names without a reason.
+pub(super) const IMPORT_WHY: &str = "imported";
 /// Says that there are more bans than the answer holds.
 const TRUNCATED: HeaderName = HeaderName::from_static("x-ringfence-truncated");
 
@@ -58,7 +60,7 @@ impl Wanted {
 }
 
 /// An IPv6 address stands for its /64: nothing smaller is banned.
-fn as_source(network: Network) -> Network {
+pub(super) fn as_source(network: Network) -> Network {
     let source = Network::source(network.address());
     if network.prefix() > source.prefix() { source } else { network }
 }
@@ -139,13 +141,23 @@ fn trusted_by(name: &str) -> Refusal {
 }
 
 /// Nobody bans or trusts half the world by one word.
-fn refuse_wide(network: Network, what: &str) -> Result<(), Refusal> {
+pub(super) fn refuse_wide(network: Network, what: &str) -> Result<(), Refusal> {
     let least = if network.address().is_ipv4() { 8 } else { 16 };
     if network.prefix() >= least {
         return Ok(());
     }
     let text = format!("{network} is too much of the world to {what} by one word");
     Err(Refusal::wrong(text).hint(format!("at least /{least}")))
+}
+
+/// A reason that fits on a line.
+pub(super) fn why(text: &str) -> Result<&str, Refusal> {
+    let why = text.trim();
+    if why.is_empty() || why.chars().count() > WHY_MAX || why.chars().any(char::is_control) {
+        let text = format!("why: a line of at most {WHY_MAX} characters that says why");
+        return Err(Refusal::wrong(text));
+    }
+    Ok(why)
 }
 
 /// The bans that are meant.
@@ -162,11 +174,7 @@ fn imposed(wish: &Wish, now: Time, id: BanId, rules: &Rules) -> Result<Ban, Refu
     if length.is_zero() || length > LONGEST {
         return Err(Refusal::wrong("a ban lasts more than nothing and at most a year"));
     }
-    let why = wish.why.trim();
-    if why.is_empty() || why.chars().count() > WHY_MAX || why.chars().any(char::is_control) {
-        let text = format!("why: a line of at most {WHY_MAX} characters that says why");
-        return Err(Refusal::wrong(text));
-    }
+    let why = self::why(&wish.why)?;
     refuse_wide(network, "ban")?;
     let source = network == Network::source(network.address());
     Ok(Ban {

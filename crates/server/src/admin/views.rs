@@ -264,7 +264,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn origin_word(origin: Origin) -> &'static str {
+pub(crate) fn origin_word(origin: Origin) -> &'static str {
     match origin {
         Origin::Local => "local",
         Origin::Operator => "operator",

@@ -1,7 +1,7 @@
 //! Verbs that talk to a running edge.
 
 use super::DEFAULT_CONFIG;
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
 /// How the running edge is reached, and how its answer is printed.
@@ -127,6 +127,42 @@ pub(crate) enum BansCommand {
         #[command(flatten)]
         reach: Reach,
     },
+    /// Print the bans of addresses and networks, to be kept or taken in elsewhere
+    ///
+    /// `json` has each with its reason and the time that is left; `plain` has a line for each; `cidr`
+    /// the same, always with a prefix; `nft` is a table of sets with the time that is left, for
+    /// `nft -f`. Bans of accounts and shapes, which mean nothing elsewhere, and those that only slow
+    /// stay out.
+    #[command(after_help = EXPORT_EXAMPLES)]
+    Export {
+        /// How it is written
+        #[arg(long, value_enum, default_value_t = ListFormat::Json)]
+        format: ListFormat,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Ban what a list names
+    ///
+    /// The list is what `bans export` printed, or has an address or a network on each line, with
+    /// comments behind # or ;. Refused, each with its line: whoever is trusted, sources with a phone
+    /// that authenticated lately, more than a /8 (IPv6: /16), and what is no address. A list that
+    /// changes by itself is better named under `feeds`.
+    #[command(after_help = IMPORT_EXAMPLES)]
+    Import {
+        /// The list; - reads it from standard input
+        file: PathBuf,
+        /// For how long, where the list does not say it; at most a year
+        #[arg(long = "for", value_name = "TIME")]
+        length: Option<String>,
+        /// Why, where the list does not say it
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+        /// Only say what would be banned and what refused
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        reach: Reach,
+    },
     /// Lift bans
     ///
     /// An address lifts all that touches it: its own ban, those of networks around it, and those of
@@ -146,6 +182,36 @@ pub(crate) enum BansCommand {
         reach: Reach,
     },
 }
+
+/// How bans are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ListFormat {
+    /// With reasons and times
+    Json,
+    /// An address or network on each line
+    Plain,
+    /// A network on each line, addresses too
+    Cidr,
+    /// Sets for `nft -f`
+    Nft,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  ringfence bans export > bans.json              as they are, with the times that are left
+  ringfence bans export --format cidr | sort -u
+  ringfence bans export --format nft | nft -c -f -
+
+Exit codes: 0 printed, also when there are none; 2 usage; 5 no edge was reached";
+
+const IMPORT_EXAMPLES: &str = "\
+Examples:
+  ringfence bans import bans.json --dry-run      look first
+  ringfence bans import bans.json
+  ringfence bans import - --for 7d --why \"seen at the other site\" < addresses.txt
+
+Exit codes: 0 all taken; 1 a line was refused, or the whole list; 2 usage; 4 the file is not
+readable; 5 no edge was reached";
 
 const EXPLAIN_EXAMPLES: &str = "\
 Examples:

@@ -1,0 +1,154 @@
+//! Lists of bans as they are printed and read.
+
+use super::{complain, said, show};
+use crate::admin::lists::{Imported, ListView, ListedBan};
+use crate::cli::{Exit, ListFormat, Reach};
+use crate::client::Answer;
+use policy::Network;
+use std::fmt::Write as _;
+use std::io::Read as _;
+use std::path::Path;
+use std::process::ExitCode;
+
+/// Longest list, in bytes.
+const BYTES_MAX: u64 = 16 << 20;
+
+/// A list from a file, or for `-` from standard input.
+pub(super) fn read(file: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    let read = match file == Path::new("-") {
+        true => std::io::stdin().lock().take(BYTES_MAX + 1).read_to_string(&mut text)?,
+        false => std::fs::File::open(file)?.take(BYTES_MAX + 1).read_to_string(&mut text)?,
+    };
+    if read as u64 > BYTES_MAX {
+        return Err(std::io::Error::other("it is longer than 16 MiB: long lists are for `feeds`"));
+    }
+    Ok(text)
+}
+
+/// Prints what was exported.
+pub(super) fn exported(format: ListFormat, reach: &Reach, answer: &Answer) -> ExitCode {
+    let list: Result<ListView, _> = serde_json::from_value(answer.body.clone());
+    match list {
+        Ok(list) if answer.is_ok() && !reach.json => said(&text(format, &list)),
+        _ => show(reach, answer, |list: ListView| text(format, &list)),
+    }
+}
+
+fn text(format: ListFormat, list: &ListView) -> String {
+    match format {
+        ListFormat::Json => json(list),
+        ListFormat::Plain => lines(list, |ban| ban.key.clone()),
+        ListFormat::Cidr => {
+            lines(list, |ban| network(ban).map_or_else(String::new, |it| it.to_string()))
+        }
+        ListFormat::Nft => nft(list),
+    }
+}
+
+/// A ban a line, so that a refusal can name it.
+fn json(list: &ListView) -> String {
+    let bans: Vec<_> = list.bans.iter().filter_map(|ban| serde_json::to_string(ban).ok()).collect();
+    let (version, exported, left_out) = (list.version, &list.exported, list.left_out);
+    let head = format!("\"version\":{version},\"exported\":\"{exported}\",\"left_out\":{left_out}");
+    format!("{{{head},\"bans\":[\n{}\n]}}\n", bans.join(",\n"))
+}
+
+fn lines(list: &ListView, line: impl Fn(&ListedBan) -> String) -> String {
+    list.bans.iter().map(|ban| line(ban) + "\n").collect()
+}
+
+fn network(ban: &ListedBan) -> Option<Network> {
+    config::network(&ban.key).ok()
+}
+
+/// A table of two sets; whoever loads it uses them in rules of his own.
+fn nft(list: &ListView) -> String {
+    let mut text = String::from("table inet ringfence_export {\n");
+    for (set, kind, v4) in [("banned4", "ipv4_addr", true), ("banned6", "ipv6_addr", false)] {
+        let _ = writeln!(text, "\tset {set} {{\n\t\ttype {kind}\n\t\tflags interval, timeout");
+        // an address may lie in a banned network
+        let _ = writeln!(text, "\t\tauto-merge");
+        let own = |ban: &&ListedBan| {
+            network(ban).is_some_and(|network| network.address().is_ipv4() == v4)
+        };
+        let elements: Vec<_> = list
+            .bans
+            .iter()
+            .filter(own)
+            .map(|ban| format!("\t\t\t{} timeout {}s", ban.key, ban.remaining_seconds))
+            .collect();
+        if !elements.is_empty() {
+            let _ = writeln!(text, "\t\telements = {{\n{}\n\t\t}}", elements.join(",\n"));
+        }
+        let _ = writeln!(text, "\t}}");
+    }
+    text + "}\n"
+}
+
+/// Prints what became of a list: refused lines as a compiler would name them.
+pub(super) fn imported(file: &Path, reach: &Reach, answer: &Answer) -> ExitCode {
+    let result: Option<Imported> = serde_json::from_value(answer.body.clone()).ok();
+    let Some(result) = result.filter(|_| answer.is_ok()) else {
+        return show(reach, answer, |_: Imported| String::new());
+    };
+    let shown = if reach.json {
+        show(reach, answer, |_: Imported| String::new())
+    } else {
+        for line in &result.refused_lines {
+            let (text, why) = (line.text.escape_debug(), line.why.escape_debug());
+            complain(&format!("{}:{}: {text}: {why}", file.display(), line.line));
+        }
+        let did = if result.dry_run { "would be banned" } else { "banned" };
+        said(&format!("{} {did}, {} refused\n", result.taken, result.refused))
+    };
+    if result.refused > 0 { Exit::Config.into() } else { shown }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list() -> ListView {
+        let ban = |key: &str, kind: &str, remaining_seconds| ListedBan {
+            key: key.into(),
+            kind: kind.into(),
+            reason: "a \"reason\"\n".into(),
+            origin: "local".into(),
+            since: "s".into(),
+            until: "u".into(),
+            remaining_seconds,
+        };
+        ListView {
+            version: 1,
+            exported: "e".into(),
+            left_out: 2,
+            bans: vec![
+                ban("198.51.100.7", "address", 60),
+                ban("203.0.113.0/24", "network", 70),
+                ban("2001:db8::/64", "address", 80),
+            ],
+        }
+    }
+
+    #[test]
+    fn each_format_has_each_ban() {
+        let list = list();
+        assert_eq!(text(ListFormat::Plain, &list), "198.51.100.7\n203.0.113.0/24\n2001:db8::/64\n");
+        assert_eq!(
+            text(ListFormat::Cidr, &list),
+            "198.51.100.7/32\n203.0.113.0/24\n2001:db8::/64\n"
+        );
+        let json = text(ListFormat::Json, &list);
+        assert_eq!(json.lines().count(), 5, "{json}");
+        let again: ListView = serde_json::from_str(&json).unwrap();
+        assert_eq!((again.bans, again.left_out), (list.bans.clone(), 2));
+        let nft = text(ListFormat::Nft, &list);
+        assert!(
+            nft.contains("\t\t\t198.51.100.7 timeout 60s,\n\t\t\t203.0.113.0/24 timeout 70s\n")
+        );
+        assert!(nft.contains("type ipv6_addr"), "{nft}");
+        let none = text(ListFormat::Nft, &ListView { bans: Vec::new(), ..list });
+        assert!(!none.contains("elements"), "{none}");
+    }
+}
