@@ -52,6 +52,7 @@ pub use gate::{Counts, Gate, GateSnapshot, Known, SourceView, TableUse};
 pub use key::Key;
 pub use memory::{BanMemory, Counted, HitsMemory, Memory, MemoryKey, PairMemory, SourceMemory};
 pub use nonces::RelayedNonces;
+pub use rates::Rates;
 pub use request::{
     Acknowledged, Credentials, Final, Judgement, Pass, Proof, Request, Ticket, Verdict,
 };

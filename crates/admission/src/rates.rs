@@ -24,7 +24,7 @@ const LONGEST: u64 = 1 << 62;
 
 /// All buckets of a shard.
 #[derive(Debug)]
-pub(crate) struct Rates {
+pub struct Rates {
     store: Store<Bucket>,
     /// What was asked for and how governor counts it: as many as the policy has rates.
     quotas: Vec<(Rate, Quota)>,
@@ -45,20 +45,21 @@ impl Entry for Bucket {
 
 impl Rates {
     /// At most so many buckets.
-    pub(crate) fn new(capacity: usize) -> Self {
+    #[must_use]
+    pub fn new(capacity: usize) -> Self {
         Rates { store: Store::new(capacity), quotas: Vec::new() }
     }
 
     /// Another policy: `rule` means something else now, so all begin anew.
-    pub(crate) fn configure(&mut self, capacity: usize) {
+    pub fn configure(&mut self, capacity: usize) {
         self.store.clear();
         self.store.configure(capacity);
         self.quotas.clear();
     }
 
-    /// Takes one from the bucket of `rule` and `key` (a keyed hash, or [`ALL`]); `false` when it
+    /// Takes one from the bucket of `rule` and `key` (a keyed hash, or 0 for all); `false` when it
     /// is empty.
-    pub(crate) fn allows(&mut self, now: Time, rule: u16, key: u64, rate: Rate) -> bool {
+    pub fn allows(&mut self, now: Time, rule: u16, key: u64, rate: Rate) -> bool {
         let rank = match (key, rule) {
             (ALL, _) => Rank::Banned,
             (_, OWN_RULES..) => Rank::Known,

@@ -276,7 +276,7 @@ mod tests {
         assert_eq!(trust.of(at(0), ip("::ffff:198.51.100.1")), Some("carrier"));
         assert_eq!(trust.listed(at(0), ip("198.51.100.1")), Some("carrier"));
         assert_eq!(trust.trunk(at(0), ip("198.51.100.1")), None, "no trunk has this name");
-        policy.trunks = vec![policy::Trunk { name: "carrier".into(), hosts: Vec::new() }];
+        policy.trunks = vec![policy::Trunk::new("carrier", Vec::new())];
         trust.configure(&policy);
         assert_eq!(trust.trunk(at(0), ip("198.51.100.1")), Some("carrier"));
         assert_eq!(trust.trunk(at(0), ip("203.0.113.15")), Some("carrier"), "by its network");

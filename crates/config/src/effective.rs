@@ -2,10 +2,11 @@
 
 use crate::admission::SignatureChoice;
 use crate::keys::{Form, Section};
-use crate::model::{Config, Listen, TransportSettings, Trunk};
+use crate::model::{Config, Listen, TransportSettings};
 use crate::out::{Out, count, path, size, text, texts, time};
 use crate::policy_file::PolicyFile;
 use crate::read::VERSION;
+use crate::trunk;
 use policy::{Pbx, Policy, Registration};
 use std::path::PathBuf;
 
@@ -49,7 +50,7 @@ impl Config {
             ("listen", Out::List(self.listen.iter().map(listen).collect())),
             ("inside", inside(&self.policy)),
             ("domains", texts(&self.policy.domains)),
-            ("trunks", Out::List(self.trunks.iter().map(trunk).collect())),
+            ("trunks", Out::List(self.trunks.iter().map(trunk::print).collect())),
             ("admin", admin),
             ("enforce", enforce),
             ("shards", Out::Number(self.shards.into())),
@@ -105,14 +106,6 @@ fn inside(policy: &Policy) -> Out {
     Out::table([
         ("address", text(policy.inside)),
         ("pbx", Out::List(policy.pbx.iter().map(pbx).collect())),
-    ])
-}
-
-fn trunk(trunk: &Trunk) -> Out {
-    Out::table([
-        ("name", text(&trunk.name)),
-        ("hosts", texts(&trunk.hosts)),
-        ("dids", texts(&trunk.dids)),
     ])
 }
 

@@ -36,6 +36,7 @@ mod table;
 mod tls;
 mod tree;
 mod trial;
+mod trunk;
 mod value;
 
 #[cfg(test)]
@@ -47,7 +48,7 @@ pub use admission::{Override, SignatureChoice};
 pub use enforce::{Enforce, OnStop};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,
-    TransportSettings, Trunk,
+    TransportSettings, Trunk, TrunkHeaders,
 };
 pub use policy_alone::{LoadedPolicy, load_policy, load_policy_str};
 pub use policy_file::policy_schema;

@@ -2,7 +2,7 @@
 
 use crate::admission::SignatureChoice;
 use crate::enforce::Enforce;
-use policy::{Network, Policy};
+use policy::{HeaderRule, Identity, Network, Policy, TrunkLimits};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -93,6 +93,23 @@ pub struct Trunk {
     pub hosts: Vec<String>,
     /// Numbers it may call; `x` stands for a digit.
     pub dids: Vec<String>,
+    /// How many calls it may have.
+    pub limits: TrunkLimits,
+    /// What changes in its requests, and in requests to it.
+    pub headers: TrunkHeaders,
+    /// What it is told of who calls.
+    pub identity: Identity,
+    /// The host in From of requests to it.
+    pub from_domain: Option<String>,
+}
+
+/// Changes of headers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrunkHeaders {
+    /// In what comes from the trunk.
+    pub inwards: Vec<HeaderRule>,
+    /// In what goes to it.
+    pub outwards: Vec<HeaderRule>,
 }
 
 impl Trunk {
@@ -100,8 +117,12 @@ impl Trunk {
     pub(crate) fn as_policy(&self) -> policy::Trunk {
         let hosts = self.hosts.iter().filter(|host| !host.contains('/'));
         policy::Trunk {
-            name: self.name.as_str().into(),
-            hosts: hosts.map(|host| host.as_str().into()).collect(),
+            limits: self.limits,
+            inwards: self.headers.inwards.clone(),
+            outwards: self.headers.outwards.clone(),
+            identity: self.identity,
+            from_domain: self.from_domain.as_deref().map(Into::into),
+            ..policy::Trunk::new(&self.name, hosts.map(|host| host.as_str().into()).collect())
         }
     }
 }

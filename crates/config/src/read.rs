@@ -12,7 +12,7 @@ use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
 use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
 use crate::trial::Trial;
-use crate::{admission, check, tls, value};
+use crate::{check, tls, trunk, value};
 use policy::{Listener, Network, Pbx, Registration};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -137,7 +137,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         .need("inside", "say where the PBX is, e.g. inside: { pbx: [\"127.0.0.1:5070\"] }")
         .and_then(|field| inside_table(&field));
     let domains = table.values("domains", value::host);
-    let trunks = table.take("trunks").map(|field| trunk_list(&field)).unwrap_or_default();
+    let trunks = table.take("trunks").map(|field| trunk::list(&field)).unwrap_or_default();
     let state_dir = table.value("state_dir", value::path, STATE_DIR.into());
     let state_dir = beside(root.source.file, state_dir);
     let admin = admin_table(&mut table, &state_dir);
@@ -344,20 +344,6 @@ fn pbx_element(field: &Field<'_>, registration: Registration) -> Option<Pbx> {
     let registration = table.value("registration", value::registration, registration);
     table.finish();
     Some(Pbx { address: address?, registration })
-}
-
-fn trunk_list(field: &Field<'_>) -> Vec<Trunk> {
-    field.list().iter().filter_map(trunk_table).collect()
-}
-
-fn trunk_table(field: &Field<'_>) -> Option<Trunk> {
-    let mut table = field.table()?;
-    let name = table.need("name", "a short word for logs, e.g. name: carrier");
-    let name = name.and_then(|field| field.parse(value::trunk_name));
-    let hosts = table.values("hosts", value::host_or_network);
-    let dids = table.values("dids", |text| admission::number(text).map(String::from));
-    table.finish();
-    Some(Trunk { name: name?, hosts, dids })
 }
 
 fn admin_table(table: &mut Table<'_>, state_dir: &Path) -> Option<Admin> {

@@ -12,6 +12,7 @@ mod reason;
 mod rules;
 mod signature;
 mod time;
+mod trunk;
 
 pub use admission::{
     Admission, BAD_USER, BanRules, CampaignRules, ChallengeMode, EdgeChallenge, GateCapacities,
@@ -21,9 +22,10 @@ pub use admission::{
 pub use method::{METHODS, MethodSet, method_index};
 pub use network::{Network, NotANetwork};
 pub use reason::Reason;
-pub use rules::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase, Trunk};
+pub use rules::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase};
 pub use signature::{
     Ceiling, Condition, HITS_MAX, Hits, Order, Peculiarity, Signature, SignatureError,
     SignatureSpec, Signatures, Test, TextField,
 };
 pub use time::Time;
+pub use trunk::{HeaderRule, Identity, Trunk, TrunkLimits};

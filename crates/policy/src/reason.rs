@@ -42,6 +42,10 @@ pub enum Reason {
     Timeout,
     /// The edge is draining and takes no new call.
     Draining,
+    /// The trunk has as many calls as it may have at once.
+    TrunkCalls,
+    /// More calls of the trunk in a second than it may begin.
+    TrunkRate,
     /// Credentials with a nonce that was never relayed to this source: stripped.
     ForeignNonce,
     /// A stream took longer than its budget.
@@ -76,7 +80,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 35] = [
+    pub const ALL: [Reason; 37] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -97,6 +101,8 @@ impl Reason {
         Reason::PbxUnreachable,
         Reason::Timeout,
         Reason::Draining,
+        Reason::TrunkCalls,
+        Reason::TrunkRate,
         Reason::ForeignNonce,
         Reason::Slow,
         Reason::KeepAlive,
@@ -138,6 +144,8 @@ impl Reason {
             Reason::PbxUnreachable => "pbx_unreachable",
             Reason::Timeout => "timeout",
             Reason::Draining => "draining",
+            Reason::TrunkCalls => "trunk_calls",
+            Reason::TrunkRate => "trunk_rate",
             Reason::ForeignNonce => "foreign_nonce",
             Reason::Slow => "slow",
             Reason::KeepAlive => "keep_alive",

@@ -1,3 +1,4 @@
+use crate::Trunk;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::{Limits, Transport};
@@ -61,17 +62,6 @@ pub struct Pbx {
     pub address: SocketAddr,
     /// How a registration's way back is kept.
     pub registration: Registration,
-}
-
-/// A carrier. Its addresses, and those of its names, are in the lists of [`crate::TrustRules`]
-/// under its name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trunk {
-    /// What the PBX is told it is called: printable, without white space.
-    pub name: Box<str>,
-    /// Hosts that the PBX may call and register at, lower case: names, and addresses as a URI has
-    /// them. Where each is reached is learned while the edge runs.
-    pub hosts: Vec<Box<str>>,
 }
 
 /// How a registered phone is found again (RFC 3327, or a Contact of ours).

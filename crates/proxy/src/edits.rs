@@ -2,10 +2,12 @@
 //! bytes, everything else leaves as it came.
 
 use crate::engine::{Arrival, Engine};
+use crate::hygiene::tells_identity;
 use crate::judge::Passage;
 use crate::request::credentials;
 use crate::routing::{Hop, edit_contact_schemes};
-use policy::{Time, Who};
+use crate::trunks::host_port;
+use policy::{HeaderRule, Time, Trunk, Who};
 use std::io::Write as _;
 use wire::decimal::{digits, write_address, write_ip};
 use wire::{HeaderName, Message, Method, Side, Span, Splice, Transport};
@@ -42,8 +44,15 @@ impl Engine {
                 edit_contact_schemes(&mut splice, false);
             }
         }
-        if arrival.side == Side::Inside && message.method() == Method::Register {
-            self.edit_outside_contacts(&mut splice, &hop.flow);
+        if arrival.side == Side::Inside {
+            if message.method() == Method::Register {
+                self.edit_outside_contacts(&mut splice, &hop.flow);
+            }
+            if let Some(trunk) = self.trunk_outwards(now, message, &hop.flow)
+                && let Some(trunk) = self.policy.trunks.get(trunk)
+            {
+                edit_for_trunk(&mut splice, trunk);
+            }
         }
         if hop.side == Side::Outside && hop.secure {
             edit_contact_schemes(&mut splice, true);
@@ -106,8 +115,12 @@ impl Engine {
         arrival: Arrival<'_, '_>,
         passage: &Passage,
     ) {
-        self.hidden.strip(splice, passage.who == Who::Trusted);
-        if let Some(trunk) = self.gate.trunk(now, arrival.flow.remote.ip()) {
+        let trunk = self.gate.trunk(now, arrival.flow.remote.ip());
+        let ruled = trunk.and_then(|name| self.policy.trunks.iter().find(|it| *it.name == *name));
+        let rules = ruled.map_or(&[][..], |trunk| &trunk.inwards);
+        self.hidden.strip(splice, passage.who == Who::Trusted, rules);
+        insert_lines(splice, rules);
+        if let Some(trunk) = trunk {
             splice.insert(arrival.message.headers_end(), |out| {
                 drop(write!(out, "X-Ringfence-Trunk: {trunk}\r\n"));
             });
@@ -152,6 +165,35 @@ impl Engine {
                 }
             }
         }
+    }
+}
+
+/// What a trunk's rules change in a request to it, and what its policy keeps from it.
+fn edit_for_trunk(splice: &mut Splice<'_, '_>, trunk: &Trunk) {
+    let message = splice.message();
+    for (index, header) in message.headers().iter().enumerate() {
+        let name = message.long_name(header);
+        if trunk.outwards.iter().any(|rule| rule.removes(name))
+            || tells_identity(message, header, trunk.identity)
+        {
+            splice.delete_line(index);
+        }
+    }
+    insert_lines(splice, &trunk.outwards);
+    // RFC 3323 §4.1.1.3: whoever is nobody is at no domain
+    let from = message.values(HeaderName::From).next();
+    if let (Some(domain), Some(value)) = (&trunk.from_domain, from)
+        && let Some(span) = host_port(&value)
+        && !message.slice(span).eq_ignore_ascii_case(b"anonymous.invalid")
+    {
+        splice.replace(span, domain.as_bytes());
+    }
+}
+
+fn insert_lines(splice: &mut Splice<'_, '_>, rules: &[HeaderRule]) {
+    let end = splice.message().headers_end();
+    for (name, value) in rules.iter().filter_map(HeaderRule::line) {
+        splice.insert(end, |out| drop(write!(out, "{name}: {value}\r\n")));
     }
 }
 

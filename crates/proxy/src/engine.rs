@@ -2,6 +2,7 @@
 
 use crate::bindings::Bindings;
 use crate::buffers::Buffers;
+use crate::calls::Calls;
 use crate::connections::Connections;
 use crate::credit::Credits;
 use crate::decisions::{Decision, Decisions};
@@ -56,6 +57,7 @@ pub struct Engine {
     pub(crate) bindings: Bindings,
     pub(crate) moves: Moves,
     pub(crate) trunks: Trunks,
+    pub(crate) calls: Calls,
     pub(crate) connections: Connections,
     pub(crate) buffers: Buffers,
     pub(crate) timers: Timers<Timer>,
@@ -77,6 +79,8 @@ pub struct Engine {
 pub(crate) enum Timer {
     Exchange(ExchangeId),
     Connection(ConnectionId),
+    /// A call over a trunk.
+    Call(u64),
 }
 
 /// A message and how it came.
@@ -118,6 +122,7 @@ impl Engine {
             bindings: Bindings::new(&secret, capacities.bindings),
             moves: Moves::new(&secret, capacities.moved_flows),
             trunks: Trunks::new(&policy),
+            calls: Calls::new(&policy),
             connections: Connections::new(capacities.connections),
             buffers: Buffers::new(capacities.retained_bytes),
             timers: Timers::new(),
@@ -171,6 +176,12 @@ impl Engine {
             Input::Learned(Learned::Targets { host, targets }) => {
                 self.trunks.learned(&host, &targets);
             }
+            Input::Learned(Learned::TrunkCalls { trunk, shard, calls, begun }) => {
+                self.calls.learned(now, &trunk, shard, calls, begun);
+            }
+            Input::Learned(Learned::CallEnded { key }) => {
+                self.end_call(now, key, false);
+            }
             Input::Learned(Learned::Gate(learned)) => self.gate.learned(now, &learned),
             Input::Recall(memory) => self.gate.recall(now, memory),
             Input::Configure(policy) => self.configure(now, policy),
@@ -194,6 +205,7 @@ impl Engine {
             match self.timers.pop_due(now) {
                 Some((_, Timer::Exchange(id))) => self.on_exchange_due(now, id),
                 Some((_, Timer::Connection(id))) => self.on_connection_due(now, id),
+                Some((_, Timer::Call(key))) => self.on_call_due(now, key),
                 None => break,
             }
         }
@@ -265,6 +277,7 @@ impl Engine {
             nonces: gate.nonces.into(),
             gate,
             connections: self.connections.table(),
+            trunk_calls: self.calls.table(),
             decisions: self.decisions.table(),
             recorded_bytes: self.decisions.bytes(),
             retained_bytes: self.buffers.table(),
@@ -298,6 +311,7 @@ impl Engine {
         self.bindings.configure(capacities.bindings);
         self.moves.configure(capacities.moved_flows);
         self.trunks.configure(&policy);
+        self.calls.configure(&policy);
         self.connections.configure(capacities.connections);
         self.decisions.configure(capacities.decisions, capacities.recorded_bytes);
         self.buffers.configure(capacities.retained_bytes);
@@ -461,6 +475,9 @@ impl Engine {
             self.buffers.give_back(std::mem::take(&mut exchange.request));
             self.buffers.give_back(std::mem::take(&mut exchange.response));
             self.buffers.give_back(std::mem::take(&mut exchange.cancel_request));
+            if exchange.call != 0 && !exchange.accepted {
+                self.end_call(self.clock, exchange.call, false);
+            }
             self.exchanges.recycle(exchange);
         }
     }

@@ -51,6 +51,8 @@ pub(crate) struct Exchange {
     pub(crate) target: Flow,
     /// Key of its server transaction.
     pub(crate) key: u64,
+    /// Key of the call over a trunk that it begins, 0 for others.
+    pub(crate) call: u64,
     /// Key by which an INVITE that comes again by another way is known, 0 for others.
     pub(crate) merge_key: u64,
     /// Key of an ACK that has nothing right but the tags, 0 before a non-2xx final response.
@@ -89,6 +91,8 @@ pub(crate) struct Exchange {
     pub(crate) stranger: bool,
     /// A provisional response came back.
     pub(crate) provisional: bool,
+    /// It was answered with a 2xx.
+    pub(crate) accepted: bool,
     /// A final response went back, or none will.
     pub(crate) answered: bool,
     /// No final response will ever go back (RFC 4320 §4.2): the server transaction is dropped.

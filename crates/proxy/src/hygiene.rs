@@ -2,7 +2,7 @@
 //! what an answer to a source that may be forged can do without.
 
 use crate::edits::parameter;
-use policy::Policy;
+use policy::{HeaderRule, Identity, Policy};
 use wire::{Digest, Header, HeaderName, Message, Method, Span, Splice};
 
 /// Begin of headers that only the edge writes.
@@ -36,12 +36,13 @@ impl Hidden {
         Hidden { own: own.into(), names: names.collect() }
     }
 
-    /// Takes them out. A trunk may say what only trunks know; what only the edge knows nobody
-    /// may.
-    pub(crate) fn strip(&self, splice: &mut Splice<'_, '_>, trusted: bool) {
+    /// Takes them out. A trunk may say what only trunks know, but for what its rules take out; what
+    /// only the edge knows nobody may.
+    pub(crate) fn strip(&self, splice: &mut Splice<'_, '_>, trusted: bool, rules: &[HeaderRule]) {
         let message = splice.message();
         for (index, header) in message.headers().iter().enumerate() {
             if self.is_own(message, header)
+                || rules.iter().any(|rule| rule.removes(message.long_name(header)))
                 || !trusted && !is_needed(header.name) && self.is_hidden(message, header)
             {
                 splice.delete_line(index);
@@ -63,6 +64,39 @@ impl Hidden {
             Name::Prefix(prefix) => starts_with(name, prefix),
         })
     }
+}
+
+/// Whether a line tells a trunk who calls, against its policy.
+pub(crate) fn tells_identity(message: &Message<'_>, header: &Header, policy: Identity) -> bool {
+    let name = message.long_name(header);
+    let asserted = same(name, b"P-Asserted-Identity");
+    let party = same(name, b"Remote-Party-ID");
+    match policy {
+        Identity::Pass => false,
+        Identity::Remove => asserted || party,
+        Identity::Private => {
+            asserted && wants_privacy(message)
+                || party
+                    && (wants_privacy(message) || is_party_private(message.slice(header.value)))
+        }
+    }
+}
+
+/// `Privacy: id` (RFC 3325 §9.3), alone or among others.
+fn wants_privacy(message: &Message<'_>) -> bool {
+    message.headers().iter().any(|header| {
+        let words = || message.slice(header.value).split(|byte| matches!(byte, b';' | b','));
+        same(message.long_name(header), b"Privacy")
+            && words().any(|word| same(word.trim_ascii(), b"id"))
+    })
+}
+
+/// `privacy=full`, or `privacy=uri`, of a Remote-Party-ID (draft-ietf-sip-privacy-04).
+fn is_party_private(value: &[u8]) -> bool {
+    let mut params = value.split(|byte| *byte == b';').skip(1);
+    params.any(|param| {
+        same(param.trim_ascii(), b"privacy=full") || same(param.trim_ascii(), b"privacy=uri")
+    })
 }
 
 fn same(name: &[u8], other: &[u8]) -> bool {

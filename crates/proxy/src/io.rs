@@ -151,6 +151,22 @@ pub enum Learned {
         /// In the order in which they are to be tried (RFC 3263 §4.3).
         targets: Box<[Target]>,
     },
+    /// A call over a trunk has begun or ended at a shard, which has so many now.
+    TrunkCalls {
+        /// [`policy::Trunk::name`].
+        trunk: Box<str>,
+        /// The shard.
+        shard: ShardId,
+        /// All that it has.
+        calls: u32,
+        /// Whether one has begun.
+        begun: bool,
+    },
+    /// A call over a trunk has ended, of which this shard knows nothing.
+    CallEnded {
+        /// Keyed hash of its Call-ID.
+        key: u64,
+    },
     /// What the gates must share.
     Gate(admission::Learned),
 }
@@ -235,6 +251,8 @@ pub struct Snapshot {
     pub nonces: Table,
     /// Stream connections.
     pub connections: Table,
+    /// Calls over trunks.
+    pub trunk_calls: Table,
     /// The gate's tables; the nonces are among them.
     pub gate: GateSnapshot,
     /// Decisions kept to be explained.

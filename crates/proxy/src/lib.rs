@@ -18,6 +18,7 @@
 
 mod bindings;
 mod buffers;
+mod calls;
 mod cancel;
 mod connections;
 mod credit;
@@ -43,6 +44,7 @@ mod timeouts;
 mod token;
 mod trunks;
 
+pub use calls::TrunkState;
 pub use decisions::Decision;
 pub use engine::Engine;
 pub use event::{Event, Grounds, Verdict};

@@ -26,6 +26,8 @@ struct Keys {
     key: u64,
     /// Of the request, however it comes.
     merge_key: u64,
+    /// Of the call over a trunk that it begins.
+    call: u64,
     /// Hash of its credentials.
     credentials: u64,
 }
@@ -104,7 +106,15 @@ impl Engine {
         if self.is_merged(merge_key) {
             return Err(Refusal::new(Reason::Merged));
         }
-        self.try_forward(now, arrival, &hop, Keys { key, merge_key, credentials }, passage)
+        let call = self.try_begin_call(now, arrival, &hop.flow)?;
+        let keys = Keys { key, merge_key, call, credentials };
+        let forwarded = self.try_forward(now, arrival, &hop, keys, passage);
+        match forwarded {
+            Ok(()) => self.on_call_request(now, arrival, &hop.flow),
+            Err(_) if call != 0 => drop(self.end_call(now, call, false)),
+            Err(_) => {}
+        }
+        forwarded
     }
 
     /// The key of the server transaction that a request belongs to (RFC 3261 §17.2.3), with the
@@ -286,6 +296,7 @@ impl Engine {
             target: *target,
             key: keys.key,
             merge_key: keys.merge_key,
+            call: keys.call,
             ack_key: 0,
             credentials: keys.credentials,
             branch,
@@ -308,6 +319,7 @@ impl Engine {
             told: false,
             stranger,
             provisional: false,
+            accepted: false,
             answered: false,
             abandoned: false,
             stripped: credentials.are_stripped(),
@@ -421,7 +433,7 @@ impl Engine {
         headers.clear();
         // writing to a Vec does not fail
         match (refusal.status, refusal.reason) {
-            (503, _) => {
+            (486 | 503, _) => {
                 drop(write!(headers, "Retry-After: {}\r\n", self.retry_after()));
             }
             (405, _) => headers.extend_from_slice(ALLOW),
@@ -520,7 +532,11 @@ impl Refusal {
             Reason::NoTransaction => 481,
             Reason::FlowFailed => 480,
             Reason::Timeout => 408,
-            Reason::Overload | Reason::PbxUnreachable | Reason::Draining => 503,
+            Reason::Overload
+            | Reason::PbxUnreachable
+            | Reason::Draining
+            | Reason::TrunkCalls
+            | Reason::TrunkRate => 503,
             _ => 400,
         };
         Refusal { status, reason }
@@ -543,6 +559,7 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         481 => "Call/Transaction Does Not Exist",
         482 => "Loop Detected",
         483 => "Too Many Hops",
+        486 => "Busy Here",
         487 => "Request Terminated",
         488 => "Not Acceptable Here",
         503 => "Service Unavailable",

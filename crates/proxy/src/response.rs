@@ -148,6 +148,7 @@ impl Engine {
         let flow = exchange.answer_flow();
         let side = exchange.origin_side;
         let accepted = exchange.is_invite() && (200..300).contains(&status);
+        exchange.accepted |= accepted;
         let lingers = !flow.transport.is_reliable() || (status < 200 && exchange.is_invite());
         let (forgeable, source) = (exchange.forgeable, exchange.origin.remote.ip());
         let invite = exchange.is_invite();
@@ -211,6 +212,7 @@ impl Engine {
         }
         if status >= 200 {
             self.exchanges.answered(id);
+            self.on_call_answered(now, id, status);
         } else {
             self.send_cancel(now, id);
         }
@@ -269,7 +271,7 @@ impl Engine {
             }
         }
         if !outwards {
-            self.hidden.strip(&mut splice, self.is_trusted(now, arrival.flow.remote.ip()));
+            self.hidden.strip(&mut splice, self.is_trusted(now, arrival.flow.remote.ip()), &[]);
             if message.cseq().method == Method::Register {
                 self.edit_inside_contacts(&mut splice, arrival);
             }
@@ -395,6 +397,7 @@ impl Engine {
                 exchange.told = true;
             }
             self.exchanges.answered(id);
+            self.on_call_answered(now, id, status);
         }
     }
 }

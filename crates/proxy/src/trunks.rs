@@ -34,6 +34,8 @@ pub(crate) struct Trunks {
 
 #[derive(Debug)]
 struct TrunkHost {
+    /// The trunk's place.
+    trunk: usize,
     host: Box<str>,
     targets: Vec<Target>,
 }
@@ -49,8 +51,10 @@ impl Trunks {
     pub(crate) fn configure(&mut self, policy: &Policy) {
         let old = std::mem::take(&mut self.hosts);
         let known = |host: &str| old.iter().find(|old| *old.host == *host);
-        let hosts = policy.trunks.iter().flat_map(|trunk| &trunk.hosts);
-        let hosts = hosts.map(|host| TrunkHost {
+        let trunks = policy.trunks.iter().enumerate();
+        let hosts = trunks.flat_map(|(at, trunk)| trunk.hosts.iter().map(move |host| (at, host)));
+        let hosts = hosts.map(|(trunk, host)| TrunkHost {
+            trunk,
             host: host.clone(),
             targets: known(host).map(|old| old.targets.clone()).unwrap_or_default(),
         });
@@ -68,11 +72,34 @@ impl Trunks {
 
     /// Where a URI's host is reached; `None` when it is no trunk's.
     fn targets(&self, uri: &Uri<'_>) -> Option<&[Target]> {
-        let known = self.hosts.iter().find(|known| {
+        self.host(uri).map(|known| &*known.targets)
+    }
+
+    fn host(&self, uri: &Uri<'_>) -> Option<&TrunkHost> {
+        self.hosts.iter().find(|known| {
             Host::parse(known.host.as_bytes())
                 .is_some_and(|host| host.matches(&without_dot(uri.host)))
-        });
-        known.map(|known| &*known.targets)
+        })
+    }
+
+    /// The place of the trunk whose host a Request-URI names, if that is reached at `remote`.
+    pub(crate) fn named(&self, uri: &[u8], remote: SocketAddr) -> Option<usize> {
+        let known = self.host(&Uri::parse(uri)?)?;
+        known.targets.iter().any(|target| target.remote == remote).then_some(known.trunk)
+    }
+
+    /// How many of a trunk's targets among those that `counts` serve, and are in quarantine.
+    pub(crate) fn targets_of(
+        &self,
+        trunk: usize,
+        counts: impl Fn(SocketAddr) -> bool,
+    ) -> [usize; 2] {
+        let hosts = self.hosts.iter().filter(|host| host.trunk == trunk);
+        let targets = hosts.flat_map(|host| &host.targets).filter(|it| counts(it.remote));
+        targets.fold([0, 0], |[up, down], target| match self.is_down(target) {
+            true => [up, down + 1],
+            false => [up + 1, down],
+        })
     }
 
     /// Whether a trunk is reached there.
@@ -308,8 +335,8 @@ impl Engine {
     }
 }
 
-/// Where host and port stand in a Contact with a SIP URI.
-fn host_port(value: &wire::Value<'_>) -> Option<Span> {
+/// Where host and port stand in an address with a SIP URI.
+pub(crate) fn host_port(value: &wire::Value<'_>) -> Option<Span> {
     let address = NameAddr::parse(value.bytes, value.span.start)?;
     let uri = Uri::parse(address.uri).filter(Uri::is_sip)?;
     let sign = address.uri.iter().position(|byte| *byte == b'@');

@@ -28,7 +28,7 @@ impl Edge {
         let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
         let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
         let host = "sip.carrier.example";
-        policy.trunks = vec![Trunk { name: "carrier".into(), hosts: vec![host.into()] }];
+        policy.trunks = vec![Trunk::new("carrier", vec![host.into()])];
         let network = Network::host(addr(CARRIER).ip());
         policy.admission.trust.networks = vec![(network, "carrier".into())];
         let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);

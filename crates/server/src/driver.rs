@@ -223,6 +223,7 @@ impl Driver {
     fn publish(&mut self, now: Time) {
         self.outlets.metrics.on_snapshot(&self.engine.snapshot());
         self.outlets.metrics.on_counts(self.engine.gate_counts());
+        self.outlets.metrics.on_trunks(self.engine.trunk_states());
         self.published = now;
         self.stale = false;
     }

@@ -103,6 +103,11 @@ catalogue! {
     TIMERS: Gauge "timers" [] "Deadlines waiting.";
     TRANSACTIONS: Gauge "transactions" ["side"] "Transactions alive, by the side of their peer.";
     TRANSPORT: Counter "transport_total" ["event"] "What the sockets have seen, by kind of event.";
+    TRUNK_CALLS: Gauge "trunk_calls" ["trunk"] "Calls over a trunk, both ways, those that ring included.";
+    TRUNK_REFUSED: Counter "trunk_refused_total" ["trunk", "limit"]
+        "Calls over a trunk that were refused, by the limit that they met.";
+    TRUNK_TARGETS: Gauge "trunk_targets" ["trunk", "state"]
+        "Addresses where a trunk is called, by whether they serve or are in quarantine.";
     UNANSWERED: Gauge "unanswered" [] "Requests in passage that have no final response yet.";
     UNDER_ATTACK: Gauge "under_attack" []
         "Shards that challenge strangers by themselves, because too many unproven ones are open.";

@@ -5,7 +5,8 @@ use crate::histogram::{Histogram, Merged};
 use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
 use crate::names::{self, NameMetrics};
 use crate::shard::{
-    CLASSES, Cell, Hits, KINDS, REASONS, SIDES, ShardMetrics, TABLES, TRANSPORTS, VERDICTS,
+    CLASSES, Cell, Hits, KINDS, LIMITS, REASONS, SIDES, ShardMetrics, TABLES, TARGETS, TRANSPORTS,
+    TrunkNumbers, VERDICTS,
 };
 use crate::state::{StateCounts, StateWatch, WRITES};
 use admission::Proof;
@@ -244,6 +245,25 @@ impl Telemetry {
                 self.decisions(&mut family, &rows, |shard| &shard.responses);
             }
             catalogue::TRANSPORT => self.transport(&mut family),
+            catalogue::TRUNK_CALLS => {
+                for (name, trunk) in self.trunks() {
+                    family.push(&[&name], trunk.calls);
+                }
+            }
+            catalogue::TRUNK_REFUSED => {
+                for (name, trunk) in self.trunks() {
+                    for (limit, count) in LIMITS.iter().zip(trunk.refused) {
+                        family.push(&[&name, limit], count);
+                    }
+                }
+            }
+            catalogue::TRUNK_TARGETS => {
+                for (name, trunk) in self.trunks() {
+                    for (state, count) in TARGETS.iter().zip(trunk.targets) {
+                        family.push(&[&name, state], count);
+                    }
+                }
+            }
             catalogue::CHALLENGES => {
                 let outcomes = Outcome::ALL.iter().map(|outcome| outcome.as_str());
                 let names = ["issued", "issued_by_edge"].into_iter().chain(outcomes);
@@ -280,6 +300,18 @@ impl Telemetry {
             _ => {}
         }
         family.finish()
+    }
+
+    /// Trunks by name, all shards together.
+    fn trunks(&self) -> BTreeMap<Box<str>, TrunkNumbers> {
+        let mut all: BTreeMap<Box<str>, TrunkNumbers> = BTreeMap::new();
+        for shard in &self.shards {
+            let trunks = shard.trunks.lock().unwrap_or_else(PoisonError::into_inner);
+            for (name, numbers) in trunks.iter() {
+                all.entry(name.clone()).or_default().add(numbers);
+            }
+        }
+        all
     }
 
     fn sum(&self, cell: fn(&ShardMetrics) -> &Cell) -> u64 {

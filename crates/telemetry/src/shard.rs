@@ -3,7 +3,7 @@
 use crate::histogram::Histogram;
 use admission::{Ban, BanId, BanKey, Counts, Lift, Proof};
 use policy::{Outcome, Policy, Reason};
-use proxy::{Event, Snapshot, Table, Verdict};
+use proxy::{Event, Snapshot, Table, TrunkState, Verdict};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -14,7 +14,7 @@ pub(crate) const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 pub(crate) const VERDICTS: [&str; 4] = ["forward", "absorb", "reject", "drop"];
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 pub(crate) const SIDES: [&str; 2] = ["outside", "inside"];
-pub(crate) const TABLES: [&str; 19] = [
+pub(crate) const TABLES: [&str; 20] = [
     "exchanges",
     "unproven_exchanges",
     "bindings",
@@ -34,7 +34,12 @@ pub(crate) const TABLES: [&str; 19] = [
     "rates",
     "chains",
     "tries",
+    "trunk_calls",
 ];
+/// Limits of a trunk.
+pub(crate) const LIMITS: [&str; 2] = ["calls", "calls_per_second"];
+/// States of a trunk's targets.
+pub(crate) const TARGETS: [&str; 2] = ["serving", "quarantined"];
 /// Bans in force that are told apart; more are not in the gauge.
 const STANDING_MAX: usize = 1 << 20;
 /// Kinds of bans, as [`BanKey::kind`] has them.
@@ -105,6 +110,8 @@ pub struct ShardMetrics {
     pub(crate) under_attack: AtomicBool,
     /// Hits by the names of the policy in force.
     pub(crate) hits: Mutex<Hits>,
+    /// By name.
+    pub(crate) trunks: Mutex<BTreeMap<Box<str>, TrunkNumbers>>,
     /// Bans in force, so that each that ends is known by its labels.
     standing: Mutex<BTreeMap<BanId, usize>>,
 }
@@ -120,6 +127,25 @@ pub(crate) struct Hits {
     seen: Counts,
     rule_names: Vec<Box<str>>,
     signature_names: Vec<Box<str>>,
+}
+
+/// A trunk's numbers.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct TrunkNumbers {
+    pub(crate) calls: u64,
+    /// By [`LIMITS`].
+    pub(crate) refused: [u64; LIMITS.len()],
+    /// By [`TARGETS`].
+    pub(crate) targets: [u64; TARGETS.len()],
+}
+
+impl TrunkNumbers {
+    /// Adds another shard's.
+    pub(crate) fn add(&mut self, other: &TrunkNumbers) {
+        self.calls += other.calls;
+        self.refused.iter_mut().zip(other.refused).for_each(|(sum, more)| *sum += more);
+        self.targets.iter_mut().zip(other.targets).for_each(|(sum, more)| *sum += more);
+    }
 }
 
 /// A table's numbers.
@@ -168,6 +194,7 @@ impl Default for ShardMetrics {
             unproven_bytes: Default::default(),
             under_attack: AtomicBool::new(false),
             hits: Mutex::default(),
+            trunks: Mutex::default(),
             standing: Mutex::default(),
         }
     }
@@ -224,6 +251,7 @@ impl ShardMetrics {
             snapshot.gate.rates.into(),
             snapshot.gate.chains.into(),
             snapshot.gate.tries.into(),
+            snapshot.trunk_calls,
         ];
         for (cells, table) in self.tables.iter().zip(tables) {
             cells.set(table);
@@ -253,6 +281,16 @@ impl ShardMetrics {
         }
         for name in hits.signature_names.clone() {
             hits.signatures.entry(name).or_default();
+        }
+    }
+
+    /// Publishes what trunks have; those that are gone are forgotten.
+    pub fn on_trunks<'t>(&self, trunks: impl Iterator<Item = TrunkState<'t>>) {
+        let mut known = self.trunks.lock().unwrap_or_else(PoisonError::into_inner);
+        known.clear();
+        for TrunkState { name, calls, refused, targets } in trunks {
+            let targets = targets.map(|count| count as u64);
+            known.insert(name.into(), TrunkNumbers { calls: calls.into(), refused, targets });
         }
     }
 

@@ -7,7 +7,7 @@ use policy::{
     Ceiling, Condition, Mode, Network, Policy, Reason, SignatureSpec, Signatures, Test, TextField,
     Time,
 };
-use proxy::{Event, Snapshot, Table, Verdict};
+use proxy::{Event, Snapshot, Table, TrunkState, Verdict};
 use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
@@ -72,6 +72,8 @@ fn busy() -> Telemetry {
             timers: index + 1,
             ..Snapshot::default()
         });
+        let trunk = TrunkState { name: "carrier", calls: 2, refused: [1, 0], targets: [1, index] };
+        shard.on_trunks([trunk].into_iter());
         shard.on_policy(&policy);
         shard.on_counts(&admission::Counts {
             issued: 5,
@@ -162,6 +164,9 @@ fn shards_are_added_up() {
         "ringfence_timers 3",
         "ringfence_transactions{side=\"inside\"} 6",
         "ringfence_transport_total{event=\"udp_received\"} 8",
+        "ringfence_trunk_calls{trunk=\"carrier\"} 4",
+        "ringfence_trunk_refused_total{trunk=\"carrier\",limit=\"calls\"} 2",
+        "ringfence_trunk_targets{trunk=\"carrier\",state=\"quarantined\"} 1",
         "ringfence_unanswered 4",
     ] {
         assert!(text.lines().any(|found| found == line), "no line {line} in\n{text}");
@@ -216,7 +221,7 @@ fn enums_and_lists_of_words_agree() {
     }
     assert_eq!(Reason::ALL.len(), REASONS);
     assert_eq!(Event::METHODS.last(), Some(&"none"));
-    assert_eq!(TABLES.len(), 19);
+    assert_eq!(TABLES.len(), 20);
 }
 
 #[test]

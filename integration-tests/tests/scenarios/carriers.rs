@@ -11,6 +11,8 @@ edge!(
     a_trunk_with_digest_carries_calls_both_ways,
     a_trunk_by_its_address_needs_no_password,
     a_dead_host_of_a_carrier_is_passed_over,
+    a_trunk_has_its_limit_of_calls,
+    headers_change_on_their_way_to_a_carrier_and_from_it,
 );
 
 /// Strangers meet the edge's challenge, so whatever reaches the PBX came from the carrier.
@@ -107,12 +109,21 @@ fn trunk_sections(stage: &Stage) -> String {
 
 /// A PBX behind the edge, its carrier's PBX, and the name server between them.
 fn two_pbxs(mode: Mode, records: impl Fn(&Stage, &Stage) -> String) -> (Stage, Stage, Nsd) {
+    two_pbxs_with(mode, "", records)
+}
+
+/// The same with more keys of the trunk.
+fn two_pbxs_with(
+    mode: Mode,
+    more: &str,
+    records: impl Fn(&Stage, &Stage) -> String,
+) -> (Stage, Stage, Nsd) {
     let carrier = Plan::new(Mode::Direct).keeping_contacts().start();
     let mut stage = Stage::new(mode);
     let nsd = Nsd::start(stage.network.host(4), &stage.directory, &records(&stage, &carrier));
     let (zone, server) = (ZONE, nsd.address);
     stage.plan = stage.plan.clone().with(&format!(
-        "trunks: [{{ name: carrier, hosts: [{zone}] }}]\n\
+        "trunks: [{{ name: carrier, hosts: [{zone}]{more} }}]\n\
          resolver: {{ servers: [\"{server}\"], timeout: 500ms, attempts: 2 }}"
     ));
     stage.restart_edge();
@@ -195,4 +206,65 @@ fn a_trunk_by_its_address_needs_no_password(mode: Mode) {
         call.answered().hang_up();
     }
     assert!(challenged(&other));
+}
+
+/// One call at once: neither side has a second one until the first has ended.
+fn a_trunk_has_its_limit_of_calls(mode: Mode) {
+    let limit = ", limits: { calls: 1 }";
+    let (stage, carrier, _nsd) = two_pbxs_with(mode, limit, |_, carrier| records(carrier.public()));
+    let edge = stage.ringfence();
+    let calls = || edge.metric("ringfence_trunk_calls", &["trunk=\"carrier\""]);
+    let refused = || edge.metric("ringfence_trunk_refused_total", &["limit=\"calls\""]);
+    let call = || {
+        let _ = stage.pbx().cli("channel originate PJSIP/100@carrier extension 100@phones");
+    };
+    call();
+    wait_until("the call is answered", PATIENCE, || is_up(&stage, "carrier"));
+    wait_until("it is counted, though it was challenged first", PATIENCE, || calls() == 1.0);
+    call();
+    wait_until("the PBX's second call is refused", PATIENCE, || refused() == 1.0);
+    carrier.pbx().call("6003");
+    wait_until("the carrier's call is refused", PATIENCE, || refused() == 2.0);
+    wait_until("one call is left", PATIENCE, || {
+        (stage.pbx().channels().len(), carrier.pbx().channels().len()) == (1, 1)
+    });
+    stage.pbx().hang_up_all();
+    carrier.pbx().wait_idle();
+    wait_until("it counts no more", PATIENCE, || calls() == 0.0);
+    carrier.pbx().call("6003");
+    wait_until("the carrier's call is answered by the PBX", PATIENCE, || is_up(&stage, "carrier"));
+    carrier.pbx().hang_up_all();
+    stage.pbx().wait_idle();
+    let serving = edge.metric("ringfence_trunk_targets", &["state=\"serving\""]);
+    assert_eq!(serving, 1.0);
+}
+
+fn headers_change_on_their_way_to_a_carrier_and_from_it(mode: Mode) {
+    let rules = ", from_domain: sbc.example, headers: { inwards: [{ add: X-Route, to: carrier }, { remove: User-Agent }], \
+                 outwards: [{ set: User-Agent, to: Our PBX }, { add: X-Account, to: \"4711\" }] }";
+    let (stage, carrier, _nsd) = two_pbxs_with(mode, rules, |_, carrier| records(carrier.public()));
+    stage.pbx().listen_in();
+    carrier.pbx().listen_in();
+    let invites = |stage: &Stage| {
+        let heard = stage.pbx().heard();
+        heard.into_iter().filter(|message| message.method() == "INVITE").collect::<Vec<_>>()
+    };
+    let _ = stage.pbx().cli("channel originate PJSIP/100@carrier extension 100@phones");
+    wait_until("the call is answered", PATIENCE, || is_up(&stage, "carrier"));
+    let invites_there = invites(&carrier);
+    assert!(invites_there.len() >= 2, "one, and one with credentials");
+    for invite in &invites_there {
+        assert_eq!(invite.header("User-Agent"), Some("Our PBX"));
+        assert_eq!(invite.header("X-Account"), Some("4711"));
+        assert!(invite.value("From").contains("@sbc.example>"), "{}", invite.value("From"));
+    }
+    stage.pbx().hang_up_all();
+    carrier.pbx().wait_idle();
+    carrier.pbx().call("6003");
+    wait_until("the call is answered", PATIENCE, || is_up(&stage, "carrier"));
+    let [invite] = &invites(&stage)[..] else { panic!("one call") };
+    assert_eq!(invite.header("X-Route"), Some("carrier"));
+    assert_eq!(invite.header("User-Agent"), None);
+    carrier.pbx().hang_up_all();
+    stage.pbx().wait_idle();
 }
