@@ -1,69 +1,68 @@
 //! Character classes (RFC 3261 §25.1) and the few cuts that all views share.
 
-const fn table(set: &[u8], high: bool) -> [bool; 256] {
-    let mut table = [false; 256];
-    let mut byte = 0;
+use crate::block::{Block, Lanes, find};
+
+/// `token`, letters and digits besides these.
+const TOKEN: [bool; 256] = {
+    let (mut table, mut byte) = ([false; 256], 0);
     while byte < 256 {
-        let b = byte as u8;
-        table[byte] = b.is_ascii_alphanumeric() || (high && byte >= 0x80);
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
-    let mut index = 0;
-    while index < set.len() {
-        table[set[index] as usize] = true;
-        index += 1;
-    }
-    table
-}
-
-/// `token`.
-const TOKEN: [bool; 256] = table(b"-.!%*_+`'~", false);
-/// What a host name may hold: RFC 3261's `hostname`, the underscore of real networks, and bytes
-/// above ASCII.
-const HOST: [bool; 256] = table(b"-._", true);
-/// What may stand in a Request-URI: everything printable but white space, quotes and brackets.
-/// Each character beyond RFC 3261's list is left to whom it concerns.
-const URI: [bool; 256] = table(b"-_.!~*'();/?:@&=+$,%[]#\\^`{|}", true);
-
-/// What may stand in a tag or a branch: everything printable but quotes, backslashes, angle
-/// brackets and commas.
-const IDENTIFIER: [bool; 256] = table(b"-_.!~*'();/?:@&=+$%[]#^`{|}", false);
-
-pub(crate) fn is_identifier(byte: u8) -> bool {
-    IDENTIFIER[usize::from(byte)]
-}
-
-/// What can end or divide a parameter: delimiters, `=`, and a quote.
-const DIVIDER: [bool; 256] = {
-    let mut table = [false; 256];
-    let (set, mut index) = (b";,&=\"", 0);
-    while index < set.len() {
-        table[set[index] as usize] = true;
+    let (others, mut index) = (b"-.!%*_+`'~", 0);
+    while index < others.len() {
+        table[others[index] as usize] = true;
         index += 1;
     }
     table
 };
 
-pub(crate) fn is_divider(byte: u8) -> bool {
-    DIVIDER[usize::from(byte)]
-}
-
-/// The first byte at or behind `at` that is not of a class, or the end.
-pub(crate) fn end_of(bytes: &[u8], at: usize, is: impl Fn(u8) -> bool) -> usize {
-    let rest = bytes.get(at..).unwrap_or_default();
-    at + rest.iter().position(|byte| !is(*byte)).unwrap_or(rest.len())
-}
-
 pub(crate) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
+/// What a host name may hold: RFC 3261's `hostname`, the underscore of real networks, and bytes
+/// above ASCII.
 pub(crate) fn is_host(byte: u8) -> bool {
-    HOST[usize::from(byte)]
+    matches!(byte, b'-' | b'.' | b'_' | 0x80..) || byte.is_ascii_alphanumeric()
 }
 
-pub(crate) fn is_uri(byte: u8) -> bool {
-    URI[usize::from(byte)]
+/// Where it is not [`is_host`].
+#[inline]
+pub(crate) fn not_host(block: Block) -> Lanes {
+    let letters = block.is_within(b'a', b'z') | block.is_within(b'A', b'Z');
+    let digits = block.is_within(b'-', b'9') & !block.is(b'/');
+    !(letters | digits | block.is(b'_') | block.is_high())
+}
+
+/// What may not stand in a Request-URI: white space, control characters, quotes and angle
+/// brackets. Each other character beyond RFC 3261's list is left to whom it concerns.
+#[inline]
+pub(crate) fn not_uri(block: Block) -> Lanes {
+    block.is_up_to(b' ') | block.is(0x7f) | block.is(b'"') | block.is_but_for(b'>' ^ b'<', b'>')
+}
+
+/// What may not stand in a tag or a branch: RFC 3261 §25.1 has `token`, real phones write most of
+/// what is printable; white space, quotes, backslashes, angle brackets, commas and bytes above
+/// ASCII are cut at different places by different readers.
+#[inline]
+pub(crate) fn not_identifier(block: Block) -> Lanes {
+    not_uri(block) | block.is_high() | block.is(b'\\') | block.is(b',')
+}
+
+/// White space and control characters.
+#[inline]
+pub(crate) fn blank(block: Block) -> Lanes {
+    block.is_up_to(b' ') | block.is(0x7f)
+}
+
+/// The first byte at or behind `at` that is not of a class, or the end: for what is at most a few
+/// bytes away.
+pub(crate) fn end_of(bytes: &[u8], mut at: usize, is: impl Fn(u8) -> bool) -> usize {
+    while bytes.get(at).is_some_and(|byte| is(*byte)) {
+        at += 1;
+    }
+    at
 }
 
 /// White space inside a header value. CR and LF stand there only as part of a fold: the scanner
@@ -97,7 +96,7 @@ pub(crate) fn cut(bytes: &[u8], start: usize, end: usize) -> &[u8] {
 pub(crate) fn quoted_end(bytes: &[u8], at: usize) -> Option<usize> {
     let mut at = at + 1;
     loop {
-        at += memchr::memchr2(b'"', b'\\', bytes.get(at..)?)?;
+        at = find(bytes, at, |block| block.is(b'"') | block.is(b'\\'))?;
         match bytes.get(at)? {
             b'"' => return Some(at + 1),
             _ => at += 2,
@@ -115,18 +114,22 @@ pub(crate) fn unquoted(bytes: &[u8]) -> &[u8] {
 
 /// Digits, any number of leading zeros; `None` for anything else. Saturates.
 pub(crate) fn number(bytes: &[u8]) -> Option<u32> {
-    if bytes.is_empty() {
-        return None;
-    }
+    /// As many digits as no `u32` is too small for.
+    const SURE: usize = 9;
+    let (sure, rest) = bytes.split_at_checked(SURE).unwrap_or((bytes, b""));
     let mut number = 0u32;
-    for byte in bytes {
-        let digit = byte.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        number = number.saturating_mul(10).saturating_add(u32::from(digit));
+    for byte in sure {
+        number = number * 10 + digit(*byte)?;
     }
-    Some(number)
+    for byte in rest {
+        number = number.saturating_mul(10).saturating_add(digit(*byte)?);
+    }
+    (!bytes.is_empty()).then_some(number)
+}
+
+pub(crate) fn digit(byte: u8) -> Option<u32> {
+    let digit = byte.wrapping_sub(b'0');
+    (digit <= 9).then_some(u32::from(digit))
 }
 
 /// A port: digits up to 65,535.
@@ -137,5 +140,5 @@ pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
 /// `offset + index`, saturating: messages end below 65,536, so only a caller's wrong offset can
 /// saturate.
 pub(crate) fn offset_at(offset: u16, index: usize) -> u16 {
-    u16::try_from(usize::from(offset).saturating_add(index)).unwrap_or(u16::MAX)
+    (usize::from(offset) + index).min(usize::from(u16::MAX)) as u16
 }

@@ -3,38 +3,32 @@
 
 use arrayvec::ArrayVec;
 use std::io::Write as _;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 /// The decimal digits of a number.
 #[must_use]
-pub fn digits(mut number: u32) -> ArrayVec<u8, 10> {
-    let mut digits = ArrayVec::new();
-    loop {
-        digits.push(b'0' + (number % 10) as u8);
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    digits.reverse();
+pub fn digits(number: u32) -> ArrayVec<u8, 10> {
+    let mut text = Text::<10>::new();
+    text.number(number);
+    let mut digits = ArrayVec::from(text.bytes);
+    digits.truncate(text.length);
     digits
 }
 
 /// Appends a number.
 pub fn write_number(number: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(&digits(number));
+    let mut text = Text::<10>::new();
+    text.number(number);
+    out.extend_from_slice(text.as_slice());
 }
 
 /// Appends an address.
 pub fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
     match ip {
         IpAddr::V4(v4) => {
-            for (at, octet) in v4.octets().into_iter().enumerate() {
-                if at > 0 {
-                    out.push(b'.');
-                }
-                write_number(octet.into(), out);
-            }
+            let mut text = Text::<16>::new();
+            text.ipv4(v4);
+            out.extend_from_slice(text.as_slice());
         }
         // writing to a Vec does not fail
         IpAddr::V6(v6) => drop(write!(out, "{v6}")),
@@ -45,11 +39,64 @@ pub fn write_ip(ip: IpAddr, out: &mut Vec<u8>) {
 pub fn write_address(address: SocketAddr, out: &mut Vec<u8>) {
     match address {
         SocketAddr::V4(v4) => {
-            write_ip(IpAddr::V4(*v4.ip()), out);
-            out.push(b':');
-            write_number(v4.port().into(), out);
+            let mut text = Text::<24>::new();
+            text.ipv4(*v4.ip());
+            text.push(b':');
+            text.number(v4.port().into());
+            out.extend_from_slice(text.as_slice());
         }
         SocketAddr::V6(v6) => drop(write!(out, "{v6}")),
+    }
+}
+
+/// A text of at most so many bytes, put together where it costs nothing and appended in one go.
+struct Text<const ROOM: usize> {
+    bytes: [u8; ROOM],
+    length: usize,
+}
+
+impl<const ROOM: usize> Text<ROOM> {
+    fn new() -> Self {
+        Text { bytes: [0; ROOM], length: 0 }
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+
+    #[inline]
+    fn push(&mut self, byte: u8) {
+        if let Some(place) = self.bytes.get_mut(self.length) {
+            *place = byte;
+            self.length += 1;
+        }
+    }
+
+    #[inline]
+    fn number(&mut self, mut number: u32) {
+        let start = self.length;
+        self.length += number.checked_ilog10().unwrap_or(0) as usize + 1;
+        let places = self.bytes.get_mut(start..self.length).unwrap_or_default();
+        for place in places.iter_mut().rev() {
+            *place = b'0' + (number % 10) as u8;
+            number /= 10;
+        }
+    }
+
+    #[inline]
+    fn ipv4(&mut self, address: Ipv4Addr) {
+        for (at, octet) in address.octets().into_iter().enumerate() {
+            if at > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+        }
     }
 }
 

@@ -44,37 +44,42 @@ impl<'a> Digest<'a> {
         let start = skip_lws(bytes, scheme_end);
         let offset = offset_at(header.value.start, start);
         let (mut seen, mut stale) = (0u16, &b""[..]);
-        for param in Params::new(cut(bytes, start, bytes.len()), b',') {
+        for param in Params::<b','>::new(cut(bytes, start, bytes.len())) {
             // length and first letter leave one name to compare with
-            let first = param.name.first().map_or(0, |letter| letter | 0x20);
-            let (bit, name, field): (u16, &[u8], _) = match (param.name.len(), first) {
-                (9, b'a') => (1, b"algorithm", &mut digest.algorithm),
-                (5, b'n') => (2, b"nonce", &mut digest.nonce),
-                (6, b'o') => (4, b"opaque", &mut digest.opaque),
-                (5, b'r') => (8, b"realm", &mut digest.realm),
-                (8, b'r') => (16, b"response", &mut digest.response),
-                (3, b'u') => (32, b"uri", &mut digest.uri),
-                (8, b'u') => (64, b"username", &mut digest.username),
-                (5, b's') => (128, b"stale", &mut stale),
+            let first = param.name().first().map_or(0, |letter| letter | 0x20);
+            let (bit, field): (u16, _) = match (param.name().len(), first) {
+                (9, b'a') if param.is(b"algorithm") => (ALGORITHM, &mut digest.algorithm),
+                (5, b'n') if param.is(b"nonce") => (2, &mut digest.nonce),
+                (6, b'o') if param.is(b"opaque") => (OPAQUE, &mut digest.opaque),
+                (5, b'r') if param.is(b"realm") => (8, &mut digest.realm),
+                (8, b'r') if param.is(b"response") => (16, &mut digest.response),
+                (3, b'u') if param.is(b"uri") => (32, &mut digest.uri),
+                (8, b'u') if param.is(b"username") => (64, &mut digest.username),
+                (5, b's') if param.is(b"stale") => (STALE, &mut stale),
                 _ => continue,
             };
-            if seen & bit != 0 || !param.is(name) {
+            if seen & bit != 0 {
                 continue;
             }
             seen |= bit;
             *field = param.value();
             let (start, end) = param.value_range();
-            let span = || Span { start: offset_at(offset, start), end: offset_at(offset, end) };
-            match name {
-                b"algorithm" => digest.algorithm_span = Some(span()),
-                b"opaque" => digest.opaque_span = Some(span()),
-                b"stale" => digest.stale = Some((stale.eq_ignore_ascii_case(b"true"), span())),
+            let span = Span { start: offset_at(offset, start), end: offset_at(offset, end) };
+            match bit {
+                ALGORITHM => digest.algorithm_span = Some(span),
+                OPAQUE => digest.opaque_span = Some(span),
+                STALE => digest.stale = Some((stale.eq_ignore_ascii_case(b"true"), span)),
                 _ => {}
             }
         }
         digest
     }
 }
+
+/// Bits of the parameters whose place is kept.
+const ALGORITHM: u16 = 1;
+const OPAQUE: u16 = 4;
+const STALE: u16 = 128;
 
 #[cfg(test)]
 mod tests {

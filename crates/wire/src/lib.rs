@@ -5,6 +5,7 @@
 //! parts (a forwarded message is the original bytes with edits spliced in), and it does not
 //! interpret bodies.
 
+mod block;
 mod chars;
 pub mod decimal;
 pub mod digest;

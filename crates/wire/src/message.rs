@@ -37,15 +37,16 @@
 //! | a line of Content-Type and its like repeated with the same value | load generators, gateways |
 
 mod elements;
+mod header_lines;
 mod scan;
 
 use crate::names::long_form;
 use crate::{Limits, NameAddr, Via};
-use arrayvec::ArrayVec;
 
 pub use crate::malformed::Malformed;
 pub use crate::names::{HeaderName, Method};
 pub(crate) use elements::Elements;
+use header_lines::HeaderLines;
 pub(crate) use scan::{content_length, start_line_is_hopeless};
 
 /// A half-open range of byte offsets into the message.
@@ -130,7 +131,7 @@ pub struct Message<'a> {
     content_length: Option<u16>,
     /// Offset of the empty line.
     headers_end: u16,
-    headers: ArrayVec<Header, { Limits::HEADER_LINES_MAX }>,
+    headers: HeaderLines,
 }
 
 impl<'a> Message<'a> {
@@ -218,12 +219,12 @@ impl<'a> Message<'a> {
     /// All header lines in order.
     #[must_use]
     pub fn headers(&self) -> &[Header] {
-        &self.headers
+        self.headers.as_slice()
     }
 
     /// Lines of that name, in order, with their index.
     pub fn lines(&self, name: HeaderName) -> impl Iterator<Item = (usize, &Header)> {
-        self.headers.iter().enumerate().filter(move |(_, h)| h.name == name)
+        self.headers.named(name)
     }
 
     /// First line of a header that is not in [`HeaderName`], by its long name, letter case
@@ -259,7 +260,7 @@ impl<'a> Message<'a> {
     /// The trimmed value of the first line of that name.
     #[must_use]
     pub fn value(&self, name: HeaderName) -> Option<&'a [u8]> {
-        self.lines(name).next().map(|(_, header)| self.slice(header.value))
+        self.headers.first(name).map(|(_, header)| self.slice(header.value))
     }
 
     /// Call-ID, compared byte by byte (RFC 3261 §20.8).

@@ -1,6 +1,7 @@
 //! `name-addr` and `addr-spec` with header parameters: From, To, Contact, Route, Record-Route,
 //! Path, Refer-To (RFC 3261 §20.10, §25.1).
 
+use crate::block::{Block, find, has_none};
 use crate::chars::{cut, offset_at, quoted_end, skip_lws, trim};
 use crate::{Span, params};
 
@@ -30,13 +31,16 @@ impl<'a> NameAddr<'a> {
     /// first `;` ends the address (RFC 3261 §20.10).
     #[must_use]
     pub fn parse(bytes: &'a [u8], offset: u16) -> Option<Self> {
+        let opening = |block: Block| block.is(b'"') | block.is(b'<') | block.is(b';');
         let mut at = 0;
         loop {
-            match bytes.get(at) {
-                Some(b'"') => at = quoted_end(bytes, at)?,
-                Some(b'<') => return Self::bracketed(bytes, offset, at),
-                Some(b';') | None => return Self::bare(bytes, offset, at),
-                Some(_) => at += 1,
+            let Some(found) = find(bytes, at, opening) else {
+                return Self::bare(bytes, offset, bytes.len());
+            };
+            match bytes.get(found) {
+                Some(b'"') => at = quoted_end(bytes, found)?,
+                Some(b'<') => return Self::bracketed(bytes, offset, found),
+                _ => return Self::bare(bytes, offset, found),
             }
         }
     }
@@ -44,20 +48,21 @@ impl<'a> NameAddr<'a> {
     /// A header parameter's value (quotes taken off), `Some(b"")` for a flag.
     #[must_use]
     pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
-        params::find(self.params, b';', name).map(|param| param.value())
+        params::find::<b';'>(self.params, name).map(|param| param.value())
     }
 
     /// The span of a whole `name=value` (without its `;`).
     #[must_use]
     pub fn param_span(&self, name: &[u8]) -> Option<Span> {
-        params::find(self.params, b';', name).map(|param| Span {
+        params::find::<b';'>(self.params, name).map(|param| Span {
             start: offset_at(self.params_start, param.start),
             end: offset_at(self.params_start, param.end),
         })
     }
 
     fn bracketed(bytes: &'a [u8], offset: u16, open: usize) -> Option<Self> {
-        let close = open + 1 + memchr::memchr2(b'>', b'<', cut(bytes, open + 1, bytes.len()))?;
+        // they differ in one bit
+        let close = find(bytes, open + 1, |block| block.is_but_for(b'<' ^ b'>', b'>'))?;
         if bytes.get(close) != Some(&b'>') {
             return None;
         }
@@ -75,7 +80,7 @@ impl<'a> NameAddr<'a> {
     fn bare(bytes: &'a [u8], offset: u16, end: usize) -> Option<Self> {
         let (start, uri_end) = trim(bytes, 0, end);
         let uri = cut(bytes, start, uri_end);
-        if uri.is_empty() || uri.iter().any(|b| matches!(b, b'"' | b'>')) {
+        if uri.is_empty() || !has_none(uri, |block| block.is(b'"') | block.is(b'>')) {
             return None;
         }
         let params_start = (end + 1).min(bytes.len());
@@ -104,7 +109,7 @@ impl<'a> NameAddr<'a> {
     /// value, or different readers cut a tag differently.
     pub(crate) fn tags(&self) -> Option<Tags<'a>> {
         let (mut tag, mut several) = (None, false);
-        for param in params::Params::new(self.params, b';') {
+        for param in params::Params::<b';'>::new(self.params) {
             if !param.is_well_quoted() {
                 return None;
             }

@@ -1,4 +1,6 @@
-//! Methods and header names: from bytes to a closed list, by length and first byte.
+//! Methods and header names: from bytes to a closed list.
+
+use crate::block::Block;
 
 /// A request method (RFC 3261 §7.1), case-sensitive. An unknown one keeps its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,49 +107,30 @@ pub enum HeaderName {
 }
 
 impl HeaderName {
+    /// How many there are.
+    pub(crate) const COUNT: usize = HeaderName::Other as usize + 1;
+
     /// The header that a name as written means.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let [first, ..] = name else { return HeaderName::Other };
-        let (candidate, long): (HeaderName, &[u8]) = match (name.len(), first | 0x20) {
-            (1, letter) => return HeaderName::of_compact(letter),
-            (2, b't') => (HeaderName::To, b"To"),
-            (3, b'v') => (HeaderName::Via, b"Via"),
-            (4, b'f') => (HeaderName::From, b"From"),
-            (4, b'c') => (HeaderName::CSeq, b"CSeq"),
-            (4, b'p') => (HeaderName::Path, b"Path"),
-            (5, b'a') => (HeaderName::Allow, b"Allow"),
-            (5, b'e') => (HeaderName::Event, b"Event"),
-            (5, b'r') => (HeaderName::Route, b"Route"),
-            (6, b'a') => (HeaderName::Accept, b"Accept"),
-            (6, b's') => (HeaderName::Server, b"Server"),
-            (7, b'c') => match name.get(1) {
-                Some(b'a' | b'A') => (HeaderName::CallId, b"Call-ID"),
-                _ => (HeaderName::Contact, b"Contact"),
-            },
-            (7, b'e') => (HeaderName::Expires, b"Expires"),
-            (7, b'r') => (HeaderName::Require, b"Require"),
-            (8, b'r') => (HeaderName::ReferTo, b"Refer-To"),
-            (9, b's') => (HeaderName::Supported, b"Supported"),
-            (10, b'u') => (HeaderName::UserAgent, b"User-Agent"),
-            (11, b'm') => (HeaderName::MinExpires, b"Min-Expires"),
-            (11, b'r') => (HeaderName::RetryAfter, b"Retry-After"),
-            (11, b'u') => (HeaderName::Unsupported, b"Unsupported"),
-            (12, b'c') => (HeaderName::ContentType, b"Content-Type"),
-            (12, b'm') => (HeaderName::MaxForwards, b"Max-Forwards"),
-            (12, b'r') => (HeaderName::RecordRoute, b"Record-Route"),
-            (13, b'a') => (HeaderName::Authorization, b"Authorization"),
-            (13, b'p') => (HeaderName::ProxyRequire, b"Proxy-Require"),
-            (14, b'c') => (HeaderName::ContentLength, b"Content-Length"),
-            (15, b's') => (HeaderName::SessionExpires, b"Session-Expires"),
-            (16, b'w') => (HeaderName::WwwAuthenticate, b"WWW-Authenticate"),
-            (18, b'p') => (HeaderName::ProxyAuthenticate, b"Proxy-Authenticate"),
-            (19, b'p') => (HeaderName::ProxyAuthorization, b"Proxy-Authorization"),
-            _ => return HeaderName::Other,
-        };
-        // Most write it so; comparing without letter case costs more.
-        let is_it = name == long || name.eq_ignore_ascii_case(long);
-        if is_it { candidate } else { HeaderName::Other }
+        match name.len() {
+            length @ 0..=16 => HeaderName::of_block(Block::at(name, 0), length),
+            _ if name.eq_ignore_ascii_case(b"Proxy-Authenticate") => HeaderName::ProxyAuthenticate,
+            _ if name.eq_ignore_ascii_case(b"Proxy-Authorization") => {
+                HeaderName::ProxyAuthorization
+            }
+            _ => HeaderName::Other,
+        }
+    }
+
+    /// [`HeaderName::of`] the first `length` bytes of a block.
+    #[inline]
+    pub(crate) fn of_block(block: Block, length: usize) -> Self {
+        let key = block.lower_case(length);
+        match KNOWN.get(usize::from(SLOTS[slot(key)])) {
+            Some(known) if known.key == key && known.length == length => known.name,
+            _ => HeaderName::Other,
+        }
     }
 
     /// The letter that may stand for it (RFC 3261 §7.3.3), of those that a response keeps.
@@ -162,23 +145,6 @@ impl HeaderName {
             HeaderName::Via => b'v',
             _ => return None,
         })
-    }
-
-    fn of_compact(letter: u8) -> Self {
-        match letter {
-            b'c' => HeaderName::ContentType,
-            b'f' => HeaderName::From,
-            b'i' => HeaderName::CallId,
-            b'k' => HeaderName::Supported,
-            b'l' => HeaderName::ContentLength,
-            b'm' => HeaderName::Contact,
-            b'o' => HeaderName::Event,
-            b'r' => HeaderName::ReferTo,
-            b't' => HeaderName::To,
-            b'v' => HeaderName::Via,
-            b'x' => HeaderName::SessionExpires,
-            _ => HeaderName::Other,
-        }
     }
 
     /// Its bit in a set of names.
@@ -246,6 +212,88 @@ impl HeaderName {
         )
     }
 }
+
+/// A name of at most sixteen bytes as a number: two comparisons tell whether it is the one.
+#[derive(Clone, Copy)]
+struct Known {
+    key: u128,
+    length: usize,
+    name: HeaderName,
+}
+
+const fn known(written: &[u8], name: HeaderName) -> Known {
+    let (mut bytes, mut at) = ([0; 16], 0);
+    while at < written.len() {
+        bytes[at] = written[at].to_ascii_lowercase();
+        at += 1;
+    }
+    Known { key: u128::from_le_bytes(bytes), length: written.len(), name }
+}
+
+/// All but the two longer ones, then the compact forms (RFC 3261 §7.3.3).
+static KNOWN: [Known; 40] = [
+    known(b"Accept", HeaderName::Accept),
+    known(b"Allow", HeaderName::Allow),
+    known(b"Authorization", HeaderName::Authorization),
+    known(b"Call-ID", HeaderName::CallId),
+    known(b"Contact", HeaderName::Contact),
+    known(b"Content-Length", HeaderName::ContentLength),
+    known(b"Content-Type", HeaderName::ContentType),
+    known(b"CSeq", HeaderName::CSeq),
+    known(b"Event", HeaderName::Event),
+    known(b"Expires", HeaderName::Expires),
+    known(b"From", HeaderName::From),
+    known(b"Max-Forwards", HeaderName::MaxForwards),
+    known(b"Min-Expires", HeaderName::MinExpires),
+    known(b"Path", HeaderName::Path),
+    known(b"Proxy-Require", HeaderName::ProxyRequire),
+    known(b"Record-Route", HeaderName::RecordRoute),
+    known(b"Refer-To", HeaderName::ReferTo),
+    known(b"Require", HeaderName::Require),
+    known(b"Retry-After", HeaderName::RetryAfter),
+    known(b"Route", HeaderName::Route),
+    known(b"Server", HeaderName::Server),
+    known(b"Session-Expires", HeaderName::SessionExpires),
+    known(b"Supported", HeaderName::Supported),
+    known(b"To", HeaderName::To),
+    known(b"Unsupported", HeaderName::Unsupported),
+    known(b"User-Agent", HeaderName::UserAgent),
+    known(b"Via", HeaderName::Via),
+    known(b"WWW-Authenticate", HeaderName::WwwAuthenticate),
+    known(b"c", HeaderName::ContentType),
+    known(b"f", HeaderName::From),
+    known(b"i", HeaderName::CallId),
+    known(b"k", HeaderName::Supported),
+    known(b"l", HeaderName::ContentLength),
+    known(b"m", HeaderName::Contact),
+    known(b"o", HeaderName::Event),
+    known(b"r", HeaderName::ReferTo),
+    known(b"t", HeaderName::To),
+    known(b"v", HeaderName::Via),
+    known(b"x", HeaderName::SessionExpires),
+    known(b"", HeaderName::Other),
+];
+
+/// The index in [`KNOWN`] of the only name that can stand in a slot: a perfect hash.
+static SLOTS: [u8; 128] = {
+    // the last one: of no name
+    let (mut slots, mut index) = ([KNOWN.len() as u8 - 1; 128], 0);
+    while index < KNOWN.len() - 1 {
+        let slot = slot(KNOWN[index].key);
+        assert!(slots[slot] as usize == KNOWN.len() - 1, "two names in one slot: another factor");
+        slots[slot] = index as u8;
+        index += 1;
+    }
+    slots
+};
+
+/// The factor was found by trying.
+const fn slot(key: u128) -> usize {
+    let halves = (key as u64).wrapping_add((key >> 64) as u64);
+    (halves.wrapping_mul(FACTOR) >> (64 - 7)) as usize
+}
+
+const FACTOR: u64 = 0xfe8b_2b79_bada_7947;
 
 /// The long name of a compact form that is not in [`HeaderName`] (RFC 3261 §7.3.3, IANA
 /// "SIP Header Fields").

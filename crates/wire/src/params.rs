@@ -1,123 +1,172 @@
 //! `name[=value]` lists parted by a delimiter: header parameters, URI parameters, challenges.
 
-use crate::chars::{cut, end_of, is_divider, is_identifier, quoted_end, trim, unquoted};
+use crate::block::{Block, Lanes, Stops, has_none};
+use crate::chars::{cut, not_identifier, quoted_end, skip_lws, trim, unquoted};
 
 /// One parameter. Offsets count from the first byte of the list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Param<'a> {
-    /// Trimmed; empty for an empty element.
-    pub name: &'a [u8],
-    /// Trimmed, quotes still on.
-    pub raw: Option<&'a [u8]>,
-    /// Offset of `raw`.
-    pub raw_start: usize,
+    list: &'a [u8],
     pub start: usize,
+    name_end: usize,
+    /// Where the value begins, behind the `=` if there is one.
+    raw_start: usize,
     pub end: usize,
+    has_value: bool,
     /// Whether there is a quote anywhere in it.
     quotes: bool,
 }
 
 impl<'a> Param<'a> {
+    /// Trimmed; empty for an empty element.
+    #[inline]
+    pub fn name(&self) -> &'a [u8] {
+        cut(self.list, self.start, self.name_end)
+    }
+
+    /// Trimmed, quotes still on; empty for a flag.
+    #[inline]
+    pub fn raw(&self) -> &'a [u8] {
+        cut(self.list, self.raw_start, self.end)
+    }
+
     /// The value without quotes; empty for a flag.
+    #[inline]
     pub fn value(&self) -> &'a [u8] {
-        unquoted(self.raw.unwrap_or_default())
+        if self.quotes { unquoted(self.raw()) } else { self.raw() }
     }
 
     /// Offsets of [`Param::value`].
     pub fn value_range(&self) -> (usize, usize) {
-        let raw = self.raw.unwrap_or_default();
-        let quote = usize::from(unquoted(raw).len() != raw.len());
-        let start = self.raw_start + quote;
-        (start, start + unquoted(raw).len())
+        let (raw, value) = (self.raw(), self.value());
+        let start = self.raw_start + usize::from(value.len() != raw.len());
+        (start, start + value.len())
     }
 
+    #[inline]
     pub fn is(&self, name: &[u8]) -> bool {
         // most write it so; comparing without letter case costs more
-        self.name == name || self.name.eq_ignore_ascii_case(name)
+        self.name() == name || self.name().eq_ignore_ascii_case(name)
     }
 
     /// Whether quotes stand only around a whole value: nobody can then see its end elsewhere.
+    #[inline]
     pub fn is_well_quoted(&self) -> bool {
-        let raw = self.raw.unwrap_or_default();
-        !self.quotes
-            || raw.first() == Some(&b'"')
-                && quoted_end(raw, 0) == Some(raw.len())
-                && !self.name.contains(&b'"')
+        !self.quotes || self.is_quoted()
     }
 
-    /// Whether its value is fit for a tag or a branch: RFC 3261 §25.1 has `token`, real phones
-    /// write most of what is printable; white space, quotes, backslashes, angle brackets, commas
-    /// and bytes above ASCII are cut at different places by different readers.
+    fn is_quoted(&self) -> bool {
+        let raw = self.raw();
+        raw.first() == Some(&b'"')
+            && quoted_end(raw, 0) == Some(raw.len())
+            && !self.name().contains(&b'"')
+    }
+
+    /// Whether its value is fit for a tag or a branch, see [`not_identifier`].
     pub fn is_identifier(&self) -> bool {
-        self.raw.unwrap_or_default().iter().all(|byte| is_identifier(*byte))
+        has_none(self.raw(), not_identifier)
+    }
+
+    /// Takes white space off the ends of name and value.
+    #[inline(never)]
+    fn trim(&mut self) {
+        self.end = trim(self.list, self.start, self.end).1;
+        self.name_end = trim(self.list, self.start, self.name_end.min(self.end)).1;
+        self.raw_start = trim(self.list, self.raw_start, self.end).0.min(self.end);
     }
 
     /// Nothing but white space between two delimiters.
     pub fn is_empty(&self) -> bool {
-        self.name.is_empty() && self.raw.is_none()
+        self.start == self.name_end && !self.has_value
     }
 }
 
 /// Iterates over a list, empty elements included. An unterminated quoted string reaches to the
 /// end.
-pub(crate) struct Params<'a> {
+pub(crate) struct Params<'a, const DELIMITER: u8> {
     bytes: &'a [u8],
-    delimiter: u8,
+    /// Where the next parameter begins.
     at: Option<usize>,
+    stops: Stops<'a>,
 }
 
-impl<'a> Params<'a> {
-    pub fn new(bytes: &'a [u8], delimiter: u8) -> Self {
-        Params { bytes, delimiter, at: (!bytes.is_empty()).then_some(0) }
+/// What ends or divides a parameter, what ends what is quoted in it, and white space: most have
+/// none, so there is nothing to trim.
+#[inline]
+fn stops<const DELIMITER: u8>(block: Block) -> Lanes {
+    let dividers = block.is(DELIMITER) | block.is(b'=') | block.is_up_to(b' ');
+    dividers | block.is(b'"') | block.is(b'\\')
+}
+
+impl<'a, const DELIMITER: u8> Params<'a, DELIMITER> {
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Params { bytes, at: (!bytes.is_empty()).then_some(0), stops: Stops::new(bytes) }
+    }
+
+    /// Whether the last parameter was read.
+    pub fn is_at_end(&self) -> bool {
+        self.at.is_none()
+    }
+
+    /// Goes behind the quote that closes what was opened; `None` when there is none.
+    #[inline]
+    fn skip_quoted(&mut self) -> Option<()> {
+        loop {
+            match self.stops.next(stops::<DELIMITER>)? {
+                (_, b'"') => return Some(()),
+                (at, b'\\') => self.stops.skip_to(at + 2),
+                _ => {}
+            }
+        }
     }
 }
 
-impl<'a> Iterator for Params<'a> {
+impl<'a, const DELIMITER: u8> Iterator for Params<'a, DELIMITER> {
     type Item = Param<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Param<'a>> {
-        let begin = self.at?;
-        let bytes = self.bytes;
-        let (mut equals, mut quotes) = (None, false);
-        let mut at = begin;
-        loop {
-            at = end_of(bytes, at, |byte| !is_divider(byte));
-            match bytes.get(at) {
-                None => {
-                    self.at = None;
-                    break;
-                }
-                Some(&byte) if byte == self.delimiter => {
-                    self.at = Some(at + 1);
-                    break;
-                }
-                Some(b'=') if equals.is_none() => equals = Some(at),
-                Some(b'"') => {
-                    quotes = true;
-                    at = quoted_end(bytes, at).unwrap_or(bytes.len());
-                    continue;
-                }
-                Some(_) => {}
+        let start = skip_lws(self.bytes, self.at.take()?);
+        let (mut equals, mut quotes, mut spaces) = (None, false, false);
+        let mut end = self.bytes.len();
+        while let Some((at, byte)) = self.stops.next(stops::<DELIMITER>) {
+            if byte == DELIMITER {
+                end = at;
+                self.at = Some(at + 1);
+                break;
             }
-            at += 1;
+            match byte {
+                b'=' => equals = equals.or(Some(at)),
+                b'"' => {
+                    quotes = true;
+                    if self.skip_quoted().is_none() {
+                        break;
+                    }
+                }
+                // a backslash is one in a quoted string only
+                _ => spaces |= at >= start,
+            }
         }
-        let (start, end) = trim(bytes, begin, at);
-        let name_end = trim(bytes, start, equals.unwrap_or(end)).1;
-        let (raw_start, raw_end) = trim(bytes, equals.map_or(end, |equals| equals + 1), end);
-        Some(Param {
-            name: cut(bytes, start, name_end),
-            raw: equals.map(|_| cut(bytes, raw_start, raw_end)),
-            raw_start,
-            start,
+        let mut param = Param {
+            list: self.bytes,
+            start: start.min(end),
+            name_end: equals.unwrap_or(end),
+            raw_start: equals.map_or(end, |equals| equals + 1),
             end,
+            has_value: equals.is_some(),
             quotes,
-        })
+        };
+        if spaces {
+            param.trim();
+        }
+        Some(param)
     }
 }
 
 /// First parameter of that name.
-pub(crate) fn find<'a>(list: &'a [u8], delimiter: u8, name: &[u8]) -> Option<Param<'a>> {
-    Params::new(list, delimiter).find(|param| param.is(name))
+pub(crate) fn find<'a, const DELIMITER: u8>(list: &'a [u8], name: &[u8]) -> Option<Param<'a>> {
+    Params::<DELIMITER>::new(list).find(|param| param.is(name))
 }
 
 #[cfg(test)]
@@ -127,12 +176,12 @@ mod tests {
     #[test]
     fn delimiters_in_quotes_do_not_part() {
         let list = br#" a = "x;\";y" ; b;; c=1"#;
-        let names: Vec<_> = Params::new(list, b';').map(|p| (p.name, p.raw)).collect();
+        let names: Vec<_> = Params::<b';'>::new(list).map(|p| (p.name(), p.raw())).collect();
         assert_eq!(
             names,
-            [(&b"a"[..], Some(&br#""x;\";y""#[..])), (b"b", None), (b"", None), (b"c", Some(b"1"))]
+            [(&b"a"[..], &br#""x;\";y""#[..]), (b"b", b""), (b"", b""), (b"c", b"1")]
         );
-        let a = find(list, b';', b"A").unwrap();
+        let a = find::<b';'>(list, b"A").unwrap();
         assert_eq!(a.value(), br#"x;\";y"#);
         let (start, end) = a.value_range();
         assert_eq!(&list[start..end], a.value());
@@ -140,7 +189,7 @@ mod tests {
 
     #[test]
     fn unterminated_quote_reaches_to_the_end() {
-        let all: Vec<_> = Params::new(b"a=\"x;b=1", b';').collect();
+        let all: Vec<_> = Params::<b';'>::new(b"a=\"x;b=1").collect();
         assert_eq!(all.len(), 1);
         assert_eq!(all[0].value(), b"\"x;b=1");
         assert!(!all[0].is_well_quoted());
@@ -155,7 +204,7 @@ mod tests {
             (b"a=\"b\"\"c\"", false),
             (b"\"a\"=\"b\"", false),
         ] {
-            let param = Params::new(list, b';').next().unwrap();
+            let param = Params::<b';'>::new(list).next().unwrap();
             assert_eq!(param.is_well_quoted(), well, "{}", list.escape_ascii());
         }
     }

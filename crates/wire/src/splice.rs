@@ -13,6 +13,15 @@ struct Edit {
     text: (u32, u32),
 }
 
+impl Edit {
+    /// The order in which edits are made, as one number. Texts are appended, so their start tells
+    /// the order in which inserts came.
+    fn order(&self) -> u64 {
+        let [start, end] = [self.span.start, self.span.end].map(u64::from);
+        start << 48 | end << 32 | u64::from(self.text.0)
+    }
+}
+
 /// A list of edits on one message. Texts are collected in a scratch buffer lent by the caller, so
 /// nothing is allocated in the steady state. Edits may be made in any order; several inserts at
 /// one place keep their order and stand before what replaces the bytes there; an insert inside
@@ -85,12 +94,13 @@ impl<'m, 'a> Splice<'m, 'a> {
 
     /// Appends the edited message to `out`. When the edit list was full, nothing is written.
     pub fn write(mut self, out: &mut Vec<u8>) -> Result<(), TooManyEdits> {
-        self.cut_deleted_values();
+        if !self.deleted.is_empty() {
+            self.cut_deleted_values();
+        }
         if self.full {
             return Err(TooManyEdits);
         }
-        // Texts are appended, so their start tells the order in which inserts were made.
-        self.edits.sort_unstable_by_key(|edit| (edit.span.start, edit.span.end, edit.text.0));
+        self.edits.sort_unstable_by_key(Edit::order);
         let bytes = self.message.bytes();
         out.reserve(bytes.len() + self.text.len());
         let mut done = 0usize;

@@ -1,6 +1,7 @@
 //! URIs (RFC 3261 §19.1, RFC 3986 for the rest), read, never rebuilt.
 
-use crate::chars::{cut, end_of, is_host, port};
+use crate::block::{find, find_or_end};
+use crate::chars::{cut, digit, end_of, is_host, not_host, port};
 use crate::params;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -18,27 +19,30 @@ impl<'a> Host<'a> {
     /// brackets. Three colons in place of two are taken for two (RFC 5118 §4.10).
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        match bytes {
-            [b'[', inner @ .., b']'] => ipv6(inner).map(|ip| Host::Address(ip.into())),
-            _ if bytes.iter().all(|b| is_host(*b)) => Host::unbracketed(bytes),
+        match Host::read(bytes, 0)? {
+            (host, end) if end == bytes.len() => Some(host),
             _ => None,
         }
     }
 
     /// Reads the host that begins at `at`, and where it ends.
     pub(crate) fn read(bytes: &'a [u8], at: usize) -> Option<(Self, usize)> {
-        if bytes.get(at) == Some(&b'[') {
-            let end = at + memchr::memchr(b']', cut(bytes, at, bytes.len()))? + 1;
-            return Some((Host::parse(cut(bytes, at, end))?, end));
+        match bytes.get(at)? {
+            b'[' => {
+                let end = find(bytes, at, |block| block.is(b']'))?;
+                Some((Host::Address(ipv6(cut(bytes, at + 1, end))?.into()), end + 1))
+            }
+            b'0'..=b'9'
+                if let Some((address, end)) = ipv4(bytes, at)
+                    && !bytes.get(end).is_some_and(|byte| is_host(*byte)) =>
+            {
+                Some((Host::Address(address.into()), end))
+            }
+            _ => {
+                let end = find_or_end(bytes, at, not_host);
+                (end > at).then(|| (Host::Name(cut(bytes, at, end)), end))
+            }
         }
-        let end = end_of(bytes, at, is_host);
-        Some((Host::unbracketed(cut(bytes, at, end))?, end))
-    }
-
-    /// Reads what holds only characters of a host name.
-    fn unbracketed(bytes: &'a [u8]) -> Option<Self> {
-        let address = bytes.first()?.is_ascii_digit().then(|| ipv4(bytes)).flatten();
-        Some(address.map_or(Host::Name(bytes), |ip| Host::Address(ip.into())))
     }
 
     /// Same host: addresses by value, names without letter case.
@@ -52,8 +56,33 @@ impl<'a> Host<'a> {
     }
 }
 
-fn ipv4(bytes: &[u8]) -> Option<Ipv4Addr> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
+/// Reads the IPv4 address that begins at `at`, and where it ends: four numbers as
+/// [`std::net::Ipv4Addr`] reads them, without leading zeros, which some take for octal.
+fn ipv4(bytes: &[u8], at: usize) -> Option<(Ipv4Addr, usize)> {
+    let (first, at) = octet(bytes, at)?;
+    let (second, at) = octet(bytes, dot(bytes, at)?)?;
+    let (third, at) = octet(bytes, dot(bytes, at)?)?;
+    let (fourth, at) = octet(bytes, dot(bytes, at)?)?;
+    Some((Ipv4Addr::new(first, second, third, fourth), at))
+}
+
+fn dot(bytes: &[u8], at: usize) -> Option<usize> {
+    (bytes.get(at) == Some(&b'.')).then_some(at + 1)
+}
+
+fn octet(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
+    let mut octet = digit(*bytes.get(at)?)?;
+    let mut at = at + 1;
+    if octet != 0 {
+        while let Some(next) = bytes.get(at).and_then(|byte| digit(*byte)) {
+            octet = octet * 10 + next;
+            at += 1;
+            if octet > 255 {
+                return None;
+            }
+        }
+    }
+    Some((octet as u8, at))
 }
 
 /// An IPv6 address without brackets; `:::` counts as `::`.
@@ -74,7 +103,10 @@ fn ipv6(bytes: &[u8]) -> Option<Ipv6Addr> {
 pub(crate) fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes {
         [b'[', inner @ .., b']'] => ipv6(inner).map(IpAddr::from),
-        _ => ipv4(bytes).map(IpAddr::from).or_else(|| ipv6(bytes).map(IpAddr::from)),
+        _ => match ipv4(bytes, 0) {
+            Some((address, end)) if end == bytes.len() => Some(address.into()),
+            _ => ipv6(bytes).map(IpAddr::from),
+        },
     }
 }
 
@@ -102,13 +134,11 @@ impl<'a> Uri<'a> {
     /// a readable host and port (an IPv6 address must stand in brackets).
     #[must_use]
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
-        // a scheme is so short that a loop is faster than a search by vectors
-        let colon = bytes.iter().position(|byte| *byte == b':')?;
-        let scheme = cut(bytes, 0, colon);
-        let rest = cut(bytes, colon + 1, bytes.len());
-        if scheme != b"sip" && !is_scheme(scheme) {
-            return None;
-        }
+        // most write it so
+        let (scheme, rest) = match bytes {
+            [b's', b'i', b'p', b':', rest @ ..] => (cut(bytes, 0, 3), rest),
+            _ => other_scheme(bytes)?,
+        };
         let mut uri = Uri {
             scheme,
             user: b"",
@@ -137,7 +167,7 @@ impl<'a> Uri<'a> {
     /// A parameter's value: `Some(b"")` for a flag like `lr`; names without letter case.
     #[must_use]
     pub fn param(&self, name: &[u8]) -> Option<&'a [u8]> {
-        params::find(self.params, b';', name).map(|param| param.raw.unwrap_or_default())
+        params::find::<b';'>(self.params, name).map(|param| param.raw())
     }
 
     /// RFC 3261 §19.1.4 equivalence. URIs of other schemes are compared byte by byte.
@@ -163,9 +193,9 @@ impl<'a> Uri<'a> {
     /// first; a second one can't stand in a host, so it is refused there.
     fn read_sip(&mut self, rest: &'a [u8]) -> bool {
         let mut at = 0;
-        if let Some(sign) = memchr::memchr(b'@', rest) {
+        if let Some(sign) = find(rest, 0, |block| block.is(b'@')) {
             let userinfo = cut(rest, 0, sign);
-            let colon = userinfo.iter().position(|byte| *byte == b':');
+            let colon = find(userinfo, 0, |block| block.is(b':'));
             self.user = cut(userinfo, 0, colon.unwrap_or(sign));
             self.password = colon.map_or(b"", |colon| cut(userinfo, colon + 1, sign));
             at = sign + 1;
@@ -184,7 +214,7 @@ impl<'a> Uri<'a> {
         if at == rest.len() {
             return true;
         }
-        let end = memchr::memchr(b'?', cut(rest, at, rest.len())).map_or(rest.len(), |q| at + q);
+        let end = find_or_end(rest, at, |block| block.is(b'?'));
         match rest.get(at) {
             Some(b';') => self.params = cut(rest, at + 1, end),
             Some(b'?') | None => {}
@@ -195,34 +225,35 @@ impl<'a> Uri<'a> {
     }
 }
 
-fn is_scheme(scheme: &[u8]) -> bool {
-    scheme.first().is_some_and(u8::is_ascii_alphabetic)
-        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+/// The scheme and what stands behind its colon.
+fn other_scheme(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let colon = find(bytes, 0, |block| block.is(b':'))?;
+    let scheme = cut(bytes, 0, colon);
+    let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
+        && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
+    is_scheme.then(|| (scheme, cut(bytes, colon + 1, bytes.len())))
 }
 
 /// Each parameter of `a` is either the same in `b`, or absent there and one that may be absent
 /// (RFC 3261 §19.1.4: user, ttl, method, maddr and transport may not).
 fn params_agree(a: &Uri<'_>, b: &Uri<'_>) -> bool {
     const NEVER_IGNORED: [&[u8]; 5] = [b"user", b"ttl", b"method", b"maddr", b"transport"];
-    params::Params::new(a.params, b';').filter(|param| !param.is_empty()).all(|param| {
+    params::Params::<b';'>::new(a.params).filter(|param| !param.is_empty()).all(|param| {
         let mut same_name =
-            params::Params::new(b.params, b';').filter(|other| other.is(param.name)).peekable();
-        let value = param.raw.unwrap_or_default();
+            params::Params::<b';'>::new(b.params).filter(|other| other.is(param.name())).peekable();
+        let value = param.raw();
         match same_name.peek() {
             None => !NEVER_IGNORED.iter().any(|name| param.is(name)),
-            Some(_) => same_name
-                .any(|other| same_escaped_ignoring_case(value, other.raw.unwrap_or_default())),
+            Some(_) => same_name.any(|other| same_escaped_ignoring_case(value, other.raw())),
         }
     })
 }
 
 /// Each header of `a` is in `b` with the same value.
 fn headers_within(a: &[u8], b: &[u8]) -> bool {
-    params::Params::new(a, b'&').filter(|header| !header.is_empty()).all(|header| {
-        params::Params::new(b, b'&').any(|other| {
-            other.is(header.name)
-                && same_escaped(header.raw.unwrap_or_default(), other.raw.unwrap_or_default())
-        })
+    params::Params::<b'&'>::new(a).filter(|header| !header.is_empty()).all(|header| {
+        params::Params::<b'&'>::new(b)
+            .any(|other| other.is(header.name()) && same_escaped(header.raw(), other.raw()))
     })
 }
 

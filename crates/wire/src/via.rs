@@ -90,10 +90,10 @@ impl<'a> Via<'a> {
             return true;
         }
         let mut seen_branch = false;
-        let mut params = Params::new(list, b';').peekable();
+        let mut params = Params::<b';'>::new(list);
         while let Some(param) = params.next() {
-            if param.name.is_empty() {
-                return param.is_empty() && params.peek().is_none() && param.start > 0;
+            if param.name().is_empty() {
+                return param.is_empty() && params.is_at_end() && param.start > 0;
             }
             if !param.is_well_quoted() {
                 return false;
@@ -101,7 +101,7 @@ impl<'a> Via<'a> {
             let end = offset_at(offset, start + param.end);
             let span = Span { start: offset_at(offset, start + param.start), end };
             self.end = end;
-            let twice = match param.name.len() {
+            let twice = match param.name().len() {
                 6 if param.is(b"branch") => {
                     if !param.is_identifier() {
                         return false;

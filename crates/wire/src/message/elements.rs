@@ -1,6 +1,7 @@
 //! Parts one header line at its commas.
 
 use super::{Header, Span, Value};
+use crate::block::{Block, find};
 use crate::chars::{cut, is_lws, offset_at, quoted_end, trim};
 
 /// The non-empty elements of one line.
@@ -62,16 +63,17 @@ fn element_end(bytes: &[u8], mut at: usize, comments: bool) -> usize {
     // One look each is enough: when nothing closes behind one opening, nothing does behind the
     // next, so a line full of them costs no more than its length.
     let (mut angles, mut comments) = (true, comments);
-    loop {
+    let openings = |block: Block| block.is(b',') | block.is(b'"') | block.is(b'<') | block.is(b'(');
+    while let Some(found) = find(bytes, at, openings) {
+        at = found;
         match bytes.get(at) {
-            None => return bytes.len(),
             Some(b',') => return at,
             Some(b'"') => match quoted_end(bytes, at) {
                 Some(end) => at = end,
                 None => return bytes.len(),
             },
-            Some(b'<') if angles => match memchr::memchr(b'>', cut(bytes, at, bytes.len())) {
-                Some(close) => at += close + 1,
+            Some(b'<') if angles => match find(bytes, at, |block| block.is(b'>')) {
+                Some(close) => at = close + 1,
                 None => {
                     angles = false;
                     at += 1;
@@ -84,9 +86,10 @@ fn element_end(bytes: &[u8], mut at: usize, comments: bool) -> usize {
                     at += 1;
                 }
             },
-            Some(_) => at += 1,
+            _ => at += 1,
         }
     }
+    bytes.len()
 }
 
 /// With `bytes[at]` an opening parenthesis: the offset behind the one that closes it. Comments

@@ -51,6 +51,34 @@ User-Agent: Desk Phone 7 (fw 2.12.3)\r\n\
 Content-Length: 0\r\n\
 \r\n";
 
+/// As `bench/load`'s phones have it, before they are challenged: 11 header lines.
+pub const FIRST_REGISTER: &str = "REGISTER sip:pbx.test SIP/2.0\r\n\
+Via: SIP/2.0/UDP 192.168.3.15:5060;branch=z9hG4bK000004d2.1;rport\r\n\
+Max-Forwards: 70\r\n\
+From: \"Phone 783\" <sip:u783@pbx.test>;tag=f4d2\r\n\
+To: <sip:u783@pbx.test>\r\n\
+Call-ID: 1234@bench\r\n\
+CSeq: 1 REGISTER\r\n\
+Contact: <sip:u783@192.168.3.15:5060>\r\n\
+User-Agent: Yealink SIP-T46S 66.85.0.5\r\n\
+Allow: INVITE, INFO, PRACK, ACK, BYE, CANCEL, OPTIONS, NOTIFY, REGISTER, SUBSCRIBE, REFER, PUBLISH, UPDATE, MESSAGE\r\n\
+Expires: 60\r\n\
+Content-Length: 0\r\n\
+\r\n";
+
+/// What Asterisk answers to it, through an edge.
+pub const CHALLENGE: &str = "SIP/2.0 401 Unauthorized\r\n\
+Via: SIP/2.0/UDP 127.0.0.20:5080;rport=5080;received=127.0.0.20;branch=z9hG4bK0123456789abcdef0123\r\n\
+Via: SIP/2.0/UDP 192.168.3.15:5060;branch=z9hG4bK000004d2.1;rport=5070;received=203.0.113.7\r\n\
+Call-ID: 1234@bench\r\n\
+From: \"Phone 783\" <sip:u783@pbx.test>;tag=f4d2\r\n\
+To: <sip:u783@pbx.test>;tag=z9hG4bK000004d2.1\r\n\
+CSeq: 1 REGISTER\r\n\
+WWW-Authenticate: Digest realm=\"asterisk\",nonce=\"1700000000/8c0e1a7d2f5b4c3d9e6a1b2c3d4e5f60\",opaque=\"5f0c6a1b2c3d4e5f\",algorithm=MD5,qop=\"auth\"\r\n\
+Server: Asterisk PBX 22.5.0\r\n\
+Content-Length:  0\r\n\
+\r\n";
+
 /// What a proxy does with a REGISTER: a Via on top, rport and received, one hop less, its own
 /// Contact.
 pub fn forward(message: &Message<'_>, text: &mut Vec<u8>, out: &mut Vec<u8>) {

@@ -1,0 +1,228 @@
+//! Texts looked at sixteen bytes a step. What SIP's parser looks for is near (the end of a name,
+//! of a parameter, of a line), so a search that sets itself up for long texts costs more than it
+//! saves, and a loop over bytes costs half a dozen instructions for each. A block is compared with
+//! a whole set of characters at once; what comes out is a number with a bit for each byte, and the
+//! lowest set bit is the place that was looked for.
+
+use wide::u8x16;
+
+/// Bytes in a block.
+const WIDTH: usize = 16;
+
+/// Sixteen bytes of a text; behind the text's end zeros.
+#[derive(Clone, Copy)]
+pub(crate) struct Block(u8x16);
+
+/// Which bytes of a block are of a set: all bits of a byte, or none.
+pub(crate) type Lanes = u8x16;
+
+/// The bytes of a block as bits, the first one lowest.
+#[inline]
+fn bits(lanes: Lanes) -> u32 {
+    lanes.to_bitmask()
+}
+
+impl Block {
+    /// The block that begins at `at`.
+    #[inline]
+    pub fn at(bytes: &[u8], at: usize) -> Self {
+        let rest = bytes.get(at..).unwrap_or_default();
+        match rest.first_chunk() {
+            Some(whole) => Block(u8x16::new(*whole)),
+            None => Block(u8x16::new(padded(rest).to_le_bytes())),
+        }
+    }
+
+    /// Where it is this byte.
+    #[inline]
+    pub fn is(self, byte: u8) -> Lanes {
+        self.0.simd_eq(u8x16::splat(byte))
+    }
+
+    /// Where it is at most this byte.
+    #[inline]
+    pub fn is_up_to(self, last: u8) -> Lanes {
+        self.0.min(u8x16::splat(last)).simd_eq(self.0)
+    }
+
+    /// Where it is from `first` to `last`.
+    #[inline]
+    pub fn is_within(self, first: u8, last: u8) -> Lanes {
+        Block(self.0 - u8x16::splat(first)).is_up_to(last - first)
+    }
+
+    /// Where it is one of two bytes that differ in `bit` only; `byte` is the one that has it.
+    #[inline]
+    pub fn is_but_for(self, bit: u8, byte: u8) -> Lanes {
+        Block(self.0 | u8x16::splat(bit)).is(byte)
+    }
+
+    /// Where it is above ASCII. (Only the highest bit of a byte says so.)
+    #[inline]
+    pub fn is_high(self) -> Lanes {
+        self.0
+    }
+
+    /// Where the first byte of a set stands in it.
+    #[inline]
+    pub fn first(lanes: Lanes) -> Option<usize> {
+        let bits = bits(lanes);
+        (bits != 0).then(|| bits.trailing_zeros() as usize)
+    }
+
+    /// Its first `length` bytes in lower case, the rest zeros: as a number, whose lowest byte is
+    /// the first one.
+    #[inline]
+    pub fn lower_case(self, length: usize) -> u128 {
+        const KEPT: [u8x16; WIDTH + 1] = {
+            let mut kept = [u8x16::new([0; WIDTH]); WIDTH + 1];
+            let mut length = 0;
+            while length <= WIDTH {
+                let (mut bytes, mut at) = ([0; WIDTH], 0);
+                while at < length {
+                    bytes[at] = u8::MAX;
+                    at += 1;
+                }
+                kept[length] = u8x16::new(bytes);
+                length += 1;
+            }
+            kept
+        };
+        let lower = self.0 | (self.is_within(b'A', b'Z') & u8x16::splat(0x20));
+        u128::from_le_bytes((lower & KEPT[length.min(WIDTH)]).to_array())
+    }
+}
+
+/// Fewer than sixteen bytes as a number, from words that overlap where they do not fill two. Apart,
+/// so that the loops around it stay small.
+#[inline(never)]
+fn padded(bytes: &[u8]) -> u128 {
+    let length = bytes.len() as u32;
+    if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
+        // in two steps, because the last word may be the first
+        let behind = last >> (8 * (15 - length)) >> 8;
+        u128::from(first) | u128::from(behind) << 64
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+        let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+        u128::from(u64::from(first) | u64::from(last) << (8 * (length - 4)))
+    } else {
+        bytes.iter().rev().fold(0, |text, byte| text << 8 | u64::from(*byte)).into()
+    }
+}
+
+/// The first byte at or behind `at` that is of a set.
+#[inline]
+pub(crate) fn find(bytes: &[u8], at: usize, set: impl Fn(Block) -> Lanes) -> Option<usize> {
+    Stops { bytes, next: at, bits: 0 }.next(set).map(|(at, _)| at)
+}
+
+/// The first byte at or behind `at` that is of a set, or the end.
+#[inline]
+pub(crate) fn find_or_end(bytes: &[u8], at: usize, set: impl Fn(Block) -> Lanes) -> usize {
+    find(bytes, at, set).unwrap_or(bytes.len().max(at))
+}
+
+/// Whether no byte is of a set.
+#[inline]
+pub(crate) fn has_none(bytes: &[u8], set: impl Fn(Block) -> Lanes) -> bool {
+    find(bytes, 0, set).is_none()
+}
+
+/// Goes from one byte of a set to the next, in order, each block looked at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stops<'a> {
+    bytes: &'a [u8],
+    /// Where the next block begins.
+    next: usize,
+    /// The bytes of the set that the last block still has, the first byte lowest.
+    bits: u32,
+}
+
+impl<'a> Stops<'a> {
+    #[inline]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Stops { bytes, next: 0, bits: 0 }
+    }
+
+    /// The next byte of a set, the same one at each call, and where it stands.
+    #[inline]
+    pub fn next(&mut self, set: impl Fn(Block) -> Lanes) -> Option<(usize, u8)> {
+        while self.bits == 0 {
+            if self.next >= self.bytes.len() {
+                return None;
+            }
+            self.bits = bits(set(Block::at(self.bytes, self.next)));
+            self.next += WIDTH;
+        }
+        let at = self.next - WIDTH + self.bits.trailing_zeros() as usize;
+        self.bits &= self.bits - 1;
+        // a block that reaches over the end is filled with zeros
+        self.bytes.get(at).map(|byte| (at, *byte))
+    }
+
+    /// Goes on at `at`, which is not in front of what was already met.
+    #[inline]
+    pub fn skip_to(&mut self, at: usize) {
+        if at >= self.next {
+            (self.next, self.bits) = (at, 0);
+        } else {
+            let ahead = at.saturating_sub(self.next.saturating_sub(WIDTH));
+            self.bits &= u32::MAX << (ahead & 31);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_are_what_they_say() {
+        let all: Vec<u8> = (0..=255).collect();
+        let check = |name, set: fn(Block) -> Lanes, is: fn(u8) -> bool| {
+            let mut stops = Stops::new(&all);
+            let met: Vec<usize> =
+                std::iter::from_fn(|| stops.next(set)).map(|(at, _)| at).collect();
+            let expected: Vec<usize> = (0..256).filter(|byte| is(*byte as u8)).collect();
+            assert_eq!(met, expected, "{name}");
+        };
+        check("is", |block| block.is(b':'), |byte| byte == b':');
+        check("is_up_to", |block| block.is_up_to(13), |byte| byte <= 13);
+        check("is_within", |block| block.is_within(b'A', b'Z'), |byte| byte.is_ascii_uppercase());
+        check("is_but_for", |block| block.is_but_for(2, b'>'), |b| matches!(b, b'<' | b'>'));
+        check("is_high", |block| block.is_high(), |byte| !byte.is_ascii());
+    }
+
+    #[test]
+    fn each_length_and_place() {
+        for length in 0..40 {
+            for place in 0..length + 3 {
+                let mut text = vec![b'x'; length];
+                if let Some(byte) = text.get_mut(place) {
+                    *byte = b';';
+                }
+                for at in 0..length + 3 {
+                    let expected = (at <= place && place < length).then_some(place);
+                    assert_eq!(find(&text, at, |block| block.is(b';')), expected, "{length} {at}");
+                    // what stands behind the end is no zero
+                    assert_eq!(find(&text, at, |block| block.is(0)), None);
+                }
+                let mut stops = Stops::new(&text);
+                stops.skip_to(place);
+                let next = stops.next(|block| block.is(b'x')).map(|(at, _)| at);
+                assert_eq!(next, (place + 1 < length).then_some(place + 1), "{length} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn lower_case() {
+        let text = b"Call-ID\r: @[`{Zz\xc1";
+        for length in 0..=16 {
+            let mut expected = [0; 16];
+            expected[..length].copy_from_slice(&text[..length].to_ascii_lowercase());
+            assert_eq!(Block::at(text, 0).lower_case(length).to_le_bytes(), expected);
+        }
+    }
+}

@@ -1,0 +1,262 @@
+//! Header lines: read one by one, and an index of them by name.
+
+use super::scan::{Mode, slice, span};
+use super::{Elements, Header, HeaderName, Malformed};
+use crate::Limits;
+use crate::block::{Block, Stops, find};
+use crate::chars::{cut, end_of, is_token, trim};
+use arrayvec::ArrayVec;
+
+/// All header lines in order. Who asks for a name does not search: where its first line is stands
+/// in a table, and most names have one line or none.
+#[derive(Clone, Debug)]
+pub(crate) struct HeaderLines {
+    lines: ArrayVec<Header, { Limits::HEADER_LINES_MAX }>,
+    /// By name the index of its first line, or [`NONE`].
+    first: [u8; HeaderName::COUNT],
+    /// The names that have several lines, as bits.
+    repeated: u32,
+}
+
+/// Larger than any index.
+const NONE: u8 = u8::MAX;
+
+impl HeaderLines {
+    pub fn new() -> Self {
+        HeaderLines { lines: ArrayVec::new(), first: [NONE; HeaderName::COUNT], repeated: 0 }
+    }
+
+    pub fn as_slice(&self) -> &[Header] {
+        &self.lines
+    }
+
+    /// The index of the first line of that name, and the line.
+    #[inline]
+    pub fn first(&self, name: HeaderName) -> Option<(usize, &Header)> {
+        let index = usize::from(self.first[name as usize]);
+        self.lines.get(index).map(|header| (index, header))
+    }
+
+    /// The lines of that name.
+    #[inline]
+    pub fn named(&self, name: HeaderName) -> impl Iterator<Item = (usize, &Header)> {
+        let start = usize::from(self.first[name as usize]);
+        let end = if self.repeated & name.bit() != 0 { self.lines.len() } else { start + 1 };
+        let lines = self.lines.get(start..end).unwrap_or_default();
+        let indexed = lines.iter().enumerate().map(move |(at, header)| (start + at, header));
+        indexed.filter(move |(_, header)| header.name == name)
+    }
+
+    fn has(&self, name: HeaderName) -> bool {
+        self.first[name as usize] != NONE
+    }
+
+    /// The caller has looked that there is room.
+    fn push(&mut self, header: Header) {
+        let index = self.lines.len() as u8;
+        let first = &mut self.first[header.name as usize];
+        if *first == NONE {
+            *first = index;
+        } else {
+            self.repeated |= header.name.bit();
+        }
+        self.lines.push(header);
+    }
+
+    /// Reads all lines from `start` to the empty line, and gives the offset of that.
+    pub fn read(
+        &mut self,
+        bytes: &[u8],
+        start: usize,
+        limits: &Limits,
+        mode: Mode,
+    ) -> Result<usize, Malformed> {
+        let most = limits.header_lines.min(Limits::HEADER_LINES_MAX);
+        let (mut ends, mut vias, mut at) = (Stops::new(bytes), 0usize, start);
+        loop {
+            // a datagram may end behind its last header line (RFC 4475 §3.1.2.15 is sent so)
+            if at == bytes.len() || bytes.get(at..at + 2) == Some(b"\r\n") {
+                return Ok(at);
+            }
+            if self.lines.len() >= most {
+                return Err(Malformed::TooManyHeaders);
+            }
+            let header = header_line(bytes, at, &mut ends, limits)?;
+            at = usize::from(header.line.end);
+            if at - start > limits.header_bytes {
+                return Err(Malformed::HeadersTooLong);
+            }
+            if self.has(header.name) && header.name.is_single() {
+                on_repeated(bytes, &self.lines, &header, mode)?;
+            }
+            if header.name == HeaderName::Via {
+                vias += via_values(bytes, &header);
+                if vias > limits.via_values {
+                    return Err(Malformed::TooManyVias);
+                }
+            }
+            self.push(header);
+        }
+    }
+}
+
+/// Reads one logical line that starts at `start`. `ends` is behind all lines before it.
+fn header_line(
+    bytes: &[u8],
+    start: usize,
+    ends: &mut Stops<'_>,
+    limits: &Limits,
+) -> Result<Header, Malformed> {
+    let (name, name_end, colon) = header_name(bytes, start)?;
+    let (end, next) = logical_line_end(bytes, colon + 1, ends)?;
+    if end - start > limits.header_line_bytes {
+        return Err(Malformed::HeaderLineTooLong);
+    }
+    let (value_start, value_end) = trim(bytes, colon + 1, end);
+    Ok(Header {
+        name,
+        name_span: span(start, name_end),
+        value: span(value_start, value_end),
+        line: span(start, next),
+    })
+}
+
+/// The name that stands at `start`, its end, and the offset of the colon.
+#[inline]
+fn header_name(bytes: &[u8], start: usize) -> Result<(HeaderName, usize, usize), Malformed> {
+    let block = Block::at(bytes, start);
+    if let Some(length) = Block::first(block.is(b':')) {
+        let name = HeaderName::of_block(block, length);
+        if name != HeaderName::Other {
+            return Ok((name, start + length, start + length));
+        }
+    }
+    other_name(bytes, start)
+}
+
+/// [`header_name`] of a long or unknown name, or of one with white space before the colon.
+#[cold]
+fn other_name(bytes: &[u8], start: usize) -> Result<(HeaderName, usize, usize), Malformed> {
+    let end = end_of(bytes, start, is_token);
+    let colon = end_of(bytes, end, |byte| matches!(byte, b' ' | b'\t'));
+    match bytes.get(colon) {
+        Some(b':') if end > start => Ok((HeaderName::of(cut(bytes, start, end)), end, colon)),
+        None => Err(Malformed::HeadUnfinished),
+        Some(_) => Err(line_fault(bytes, colon)),
+    }
+}
+
+/// What is wrong with a line that has something else at `at` where a colon should be.
+#[cold]
+fn line_fault(bytes: &[u8], at: usize) -> Malformed {
+    match (bytes.get(at), bytes.get(at + 1)) {
+        (Some(0), _) => Malformed::Nul,
+        (Some(b'\r'), None) => Malformed::HeadUnfinished,
+        (Some(b'\r'), Some(b'\n')) => Malformed::HeaderName,
+        (Some(b'\r'), Some(_)) => Malformed::BareCr,
+        (Some(b'\n'), _) => Malformed::BareLf,
+        _ => Malformed::HeaderName,
+    }
+}
+
+/// From the first byte of a value: the offset of the CR that ends the logical line, and of the
+/// next line.
+fn logical_line_end(
+    bytes: &[u8],
+    start: usize,
+    ends: &mut Stops<'_>,
+) -> Result<(usize, usize), Malformed> {
+    ends.skip_to(start);
+    while let Some((at, byte)) = ends.next(|block| block.is_up_to(b'\r')) {
+        // a line end as almost all are: neither a fold, nor the last bytes there are
+        if let Some([b'\r', b'\n', next]) = bytes.get(at..at + 3)
+            && !matches!(next, b' ' | b'\t')
+        {
+            return Ok((at, at + 2));
+        }
+        match byte {
+            0 => return line_end_with_nul(bytes, start),
+            b'\r' | b'\n' => match line_end(bytes, at)? {
+                LineEnd::Fold => ends.skip_to(at + 3),
+                LineEnd::Last => return Ok((at, at + 2)),
+            },
+            _ => {}
+        }
+    }
+    Err(Malformed::HeadUnfinished)
+}
+
+enum LineEnd {
+    Fold,
+    Last,
+}
+
+/// Judges the CR or LF at `at`.
+#[cold]
+fn line_end(bytes: &[u8], at: usize) -> Result<LineEnd, Malformed> {
+    match (bytes.get(at), bytes.get(at + 1), bytes.get(at + 2)) {
+        (Some(b'\r'), Some(b'\n'), Some(b' ' | b'\t')) => {
+            let text = end_of(bytes, at + 2, |byte| matches!(byte, b' ' | b'\t'));
+            match bytes.get(text) {
+                Some(b'\r' | b'\n') => Err(Malformed::EmptyFold),
+                _ => Ok(LineEnd::Fold),
+            }
+        }
+        (Some(b'\r'), Some(b'\n'), _) => Ok(LineEnd::Last),
+        (Some(b'\r'), None, None) => Err(Malformed::HeadUnfinished),
+        (Some(b'\r'), _, _) => Err(Malformed::BareCr),
+        _ => Err(Malformed::BareLf),
+    }
+}
+
+/// [`logical_line_end`] byte by byte, for the rare line with a NUL: it may stand in a quoted
+/// string as a quoted pair (RFC 4475 §3.1.1.2).
+#[cold]
+fn line_end_with_nul(bytes: &[u8], start: usize) -> Result<(usize, usize), Malformed> {
+    let (mut at, mut quoted) = (start, false);
+    loop {
+        match bytes.get(at).ok_or(Malformed::HeadUnfinished)? {
+            0 => return Err(Malformed::Nul),
+            b'\r' | b'\n' => match line_end(bytes, at)? {
+                LineEnd::Fold => at += 2,
+                LineEnd::Last => return Ok((at, at + 2)),
+            },
+            b'"' => quoted = !quoted,
+            b'\\' if quoted && !matches!(bytes.get(at + 1), Some(b'\r' | b'\n')) => at += 1,
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+/// A second line of a header that may stand once.
+#[cold]
+fn on_repeated(
+    bytes: &[u8],
+    headers: &[Header],
+    header: &Header,
+    mode: Mode,
+) -> Result<(), Malformed> {
+    let same = || {
+        let mut earlier = headers.iter().filter(|earlier| earlier.name == header.name);
+        earlier.all(|earlier| slice(bytes, earlier.value) == slice(bytes, header.value))
+    };
+    if header.name.may_repeat_itself() && same() {
+        return Ok(());
+    }
+    match header.name {
+        HeaderName::From | HeaderName::To | HeaderName::CallId | HeaderName::CSeq => {
+            Err(Malformed::DuplicateHeader)
+        }
+        _ => mode.refuse(Malformed::DuplicateHeader),
+    }
+}
+
+#[inline(never)]
+fn via_values(bytes: &[u8], header: &Header) -> usize {
+    let value = slice(bytes, header.value);
+    match find(value, 0, |block| block.is(b',')) {
+        None => 1,
+        Some(_) => Elements::new(value, header, 0).count(),
+    }
+}
