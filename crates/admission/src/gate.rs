@@ -521,7 +521,9 @@ impl Gate {
         }
     }
 
-    fn who(&self, now: Time, ip: IpAddr) -> Who {
+    /// What is known of a source, the trust oracle not asked.
+    #[must_use]
+    pub fn who(&self, now: Time, ip: IpAddr) -> Who {
         let rules = &self.policy.admission;
         let source = self.sources.find(self.sources.key_of(ip));
         source.map_or(Who::Unproven, |it| it.who(now, &rules.trust, rules.proof.lifetime))

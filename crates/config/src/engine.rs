@@ -5,7 +5,7 @@ use crate::form::{Count, Size, TIME};
 use crate::keys::{Element, Keys, Section};
 use crate::policy_file::default_policy;
 use crate::table::Field;
-use policy::{Budgets, Capacities, GateCapacities, TimerBase};
+use policy::{Budgets, Capacities, GateCapacities, Overload, TimerBase};
 use std::time::Duration;
 use wire::Limits;
 
@@ -128,5 +128,13 @@ impl Element for Budgets {
         keys.key("headers", "For its header lines", headers, TIME);
         keys.key("body", "For its body", body, TIME);
         keys.key("idle", "Silence of a connection without a registration", idle, TIME);
+    }
+}
+
+impl Element for Overload {
+    fn keys(&mut self, keys: &mut impl Keys) {
+        let Overload { patience, calm } = self;
+        keys.key("patience", "How long a shard may be behind before it sheds more", patience, TIME);
+        keys.key("calm", "How long it must keep up before it sheds less", calm, TIME);
     }
 }

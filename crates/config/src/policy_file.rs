@@ -13,7 +13,7 @@ use crate::table::Field;
 use crate::tree::{self, Kind};
 use crate::trial::{Trial, Trials};
 use crate::value;
-use policy::{Admission, Budgets, Listener, Pbx, Policy};
+use policy::{Admission, Budgets, Listener, Overload, Pbx, Policy};
 use std::net::SocketAddr;
 use wire::Limits;
 
@@ -26,6 +26,7 @@ pub(crate) struct PolicyFile {
     pub(crate) limits: Limits,
     pub(crate) tables: Tables,
     pub(crate) budgets: Budgets,
+    pub(crate) overload: Overload,
     pub(crate) answer_malformed: bool,
     pub(crate) source_header: Option<String>,
     /// Its own tests, not those of its profile.
@@ -62,6 +63,7 @@ impl PolicyFile {
             trying_after,
             retry_after,
             nonce_memory,
+            overload,
             answer_malformed,
             source_header,
             admission,
@@ -71,6 +73,7 @@ impl PolicyFile {
             limits,
             tables: Tables { engine: capacities, gate: admission.capacities },
             budgets,
+            overload,
             answer_malformed,
             source_header,
             signatures,
@@ -113,6 +116,7 @@ impl PolicyFile {
             limits: self.limits,
             capacities: self.tables.engine,
             budgets: self.budgets,
+            overload: self.overload,
             timer_c: self.timers.timer_c,
             trying_after: self.timers.trying_after,
             retry_after: self.timers.retry_after,
@@ -132,6 +136,8 @@ impl Element for PolicyFile {
         keys.key("limits", "Bounds of one message", &mut self.limits, Section);
         keys.key("capacities", "Bounds of tables, per shard", &mut self.tables, Section);
         keys.key("budgets", "How long a peer on a stream may take", &mut self.budgets, Section);
+        let about = "When a shard that cannot keep up sheds requests";
+        keys.key("overload", about, &mut self.overload, Section);
         let about = "Whether datagrams that are no SIP message get a 400";
         keys.key("answer_malformed", about, &mut self.answer_malformed, Truth);
         let about = "Header that tells the PBX a request's source; off sends none";

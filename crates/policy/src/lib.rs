@@ -22,7 +22,7 @@ pub use admission::{
 pub use method::{METHODS, MethodSet, method_index};
 pub use network::{Network, NotANetwork};
 pub use reason::Reason;
-pub use rules::{Budgets, Capacities, Listener, Pbx, Policy, Registration, TimerBase};
+pub use rules::{Budgets, Capacities, Listener, Overload, Pbx, Policy, Registration, TimerBase};
 pub use signature::{
     Ceiling, Condition, HITS_MAX, Hits, Order, Peculiarity, Signature, SignatureError,
     SignatureSpec, Signatures, Test, TextField,

@@ -34,6 +34,8 @@ pub struct Policy {
     pub retry_after: Duration,
     /// How long a nonce relayed to a source is remembered to be good for it.
     pub nonce_memory: Duration,
+    /// When less is taken.
+    pub overload: Overload,
     /// Whether datagrams that are no SIP message get a 400 where they say enough for one; else they
     /// are dropped in silence. Streams always get one, and are closed.
     pub answer_malformed: bool,
@@ -143,6 +145,23 @@ impl Default for Capacities {
     }
 }
 
+/// When a shard that cannot keep up sheds requests, a step at a time: strangers first, then unproven
+/// sources, then new calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overload {
+    /// How long a shard may be behind, that is have more to read than it deals with, before it
+    /// sheds the next kind.
+    pub patience: Duration,
+    /// How long it must have kept up before it takes one kind again.
+    pub calm: Duration,
+}
+
+impl Default for Overload {
+    fn default() -> Self {
+        Overload { patience: Duration::from_millis(20), calm: Duration::from_secs(1) }
+    }
+}
+
 /// How long a peer on a stream may take. A connection that exceeds one is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Budgets {
@@ -192,6 +211,7 @@ impl Policy {
             trying_after: Duration::from_millis(200),
             retry_after: Duration::from_secs(5),
             nonce_memory: Duration::from_secs(600),
+            overload: Overload::default(),
             answer_malformed: false,
             source_header: Some("X-Ringfence-Source".into()),
             admission: crate::Admission::default(),

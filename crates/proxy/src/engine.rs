@@ -10,6 +10,7 @@ use crate::exchange::{ExchangeId, Exchanges};
 use crate::health::Health;
 use crate::hygiene::Hidden;
 use crate::io::{Input, Learned, Output, Snapshot};
+use crate::load::Load;
 use crate::moves::Moves;
 use crate::names::Names;
 use crate::outbox::Outbox;
@@ -67,6 +68,7 @@ pub struct Engine {
     /// The time of the stimulus that is dealt with now.
     clock: Time,
     pub(crate) draining: bool,
+    pub(crate) load: Load,
     rng: ChaCha8Rng,
     /// Lent to splices.
     pub(crate) text: Vec<u8>,
@@ -131,6 +133,7 @@ impl Engine {
             decisions: Decisions::new(capacities.decisions, capacities.recorded_bytes),
             clock: Time::ZERO,
             draining: false,
+            load: Load::default(),
             rng: ChaCha8Rng::from_seed(seed),
             text: Vec::new(),
             uri: Vec::new(),
@@ -189,6 +192,7 @@ impl Engine {
                 self.draining = true;
                 self.gate.drain(now);
             }
+            Input::Round { behind } => self.load.on_round(now, behind, &self.policy.overload),
         }
         self.carry_out(now);
     }
@@ -284,6 +288,7 @@ impl Engine {
             timers: self.timers.len(),
             outputs: self.out.len(),
             pbx_up: self.health.is_up(),
+            shed: self.load.stage(),
         }
     }
 

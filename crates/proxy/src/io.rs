@@ -61,6 +61,51 @@ pub enum Input<'a> {
     Configure(Arc<Policy>),
     /// From now on new calls and registrations get 503 with Retry-After; running transactions end.
     Drain,
+    /// A round of the sockets begins. `behind` when the last one was ended by its budget, and not
+    /// because there was nothing more to read. Whoever never says so has an engine that keeps up.
+    Round {
+        /// Whether more came than was dealt with.
+        behind: bool,
+    },
+}
+
+/// What a shard that cannot keep up sheds: each stage what it says and all before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Nothing.
+    #[default]
+    None,
+    /// Requests without credentials from where nobody has authenticated.
+    Strangers,
+    /// Those with credentials, too.
+    Unproven,
+    /// New calls of those who are known or trusted, which get a 503 with Retry-After. What is in a
+    /// dialog, and their registrations, are never shed.
+    Calls,
+}
+
+impl Stage {
+    /// All, in order.
+    pub const ALL: [Stage; 4] = [Stage::None, Stage::Strangers, Stage::Unproven, Stage::Calls];
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Stage::None => "none",
+            Stage::Strangers => "strangers",
+            Stage::Unproven => "unproven",
+            Stage::Calls => "calls",
+        }
+    }
+
+    pub(crate) fn next(self) -> Self {
+        Stage::ALL.into_iter().find(|stage| *stage > self).unwrap_or(Stage::Calls)
+    }
+
+    pub(crate) fn previous(self) -> Self {
+        Stage::ALL.into_iter().rev().find(|stage| *stage < self).unwrap_or(Stage::None)
+    }
 }
 
 /// Work for the driver.
@@ -269,4 +314,6 @@ pub struct Snapshot {
     pub outputs: usize,
     /// Whether the PBX answered last.
     pub pbx_up: bool,
+    /// What is shed because the shard is behind.
+    pub shed: Stage,
 }

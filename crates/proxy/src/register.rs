@@ -7,7 +7,7 @@ use crate::exchange::ExchangeId;
 use crate::io::Learned;
 use crate::request::aor;
 use crate::routing::is_star;
-use crate::token::{Raw, Token};
+use crate::token::{Raw, Token, Tokens};
 use policy::{Registration, Time};
 use std::time::Duration;
 use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Splice, Uri};
@@ -199,11 +199,7 @@ impl Engine {
     /// The shard whose inside port stands in the Contact with a token: it stays the same as long
     /// as the token, wherever the phone moves.
     fn home_of(&self, token: &[u8]) -> ShardId {
-        let mut raw = Raw::default();
-        match self.tokens.open(token, &mut raw) {
-            Some(Token::Contact { home, .. }) if home.0 < self.shards => home,
-            _ => self.shard,
-        }
+        Tokens::home(token).filter(|home| home.0 < self.shards).unwrap_or(self.shard)
     }
 }
 

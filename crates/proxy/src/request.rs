@@ -55,6 +55,9 @@ impl Engine {
         if self.absorbed(now, arrival, key, credentials) {
             return;
         }
+        if self.is_shed(now, arrival) {
+            return;
+        }
         if let Err(refusal) = self.validate(arrival) {
             return self.refuse(now, arrival, refusal);
         }

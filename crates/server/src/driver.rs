@@ -46,13 +46,13 @@ pub(crate) struct Seat {
 
 /// Runs a shard on the calling thread until it is ordered to stop.
 pub(crate) fn run(seat: Seat) {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build();
     let ready = seat.ready.clone();
-    let served = runtime.and_then(|runtime| {
+    let served = transport::runtime().and_then(|runtime| {
+        // A task, not the runtime's main future: that one is woken through an eventfd, with a system
+        // call each time; a task by its place in a queue.
         runtime.block_on(async {
             let driver = Driver::new(seat)?;
-            driver.serve().await;
-            Ok(())
+            tokio::spawn(driver.serve()).await.map_err(std::io::Error::other)
         })
     });
     if let Err(error) = served {
@@ -143,6 +143,7 @@ impl Driver {
 
     fn wake(&mut self, order: Option<Order>, letter: Option<Letter>) {
         let now = self.clock.now();
+        self.engine.handle_input(now, Input::Round { behind: self.sockets.is_behind() });
         let mut inputs = self.take_letters(now, letter);
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);

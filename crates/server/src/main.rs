@@ -12,6 +12,7 @@ mod control;
 mod demo;
 mod desk;
 mod driver;
+mod heap;
 mod kernel;
 mod memory;
 mod mesh;
@@ -34,6 +35,7 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    heap::settle();
     // clap ends the process with 2 when it does not understand the command line.
     match cli::Cli::parse().command {
         cli::Command::Run { config } => run::run(&config),

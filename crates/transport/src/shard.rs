@@ -179,6 +179,8 @@ pub struct Shard {
     round: Round,
     counters: Arc<Counters>,
     datagrams_per_wake: usize,
+    /// How the last round ended.
+    behind: bool,
 }
 
 /// How far this wake-up's reading has come.
@@ -286,6 +288,7 @@ impl Shard {
             round,
             counters,
             datagrams_per_wake: settings.datagrams_per_wake.max(1),
+            behind: false,
         })
     }
 
@@ -306,6 +309,7 @@ impl Shard {
             return tokio::task::yield_now().await;
         }
         let unfinished = self.round.unfinished || self.streams.has_work();
+        self.behind = unfinished;
         if unfinished {
             tokio::task::yield_now().await;
         }
@@ -341,6 +345,12 @@ impl Shard {
         }
         self.round.open();
         self.streams.open_round();
+    }
+
+    /// Whether the last round was ended by its budget, before the work was.
+    #[must_use]
+    pub fn is_behind(&self) -> bool {
+        self.behind
     }
 
     /// The next stimulus of this round; `None` when the round is over. Give it to the engine,
