@@ -140,7 +140,7 @@ class Target:
         """Why this target can't run here, or None."""
         if self.name.startswith("kamailio") and not shutil.which("kamailio"):
             return "kamailio is not installed (apt-get install kamailio kamailio-extra-modules kamailio-tls-modules)"
-        if self.name == "ringfence" and not os.access(self.ringfence or "", os.X_OK):
+        if self.name.startswith("ringfence") and not os.access(self.ringfence or "", os.X_OK):
             return f"no binary at {self.ringfence} (cargo build --release -p ringfence)"
         if self.name == "null-relay" and self.transport != "udp":
             return "the null relay speaks only UDP"
@@ -169,8 +169,8 @@ class Target:
             self.certificate()
         if self.name == "null-relay":
             return [f"{LOAD_BIN}/nullrelay", LISTEN, BACKEND]
-        if self.name == "ringfence":
-            template = "ringfence-tls.yaml" if self.transport == "tls" else "ringfence.yaml"
+        if self.name.startswith("ringfence"):
+            template = "ringfence-tls.yaml" if self.transport == "tls" else f"{self.name}.yaml"
             return [self.ringfence, "run", "--config", self.render(template, "ringfence.yaml")]
         shutil.copytree(f"{HERE}/targets/db", f"{self.dir}/db", dirs_exist_ok=True)
         defines = []

@@ -3,7 +3,7 @@
 
 use admission::{Ban, BanId, BanKey, Origin};
 use policy::{ChallengeMode, Listener, Network, Pbx, Policy, Reason, Registration, Time, Who};
-use proxy::{CloseReason, Engine, Event, Input, Learned, Output, Verdict};
+use proxy::{CloseReason, Engine, Event, Input, Learned, Output, Stage, Verdict};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -434,4 +434,60 @@ fn a_registration_is_in_no_dialog_and_a_refusal_opens_none() {
     assert_eq!(register.events[0].reason, Reason::Rule, "{register:?}");
     let update = edge.phone_sends(&inside("UPDATE", "z9hG4bKc"));
     assert_eq!(update.events[0].verdict, Verdict::Forward, "{update:?}");
+}
+
+#[test]
+fn overload_sheds_strangers_then_the_unproven_then_calls_and_no_more() {
+    let mut edge = Edge::with(|_| {});
+    let wrong =
+        "Authorization: Digest username=\"6001\",realm=\"asterisk\",nonce=\"n1\",response=\"0\"\n";
+    // the phone registers: from now on somebody is known there
+    let first = edge.phone_sends(&request("REGISTER", "z9hG4bKr", 500, ""));
+    edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    let second = edge.phone_sends(&request("REGISTER", "z9hG4bKs", 500, wrong));
+    edge.pbx_answers(&second.inside[0], "200 OK", "t", "");
+    let call = edge.phone_sends(&request("INVITE", "z9hG4bKc", 500, ""));
+    let routes: Vec<_> =
+        call.inside[0].lines().filter(|line| line.starts_with("Record-Route: ")).collect();
+    let route = routes.join("\n").replace("Record-Route", "Route") + "\n";
+
+    let behind = |edge: &mut Edge, milliseconds: u64| {
+        for _ in 0..=milliseconds {
+            edge.input(Input::Round { behind: true });
+            edge.now = edge.now + Duration::from_millis(1);
+        }
+        edge.engine.snapshot().shed
+    };
+    let stranger = |edge: &mut Edge, branch: &str, more: &str| {
+        let text = request("INVITE", branch, 500, more).replace("c1", branch);
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        let (local, remote) = (addr(OUTSIDE), addr("192.0.2.66:5060"));
+        edge.input(Input::Datagram { side: Side::Outside, local, remote, bytes: &bytes })
+    };
+    let fate = |outcome: &Outcome| (outcome.events[0].verdict, outcome.events[0].reason);
+    let shed = (Verdict::Drop, Reason::Overload);
+
+    assert_eq!(behind(&mut edge, 19), Stage::None);
+    assert_eq!(fate(&stranger(&mut edge, "z9hG4bK1", "")), (Verdict::Forward, Reason::Clean));
+    assert_eq!(behind(&mut edge, 0), Stage::Strangers);
+    assert_eq!(fate(&stranger(&mut edge, "z9hG4bK2", "")), shed);
+    assert_ne!(fate(&stranger(&mut edge, "z9hG4bK3", wrong)), shed);
+    assert_eq!(behind(&mut edge, 19), Stage::Unproven);
+    assert_eq!(fate(&stranger(&mut edge, "z9hG4bK4", wrong)), shed);
+    let known = edge.phone_sends(&request("INVITE", "z9hG4bKd", 500, "").replace("c1", "c2"));
+    assert_eq!(fate(&known), (Verdict::Forward, Reason::Clean));
+    assert_eq!(behind(&mut edge, 19), Stage::Calls);
+
+    let told = edge.phone_sends(&request("INVITE", "z9hG4bKe", 500, "").replace("c1", "c3"));
+    assert_eq!(fate(&told), (Verdict::Reject(503), Reason::Overload));
+    assert!(told.outside[0].contains("\r\nRetry-After: "), "{}", told.outside[0]);
+    let inside = request("INVITE", "z9hG4bKf", 500, &route)
+        .replace("<sip:100@pbx>\nCall", "<sip:100@pbx>;tag=t\nCall");
+    assert_eq!(fate(&edge.phone_sends(&inside)).0, Verdict::Forward);
+    let again = request("REGISTER", "z9hG4bKg", 500, "").replace("CSeq: 1", "CSeq: 3");
+    assert_eq!(fate(&edge.phone_sends(&again)).0, Verdict::Forward);
+
+    edge.now = edge.now + Duration::from_secs(3);
+    edge.input(Input::Round { behind: false });
+    assert_eq!(edge.engine.snapshot().shed, Stage::None);
 }

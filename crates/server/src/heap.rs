@@ -1,4 +1,4 @@
-//! How the C library's allocator grows.
+//! How the C library's allocator grows (docs/decisions/0021-one-heap.md).
 //!
 //! It gives each thread a heap of its own, and lets that grow by single pages, each with a call of
 //! `mprotect`: half a call for each REGISTER cycle while the tables fill. In the steady state

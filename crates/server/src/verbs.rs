@@ -269,7 +269,12 @@ fn status(it: &StatusView) -> String {
         0 => String::new(),
         count => format!(", {LOUD}{count} under attack{LOUD:#}"),
     };
-    let _ = writeln!(text, "shards    {}{attack}; unanswered {}", it.shards.len(), it.unanswered);
+    let shed = match it.shed.as_str() {
+        "" | "none" => String::new(),
+        stage => format!(", {LOUD}overloaded: {stage} are shed{LOUD:#}"),
+    };
+    let _ =
+        writeln!(text, "shards    {}{attack}{shed}; unanswered {}", it.shards.len(), it.unanswered);
     let full = it.tables.iter().filter(|table| table.entries * 10 >= table.capacity * 9);
     for table in full.filter(|table| table.capacity > 0 && table.table != "decisions") {
         let (name, entries, capacity) = (&table.table, table.entries, table.capacity);

@@ -88,6 +88,8 @@ catalogue! {
     RULE_HITS: Counter "rule_hits_total" ["rule"]
         "What each rule of the policy met, by its name; of one in observe what it would have met.";
     SHARDS: Gauge "shards" [] "Shards that run.";
+    SHED_STAGE: Gauge "shed_stage" []
+        "What the shard that is most behind sheds: 0 nothing, 1 strangers, 2 unproven, 3 new calls.";
     SIGNATURE_HITS: Counter "signature_hits_total" ["signature", "authenticated"]
         "Requests that look like a tool, by signature and whether their sender was authenticated.";
     STATE_ROWS: Gauge "state_rows" [] "Rows in the file of what outlives a restart.";

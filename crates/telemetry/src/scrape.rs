@@ -13,7 +13,7 @@ use admission::Proof;
 use policy::{Outcome, Reason};
 use prometheus::proto::{self, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
-use proxy::Event;
+use proxy::{Event, Stage};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -153,6 +153,13 @@ impl Telemetry {
         self.admin_events_lost.fetch_add(count, Relaxed);
     }
 
+    /// What the shard that is most behind sheds.
+    #[must_use]
+    pub fn shed(&self) -> Stage {
+        let worst = self.shards.iter().map(|shard| shard.shed.load(Relaxed)).max();
+        worst.and_then(|worst| Stage::ALL.get(usize::from(worst)).copied()).unwrap_or_default()
+    }
+
     /// Whether every shard has heard from the PBX last, or has no reason to doubt it.
     #[must_use]
     pub fn is_pbx_up(&self) -> bool {
@@ -276,6 +283,7 @@ impl Telemetry {
             catalogue::UNPROVEN_BYTES => {
                 self.cells(&mut family, ["in", "out"].into_iter(), |shard| &shard.unproven_bytes);
             }
+            catalogue::SHED_STAGE => family.push(&[], self.shed() as u64),
             catalogue::UNDER_ATTACK => {
                 let shards = self.shards.iter();
                 let attacked = shards.filter(|shard| shard.under_attack.load(Relaxed)).count();

@@ -5,7 +5,7 @@ use admission::{Ban, BanId, BanKey, Counts, Lift, Proof};
 use policy::{Outcome, Policy, Reason};
 use proxy::{Event, Snapshot, Table, TrunkState, Verdict};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use wire::{Side, Transport};
@@ -108,6 +108,8 @@ pub struct ShardMetrics {
     /// In, and out.
     pub(crate) unproven_bytes: [Cell; 2],
     pub(crate) under_attack: AtomicBool,
+    /// A [`proxy::Stage`] by its place.
+    pub(crate) shed: AtomicU8,
     /// Hits by the names of the policy in force.
     pub(crate) hits: Mutex<Hits>,
     /// By name.
@@ -193,6 +195,7 @@ impl Default for ShardMetrics {
             bans: cells(KINDS.len() * REASONS),
             unproven_bytes: Default::default(),
             under_attack: AtomicBool::new(false),
+            shed: AtomicU8::new(0),
             hits: Mutex::default(),
             trunks: Mutex::default(),
             standing: Mutex::default(),
@@ -260,6 +263,7 @@ impl ShardMetrics {
             cell.set(bytes);
         }
         self.under_attack.store(snapshot.gate.under_attack, Relaxed);
+        self.shed.store(snapshot.shed as u8, Relaxed);
         self.unanswered.set(snapshot.unanswered as u64);
         self.timers.set(snapshot.timers as u64);
         if self.pbx_up.swap(snapshot.pbx_up, Relaxed) && !snapshot.pbx_up {

@@ -50,7 +50,15 @@ fn balanced_names_every_key() {
     let mut seen = 0;
     for (path, _) in paths {
         let Some(path) = path.strip_prefix("policy.") else { continue };
-        let mine = ["timers", "limits", "budgets", "answer_malformed", "source_header", "profile"];
+        let mine = [
+            "timers",
+            "limits",
+            "budgets",
+            "overload",
+            "answer_malformed",
+            "source_header",
+            "profile",
+        ];
         let other = path.starts_with("capacities.") && !path.starts_with("capacities.gate.");
         if mine.iter().any(|part| path.starts_with(part)) || other || path.contains("rules[") {
             continue;

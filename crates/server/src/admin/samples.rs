@@ -140,6 +140,7 @@ fn status() -> StatusView {
         bans: 1,
         unanswered: 2,
         shards_under_attack: 0,
+        shed: "none".into(),
         shards: vec![ShardView { shard: 0, wakeups: 4_000, inputs: 9_000, requests: 2_187 }],
         tables: vec![TableView {
             table: "bans".into(),

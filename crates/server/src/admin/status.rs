@@ -36,6 +36,8 @@ pub(crate) struct StatusView {
     pub(crate) bans: u64,
     pub(crate) unanswered: u64,
     pub(crate) shards_under_attack: u64,
+    /// What is shed because a shard is behind: none, strangers, unproven, calls.
+    pub(crate) shed: String,
     pub(crate) shards: Vec<ShardView>,
     pub(crate) tables: Vec<TableView>,
     pub(crate) reloads: Vec<crate::reloads::ReloadView>,
@@ -110,6 +112,7 @@ pub(super) fn view(status: &Status) -> StatusView {
         bans,
         unanswered,
         shards_under_attack: under_attack,
+        shed: status.telemetry.shed().as_str().into(),
         shards: shards
             .iter()
             .enumerate()

@@ -77,6 +77,9 @@ fn draw_head(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
     if it.shards_under_attack > 0 {
         say(true, "UNDER ATTACK".into());
     }
+    if !matches!(it.shed.as_str(), "" | "none") {
+        say(true, format!("OVERLOAD: {} SHED", it.shed.to_uppercase()));
+    }
     if screen.stopped {
         say(true, "STOPPED".into());
     }
