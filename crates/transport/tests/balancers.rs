@@ -114,7 +114,8 @@ fn a_balancer_that_does_not_say_for_whom_it_speaks_is_refused() {
     {
         let mut stream = connect(BALANCER, edge(&rig));
         stream.write_all(begin).unwrap();
-        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        // it may have been refused by now
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         assert_eq!(stream.read(&mut [0]).unwrap_or(0), 0, "{begin:?}");
         refused(n as u64 + 1);
     }
