@@ -1,8 +1,8 @@
 #!/bin/bash
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
 # target directory (about 20 s, no root), PJSUA for Python where pip can get it, and from the machine's
-# packages sipp, baresip, linphone, Chromium, NSD, HAProxy, Prometheus and the scanners that the edge
-# must recognise.
+# packages sipp, baresip, linphone, Chromium, NSD, HAProxy, Prometheus, the scanners that the edge
+# must recognise, and fail2ban and tshark, which read what it tells.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
 #                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
 #                          RINGFENCE_NSD=DIR       where NSD is or goes to
@@ -62,7 +62,8 @@ command -v ip >/dev/null || missing+=" iproute2"
 command -v nft >/dev/null || missing+=" nftables"
 command -v conntrack >/dev/null || missing+=" conntrack"
 command -v chromedriver >/dev/null || missing+=" chromium chromium-driver"
-for tool in nmap hydra sipsak; do
+command -v fail2ban-regex >/dev/null || missing+=" fail2ban"
+for tool in nmap hydra sipsak tshark; do
     command -v $tool >/dev/null || missing+=" $tool"
 done
 [ -n "$missing" ] || exit 0

@@ -16,6 +16,8 @@ pub enum Effect {
     Banned(Box<Ban>),
     /// A ban ended.
     Lifted(Lift),
+    /// A proven outcome weighs on this source: the last record of its chain.
+    Evidence(Network),
     /// Somebody should know.
     Alert(Alert),
     /// To be remembered over a restart: [`crate::Gate::recall`].
@@ -61,6 +63,31 @@ impl BanKey {
             BanKey::Source(_) => "address",
             BanKey::Network(_) => "network",
             BanKey::Campaign(_) => "campaign",
+        }
+    }
+
+    /// Where it holds; `None` when everywhere.
+    #[must_use]
+    pub fn place(&self) -> Option<Network> {
+        match self {
+            BanKey::Source(network) | BanKey::Network(network) => Some(*network),
+            BanKey::AorSource { source, .. } => Some(*source),
+            BanKey::AorFlow { flow, .. } => Some(Network::source(flow.remote.ip())),
+            BanKey::Campaign(_) => None,
+        }
+    }
+
+    /// As the API, the command line and the audit stream write it: `198.51.100.7`,
+    /// `203.0.113.0/24`, `aor:HASH@198.51.100.7`, `aor:HASH@198.51.100.7:5060/udp`, `shape:HASH`.
+    #[must_use]
+    pub fn text(&self) -> String {
+        match self {
+            BanKey::AorFlow { aor, flow } => {
+                format!("aor:{aor:016x}@{}/{}", flow.remote, flow.transport.as_param())
+            }
+            BanKey::AorSource { aor, source } => format!("aor:{aor:016x}@{}", source.text()),
+            BanKey::Source(network) | BanKey::Network(network) => network.text(),
+            BanKey::Campaign(shape) => format!("shape:{shape:016x}"),
         }
     }
 }
@@ -240,6 +267,22 @@ pub enum Alert {
         /// Whether it began.
         began: bool,
     },
+}
+
+impl Alert {
+    /// The word that the API, audit lines and alerts use.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Alert::Campaign { .. } => "campaign",
+            Alert::CarrierCandidate { .. } => "carrier_candidate",
+            Alert::WouldBan(_) => "would_ban",
+            Alert::Storm => "storm",
+            Alert::Honeytoken { .. } => "honeytoken",
+            Alert::Demoted { .. } => "demoted",
+            Alert::UnderAttack { .. } => "under_attack",
+        }
+    }
 }
 
 /// What other shards' gates must know.

@@ -39,6 +39,8 @@ impl Config {
                 table.with("networks", texts(&admin.networks))
             }
         };
+        let audit = self.audit.as_ref().and_then(|audit| Section.print(audit));
+        let audit = audit.unwrap_or_else(|| text("off"));
         let enforce = self.enforce.as_ref().and_then(|enforce| Section.print(enforce));
         let enforce = enforce.unwrap_or_else(|| text("off"));
         let log = Out::table([
@@ -52,6 +54,7 @@ impl Config {
             ("domains", texts(&self.policy.domains)),
             ("trunks", Out::List(self.trunks.iter().map(trunk::print).collect())),
             ("admin", admin),
+            ("audit", audit),
             ("enforce", enforce),
             ("shards", Out::Number(self.shards.into())),
             ("log", log),

@@ -16,6 +16,7 @@
 //! It does not watch files, open sockets or keep state between loads.
 
 mod admission;
+mod audit;
 mod check;
 mod effective;
 mod enforce;
@@ -45,6 +46,7 @@ mod pages;
 mod tests;
 
 pub use admission::{Override, SignatureChoice};
+pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use enforce::{Enforce, OnStop};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,

@@ -1,6 +1,7 @@
 //! What a valid configuration is.
 
 use crate::admission::SignatureChoice;
+use crate::audit::Audit;
 use crate::enforce::Enforce;
 use policy::{HeaderRule, Identity, Network, Policy, TrunkLimits};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,6 +24,8 @@ pub struct Config {
     pub trunks: Vec<Trunk>,
     /// Where operators reach the edge; `None`: nowhere.
     pub admin: Option<Admin>,
+    /// The audit stream; `None`: none.
+    pub audit: Option<Audit>,
     /// Banned sources in the kernel; `None`: they are dropped in user space only.
     pub enforce: Option<Enforce>,
     /// Logging.

@@ -1,5 +1,6 @@
 //! The configuration file, key by key.
 
+use crate::audit::Audit;
 use crate::enforce::Enforce;
 use crate::form::{DURATION_MAX, DURATION_MIN};
 use crate::keys::{Form as _, Section};
@@ -141,6 +142,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let state_dir = table.value("state_dir", value::path, STATE_DIR.into());
     let state_dir = beside(root.source.file, state_dir);
     let admin = admin_table(&mut table, &state_dir);
+    let audit = audit_table(&mut table);
     let enforce = enforce_table(&mut table);
     let mut rules = match table.take("policy") {
         Some(field) => policy_file::policy_field(&field),
@@ -175,6 +177,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         shards,
         trunks,
         admin,
+        audit,
         enforce,
         log,
         state_dir,
@@ -387,6 +390,16 @@ fn socket_path(field: &Field<'_>) -> Option<PathBuf> {
         return None;
     }
     Some(path)
+}
+
+/// `off`, or a table; off when nothing is said.
+fn audit_table(table: &mut Table<'_>) -> Option<Audit> {
+    let field = table.take("audit").filter(|field| !field.is_word("off"))?;
+    let mut audit = Audit::default();
+    Section.read(&field, &mut audit);
+    audit.file = beside(field.source.file, audit.file);
+    audit.socket = audit.socket.map(|path| beside(field.source.file, path));
+    Some(audit)
 }
 
 /// `off`, or a table; off when nothing is said.

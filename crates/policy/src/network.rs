@@ -60,6 +60,13 @@ impl Network {
         self.prefix
     }
 
+    /// As people write it: of a single address without its length.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let whole = if self.address.is_ipv4() { 32 } else { 128 };
+        if self.prefix == whole { self.address.to_string() } else { self.to_string() }
+    }
+
     /// Whether `ip` lies in it; an IPv4-mapped IPv6 address counts as IPv4.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {

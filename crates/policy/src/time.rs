@@ -52,6 +52,13 @@ impl Time {
         format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
     }
 
+    /// As [`Time::utc`], with milliseconds: `2026-11-22T20:40:08.125Z`.
+    #[must_use]
+    pub fn utc_millis(self) -> String {
+        let whole = self.utc();
+        format!("{}.{:03}Z", whole.trim_end_matches('Z'), self.0 / 1_000_000 % 1_000)
+    }
+
     /// How long since `earlier`; zero when `earlier` is later.
     #[must_use]
     pub fn since(self, earlier: Time) -> Duration {
@@ -101,6 +108,8 @@ mod tests {
     fn a_moment_is_written_as_rfc_3339_has_it() {
         let time = Time::ZERO + Duration::from_secs(1_795_380_008);
         assert_eq!(time.utc(), "2026-11-22T20:40:08Z");
+        let later = time + Duration::from_micros(45_999);
+        assert_eq!(later.utc_millis(), "2026-11-22T20:40:08.045Z");
         assert!(Time::FOREVER.utc().starts_with("2554-"));
     }
 

@@ -260,6 +260,13 @@ impl Engine {
         self.decisions.before(before)
     }
 
+    /// The decision with this number ([`Event::kept`]), while it is kept.
+    #[must_use]
+    pub fn decision(&self, number: u64) -> Option<&Decision> {
+        let mut last = self.decisions.before(number.saturating_add(1));
+        last.next().filter(|(found, _)| *found == number).map(|(_, decision)| decision)
+    }
+
     /// The message that was decided about, while it is kept: of what was judged, the last
     /// [`policy::Capacities::recorded_bytes`].
     #[must_use]
@@ -406,6 +413,7 @@ impl Engine {
             event.method = method_index(message.method());
         }
         if side == Side::Outside {
+            event.kept = Some(self.decisions.made());
             self.decisions.note_malformed(now, &event, bytes);
         }
         self.out.event(event);
@@ -415,9 +423,10 @@ impl Engine {
     pub(crate) fn note(&mut self, arrival: Arrival<'_, '_>, verdict: Verdict, reason: Reason) {
         let method = method_index(arrival.message.method());
         let status = arrival.message.status();
-        let event = self.decided(arrival.side, arrival.flow, method, status, verdict, reason);
+        let mut event = self.decided(arrival.side, arrival.flow, method, status, verdict, reason);
         let judged = !matches!(verdict, Verdict::Absorb) && method != ACK;
         if judged && status == 0 && arrival.side == Side::Outside {
+            event.kept = Some(self.decisions.made());
             self.decisions.note(self.clock, &event, arrival.message);
         }
         self.out.event(event);

@@ -93,6 +93,8 @@ pub struct Event {
     pub grounds: Option<Grounds>,
     /// For the PBX's first answer to a request: how long after the request.
     pub waited: Option<Duration>,
+    /// Its number among the decisions that are kept ([`crate::Engine::decisions`]), if it is one.
+    pub kept: Option<u64>,
 }
 
 impl Event {
@@ -120,6 +122,7 @@ impl Event {
             policy_version: 0,
             grounds: None,
             waited: None,
+            kept: None,
         }
     }
 }

@@ -1,6 +1,6 @@
 use crate::Event;
 use admission::{Alert, Ban, GateSnapshot, Lift, Memory};
-use policy::{Policy, Time};
+use policy::{Network, Policy, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::{ConnectionId, Flow, ShardId, Side};
@@ -157,6 +157,9 @@ pub enum Output<'a> {
     Recalled(Box<Ban>),
     /// To be remembered over a restart, and given back by [`Input::Recall`].
     Remember(Memory),
+    /// A challenge ended badly for this source: its last piece of evidence
+    /// ([`admission::Gate::last_evidence_on`]) is new.
+    Evidence(Network),
     /// Somebody should know.
     Alert(Alert),
     /// A decision, for counters, the audit stream and explanations.

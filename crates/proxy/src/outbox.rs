@@ -4,6 +4,7 @@
 use crate::Event;
 use crate::io::{CloseReason, Learned, Output};
 use admission::{Alert, Ban, Lift, Memory};
+use policy::Network;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::ops::Range;
@@ -20,6 +21,7 @@ enum Entry {
     Lift(Lift),
     Recalled(Box<Ban>),
     Remember(Memory),
+    Evidence(Network),
     Alert(Alert),
     Event(Event),
 }
@@ -95,6 +97,10 @@ impl Outbox {
         self.queue.push_back(Entry::Remember(memory));
     }
 
+    pub(crate) fn evidence(&mut self, source: Network) {
+        self.queue.push_back(Entry::Evidence(source));
+    }
+
     pub(crate) fn alert(&mut self, alert: Alert) {
         self.queue.push_back(Entry::Alert(alert));
     }
@@ -125,6 +131,7 @@ impl Outbox {
             Entry::Lift(lift) => Output::Lift(lift),
             Entry::Recalled(ban) => Output::Recalled(ban),
             Entry::Remember(memory) => Output::Remember(memory),
+            Entry::Evidence(source) => Output::Evidence(source),
             Entry::Alert(alert) => Output::Alert(alert),
             Entry::Event(event) => Output::Event(event),
         })

@@ -57,8 +57,8 @@ impl Edge {
                     sent.push(Sent { side, remote, text });
                 }
                 Output::Event(event) => events.push(event),
-                // how the PBX challenges
-                Output::Remember(_) => {}
+                // how the PBX challenges, and how challenges end
+                Output::Remember(_) | Output::Evidence(_) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -264,6 +264,7 @@ impl Control {
             let when = (self.clock.now(), cause);
             let record = prepared.record(when, self.config.policy.version, &ended);
             self.status.news.say(|| News::Control("reload", json!(record)));
+            self.status.note("reload", record.in_short());
             self.status.rules().record(record.clone());
             for answer in waiting {
                 // Who asked may have gone.
@@ -295,6 +296,7 @@ impl Control {
         let policy = Arc::new(self.config.policy.clone());
         self.status.rules().take(policy);
         self.configure().await;
+        self.status.reports.configure(&self.config);
         self.watched.send_if_modified(|watched| {
             let new = Watched::of(&self.config);
             let differs = *watched != new;
@@ -358,6 +360,7 @@ impl Control {
         self.configure().await;
         let told = super::admin::views::moment(until);
         let news = json!({ "panic_open_until": told });
+        self.status.note("panic_open", news.clone());
         self.status.news.say(|| News::Control("panic_open", news));
         match until {
             Some(_) => self.remind(),

@@ -9,6 +9,7 @@ use crate::kernel::Kernel;
 use crate::memory::Remembrance;
 use crate::mesh::{Letter, Look, Mailbox, Mesh, Order};
 use crate::news::{News, Newsroom};
+use crate::reports::Reporter;
 use policy::{Policy, Time};
 use proxy::{Engine, Input, Learned, Output};
 use state::Writer;
@@ -40,6 +41,7 @@ pub(crate) struct Seat {
     pub(crate) telemetry: Arc<telemetry::Telemetry>,
     pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) news: Newsroom,
+    pub(crate) reporter: Reporter,
     /// Told once, when the shard is ready to serve.
     pub(crate) ready: mpsc::Sender<std::io::Result<()>>,
 }
@@ -94,6 +96,7 @@ impl Driver {
                 writer: seat.remembrance.writer,
                 metrics: seat.metrics,
                 news: seat.news,
+                reporter: seat.reporter,
                 policy,
             },
             published: now,
@@ -103,7 +106,7 @@ impl Driver {
         };
         for memory in seat.remembrance.recalled {
             driver.engine.handle_input(now, Input::Recall(&memory));
-            driver.fetch();
+            driver.fetch(now);
         }
         driver.publish(now);
         let _ = seat.ready.try_send(Ok(()));
@@ -148,12 +151,12 @@ impl Driver {
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);
             inputs += 1;
-            self.outlets.drain(&mut self.engine, &mut self.sockets);
+            self.outlets.drain(now, &mut self.engine, &mut self.sockets);
         }
         if self.engine.poll_timeout().is_some_and(|due| due <= now) {
             self.engine.handle_timeout(now);
             inputs += 1;
-            self.fetch();
+            self.fetch(now);
         }
         if let Some(order) = order {
             self.follow(now, order);
@@ -172,7 +175,7 @@ impl Driver {
         let mut next = first;
         while let Some(letter) = next {
             self.engine.handle_input(now, letter.open());
-            self.fetch();
+            self.fetch(now);
             taken += 1;
             next = match taken {
                 LETTERS_PER_WAKEUP.. => None,
@@ -188,14 +191,15 @@ impl Driver {
                 // what was counted so far was counted under the old names
                 self.publish(now);
                 self.outlets.policy = policy.clone();
+                self.outlets.reporter.configure(policy.clone());
                 self.engine.handle_input(now, Input::Configure(policy));
                 self.outlets.metrics.on_policy(&self.outlets.policy);
-                self.fetch();
+                self.fetch(now);
                 self.publish(now);
             }
             Order::Drain(done) => {
                 self.engine.handle_input(now, Input::Drain);
-                self.fetch();
+                self.fetch(now);
                 self.draining = true;
                 self.publish(now);
                 // Who asked may have gone on without us.
@@ -213,12 +217,12 @@ impl Driver {
 
     fn learn(&mut self, now: Time, learned: Learned) {
         self.engine.handle_input(now, Input::Learned(learned));
-        self.fetch();
+        self.fetch(now);
         self.publish(now);
     }
 
-    fn fetch(&mut self) {
-        self.outlets.drain(&mut self.engine, &mut self.sockets);
+    fn fetch(&mut self, now: Time) {
+        self.outlets.drain(now, &mut self.engine, &mut self.sockets);
     }
 
     fn publish(&mut self, now: Time) {
@@ -237,19 +241,21 @@ struct Outlets {
     writer: Writer,
     metrics: Arc<ShardMetrics>,
     news: Newsroom,
+    reporter: Reporter,
     policy: Arc<Policy>,
 }
 
 impl Outlets {
     /// Fetches all outputs of the engine. A matter of the driver's parts, because the bytes of the
     /// stimulus may still be borrowed from the sockets' owner.
-    fn drain(&self, engine: &mut Engine, sockets: &mut Shard) {
-        let Outlets { mesh, kernel, writer, metrics, news, policy } = self;
+    fn drain(&mut self, now: Time, engine: &mut Engine, sockets: &mut Shard) {
+        let Outlets { mesh, kernel, writer, metrics, news, reporter, policy } = self;
         while let Some(output) = engine.poll_output() {
             let Some(output) = sockets.send(output) else { continue };
             match output {
                 Output::Event(event) => {
                     metrics.on_event(&event);
+                    reporter.on_event(now, &event, engine);
                     tracing::trace!(?event, "Decided");
                 }
                 Output::HandOver { shard, side, flow, bytes } => {
@@ -267,15 +273,19 @@ impl Outlets {
                     kernel.on_ban(&ban);
                     metrics.on_ban(&ban);
                     telemetry::log::ban(&ban);
+                    reporter.on_ban(now, &ban);
                     news.say(|| News::Ban(ban));
                 }
                 Output::Lift(lift) => {
                     kernel.on_lift(&lift);
                     metrics.on_lift(&lift);
                     telemetry::log::lift(&lift);
+                    reporter.on_lift(now, &lift);
                     news.say(|| News::Lift(lift));
                 }
+                Output::Evidence(source) => reporter.on_evidence(now, source, engine),
                 Output::Alert(alert) => {
+                    reporter.on_alert(now, &alert);
                     telemetry::log::alert(&alert, policy);
                     news.say(|| News::Alert(alert));
                 }

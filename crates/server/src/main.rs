@@ -22,6 +22,7 @@ mod policies;
 mod reload;
 mod reloads;
 mod replay;
+mod reports;
 mod run;
 mod setup;
 mod sockets;

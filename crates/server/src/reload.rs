@@ -40,6 +40,10 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
         transport: old.transport,
         ..new
     };
+    let queue = old.audit.clone().unwrap_or_default().queue;
+    if let Some(audit) = &mut merged.audit {
+        audit.queue = queue;
+    }
     merged.log.format = old.log.format;
     if !same_sockets {
         merged.listen = old.listen.clone();
@@ -94,10 +98,11 @@ fn pairs(settings: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
 
 /// Whether the setting is fixed while the process runs.
 fn needs_restart(path: &str, same_sockets: bool) -> bool {
-    const FIXED: [&str; 10] = [
+    const FIXED: [&str; 11] = [
         "inside.address",
         "shards",
         "admin",
+        "audit.queue",
         "enforce",
         "log.format",
         "state_dir",

@@ -9,6 +9,7 @@ use crate::watch::Seen;
 use config::{Loaded, Overrides, Problem, Severity};
 use policy::{Policy, Time};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -218,6 +219,23 @@ impl Prepared {
             tests: TestsView { run: self.tests.len(), failed: failed.take(LINES).collect() },
             text,
         }
+    }
+}
+
+impl ReloadView {
+    /// As the audit stream has it.
+    pub(crate) fn in_short(&self) -> Value {
+        let problem = self.problems.iter().find(|problem| problem.severity == "error");
+        json!({
+            "result": self.result,
+            "cause": self.cause,
+            "policy": self.policy,
+            "changes": self.changes.iter().map(|change| &change.path).collect::<Vec<_>>(),
+            "problem": problem.map(|it| {
+                format!("{}:{}: {}: {}", it.file, it.line, it.path, it.message)
+            }),
+            "failed_tests": self.tests.failed.len(),
+        })
     }
 }
 

@@ -12,6 +12,7 @@ use crate::memory;
 use crate::mesh;
 use crate::names::{Names, Watched};
 use crate::news::Newsroom;
+use crate::reports::Reports;
 use crate::sockets::{Tls, bind, settings};
 use crate::status::Status;
 use crate::watch::Watch;
@@ -92,6 +93,8 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let news = Newsroom::new();
     let (state, remembrances, shared) = memory::open(&config, clock, &telemetry)
         .map_err(|error| failed("a thread cannot start", &error))?;
+    let reports = Reports::open(&config, &policy, clock, &telemetry)
+        .map_err(|error| failed("a thread cannot start", &error))?;
     let (ready, readiness) = mpsc::channel(usize::from(shards));
     for (((sockets, (mesh, mailbox)), metrics), remembrance) in
         sockets.into_iter().zip(ends).zip(telemetry.shards()).zip(remembrances)
@@ -112,6 +115,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
             telemetry: telemetry.clone(),
             metrics: metrics.clone(),
             news: news.clone(),
+            reporter: reports.reporter(shard, &policy),
             ready: ready.clone(),
         };
         spawn(shard, seat)?;
@@ -120,7 +124,10 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let names = Names::new(clock, orders.clone(), telemetry.clone(), random()?.0);
     let (watched, _) = watch::channel(Watched::of(&config));
     let desk = Desk::new(orders, clock, shared);
-    let status = Arc::new(Status::new(telemetry, desk, news, file.to_owned(), policy));
+    let reports = Arc::new(reports);
+    let status = Status::new(telemetry, desk, news, reports.clone(), file.to_owned(), policy);
+    let status = Arc::new(status);
+    let last = status.clone();
     let (commands, command) = mpsc::channel(COMMANDS);
     let control = Control {
         file: file.to_owned(),
@@ -138,8 +145,9 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         files,
     };
     govern(control, names, listeners, commands, readiness)?;
-    // the shards have ended: what they remembered last is in the queue
+    // the shards have ended: what they remembered and said last is in the queues
     state.close();
+    reports.close(clock.now(), &last.rules().policy.clone());
     info!("Ended");
     Ok(())
 }

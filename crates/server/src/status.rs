@@ -4,6 +4,7 @@
 use crate::desk::Desk;
 use crate::news::Newsroom;
 use crate::reloads::{HISTORY, ReloadView};
+use crate::reports::Reports;
 use admission::{Ban, Record};
 use policy::{Mode, Policy, Time};
 use proxy::Grounds;
@@ -22,6 +23,7 @@ pub(crate) struct Status {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) desk: Desk,
     pub(crate) news: Newsroom,
+    pub(crate) reports: Arc<Reports>,
     pub(crate) started: Time,
     pub(crate) file: PathBuf,
     /// All shards serve.
@@ -57,6 +59,7 @@ impl Status {
         telemetry: Arc<Telemetry>,
         desk: Desk,
         news: Newsroom,
+        reports: Arc<Reports>,
         file: PathBuf,
         policy: Arc<Policy>,
     ) -> Self {
@@ -67,12 +70,19 @@ impl Status {
             started: desk.now(),
             desk,
             news,
+            reports,
             file,
             ready: AtomicBool::new(false),
             draining: AtomicBool::new(false),
             alive: AtomicBool::new(true),
             rules: Mutex::new(rules),
         }
+    }
+
+    /// Notes what the control thread or an operator did in the audit stream.
+    pub(crate) fn note(&self, event: &'static str, fields: serde_json::Value) {
+        let policy = self.rules().policy.clone();
+        self.reports.note(self.desk.now(), event, fields, &policy);
     }
 
     /// The rules; not to be held over a wait.

@@ -8,6 +8,7 @@ use crate::admin::views::{BanView, ErrorView, Explanation};
 use crate::cli::{BansCommand, Exit, Reach, Running, print};
 use crate::client::{Answer, Client, Unreached, encoded};
 use crate::reloads::ReloadView;
+use crate::reports::ReportView;
 use crate::top;
 use anstyle::{AnsiColor, Style};
 use hyper::Method;
@@ -254,6 +255,13 @@ fn status(it: &StatusView) -> String {
     } else {
         let _ =
             writeln!(text, "state     {LOUD}not written{LOUD:#}: a restart forgets bans and trust");
+    }
+    for report in &it.reports {
+        let ReportView { kind, target, error, .. } = report;
+        let _ = match error {
+            None => writeln!(text, "{kind:<9} to {target}"),
+            Some(why) => writeln!(text, "{kind:<9} {LOUD}fails{LOUD:#} to {target}: {why}"),
+        };
     }
     let line = |text: &mut String, name: &str, counts: &std::collections::BTreeMap<String, u64>| {
         let counts = counts.iter().filter(|(_, count)| **count > 0);

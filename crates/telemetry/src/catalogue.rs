@@ -42,6 +42,10 @@ catalogue! {
         "News that readers of the event stream were too slow for.";
     ADMIN_REQUESTS: Counter "admin_requests_total" ["result"]
         "Requests to the admin API: answered, refused, without a right token, failed.";
+    AUDIT_LINES: Counter "audit_lines_total" ["result"]
+        "Audit lines written, left out because their reason had its share, and lost for want of \
+         room; writes that failed and are tried again.";
+    AUDIT_UP: Gauge "audit_up" [] "1 while audit lines are wanted and written.";
     BANS: Gauge "bans" ["kind", "reason"] "Bans in force, by what is banned and why.";
     BANS_TOTAL: Counter "bans_total" ["kind", "reason"]
         "Bans that began or were renewed, by what is banned and why.";

@@ -4,6 +4,7 @@ use crate::catalogue::{self, CATALOGUE, Definition, Kind};
 use crate::histogram::{Histogram, Merged};
 use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
 use crate::names::{self, NameMetrics};
+use crate::reports::{LINES, ReportCounts, ReportWatch};
 use crate::shard::{
     CLASSES, Cell, Hits, KINDS, LIMITS, REASONS, SIDES, ShardMetrics, TABLES, TARGETS, TRANSPORTS,
     TrunkNumbers, VERDICTS,
@@ -63,6 +64,7 @@ pub struct Telemetry {
     admin_requests: [AtomicU64; AdminAnswer::LABELS.len()],
     admin_events_lost: AtomicU64,
     state: OnceLock<StateWatch>,
+    reports: OnceLock<ReportWatch>,
 }
 
 impl fmt::Debug for Telemetry {
@@ -88,6 +90,7 @@ impl Telemetry {
             admin_requests: Default::default(),
             admin_events_lost: AtomicU64::new(0),
             state: OnceLock::new(),
+            reports: OnceLock::new(),
         }
     }
 
@@ -106,6 +109,15 @@ impl Telemetry {
     #[must_use]
     pub fn state(&self) -> StateCounts {
         self.state.get().map(|watch| watch()).unwrap_or_default()
+    }
+
+    /// Looks at what is told to other programs when somebody scrapes; the first to say so is heard.
+    pub fn watch_reports(&self, watch: ReportWatch) {
+        let _ = self.reports.set(watch);
+    }
+
+    fn reports(&self) -> ReportCounts {
+        self.reports.get().map(|watch| watch()).unwrap_or_default()
     }
 
     /// The numbers of each shard, in their order.
@@ -223,6 +235,8 @@ impl Telemetry {
             catalogue::NAMES => family.row(&names::STATES, &self.names.states),
             catalogue::NAME_LOOKUPS => family.row(&names::LOOKUPS, &self.names.lookups),
             catalogue::NAME_CHANGES => family.push(&[], self.names.changes.value()),
+            catalogue::AUDIT_UP => family.push(&[], self.reports().audit.up.into()),
+            catalogue::AUDIT_LINES => family.values(&LINES, &self.reports().audit.lines),
             catalogue::STATE_UP => family.push(&[], self.state().up.into()),
             catalogue::STATE_ROWS => family.push(&[], self.state().rows),
             catalogue::STATE_WAITING => family.push(&[], self.state().waiting),
@@ -490,6 +504,11 @@ impl Family<'_> {
         for (name, value) in names.iter().zip(values) {
             self.push(&[name], value.load(Relaxed));
         }
+    }
+
+    /// As [`Family::atomics`], of plain numbers.
+    fn values(&mut self, names: &[&str], values: &[u64]) {
+        names.iter().zip(values).for_each(|(name, value)| self.push(&[name], *value));
     }
 
     /// `None` when nothing was pushed: a family needs a metric.

@@ -163,6 +163,7 @@ impl Gate {
     /// Adds weight to a source, and acts on its levels. What a pair already answers for does not
     /// last: an old password is a week of refusals, and no reason to ban an address.
     fn add(&mut self, now: Time, evidence: &Evidence<'_>, weight: f32, rule: u16, lasts: bool) {
+        self.say(Effect::Evidence(Network::source(evidence.ip)));
         let rules = &self.policy.admission;
         let rank = crate::store::Rank::Proven;
         let Some(source) = self.sources.enter(evidence.source, evidence.ip, rank) else { return };

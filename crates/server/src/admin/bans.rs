@@ -1,6 +1,6 @@
 //! Bans: seen, made and lifted.
 
-use super::views::{BanView, key_text};
+use super::views::BanView;
 use super::{Hall, Refusal};
 use crate::desk::Desk;
 use crate::status::Rules;
@@ -12,6 +12,7 @@ use axum::http::{HeaderName, StatusCode};
 use axum::response::IntoResponse;
 use policy::{Network, Reason, Time};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::time::Duration;
 
 /// Bans in one answer, where nothing is said and at most.
@@ -33,7 +34,7 @@ pub(super) enum Wanted {
     Id(BanId),
     /// All that touch these addresses.
     Network(Network),
-    /// A pair or a shape, as [`key_text`] writes it.
+    /// A pair or a shape, as [`BanKey::text`] writes it.
     Key(String),
 }
 
@@ -53,8 +54,8 @@ impl Wanted {
         match self {
             Wanted::All => true,
             Wanted::Id(id) => ban.id == *id,
-            Wanted::Network(network) => place(&ban.key).is_some_and(|place| touch(place, *network)),
-            Wanted::Key(key) => key_text(&ban.key) == *key,
+            Wanted::Network(network) => ban.key.place().is_some_and(|place| touch(place, *network)),
+            Wanted::Key(key) => ban.key.text() == *key,
         }
     }
 }
@@ -63,16 +64,6 @@ impl Wanted {
 pub(super) fn as_source(network: Network) -> Network {
     let source = Network::source(network.address());
     if network.prefix() > source.prefix() { source } else { network }
-}
-
-/// Where something is banned; `None` when everywhere.
-pub(super) fn place(key: &BanKey) -> Option<Network> {
-    match key {
-        BanKey::Source(network) | BanKey::Network(network) => Some(*network),
-        BanKey::AorSource { source, .. } => Some(*source),
-        BanKey::AorFlow { flow, .. } => Some(Network::source(flow.remote.ip())),
-        BanKey::Campaign(_) => None,
-    }
 }
 
 fn touch(a: Network, b: Network) -> bool {
@@ -120,7 +111,7 @@ pub(super) async fn add(
         let rules = hall.status.rules();
         imposed(&wish, desk.now(), desk.next_ban(), &rules)?
     };
-    if let Some(place) = place(&ban.key) {
+    if let Some(place) = ban.key.place() {
         let ip = place.address();
         let trusted = desk
             .look_at(ip, move |now, engine| engine.gate().trusted_by(now, ip).map(str::to_owned));
@@ -225,7 +216,7 @@ pub(super) async fn lift(
     // mercy is for addresses: it reaches all that keeps them out
     if let [ban] = &bans[..]
         && (forgive || until.is_some())
-        && let Some(network) = place(&ban.key)
+        && let Some(network) = ban.key.place()
     {
         wanted = Wanted::Network(network);
         bans = met(desk, &wanted).await?;
@@ -244,6 +235,17 @@ pub(super) async fn lift(
     desk.look_all(|_, _| ()).await?;
     let rules = hall.status.rules();
     let lifted = bans.iter().map(|ban| BanView::new(ban, &rules)).collect();
+    hall.status.reports.note(
+        desk.now(),
+        "operator_lift",
+        json!({
+            "key": key,
+            "bans": bans.iter().map(|ban| ban.id.to_string()).collect::<Vec<_>>(),
+            "forgive": forgive,
+            "trusted_until": super::views::moment(until),
+        }),
+        &rules.policy,
+    );
     tracing::info!(%key, bans = bans.len(), forgive, trust = ?trust, "An operator lifts");
     Ok(Json(Lifted { lifted, trusted_until: super::views::moment(until) }))
 }
@@ -257,7 +259,7 @@ fn orders(wanted: &Wanted, bans: &[Ban], trust: Option<Time>, forgive: bool) -> 
     }
     let mut orders = Vec::new();
     for ban in bans {
-        orders.push(match (ban.key, place(&ban.key)) {
+        orders.push(match (ban.key, ban.key.place()) {
             (_, Some(network)) if trust.is_some() => lift(network),
             (key, _) => Learned::Unban { key, forgive },
         });
@@ -308,11 +310,11 @@ mod tests {
         assert!(met("2001:db8::1:2:3:4", v6) && !met("2001:db8:1::", v6));
         assert!(!met("198.51.100.7", campaign), "a shape is banned nowhere");
         for key in [flow, pair, around, v6, campaign] {
-            assert!(met(&key_text(&key), key), "{}", key_text(&key));
+            assert!(met(&key.text(), key), "{}", key.text());
             assert!(met("0-7", key) && !met("0-8", key));
         }
-        assert_eq!(key_text(&flow), "aor:0000000000000abc@198.51.100.7:5060/udp");
-        assert_eq!(key_text(&pair), "aor:0000000000000abc@198.51.100.7");
+        assert_eq!(flow.text(), "aor:0000000000000abc@198.51.100.7:5060/udp");
+        assert_eq!(pair.text(), "aor:0000000000000abc@198.51.100.7");
     }
 
     #[test]

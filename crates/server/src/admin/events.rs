@@ -1,7 +1,7 @@
 //! `GET /api/v1/events`: news as they come, by server-sent events. Who reads too slowly loses the
 //! oldest, is told how many, and it is counted.
 
-use super::views::{BanView, DecisionView, key_text, network_text};
+use super::views::{BanView, DecisionView};
 use super::{Hall, Refusal, status};
 use crate::desk::Desk;
 use crate::news::News;
@@ -68,7 +68,7 @@ fn told(news: &News, status: &Status) -> (&'static str, Value) {
         News::Ban(ban) => ("ban", json!(BanView::new(ban, &rules))),
         News::Lift(Lift { id, key, expired, .. }) => {
             let (id, kind) = (id.to_string(), key.kind());
-            ("lift", json!({ "id": id, "key": key_text(key), "kind": kind, "expired": expired }))
+            ("lift", json!({ "id": id, "key": key.text(), "kind": kind, "expired": expired }))
         }
         News::Alert(alert) => ("alert", told_alert(alert, &rules)),
         News::Decision(decision) => ("decision", json!(DecisionView::new(decision, &rules))),
@@ -83,7 +83,7 @@ fn told_alert(alert: &Alert, rules: &crate::status::Rules) -> Value {
         }
         Alert::CarrierCandidate { source, dialled } => json!({
             "alert": "carrier_candidate",
-            "source": network_text(*source),
+            "source": source.text(),
             "dialled": String::from_utf8_lossy(dialled),
         }),
         Alert::WouldBan(ban) => {
@@ -91,7 +91,7 @@ fn told_alert(alert: &Alert, rules: &crate::status::Rules) -> Value {
         }
         Alert::Storm => json!({ "alert": "storm" }),
         Alert::Honeytoken { source } => {
-            json!({ "alert": "honeytoken", "source": network_text(*source) })
+            json!({ "alert": "honeytoken", "source": source.text() })
         }
         Alert::Demoted { signature } => {
             let signatures = rules.policy.admission.signatures.list();

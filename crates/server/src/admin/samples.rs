@@ -3,6 +3,7 @@
 use super::status::{PbxView, PolicyView, ShardView, StatusView, TableView};
 use super::views::{BanView, DecisionView, ExplainedBan, Explanation, SourceJson};
 use crate::reloads::{Cause, prepare};
+use crate::reports::ReportView;
 use crate::status::Rules;
 use admission::{Ban, BanId, BanKey, Origin, Proof, Record, SourceView};
 use policy::{Network, Outcome, Policy, Reason, Time, Who};
@@ -133,6 +134,12 @@ fn status() -> StatusView {
         },
         kernel_up: false,
         state_up: true,
+        reports: vec![ReportView {
+            kind: "audit".into(),
+            target: "/var/log/ringfence/audit.log".into(),
+            up: true,
+            error: None,
+        }],
         pbx: vec![PbxView { address: "127.0.0.1:5070".into(), up: true }],
         verdicts: counts(&[("forward", 1_234), ("absorb", 56), ("reject", 7), ("drop", 890)]),
         refused: counts(&[("banned", 880), ("rule", 17)]),

@@ -27,6 +27,9 @@ pub(crate) struct StatusView {
     pub(crate) kernel_up: bool,
     /// Whether what outlives a restart is written to its file.
     pub(crate) state_up: bool,
+    /// How what is told to other programs is doing.
+    #[serde(default)]
+    pub(crate) reports: Vec<crate::reports::ReportView>,
     /// Requests from outside by verdict.
     pub(crate) verdicts: BTreeMap<String, u64>,
     /// Those rejected or dropped, by reason.
@@ -106,6 +109,7 @@ pub(super) fn view(status: &Status) -> StatusView {
         pbx: pbx.map(|pbx| PbxView { address: pbx.address.to_string(), up }).collect(),
         kernel_up: status.telemetry.kernel().is_up(),
         state_up: status.telemetry.state().up,
+        reports: status.reports.view(),
         verdicts: counts(verdicts),
         refused: counts(refused),
         challenges: counts(challenges),

@@ -2,8 +2,8 @@
 //! none is taken away or given another meaning.
 
 use crate::status::Rules;
-use admission::{Ban, BanKey, Origin, Proof, Record, SourceView};
-use policy::{METHODS, Network, Time};
+use admission::{Ban, Origin, Proof, Record, SourceView};
+use policy::{METHODS, Time};
 use proxy::{Decision, Verdict};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -131,7 +131,7 @@ impl BanView {
         let version = ban.policy_version;
         BanView {
             id: ban.id.to_string(),
-            key: key_text(&ban.key),
+            key: ban.key.text(),
             kind: ban.key.kind().into(),
             reason: ban.why.to_string(),
             proof: proof(ban.proof),
@@ -151,7 +151,7 @@ impl ExplainedBan {
             narrowed: ban.narrowed,
             score: ban.score,
             policy: ban.policy_version,
-            undo: format!("ringfence bans lift {}", key_text(&ban.key)),
+            undo: format!("ringfence bans lift {}", ban.key.text()),
             text: ban.explain(&rules.policy.admission).to_string(),
         }
     }
@@ -179,7 +179,7 @@ impl RecordView {
 impl SourceJson {
     pub(crate) fn new(view: &SourceView) -> Self {
         SourceJson {
-            source: network_text(view.source),
+            source: view.source.text(),
             who: view.who.as_str().into(),
             proof: proof(view.proof),
             score: view.score,
@@ -221,25 +221,6 @@ impl DecisionView {
             policy: version,
         }
     }
-}
-
-/// What is banned, as the API and the command line take it: `198.51.100.7`, `203.0.113.0/24`,
-/// `aor:HASH@198.51.100.7`, `aor:HASH@198.51.100.7:5060/udp`, `shape:HASH`.
-pub(crate) fn key_text(key: &BanKey) -> String {
-    match key {
-        BanKey::AorFlow { aor, flow } => {
-            format!("aor:{aor:016x}@{}/{}", flow.remote, flow.transport.as_param())
-        }
-        BanKey::AorSource { aor, source } => format!("aor:{aor:016x}@{}", network_text(*source)),
-        BanKey::Source(network) | BanKey::Network(network) => network_text(*network),
-        BanKey::Campaign(shape) => format!("shape:{shape:016x}"),
-    }
-}
-
-/// A network, or the address that it is of.
-pub(crate) fn network_text(network: Network) -> String {
-    let whole = if network.address().is_ipv4() { 32 } else { 128 };
-    if network.prefix() == whole { network.address().to_string() } else { network.to_string() }
 }
 
 pub(crate) fn seconds(length: Duration) -> f64 {

@@ -130,6 +130,7 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
     limits(config, facts, &mut findings);
     kernel(config, facts, &mut findings);
     state(config, facts, &mut findings);
+    reports(config, facts, &mut findings);
     certificates(facts, &mut findings);
     addresses(config, facts, &mut findings);
     findings
@@ -319,6 +320,21 @@ fn state(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
         ),
         None => Finding::good("state", format!("{directory} can be written to")),
     });
+}
+
+fn reports(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
+    if let Some(audit) = &config.audit {
+        let target = crate::reports::audit_target(audit).text();
+        findings.push(match &facts.audit {
+            Some(error) => Finding::new(
+                "audit",
+                Severity::Warning,
+                format!("audit lines cannot be written: {error}"),
+                "make the directory for the edge's user, or start the daemon; as that user, ringfence doctor says the same as run",
+            ),
+            None => Finding::good("audit", format!("audit lines can be written: {target}")),
+        });
+    }
 }
 
 fn certificates(facts: &Facts, findings: &mut Vec<Finding>) {

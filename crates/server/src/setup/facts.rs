@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -54,6 +55,8 @@ pub(super) struct Facts {
     pub(super) nftables: bool,
     /// Why nothing can be kept in `state_dir`.
     pub(super) state: Option<String>,
+    /// Why audit lines cannot be written where they are wanted.
+    pub(super) audit: Option<String>,
     /// By file: when it ends, in seconds since 1970, or why it cannot be read.
     pub(super) certificates: Vec<(PathBuf, Result<u64, String>)>,
     /// Listeners' addresses that are none of this machine's.
@@ -84,6 +87,7 @@ impl Facts {
             steering: transport::steering::is_possible().err().map(|error| error.to_string()),
             nftables: Path::new("/sys/module/nf_tables").exists(),
             state: writable(&config.state_dir).err().map(|error| error.to_string()),
+            audit: config.audit.as_ref().and_then(audit),
             certificates: certificates(config),
             foreign: foreign(policy),
             unresolved: unresolved(config),
@@ -220,6 +224,22 @@ fn writable(directory: &Path) -> io::Result<()> {
     let file = directory.join(format!(".doctor-{}", std::process::id()));
     fs::File::create(&file)?;
     fs::remove_file(&file)
+}
+
+/// Why the target of audit lines takes none, if that shows.
+fn audit(audit: &config::Audit) -> Option<String> {
+    let target = crate::reports::audit_target(audit);
+    let failed = match &target {
+        audit::Target::File { path, .. } => {
+            let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+            writable(directory.unwrap_or(Path::new(".")))
+        }
+        audit::Target::Stdout => Ok(()),
+        audit::Target::Syslog(socket) | audit::Target::Journald(socket) => {
+            UnixDatagram::unbound().and_then(|unbound| unbound.connect(socket))
+        }
+    };
+    failed.err().map(|error| format!("{}: {error}", target.text()))
 }
 
 fn certificates(config: &Config) -> Vec<(PathBuf, Result<u64, String>)> {

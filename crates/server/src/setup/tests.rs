@@ -96,6 +96,10 @@ fn each_fault_of_the_machine_is_found() {
         fault(&mut facts);
         assert_eq!(wrong(YAML, &facts), [(id, severity)]);
     }
+    let yaml = format!("{YAML}\naudit: {{}}\n");
+    assert_eq!(wrong(&yaml, &well()), []);
+    let unwritable = Facts { audit: Some("it is not there".into()), ..well() };
+    assert_eq!(wrong(&yaml, &unwritable), [("audit", Warning)]);
     let unreadable = Facts { certificates: vec![("a.pem".into(), Err("no PEM".into()))], ..well() };
     assert_eq!(wrong(YAML, &unreadable), [("certificate", Error)]);
 }

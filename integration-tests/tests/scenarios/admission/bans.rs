@@ -22,7 +22,7 @@ fn abandon(phone: &Ua) {
 }
 
 /// Three such calls, and the ban that they earn.
-fn earn_a_ban(stage: &Stage, phone: &Ua) {
+pub(super) fn earn_a_ban(stage: &Stage, phone: &Ua) {
     let before = stage.ringfence().metric("ringfence_challenges_total", &["outcome=\"abandoned\""]);
     for _ in 0..3 {
         abandon(phone);

@@ -6,6 +6,7 @@ mod forged;
 mod forum;
 mod headers;
 mod honest;
+mod reports;
 mod scanners;
 
 use integration_tests::*;

@@ -11,6 +11,9 @@ export function showEdge(status) {
   const parts = status.pbx.map((pbx) => [`PBX ${pbx.address}`, pbx.up ? "good" : "bad", pbx.up ? "answers" : "does not answer"]);
   parts.push(["Bans in the kernel", status.kernel_up ? "good" : "quiet", status.kernel_up ? "dropped there" : "not used"]);
   parts.push(["Bans and trust over a restart", status.state_up ? "good" : "warn", status.state_up ? "kept" : "NOT kept"]);
+  for (const { kind, target, up, error } of status.reports) {
+    parts.push([`${kind} to ${target}`, up ? "good" : "warn", up ? "works" : error]);
+  }
   keyed(byId("pbx"), parts, ([name]) => name,
     ([name]) => make("li", {}, make("span", {}, name), make("span", { class: "badge" })),
     (item, [, tone, text]) => {

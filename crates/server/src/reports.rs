@@ -1,0 +1,160 @@
+//! What is told to other programs: the audit stream. A shard's end, and the control thread's.
+
+use crate::clock::Clock;
+use admission::{Alert, Ban, Lift};
+use audit::{Audit, Clerk, Format, Health, Journal, Settings, Target};
+use config::{AuditFormat, AuditTarget, Config};
+use policy::{Network, Policy, Time};
+use proxy::{Engine, Event};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use telemetry::{AuditCounts, ReportCounts, Telemetry};
+use wire::ShardId;
+
+/// Where syslog and the journal usually listen.
+const SYSLOG: &str = "/dev/log";
+const JOURNALD: &str = "/run/systemd/journal/socket";
+
+/// The control thread's end.
+#[derive(Debug)]
+pub(crate) struct Reports {
+    audit: Audit,
+    clerk: Clerk,
+}
+
+/// A shard's end.
+#[derive(Debug)]
+pub(crate) struct Reporter {
+    journal: Journal,
+    policy: Arc<Policy>,
+}
+
+/// How something that is told to is doing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ReportView {
+    /// `audit`.
+    pub(crate) kind: String,
+    /// Where it goes.
+    pub(crate) target: String,
+    pub(crate) up: bool,
+    /// Why the last try failed, if it did.
+    pub(crate) error: Option<String>,
+}
+
+impl Reports {
+    /// Starts what the configuration wants.
+    ///
+    /// # Errors
+    /// When the system starts no thread.
+    pub(crate) fn open(
+        config: &Config,
+        policy: &Arc<Policy>,
+        clock: Clock,
+        telemetry: &Telemetry,
+    ) -> std::io::Result<Self> {
+        let queue = config.audit.clone().unwrap_or_default().queue;
+        let settings = audit_settings(config);
+        let audit =
+            Audit::start(settings, queue, config.shards, policy.clone(), move || clock.now())?;
+        let clerk = audit.clerk();
+        clerk.note(clock.now(), "start", json!({ "version": env!("CARGO_PKG_VERSION") }), policy);
+        let counters = audit.counters();
+        telemetry.watch_reports(Box::new(move || ReportCounts {
+            audit: AuditCounts {
+                up: counters.is_up(),
+                lines: [&counters.written, &counters.suppressed, &counters.lost, &counters.failed]
+                    .map(|it| it.load(Relaxed)),
+            },
+        }));
+        Ok(Reports { audit, clerk })
+    }
+
+    /// A shard's end.
+    pub(crate) fn reporter(&self, shard: ShardId, policy: &Arc<Policy>) -> Reporter {
+        Reporter { journal: self.audit.journal(usize::from(shard.0)), policy: policy.clone() }
+    }
+
+    /// Goes by another configuration, and opens files anew.
+    pub(crate) fn configure(&self, config: &Config) {
+        self.audit.configure(audit_settings(config));
+    }
+
+    /// Notes what the control thread or an operator did, by its name.
+    pub(crate) fn note(&self, now: Time, event: &'static str, fields: Value, policy: &Arc<Policy>) {
+        self.clerk.note(now, event, fields, policy);
+    }
+
+    /// How all of it is doing.
+    pub(crate) fn view(&self) -> Vec<ReportView> {
+        let Health { target, error } = self.audit.health();
+        let audit = target.map(|target| ReportView {
+            kind: "audit".into(),
+            target,
+            up: error.is_none(),
+            error,
+        });
+        audit.into_iter().collect()
+    }
+
+    /// Writes what waits, and ends.
+    pub(crate) fn close(&self, now: Time, policy: &Arc<Policy>) {
+        self.note(now, "stop", json!({}), policy);
+        self.audit.close();
+    }
+}
+
+/// Where a configuration wants its audit lines.
+pub(crate) fn audit_target(it: &config::Audit) -> Target {
+    let socket = |usual: &str| it.socket.clone().unwrap_or_else(|| PathBuf::from(usual));
+    match it.to {
+        AuditTarget::File => {
+            Target::File { path: it.file.clone(), size: it.size as u64, keep: it.keep }
+        }
+        AuditTarget::Stdout => Target::Stdout,
+        AuditTarget::Syslog => Target::Syslog(socket(SYSLOG)),
+        AuditTarget::Journald => Target::Journald(socket(JOURNALD)),
+    }
+}
+
+fn audit_settings(config: &Config) -> Option<Settings> {
+    let it = config.audit.as_ref()?;
+    Some(Settings {
+        to: audit_target(it),
+        format: match it.format {
+            AuditFormat::Json => Format::Json,
+            AuditFormat::Fail2ban => Format::Fail2ban,
+        },
+        accepted: it.accepted,
+        rate: it.rate,
+    })
+}
+
+impl Reporter {
+    /// These rules are in use from now on.
+    pub(crate) fn configure(&mut self, policy: Arc<Policy>) {
+        self.policy = policy;
+    }
+
+    pub(crate) fn on_event(&mut self, now: Time, event: &Event, engine: &Engine) {
+        self.journal.on_event(now, event, engine, &self.policy);
+    }
+
+    pub(crate) fn on_evidence(&mut self, now: Time, source: Network, engine: &Engine) {
+        self.journal.on_evidence(now, source, engine, &self.policy);
+    }
+
+    pub(crate) fn on_ban(&self, now: Time, ban: &Ban) {
+        self.journal.on_ban(now, ban, &self.policy);
+    }
+
+    pub(crate) fn on_lift(&self, now: Time, lift: &Lift) {
+        self.journal.on_lift(now, lift, &self.policy);
+    }
+
+    pub(crate) fn on_alert(&self, now: Time, alert: &Alert) {
+        self.journal.on_alert(now, alert, &self.policy);
+    }
+}
