@@ -8,7 +8,7 @@ mod held;
 use held::{Held, Kinds, SOURCE_V4, SOURCE_V6, What, network_bytes};
 
 use crate::index::Index;
-use crate::key::address_bytes;
+use crate::key::flow_bytes;
 use crate::store::{Rank, Store};
 use crate::trust::{Trust, overlap};
 use crate::{Ban, BanId, BanKey, BanMemory, Key, Lift, Origin, Proof, TableUse};
@@ -536,16 +536,7 @@ impl Bans {
     }
 
     fn flow_key(&self, aor: u64, flow: &Flow) -> u64 {
-        let connection = flow.connection.map_or(u64::MAX, wire::ConnectionId::to_bits);
-        self.key.hash(&[
-            &[flow.transport as u8],
-            &aor.to_be_bytes(),
-            &address_bytes(flow.local.ip()),
-            &flow.local.port().to_be_bytes(),
-            &address_bytes(flow.remote.ip()),
-            &flow.remote.port().to_be_bytes(),
-            &connection.to_be_bytes(),
-        ])
+        self.key.mix(aor, self.key.hash_one(&flow_bytes(flow)))
     }
 }
 

@@ -2,12 +2,12 @@
 //! table's slot or make a text that checks. 80 bits of its 128-bit form authenticate tokens and
 //! branches.
 
-use arrayvec::ArrayVec;
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fmt;
 use std::hash::Hasher as _;
 use std::net::IpAddr;
+use wire::{ConnectionId, Flow};
 
 /// Bytes of a message authentication code in tokens and branches.
 pub const MAC_BYTES: usize = 10;
@@ -47,14 +47,21 @@ impl Key {
     #[must_use]
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {
         // all at once is quicker than piece by piece, and the same
-        let mut whole = ArrayVec::<u8, GATHERED_MAX>::new();
+        let (mut whole, mut end) = ([0; GATHERED_MAX], 0);
         let fits = parts.iter().all(|part| {
-            let length = u32::try_from(part.len()).unwrap_or(u32::MAX).to_ne_bytes();
-            whole.try_extend_from_slice(&length).is_ok()
-                && whole.try_extend_from_slice(part).is_ok()
+            let Some((room, _)) =
+                whole.get_mut(end..).and_then(|rest| rest.split_at_mut_checked(4 + part.len()))
+            else {
+                return false;
+            };
+            let (length, text) = room.split_at_mut(4);
+            length.copy_from_slice(&(part.len() as u32).to_ne_bytes());
+            text.copy_from_slice(part);
+            end += 4 + part.len();
+            true
         });
         if fits {
-            return self.hash_one(&whole);
+            return self.hash_one(&whole[..end]);
         }
         let mut hasher = SipHasher13::new_with_key(&self.0);
         for part in parts {
@@ -67,6 +74,14 @@ impl Key {
     /// A table key over one text: quicker, and not the same as [`Key::hash`] of it.
     pub(crate) fn hash_one(&self, text: &[u8]) -> u64 {
         SipHasher13::new_with_key(&self.0).hash(text)
+    }
+
+    /// A table key over two keyed hashes: what nobody outside knows needs no more than to be mixed.
+    pub(crate) fn mix(&self, a: u64, b: u64) -> u64 {
+        let key = u128::from_le_bytes(self.0);
+        let (low, high) = (key as u64, (key >> 64) as u64);
+        let product = u128::from(a ^ low) * u128::from(b ^ high);
+        (product as u64) ^ ((product >> 64) as u64)
     }
 
     /// A message authentication code over `parts`.
@@ -94,6 +109,18 @@ pub fn address_bytes(address: IpAddr) -> [u8; 16] {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
     }
+}
+
+/// A flow as it enters a hash.
+pub(crate) fn flow_bytes(flow: &Flow) -> [u8; 45] {
+    let connection = flow.connection.map_or(u64::MAX, ConnectionId::to_bits);
+    let mut bytes = [flow.transport as u8; 45];
+    bytes[..16].copy_from_slice(&address_bytes(flow.remote.ip()));
+    bytes[16..32].copy_from_slice(&address_bytes(flow.local.ip()));
+    bytes[32..40].copy_from_slice(&connection.to_be_bytes());
+    bytes[40..42].copy_from_slice(&flow.remote.port().to_be_bytes());
+    bytes[42..44].copy_from_slice(&flow.local.port().to_be_bytes());
+    bytes
 }
 
 /// Compares without telling by its duration where the first difference is.

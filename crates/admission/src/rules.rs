@@ -53,6 +53,9 @@ pub(crate) fn user(uri: &[u8]) -> &[u8] {
 }
 
 fn is_bad_user(mut text: &[u8]) -> bool {
+    if !text.iter().fold(false, |any, byte| any | MARKS[usize::from(*byte)]) {
+        return false;
+    }
     while let [first, rest @ ..] = text {
         // what none of them begins with is most of what there is
         if BEGINS_BAD[usize::from(*first)] && BAD_USER.iter().any(|bad| begins(text, bad)) {
@@ -81,6 +84,24 @@ const BEGINS_BAD: [bool; 256] = {
     table
 };
 
+/// Bytes of [`BAD_USER`] but for letters and digits: nothing of it is without one.
+const MARKS: [bool; 256] = {
+    let (mut table, mut at) = ([false; 256], 0);
+    while at < BAD_USER.len() {
+        let (bad, mut place, mut marks) = (BAD_USER[at].as_bytes(), 0, 0);
+        while place < bad.len() {
+            if !bad[place].is_ascii_alphanumeric() {
+                table[bad[place] as usize] = true;
+                marks += 1;
+            }
+            place += 1;
+        }
+        assert!(marks > 0);
+        at += 1;
+    }
+    table
+};
+
 /// What callers put before a number, and before an international one.
 const PREFIXES: [&[u8]; 11] =
     [b"0", b"00", b"000", b"9", b"90", b"900", b"9900", b"9999", b"011", b"0011", b"+"];
@@ -92,7 +113,7 @@ const DIGITS_MAX: usize = 32;
 /// Whether `dialled` is a number of the set: as it is, and less any combination of prefixes, as
 /// that rest stands and as an international number `00…`.
 pub(crate) fn is_dialled(numbers: &NumberSet, dialled: &[u8]) -> bool {
-    if numbers.patterns.is_empty() {
+    if !dialled.first().is_some_and(|first| may_begin(numbers, *first)) {
         return false;
     }
     let mut digits = arrayvec::ArrayVec::<u8, DIGITS_MAX>::new();
@@ -122,6 +143,15 @@ pub(crate) fn is_dialled(numbers: &NumberSet, dialled: &[u8]) -> bool {
     false
 }
 
+/// Whether a number that is written with this first may be one of the set.
+fn may_begin(numbers: &NumberSet, first: u8) -> bool {
+    matches!(first, b'0' | b'9' | b'+' | b'-' | b'.' | b'(' | b')')
+        || numbers.patterns.iter().any(|pattern| match pattern.as_bytes() {
+            [] | [b'*' | b'x' | b'X', ..] => true,
+            [begin, ..] => *begin == first,
+        })
+}
+
 fn is_in(numbers: &NumberSet, before: &[u8], rest: &[u8]) -> bool {
     numbers.patterns.iter().any(|pattern| {
         let (pattern, open) = match pattern.as_bytes() {
@@ -133,6 +163,15 @@ fn is_in(numbers: &NumberSet, before: &[u8], rest: &[u8]) -> bool {
             [b'+', rest @ ..] => (b"00", rest),
             all => (b"", all),
         };
+        // most differ in the first digit
+        let first = [plus, pattern].into_iter().find_map(<[u8]>::first);
+        let digit = [before, rest].into_iter().find_map(<[u8]>::first);
+        if let (Some(first), Some(digit)) = (first, digit)
+            && first != digit
+            && !matches!(first, b'x' | b'X')
+        {
+            return false;
+        }
         let (wanted, length) = (plus.len() + pattern.len(), before.len() + rest.len());
         (length == wanted || open && length > wanted)
             && plus.iter().chain(pattern).zip(before.iter().chain(rest)).all(|(wanted, digit)| {

@@ -10,7 +10,7 @@
 //! gains by wearing a phone's shape is that strangers of that shape are challenged by the edge
 //! itself, until the first of them succeeds.
 
-use wire::{HeaderName, Message, NameAddr};
+use wire::{HeaderName, Message, NameAddr, find_byte};
 
 /// The fingerprint of a request's form.
 ///
@@ -92,6 +92,7 @@ fn user_agent(text: &[u8], message: &Message<'_>, hash: &mut Hash) {
         match of_word & DIGIT {
             0 => hash.bytes(word),
             _ if word.len() >= 6 => hash.word(2),
+            _ if of_word == DIGIT => hash.word(3),
             _ => {
                 for part in runs(word, u8::is_ascii_digit) {
                     let number = part.first().is_some_and(u8::is_ascii_digit);
@@ -99,7 +100,10 @@ fn user_agent(text: &[u8], message: &Message<'_>, hash: &mut Hash) {
                 }
             }
         }
-        hash.bytes(signs);
+        match signs {
+            [sign] => hash.word(u64::from(*sign)),
+            signs => hash.bytes(signs),
+        }
         rest = behind;
     }
 }
@@ -142,7 +146,7 @@ fn address(address: &NameAddr<'_>, hash: &mut Hash) {
 /// The first address of a Contact line.
 fn contact(value: &[u8], hash: &mut Hash) {
     let first = value.first();
-    match (memchr::memchr(b'<', value), memchr::memchr(b'>', value)) {
+    match (find_byte(b'<', value), find_byte(b'>', value)) {
         (Some(open), Some(close)) => {
             let name = if first == Some(&b'"') { 1 } else { u64::from(open > 0) * 2 };
             uri(value.get(open + 1..close).unwrap_or_default(), name | 1 << 2, hash);
@@ -155,14 +159,14 @@ fn contact(value: &[u8], hash: &mut Hash) {
 
 /// Whether it has a user part, and its parameters.
 fn uri(uri: &[u8], written: u64, hash: &mut Hash) {
-    let has_user = memchr::memchr(b'@', uri).is_some();
+    let has_user = find_byte(b'@', uri).is_some();
     hash.word(written | u64::from(has_user) << 3);
     params(uri, hash);
 }
 
 /// Names of the parameters behind the first `;`.
 fn params(text: &[u8], hash: &mut Hash) {
-    if let Some(first) = memchr::memchr(b';', text) {
+    if let Some(first) = find_byte(b';', text) {
         param_names(text.get(first + 1..).unwrap_or_default(), hash);
     }
 }
@@ -175,7 +179,7 @@ fn param_names(mut text: &[u8], hash: &mut Hash) {
         hash.bytes(name);
         // names are so short that a loop is faster than a search by vectors; values are not
         let end = match rest.first() {
-            Some(b'=') => memchr::memchr(b';', rest).unwrap_or(rest.len()),
+            Some(b'=') => find_byte(b';', rest).unwrap_or(rest.len()),
             _ => 0,
         };
         text = rest.get(end + 1..).unwrap_or_default();
@@ -259,7 +263,10 @@ const CLASSES: [u8; 256] = {
 
 /// All classes in the text.
 fn classes(text: &[u8]) -> u8 {
-    text.iter().fold(0, |all, byte| all | CLASSES[usize::from(*byte)])
+    let (chunks, rest) = text.as_chunks::<8>();
+    let class = |all, byte: &u8| all | CLASSES[usize::from(*byte)];
+    let whole = chunks.iter().fold(0, |all, eight| all | eight.iter().fold(0, class));
+    rest.iter().fold(whole, class)
 }
 
 /// Of which alphabet characters of these classes were probably drawn; a few don't say it.
@@ -317,7 +324,8 @@ fn sdp(body: &[u8], hash: &mut Hash) {
         }
         if *kind == b'm' && !std::mem::replace(&mut media, true) {
             // behind the medium and the port: the protocol and the codecs
-            let codecs = text.splitn(3, |byte| *byte == b' ').nth(2).unwrap_or_default();
+            let behind = |text| find_byte(b' ', text).and_then(|at| text.get(at + 1..));
+            let codecs = behind(text).and_then(behind).unwrap_or_default();
             hash.bytes(codecs.trim_ascii_end());
         }
     }
@@ -338,26 +346,33 @@ impl Hash {
     }
 
     fn bytes(&mut self, bytes: &[u8]) {
-        let (chunks, rest) = bytes.as_chunks::<8>();
-        for chunk in chunks {
-            self.word(u64::from_le_bytes(*chunk));
-        }
         // some bytes twice, which is cheaper than byte by byte
-        let last = match (rest, bytes.last_chunk::<8>()) {
-            ([], _) => 0,
-            (_, Some(chunk)) => u64::from_le_bytes(*chunk),
-            ([a, b, c, d, ..], None) => {
-                let end = bytes.last_chunk::<4>().map_or(0, |end| u32::from_le_bytes(*end));
-                u64::from(u32::from_le_bytes([*a, *b, *c, *d])) << 32 | u64::from(end)
-            }
-            ([first, .., last], None) => {
-                let middle = bytes.get(bytes.len() / 2).copied().unwrap_or_default();
-                u64::from(u32::from_le_bytes([*first, middle, *last, 0]))
-            }
-            ([byte], None) => u64::from(*byte),
+        let (first, last) = match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+            (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+            _ => match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>(), bytes) {
+                (Some(first), Some(last), _) => {
+                    (u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into())
+                }
+                (.., [first, .., last]) => {
+                    let middle = bytes.get(bytes.len() / 2).copied().unwrap_or_default();
+                    (u64::from(*first) | u64::from(middle) << 8, u64::from(*last))
+                }
+                (.., [byte]) => (u64::from(*byte), 0),
+                (.., []) => (0, 0),
+            },
         };
+        let middle = bytes.get(8..bytes.len().saturating_sub(1)).unwrap_or_default();
+        for eight in middle.as_chunks::<8>().0 {
+            self.word(u64::from_le_bytes(*eight));
+        }
         // the length parts neighbours from each other
-        self.word(last.rotate_left(8) ^ bytes.len() as u64);
+        self.pair(first, last.rotate_left(8) ^ bytes.len() as u64);
+    }
+
+    fn pair(&mut self, one: u64, other: u64) {
+        let mixed =
+            u128::from(one ^ 0xe703_7ed1_a0b4_28db) * u128::from(other ^ 0xa076_1d64_78bd_642f);
+        self.0 = self.0.rotate_left(23).wrapping_add((mixed as u64) ^ ((mixed >> 64) as u64));
     }
 
     fn finish(&self) -> u64 {

@@ -111,6 +111,13 @@ fn padded(bytes: &[u8]) -> u128 {
     }
 }
 
+/// The first place of a byte in a text, which may be short: nothing has to be set up.
+#[inline]
+#[must_use]
+pub fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
+    find(text, 0, |block| block.is(byte))
+}
+
 /// The first byte at or behind `at` that is of a set.
 #[inline]
 pub(crate) fn find(bytes: &[u8], at: usize, set: impl Fn(Block) -> Lanes) -> Option<usize> {

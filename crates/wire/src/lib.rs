@@ -23,6 +23,7 @@ pub mod stream;
 pub mod uri;
 pub mod via;
 
+pub use block::find_byte;
 pub use digest::Digest;
 pub use flow::{ConnectionId, Flow, ShardId, Side, Transport};
 pub use limits::Limits;

@@ -80,15 +80,19 @@ impl Compiled {
 
     pub(super) fn matches(&self, message: &Message<'_>) -> Hits {
         let mut candidates = self.always;
-        self.sieve.all(message).each(|fact| {
+        let sieved = self.sieve.all(message);
+        sieved.each(|fact| {
             for slot in self.triggers.get(fact).map_or(&[][..], |slots| slots) {
                 if let Some(word) = candidates.get_mut(usize::from(slot / 64)) {
                     *word |= 1 << (slot % 64);
                 }
             }
         });
-        let mut reading = self.facts.of(message);
         let mut hits = Hits::new();
+        if candidates.iter().all(|word| *word == 0) {
+            return hits;
+        }
+        let mut reading = self.facts.of(message, &self.sieve, sieved);
         for (word, bits) in candidates.iter().enumerate() {
             let mut bits = *bits;
             while bits != 0 {

@@ -5,7 +5,7 @@ use super::automaton::Automaton;
 use super::condition::{Order as OrderKind, Peculiarity, TextField};
 use crate::method_index;
 use arrayvec::ArrayVec;
-use wire::{Header, HeaderName, Message};
+use wire::{Header, HeaderName, Message, find_byte};
 
 /// Different conditions that a catalogue may have.
 pub(super) const FACTS_MAX: usize = 512;
@@ -81,7 +81,7 @@ pub(super) fn slots(field: TextField) -> &'static [usize] {
 }
 
 /// Which facts are true.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Set([u64; FACTS_MAX / 64]);
 
 impl Set {
@@ -131,14 +131,19 @@ pub(super) struct Facts {
     parts: Vec<Parts>,
     /// All of them.
     all: Parts,
+    /// The facts that are told.
+    told: Set,
 }
 
 /// A request and what was read of it so far.
 pub(super) struct Reading<'r, 'a> {
     facts: &'r Facts,
     message: &'r Message<'a>,
+    /// What is true.
     set: Set,
     read: Parts,
+    /// Of which facts that was known before something was read.
+    known: &'r Set,
 }
 
 /// What is asked of one header.
@@ -224,18 +229,31 @@ impl Facts {
         self.parts.resize(self.parts.len().max(index + 1), 0);
         self.parts[index] |= parts;
         self.all |= parts;
-    }
-
-    /// A reading of the request, of which nothing is read yet.
-    pub(super) fn of<'r, 'a>(&'r self, message: &'r Message<'a>) -> Reading<'r, 'a> {
-        Reading { facts: self, message, set: Set([0; FACTS_MAX / 64]), read: 0 }
+        self.told.add(fact);
     }
 
     /// All that is asked of the request.
     pub(super) fn all(&self, message: &Message<'_>) -> Set {
-        let mut reading = self.of(message);
-        reading.read(self.all);
-        reading.set
+        let mut set = Set::default();
+        self.read(self.all, message, &mut set);
+        set
+    }
+
+    /// A reading of the request, of which others know some facts.
+    pub(super) fn of<'r, 'a>(
+        &'r self,
+        message: &'r Message<'a>,
+        others: &'r Facts,
+        set: Set,
+    ) -> Reading<'r, 'a> {
+        Reading { facts: self, message, set, read: 0, known: &others.told }
+    }
+
+    fn read(&self, mut parts: Parts, message: &Message<'_>, facts: &mut Set) {
+        while parts != 0 {
+            self.part(parts.trailing_zeros() as usize, message, facts);
+            parts &= parts - 1;
+        }
     }
 
     fn part(&self, part: usize, message: &Message<'_>, facts: &mut Set) {
@@ -376,10 +394,11 @@ impl Facts {
         if part == BODY {
             return self.field(BODY, body, facts);
         }
+        let Some(Some(automaton)) = self.fields.get(SDP) else { return };
         let sdp = body.trim_ascii_start();
         if sdp.starts_with(b"v=") {
             for line in wire::lines(sdp) {
-                self.field(SDP, line.strip_suffix(b"\r").unwrap_or(line), facts);
+                automaton.scan(line.strip_suffix(b"\r").unwrap_or(line), |fact| facts.add(fact));
             }
         }
     }
@@ -388,20 +407,13 @@ impl Facts {
 impl Reading<'_, '_> {
     /// Whether the fact is true: what tells it is read if it was not yet.
     pub(super) fn has(&mut self, fact: u16) -> bool {
+        if self.set.has(fact) || self.known.has(fact) {
+            return self.set.has(fact);
+        }
         let parts = self.facts.parts.get(usize::from(fact)).copied().unwrap_or_default();
-        if parts & !self.read != 0 {
-            self.read(parts);
-        }
+        self.facts.read(parts & !self.read, self.message, &mut self.set);
+        self.read |= parts;
         self.set.has(fact)
-    }
-
-    fn read(&mut self, parts: Parts) {
-        let mut missing = parts & !self.read;
-        self.read |= missing;
-        while missing != 0 {
-            self.facts.part(missing.trailing_zeros() as usize, self.message, &mut self.set);
-            missing &= missing - 1;
-        }
     }
 }
 
@@ -421,11 +433,10 @@ fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
         [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
         _ => return (b"", b""),
     };
-    // so short that a loop is faster than a search by vectors
-    match rest.iter().position(|byte| *byte == b'@') {
+    match find_byte(b'@', rest) {
         Some(at) => {
             let (userinfo, host) = rest.split_at(at);
-            let end = userinfo.iter().position(|byte| *byte == b':').unwrap_or(at);
+            let end = find_byte(b':', userinfo).unwrap_or(at);
             (userinfo.get(..end).unwrap_or_default(), host.get(1..).unwrap_or_default())
         }
         None => (b"", rest),
@@ -436,12 +447,12 @@ fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
 fn first_uri(value: &[u8]) -> &[u8] {
     let start = match value.split_first() {
         // a quoted name may hold a bracket
-        Some((b'"', rest)) => memchr::memchr(b'"', rest).map_or(0, |end| end + 2),
+        Some((b'"', rest)) => find_byte(b'"', rest).map_or(0, |end| end + 2),
         _ => 0,
     };
     let rest = value.get(start..).unwrap_or_default();
-    let (from, to) = match memchr::memchr(b'<', rest) {
-        Some(open) => (open + 1, memchr::memchr(b'>', rest)),
+    let (from, to) = match find_byte(b'<', rest) {
+        Some(open) => (open + 1, find_byte(b'>', rest)),
         None => (0, memchr::memchr2(b';', b',', rest)),
     };
     rest.get(from..to.unwrap_or(rest.len())).unwrap_or_default()
@@ -485,7 +496,7 @@ pub(super) fn via_params(value: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
 }
 
 fn behind_semicolon(text: &[u8]) -> Option<&[u8]> {
-    memchr::memchr(b';', text).and_then(|at| text.get(at + 1..))
+    find_byte(b';', text).and_then(|at| text.get(at + 1..))
 }
 
 fn is_so(peculiarity: Peculiarity, message: &Message<'_>) -> bool {
@@ -496,8 +507,15 @@ fn is_so(peculiarity: Peculiarity, message: &Message<'_>) -> bool {
             rest == message.call_id() || rest.strip_prefix(b"-") == Some(message.call_id())
         }),
         Peculiarity::FromIsTo => {
-            let [from, to] = [message.from(), message.to()].map(|it| user_and_host(it.uri));
-            from.0 == to.0 && is_same_host(from.1, to.1)
+            let (user, host) = user_and_host(message.from().uri);
+            let to = message.to().uri;
+            // most are told apart by the user
+            let may_be = user.is_empty()
+                || find_byte(b':', to).is_some_and(|colon| {
+                    to.get(colon + 1..).is_some_and(|rest| rest.starts_with(user))
+                });
+            let (same, other) = if may_be { user_and_host(to) } else { return false };
+            user == same && is_same_host(host, other)
         }
         Peculiarity::UserAgentIsFromUser => {
             let (user, _) = user_and_host(message.from().uri);
