@@ -1,10 +1,13 @@
 //! Storm: known phones come back all at once.
 
-use policy::Time;
+use policy::{Rate, Time};
 use std::time::Duration;
 
 /// Between two alerts.
 const QUIET: Duration = Duration::from_secs(600);
+
+/// Registrations of one home that no rate is asked about in a storm.
+pub(crate) const PACE: Rate = Rate { count: 1, per: Duration::from_secs(1), burst: 8 };
 
 /// Registrations of known phones in this second.
 #[derive(Debug, Default)]

@@ -19,6 +19,7 @@ pub(super) mod slow {
     pub(crate) const NARROWED: u16 = OWN_RULES + 1;
     pub(crate) const GUARD: u16 = OWN_RULES + 2;
     pub(crate) const OBSERVED: u16 = OWN_RULES + 3;
+    pub(crate) const STORM: u16 = OWN_RULES + 4;
 }
 
 /// What evidence is multiplied with when its AOR is at home.

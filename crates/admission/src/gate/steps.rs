@@ -5,6 +5,7 @@ use super::asked::{Asked, REGISTER};
 use super::evidence::slow;
 use crate::ledger::INVITE;
 use crate::rules::{Facts, holds};
+use crate::storm::PACE;
 use crate::{Credentials, Ticket, Verdict};
 use policy::{
     Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Rule, Then, Time, Who,
@@ -147,7 +148,8 @@ impl Gate {
     fn check_rates(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         if asked.ticket.method == REGISTER && asked.ticket.at_home {
             self.on_known_registration(now);
-            if self.storm.is_on(now) {
+            // who borrows a home's name and address has no more than that home's pace
+            if self.storm.is_on(now) && self.rates.allows(now, slow::STORM, asked.pair, PACE) {
                 return Ok(());
             }
         }

@@ -136,10 +136,13 @@ impl Reference {
         }
     }
 
-    /// 7. "rates (in a storm not for homes' registrations)"
+    /// 7. "rates (in a storm not for homes' registrations, one a second of each home, 8 at once)"
     fn rates_stop(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         if asked.method == "REGISTER" && asked.at_home && self.is_storm(now) {
-            return None;
+            let pace = Rate { count: 1, per: Duration::from_secs(1), burst: 8 };
+            if self.spend(now, format!("storm {} {}", asked.account, asked.source), pace) {
+                return None;
+            }
         }
         let limits = self.policy.admission.rules.iter().filter_map(|rule| match rule.then {
             Then::Limit { per, rate, answer } if rule.when.who.has(asked.who) => {

@@ -1,5 +1,5 @@
 use super::*;
-use policy::ChallengeMode;
+use policy::{ChallengeMode, Rate, Then};
 use std::time::Duration;
 
 /// Forged requests of so many addresses: none stays longer than its patience.
@@ -141,4 +141,31 @@ fn a_stranger_has_no_more_open_challenges_for_an_attack_that_none_may_answer() {
         assert!(matches!(play.abandon(&mut tool, false), Got::Pass(_)));
     }
     assert!(matches!(play.abandon(&mut tool, false), Got::Drop(Reason::Narrowed)));
+}
+
+#[test]
+fn a_storm_is_no_way_around_the_rates() {
+    let mut play = Play::with(|admission| {
+        for rule in &mut admission.rules {
+            if let Then::Limit { rate, .. } = &mut rule.then {
+                *rate = Rate { count: 50, per: Duration::from_secs(1), burst: 200 };
+            }
+        }
+    });
+    let phone = |n: u32| Client::new(&format!("10.7.0.{n}:5060"), "REGISTER", &format!("u{n}"));
+    let mut phones: Vec<_> = (1..=100).map(phone).collect();
+    for _ in 0..2 {
+        for phone in &mut phones {
+            assert_eq!(play.attempt(phone, 200), Ok(()));
+        }
+    }
+    assert!(play.gate.storm.is_on(play.now));
+    // whoever knows a phone's name and address
+    let passed = (0..2_000).filter(|_| {
+        play.new_call(&mut phones[0]);
+        matches!(play.ask(&phones[0], "", ""), Got::Pass(_))
+    });
+    let passed = passed.count();
+    assert!((200..=215).contains(&passed), "{passed}");
+    assert!(phones[1..].iter_mut().all(|phone| play.attempt(phone, 200) == Ok(())));
 }
