@@ -47,8 +47,10 @@ async fn of_network(
     let (bans, _) = desk.bans(BANS_MAX, move |ban| wanted.is_met(ban)).await?;
     let is_here = move |ip: IpAddr| network.contains(ip);
     let decisions = desk.decisions(DECISIONS, move |it| is_here(it.event.flow.remote.ip())).await?;
-    let known = match network == Network::source(network.address()) {
-        true => sources::known(hall, network.address()).await?,
+    // trust may be in one address of a /64
+    let ip = config::network(&subject).unwrap_or(network).address();
+    let known = match network == Network::source(ip) {
+        true => sources::known(hall, ip).await?,
         false => Known { view: None, trusted_by: None, evidence: Vec::new() },
     };
     let rules = hall.status.rules();
