@@ -74,6 +74,8 @@ pub struct Reference {
     realm: bool,
     /// Nonces that the PBX made, and To-tags of its challenges.
     public_nonces: HashSet<String>,
+    /// Values of `opaque` that it made: a challenge that must be short has none of the edge's.
+    public_opaques: HashSet<String>,
     public_tags: HashSet<String>,
     buffers: HashMap<Flow, Vec<u8>>,
     /// Outcomes so far.
@@ -140,6 +142,7 @@ impl Reference {
             offers: Offers::default(),
             realm: false,
             public_nonces: HashSet::new(),
+            public_opaques: HashSet::new(),
             public_tags: HashSet::new(),
             buffers: HashMap::new(),
             outcomes: BTreeMap::new(),
@@ -252,9 +255,11 @@ impl Reference {
         let old = std::mem::replace(self, fresh);
         self.told = old.told;
         for told in self.told.values_mut() {
-            told.tags.clone_from(&told.own_tags);
+            let own = told.own_tags.iter();
+            told.tags = own.map(|tags| (tags.clone(), Time::FOREVER)).collect();
         }
         self.public_nonces = old.public_nonces;
+        self.public_opaques = old.public_opaques;
         self.public_tags = old.public_tags;
         self.outcomes = old.outcomes;
         (self.banned, self.really) = (old.banned, old.really);

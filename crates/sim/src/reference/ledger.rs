@@ -128,7 +128,9 @@ impl Reference {
         let told = self.told.entry(ip).or_default();
         for value in msg.values_of_lines("WWW-Authenticate") {
             let nonce = auth_param(&value, "nonce").unwrap_or_default();
-            if let Some(opaque) = auth_param(&value, "opaque") {
+            // "our prefix in the relayed challenge's `opaque`": without it the PBX's says nothing
+            let opaque = auth_param(&value, "opaque");
+            if let Some(opaque) = opaque.filter(|it| !self.public_opaques.contains(it)) {
                 told.opaques.insert(opaque, now);
             }
             if own && !self.public_nonces.contains(&nonce) {
@@ -140,7 +142,7 @@ impl Reference {
         }
         let challenge = msg.header("WWW-Authenticate").is_some();
         if own && challenge && msg.method() == "INVITE" {
-            told.tags.insert(tags_of(msg));
+            told.tags.insert(tags_of(msg), Time::FOREVER);
             told.own_tags.insert(tags_of(msg));
             return;
         }
@@ -156,6 +158,7 @@ impl Reference {
         let challenge = matches!(msg.status(), 401 | 407);
         for value in msg.values_of_lines("WWW-Authenticate") {
             self.public_nonces.extend(auth_param(&value, "nonce"));
+            self.public_opaques.extend(auth_param(&value, "opaque"));
             self.public_tags.insert(msg.to_tag());
         }
         if is_probe(msg) {
@@ -184,15 +187,21 @@ impl Reference {
             self.passing.remove(&key);
             self.on_final(now, msg, &passing);
         }
-        self.tag(msg, &passing);
+        self.tag(now, msg, &passing);
     }
 
     /// "ACK with a To-tag ... the PBX made for this source"; not one "that the request had already".
-    fn tag(&mut self, msg: &Msg, passing: &Passing) {
+    fn tag(&mut self, now: Time, msg: &Msg, passing: &Passing) {
         let asked = &passing.asked;
+        // "All but a To-tag that the PBX made by itself are checked with the key alone": that one
+        // is known as long as the transaction (RFC 3261's Timer H)
+        let until = match self.asking.contains_key(&msg.to_tag()) {
+            true => Time::FOREVER,
+            false => now + 64 * self.policy.timers.t1,
+        };
         if asked.is_invite() && !asked.tagged && asked.is_judged() {
             let told = self.told.entry(passing.flow.remote.ip()).or_default();
-            told.tags.insert(tags_of(msg));
+            told.tags.insert(tags_of(msg), until);
         }
     }
 
@@ -335,7 +344,7 @@ impl Reference {
         let (source, tags) = (Network::source(ip), tags_of(msg));
         let stream = flow.transport.is_reliable();
         let told = self.told.get(&ip);
-        let echo = told.is_some_and(|told| told.tags.contains(&tags));
+        let echo = told.and_then(|told| told.tags.get(&tags)).is_some_and(|until| now < *until);
         let own = told.is_some_and(|told| told.own_tags.contains(&tags));
         if !echo && !stream || self.trusted(ip) {
             return;

@@ -41,8 +41,9 @@ pub(super) struct Told {
     pub own_nonces: HashMap<String, Time>,
     /// User parts of Record-Routes.
     pub routes: HashSet<String>,
-    /// To-tags of answers to INVITEs that had none, with Call-ID and From-tag.
-    pub tags: HashSet<[String; 3]>,
+    /// To-tags of answers to INVITEs that had none, with Call-ID and From-tag, and until when they
+    /// are known.
+    pub tags: HashMap<[String; 3], Time>,
     /// Those of the edge's own challenges among them.
     pub own_tags: HashSet<[String; 3]>,
 }
