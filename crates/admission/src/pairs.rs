@@ -1,13 +1,13 @@
 //! Pairs (AOR, source) and (AOR, flow): where an AOR is at home, and how often it was refused.
 
 use crate::fade::{faded, stamp, within};
-use crate::key::address_bytes;
+use crate::key::flow_bytes;
 use crate::memory::is_news;
-use crate::store::{Entry, Rank, Store};
+use crate::store::{Entry, Portion, Rank, Store};
 use crate::{Key, Memory, PairMemory, TableUse};
 use policy::{HalfLife, Time};
 use std::time::Duration;
-use wire::{ConnectionId, Flow};
+use wire::Flow;
 
 /// One pair.
 #[derive(Debug)]
@@ -53,21 +53,12 @@ impl Pairs {
 
     /// Key of an AOR at a source.
     pub(crate) fn at_source(&self, aor: u64, source: u64) -> u64 {
-        self.hash.hash_one((u128::from(aor) << 64 | u128::from(source)).to_be_bytes().as_slice())
+        self.hash.mix(aor, source)
     }
 
     /// Key of an AOR over a flow.
     pub(crate) fn over_flow(&self, aor: u64, flow: &Flow) -> u64 {
-        let connection = flow.connection.map_or(u64::MAX, ConnectionId::to_bits);
-        self.hash.hash(&[
-            &aor.to_be_bytes(),
-            &[flow.transport as u8],
-            &address_bytes(flow.local.ip()),
-            &flow.local.port().to_be_bytes(),
-            &address_bytes(flow.remote.ip()),
-            &flow.remote.port().to_be_bytes(),
-            &connection.to_be_bytes(),
-        ])
+        self.hash.mix(aor, self.hash.hash_one(&flow_bytes(flow)))
     }
 
     pub(crate) fn find(&self, key: u64) -> Option<&Pair> {
@@ -128,25 +119,16 @@ impl Pairs {
         }
     }
 
-    /// As [`crate::sources::Sources::changed`].
+    /// As [`Store::walk`]: what changed since it was saved.
     pub(crate) fn changed(
         &mut self,
         from: usize,
-        looked_at: usize,
-        most: usize,
+        portion: Portion,
         changed: &mut Vec<Memory>,
     ) -> Option<usize> {
-        let mut at = from;
-        for pair in self.store.iter_mut_from(from).take(looked_at) {
-            at += 1;
-            if std::mem::take(&mut pair.changed) {
-                changed.push(Memory::Pair(pair.memory()));
-                if changed.len() >= most {
-                    break;
-                }
-            }
-        }
-        (at < self.store.len()).then_some(at)
+        self.store.walk(from, portion, changed, |pair| {
+            std::mem::take(&mut pair.changed).then(|| Memory::Pair(pair.memory()))
+        })
     }
 
     pub(crate) fn table(&self) -> TableUse {

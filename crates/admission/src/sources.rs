@@ -3,7 +3,7 @@
 
 use crate::fade::{faded, stamp, within};
 use crate::memory::is_news;
-use crate::store::{Entry, Rank, Store};
+use crate::store::{Entry, Portion, Rank, Store};
 use crate::{Key, Memory, Proof, SourceMemory, TableUse};
 use policy::{HalfLife, Network, Time, TrustRules, Who};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -91,14 +91,12 @@ impl Sources {
         self.raise(key, Rank::Proven);
     }
 
-    /// Somebody authenticated there. Whether that was news within half of `window`.
-    pub(crate) fn know(&mut self, now: Time, key: u64, ip: IpAddr, window: Duration) -> bool {
-        let Some(source) = self.enter(key, ip, Rank::Known) else { return false };
-        let news = !within(now, source.known, window / 2);
+    /// Somebody authenticated there.
+    pub(crate) fn know(&mut self, now: Time, key: u64, ip: IpAddr) {
+        let Some(source) = self.enter(key, ip, Rank::Known) else { return };
         source.changed |= is_news(source.known, now);
         source.known = stamp(now);
         self.raise(key, Rank::Known);
-        news
     }
 
     /// Something unproven speaks of it.
@@ -165,26 +163,16 @@ impl Sources {
         is_known
     }
 
-    /// Collects what changed since it was saved, of the `looked_at` entries from the `from`-th on,
-    /// `most` at most. Gives where to go on.
+    /// As [`Store::walk`]: what changed since it was saved.
     pub(crate) fn changed(
         &mut self,
         from: usize,
-        looked_at: usize,
-        most: usize,
+        portion: Portion,
         changed: &mut Vec<Memory>,
     ) -> Option<usize> {
-        let mut at = from;
-        for source in self.store.iter_mut_from(from).take(looked_at) {
-            at += 1;
-            if std::mem::take(&mut source.changed) {
-                changed.push(Memory::Source(source.memory()));
-                if changed.len() >= most {
-                    break;
-                }
-            }
-        }
-        (at < self.store.len()).then_some(at)
+        self.store.walk(from, portion, changed, |source| {
+            std::mem::take(&mut source.changed).then(|| Memory::Source(source.memory()))
+        })
     }
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Source> {
@@ -346,8 +334,8 @@ mod tests {
         };
         assert_eq!(who(&sources, at(600)), Some(Who::Proven));
         assert_eq!(who(&sources, at(601)), Some(Who::Unproven));
-        assert!(sources.know(at(0), key, ip, rules.trust.window));
-        assert!(!sources.know(at(1), key, ip, rules.trust.window));
+        sources.know(at(0), key, ip);
+        sources.know(at(1), key, ip);
         assert_eq!(who(&sources, at(86_401)), Some(Who::Known));
         assert_eq!(who(&sources, at(86_402)), Some(Who::Unproven));
     }

@@ -15,6 +15,15 @@ pub(crate) trait Entry {
     fn key(&self) -> u64;
 }
 
+/// How much of a walk is one portion.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Portion {
+    /// Entries that are looked at, at most.
+    pub(crate) looked_at: usize,
+    /// Entries that are found, at most.
+    pub(crate) found: usize,
+}
+
 /// How worthy an entry is of its place: the lowest goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -162,10 +171,26 @@ impl<V: Entry> Store<V> {
         self.slots.iter_mut().map(|slot| &mut slot.value)
     }
 
-    /// The entries from the `from`-th on, in no order that lasts, to be changed (but for their
-    /// keys).
-    pub(crate) fn iter_mut_from(&mut self, from: usize) -> impl Iterator<Item = &mut V> {
-        self.slots.get_mut(from..).unwrap_or_default().iter_mut().map(|slot| &mut slot.value)
+    /// One portion of a walk through all entries, in no order that lasts: collects what `find` gives
+    /// of those from the `from`-th on, which it may change (but for their keys). Gives where to go
+    /// on.
+    pub(crate) fn walk<T>(
+        &mut self,
+        from: usize,
+        portion: Portion,
+        found: &mut Vec<T>,
+        mut find: impl FnMut(&mut V) -> Option<T>,
+    ) -> Option<usize> {
+        let mut at = from;
+        let slots = self.slots.get_mut(from..).unwrap_or_default();
+        for slot in slots.iter_mut().take(portion.looked_at) {
+            at += 1;
+            found.extend(find(&mut slot.value));
+            if found.len() >= portion.found {
+                break;
+            }
+        }
+        (at < self.slots.len()).then_some(at)
     }
 
     /// Takes everything out and gives the memory back.

@@ -3,7 +3,7 @@
 
 use super::Gate;
 use crate::memory::{BanMemory, Memory, SourceMemory};
-use crate::store::Rank;
+use crate::store::{Portion, Rank};
 use crate::{Ban, BanKey, Effect};
 use policy::{Network, Time};
 use std::time::Duration;
@@ -13,8 +13,7 @@ const WALK_AFTER: Duration = Duration::from_secs(30);
 /// From one portion of a walk to the next.
 const PORTION_EVERY: Duration = Duration::from_millis(2);
 /// Entries that one portion looks at, and how many it may find changed.
-const LOOKED_AT: usize = 4_096;
-const CHANGED: usize = 256;
+const PORTION: Portion = Portion { looked_at: 4_096, found: 256 };
 
 /// Where a walk is.
 #[derive(Debug)]
@@ -69,12 +68,12 @@ impl Gate {
         if self.walk.due > now {
             return;
         }
-        self.bans.tell_late(CHANGED);
+        self.bans.tell_late(PORTION.found);
         let mut changed = Vec::new();
         let from = self.walk.at;
         let done = match self.walk.pairs {
-            false => self.sources.changed(from, LOOKED_AT, CHANGED, &mut changed),
-            true => self.pairs.changed(from, LOOKED_AT, CHANGED, &mut changed),
+            false => self.sources.changed(from, PORTION, &mut changed),
+            true => self.pairs.changed(from, PORTION, &mut changed),
         };
         for memory in changed {
             self.say(Effect::Remember(memory));
@@ -156,7 +155,7 @@ impl Gate {
         let ip = memory.network.address();
         let key = self.sources.key_of(ip);
         if self.sources.recall(now, key, memory, window) {
-            self.networks.know(memory.known.min(now), Network::around(ip));
+            self.networks.recall(memory.known.min(now), Network::around(ip));
         }
     }
 

@@ -152,9 +152,9 @@ impl Gate {
     /// Somebody at this address is one of the PBX's own.
     pub(super) fn know(&mut self, now: Time, source: u64, ip: IpAddr) {
         let window = self.policy.admission.trust.window;
-        if self.sources.know(now, source, ip, window) {
-            let network = Network::around(ip);
-            self.networks.know(now, network);
+        self.sources.know(now, source, ip);
+        let network = Network::around(ip);
+        if self.networks.know(now, network, window) {
             self.learn_out(Learned::Known { network });
         }
     }

@@ -22,7 +22,9 @@ impl Gate {
             Learned::SourceBanned { source, until } => {
                 self.on_source_banned(now, *source, *until);
             }
-            Learned::Known { network } => self.networks.know(now, *network),
+            Learned::Known { network } => {
+                self.networks.heard(now, *network, self.policy.admission.trust.window);
+            }
             Learned::Realm { realm, algorithms } => {
                 self.challenges.on_learned(realm, *algorithms);
             }
