@@ -3,7 +3,7 @@
 
 use crate::Verdict;
 use crate::mutation::{Random, TOKENS};
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Event, Input, Output, Snapshot};
 use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -62,7 +62,7 @@ impl Voyage {
     fn new() -> Self {
         let listener = Listener { transport: Transport::Udp, address: OUTSIDE, advertise: None };
         let tcp = Listener { transport: Transport::Tcp, ..listener.clone() };
-        let pbx = Pbx { address: PBX, registration: Registration::ContactToken };
+        let pbx = Pbx::new(PBX);
         let mut policy = Policy::new(vec![listener, tcp], INSIDE, vec![pbx]);
         policy.domains = vec!["example.com".into()];
         policy.capacities.exchanges = 2_000;

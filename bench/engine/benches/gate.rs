@@ -156,7 +156,8 @@ impl Bench {
 
     fn ask(&mut self, flow: &Flow, message: &Message<'_>) -> (Verdict, Who) {
         self.now = self.now + STEP;
-        let judgement = self.gate.on_request(self.now, &Request { flow, message, dialog: false });
+        let judgement =
+            self.gate.on_request(self.now, &Request { flow, message, dialog: false, pbx: 0 });
         (judgement.verdict, judgement.who)
     }
 

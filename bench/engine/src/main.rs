@@ -16,7 +16,7 @@
 mod peers;
 
 use peers::{INSIDE, OUTSIDE, PBX, Phone, answers, parse_addr};
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Input, Output};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::SocketAddr;
@@ -83,7 +83,7 @@ impl Bench {
     fn new() -> Self {
         let (outside, inside) = (parse_addr(OUTSIDE), parse_addr(INSIDE));
         let listener = Listener { transport: Transport::Udp, address: outside, advertise: None };
-        let pbx = Pbx { address: parse_addr(PBX), registration: Registration::ContactToken };
+        let pbx = Pbx::new(parse_addr(PBX));
         let mut policy = Policy::new(vec![listener], inside, vec![pbx]);
         policy.domains.push("pbx.test".into());
         policy.admission.signatures = config::shipped_signatures().unwrap().signatures;

@@ -5,7 +5,7 @@
 
 use admission::{Final, Gate, Request, Verdict};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use std::hint::black_box;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -22,8 +22,7 @@ const REST: &str = "SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.7:5060;branch=z9hG4bK-524
 fn gate(sources: usize) -> Gate {
     let address = "192.0.2.1:5060".parse().unwrap();
     let listener = Listener { transport: Transport::Udp, address, advertise: None };
-    let pbx =
-        Pbx { address: "127.0.0.1:5060".parse().unwrap(), registration: Registration::default() };
+    let pbx = Pbx::new("127.0.0.1:5060".parse().unwrap());
     let mut policy = Policy::new(vec![listener], "127.0.0.1:5070".parse().unwrap(), vec![pbx]);
     policy.admission.capacities.sources = sources * 2;
     policy.admission.capacities.pairs = sources * 2;
@@ -60,7 +59,7 @@ fn judgement(c: &mut Criterion) {
             let flow = flow(n);
             for (message, response) in [(&plain, &challenge), (&with, &ok)] {
                 now = now + Duration::from_micros(20);
-                let request = Request { flow: &flow, message, dialog: false };
+                let request = Request { flow: &flow, message, dialog: false, pbx: 0 };
                 let Verdict::Accept(pass) = gate.on_request(now, &request).verdict else {
                     continue;
                 };
@@ -78,7 +77,7 @@ fn judgement(c: &mut Criterion) {
                     at = at.wrapping_add(STRIDE);
                     now = now + Duration::from_micros(20);
                     let flow = flow(offset + at % sources);
-                    let request = Request { flow: &flow, message: &plain, dialog: false };
+                    let request = Request { flow: &flow, message: &plain, dialog: false, pbx: 0 };
                     black_box(gate.on_request(now, &request))
                 });
             });

@@ -5,7 +5,7 @@
 
 use admission::{Ban, BanId, BanKey, Gate, Learned, Origin};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use policy::{Listener, Network, Pbx, Policy, Reason, Registration, Time};
+use policy::{Listener, Network, Pbx, Policy, Reason, Time};
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -18,8 +18,7 @@ const STRIDE: u32 = 0x9e37_79b1;
 fn policy(bans: usize) -> Arc<Policy> {
     let address = "192.0.2.1:5060".parse().unwrap();
     let listener = Listener { transport: Transport::Udp, address, advertise: None };
-    let pbx =
-        Pbx { address: "127.0.0.1:5060".parse().unwrap(), registration: Registration::default() };
+    let pbx = Pbx::new("127.0.0.1:5060".parse().unwrap());
     let mut policy = Policy::new(vec![listener], "127.0.0.1:5070".parse().unwrap(), vec![pbx]);
     policy.admission.capacities.bans = bans;
     Arc::new(policy)

@@ -13,9 +13,39 @@ const REALM_BYTES_MAX: usize = 128;
 /// PBX with realms for several domains would otherwise be learned anew with each.
 const STEADY: u8 = 8;
 
-/// What was learned of how the PBX challenges.
+/// PBXs of which something is kept; of more, the one that came first is forgotten.
+const PBXS_MAX: usize = 2 * policy::Pbx::MAX;
+
+/// What was learned of how each PBX challenges, by [`policy::Pbx::id`].
+#[derive(Debug, Default)]
+pub(crate) struct PbxChallenges {
+    all: Vec<Challenges>,
+    /// What is known of one that has not challenged anybody.
+    nothing: Challenges,
+}
+
+impl PbxChallenges {
+    pub(crate) fn of(&self, pbx: u32) -> &Challenges {
+        self.all.iter().find(|it| it.pbx == pbx).unwrap_or(&self.nothing)
+    }
+
+    pub(crate) fn of_mut(&mut self, pbx: u32) -> &mut Challenges {
+        let at = self.all.iter().position(|it| it.pbx == pbx).unwrap_or_else(|| {
+            if self.all.len() >= PBXS_MAX {
+                self.all.remove(0);
+            }
+            self.all.push(Challenges { pbx, ..Challenges::default() });
+            self.all.len() - 1
+        });
+        &mut self.all[at]
+    }
+}
+
+/// What was learned of how a PBX challenges.
 #[derive(Debug, Default)]
 pub(crate) struct Challenges {
+    /// Which.
+    pbx: u32,
     known: Option<Known>,
     /// How often it was seen, less how often something else was.
     steady: u8,
@@ -73,8 +103,8 @@ impl Challenges {
             return None;
         }
         self.steady = 1;
-        let news =
-            Learned::Realm { realm: seen.realm.as_slice().into(), algorithms: seen.algorithms.0 };
+        let (realm, algorithms) = (seen.realm.as_slice().into(), seen.algorithms.0);
+        let news = Learned::Realm { pbx: self.pbx, realm, algorithms };
         self.know(seen);
         Some(news)
     }
@@ -274,7 +304,7 @@ mod tests {
         let news = see(&mut challenges, &[ASTERISK]);
         assert_eq!(
             news,
-            Some(Learned::Realm { realm: b"asterisk".as_slice().into(), algorithms: 1 })
+            Some(Learned::Realm { pbx: 0, realm: b"asterisk".as_slice().into(), algorithms: 1 })
         );
         assert_eq!(see(&mut challenges, &[ASTERISK]), None, "no news");
         assert_eq!(
@@ -315,7 +345,7 @@ mod tests {
             });
             let lines: Vec<_> = lines.iter().map(String::as_str).collect();
             let mut here = Challenges::default();
-            let Some(Learned::Realm { realm, algorithms }) = see(&mut here, &lines) else {
+            let Some(Learned::Realm { realm, algorithms, .. }) = see(&mut here, &lines) else {
                 panic!("no news")
             };
             let mut there = Challenges::default();

@@ -316,6 +316,8 @@ pub enum Learned {
     },
     /// How the PBX challenges: realm and algorithms.
     Realm {
+        /// Which: [`policy::Pbx::id`].
+        pbx: u32,
         /// Realm.
         realm: Box<[u8]>,
         /// Bits: 1 MD5, 2 SHA-256, 4 SHA-512-256; the upper ones say in which order.

@@ -17,7 +17,7 @@ mod tests;
 use crate::aors::Aors;
 use crate::bans::Bans;
 use crate::chain::Chains;
-use crate::challenge::Challenges;
+use crate::challenge::PbxChallenges;
 use crate::ledger::Ledger;
 use crate::networks::Networks;
 use crate::pairs::Pairs;
@@ -60,7 +60,7 @@ pub struct Gate {
     trust: Trust,
     nonces: RelayedNonces,
     proofs: Proofs,
-    challenges: Challenges,
+    challenges: PbxChallenges,
     ledger: Ledger,
     sources: Sources,
     pairs: Pairs,
@@ -157,7 +157,7 @@ impl Gate {
             trust: Trust::new(&policy),
             nonces: RelayedNonces::new(secret, policy.capacities.nonces, policy.nonce_memory),
             proofs: Proofs::new(secret),
-            challenges: Challenges::default(),
+            challenges: PbxChallenges::default(),
             ledger: Ledger::new(bounds.ledger, rules.patience),
             sources: Sources::new(secret, bounds.sources),
             pairs: Pairs::new(secret, bounds.pairs),
@@ -278,6 +278,15 @@ impl Gate {
             self.end_try(ticket);
             ticket.tried = 0;
         }
+    }
+
+    /// The request goes to another PBX, because the one that it was for does not serve. What
+    /// credentials it had are taken out: they were for that one.
+    pub fn on_passed_over(&mut self, ticket: &mut Ticket, pbx: u32) {
+        self.end_try(ticket);
+        (ticket.tried, ticket.offered) = (0, 0);
+        (ticket.credentials, ticket.account) = (false, ticket.aor);
+        ticket.pbx = pbx;
     }
 
     /// An ACK from outside. Whether its sender received what it acknowledges.

@@ -56,4 +56,5 @@ pub use rates::Rates;
 pub use request::{
     Acknowledged, Credentials, Final, Judgement, Pass, Proof, Request, Ticket, Verdict,
 };
+pub use rules::is_dialled;
 pub use shape::shape;

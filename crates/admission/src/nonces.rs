@@ -3,7 +3,8 @@
 //! Asterisk's nonce is a hash over time and *source address*; behind the edge that address is the
 //! same for everybody, so a nonce fetched by one is good for all for its whole life. The edge
 //! restores what standing in front took away: credentials pass only if their nonce was relayed to
-//! the address that uses it.
+//! the address that uses it, and to the PBX that made it: another would take the answer for a
+//! wrong one.
 
 use crate::key::{Key, address_bytes};
 use policy::Time;
@@ -12,7 +13,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A bounded memory of (nonce, source) pairs, 8 bytes each, in two generations: an entry is
+/// A bounded memory of (nonce, PBX, source), 8 bytes each, in two generations: an entry is
 /// remembered at least for `memory` (unless more than half the capacity comes in that time; then
 /// the older half goes, and is counted) and at most for twice that.
 ///
@@ -52,17 +53,17 @@ impl RelayedNonces {
         self.memory = memory;
     }
 
-    /// A challenge with `nonce` goes out to `source`.
-    pub fn relayed(&mut self, now: Time, nonce: &[u8], source: IpAddr) {
+    /// A challenge of `pbx` with `nonce` goes out to `source`.
+    pub fn relayed(&mut self, now: Time, nonce: &[u8], pbx: u32, source: IpAddr) {
         self.turn(now);
-        let hash = self.hash(nonce, source);
+        let hash = self.hash(nonce, pbx, source);
         self.remember(now, hash);
     }
 
-    /// Whether `nonce` was relayed to `source`. A nonce in use stays remembered.
-    pub fn was_relayed(&mut self, now: Time, nonce: &[u8], source: IpAddr) -> bool {
+    /// Whether `nonce` of `pbx` was relayed to `source`. A nonce in use stays remembered.
+    pub fn was_relayed(&mut self, now: Time, nonce: &[u8], pbx: u32, source: IpAddr) -> bool {
         self.turn(now);
-        let hash = self.hash(nonce, source);
+        let hash = self.hash(nonce, pbx, source);
         if self.young.contains(&hash) {
             return true;
         }
@@ -115,8 +116,8 @@ impl RelayedNonces {
         self.turned = now;
     }
 
-    fn hash(&self, nonce: &[u8], source: IpAddr) -> u64 {
-        self.key.hash(&[nonce, &address_bytes(source)])
+    fn hash(&self, nonce: &[u8], pbx: u32, source: IpAddr) -> u64 {
+        self.key.hash(&[nonce, &address_bytes(source), &pbx.to_be_bytes()])
     }
 }
 
@@ -154,33 +155,34 @@ mod tests {
     #[test]
     fn a_nonce_serves_only_the_source_it_was_relayed_to() {
         let mut nonces = nonces(100);
-        nonces.relayed(at(0), b"n1", A);
-        assert!(nonces.was_relayed(at(1), b"n1", A));
-        assert!(!nonces.was_relayed(at(1), b"n1", B));
-        assert!(!nonces.was_relayed(at(1), b"n2", A));
+        nonces.relayed(at(0), b"n1", 1, A);
+        assert!(nonces.was_relayed(at(1), b"n1", 1, A));
+        assert!(!nonces.was_relayed(at(1), b"n1", 1, B));
+        assert!(!nonces.was_relayed(at(1), b"n2", 1, A));
+        assert!(!nonces.was_relayed(at(1), b"n1", 2, A), "another PBX");
     }
 
     #[test]
     fn it_is_remembered_for_its_time_and_longer_in_use() {
         let mut nonces = nonces(100);
-        nonces.relayed(at(0), b"n1", A);
-        nonces.relayed(at(0), b"n2", A);
+        nonces.relayed(at(0), b"n1", 1, A);
+        nonces.relayed(at(0), b"n2", 1, A);
         for second in (0..300).step_by(50) {
-            assert!(nonces.was_relayed(at(second), b"n1", A), "{second}");
+            assert!(nonces.was_relayed(at(second), b"n1", 1, A), "{second}");
         }
-        assert!(!nonces.was_relayed(at(300), b"n2", A));
-        assert!(!nonces.was_relayed(at(1_000), b"n1", A));
+        assert!(!nonces.was_relayed(at(300), b"n2", 1, A));
+        assert!(!nonces.was_relayed(at(1_000), b"n1", 1, A));
     }
 
     #[test]
     fn memory_is_bounded_and_the_oldest_go_first() {
         let mut nonces = nonces(100);
         for n in 0..1_000u32 {
-            nonces.relayed(at(0), &n.to_be_bytes(), A);
+            nonces.relayed(at(0), &n.to_be_bytes(), 1, A);
             assert!(nonces.len() <= 100);
         }
-        assert!(nonces.was_relayed(at(0), &999u32.to_be_bytes(), A));
-        assert!(!nonces.was_relayed(at(0), &0u32.to_be_bytes(), A));
+        assert!(nonces.was_relayed(at(0), &999u32.to_be_bytes(), 1, A));
+        assert!(!nonces.was_relayed(at(0), &0u32.to_be_bytes(), 1, A));
         assert!(nonces.evictions() >= 850);
     }
 }

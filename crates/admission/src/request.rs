@@ -13,6 +13,8 @@ pub struct Request<'r, 'a> {
     pub message: &'r Message<'a>,
     /// Whether it is inside a dialog that a Route of ours proves for this source.
     pub dialog: bool,
+    /// The PBX that it is for ([`policy::Pbx::id`]): a nonce is good at the one that made it.
+    pub pbx: u32,
 }
 
 /// How a return path was proven.
@@ -91,6 +93,8 @@ impl Credentials {
 /// What the outcome stage must know of a request, so that nothing is parsed again.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ticket {
+    /// The PBX that it is for.
+    pub pbx: u32,
     /// Key of its ledger entry: source, Call-ID, From-tag, method.
     pub entry: u64,
     /// Hash of its AOR.

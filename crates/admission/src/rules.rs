@@ -112,7 +112,7 @@ const DIGITS_MAX: usize = 32;
 
 /// Whether `dialled` is a number of the set: as it is, and less any combination of prefixes, as
 /// that rest stands and as an international number `00…`.
-pub(crate) fn is_dialled(numbers: &NumberSet, dialled: &[u8]) -> bool {
+pub fn is_dialled(numbers: &NumberSet, dialled: &[u8]) -> bool {
     if !dialled.first().is_some_and(|first| may_begin(numbers, *first)) {
         return false;
     }

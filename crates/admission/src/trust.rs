@@ -191,7 +191,7 @@ pub(crate) fn overlap(a: Network, b: Network) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use policy::{Listener, Pbx, Registration};
+    use policy::{Listener, Pbx};
     use std::time::Duration;
     use wire::Transport;
 
@@ -209,8 +209,7 @@ mod tests {
             address: address.parse().unwrap(),
             advertise: None,
         };
-        let pbx =
-            Pbx { address: "10.9.0.2:5060".parse().unwrap(), registration: Registration::Path };
+        let pbx = Pbx::new("10.9.0.2:5060".parse().unwrap());
         let listeners = vec![listener("0.0.0.0:5060"), listener("[2001:db8::1]:5060")];
         let mut policy = Policy::new(listeners, "10.9.0.1:5070".parse().unwrap(), vec![pbx]);
         policy.admission.trust.networks =

@@ -12,16 +12,15 @@ use std::time::Duration;
 use wire::Transport;
 
 /// Compares listeners, inside ports and PBXs with each other.
-pub(crate) fn check(root: &Field<'_>, config: &Config) {
-    let complete = element_places(root, &["listen"]).len() == config.listen.len()
-        && element_places(root, &["inside", "pbx"]).len() == config.policy.pbx.len();
+pub(crate) fn check(root: &Field<'_>, config: &Config, pbxs: &[(String, Place)]) {
+    let complete = element_places(root, &["listen"]).len() == config.listen.len();
     if !complete {
         // An element that could not be read would shift the numbers of the others.
         return;
     }
     inside_address(root, config);
     listeners(root, config);
-    pbx(root, config);
+    pbx(root, config, pbxs);
     admin(root, config);
     names(root, config);
 }
@@ -135,13 +134,10 @@ fn listeners(root: &Field<'_>, config: &Config) {
     }
 }
 
-fn pbx(root: &Field<'_>, config: &Config) {
-    let places = element_places(root, &["inside", "pbx"]);
-    for (index, pbx) in config.policy.pbx.iter().enumerate() {
-        let at = places.get(index).copied().unwrap_or_default();
-        let path = format!("inside.pbx[{index}]");
+fn pbx(root: &Field<'_>, config: &Config, places: &[(String, Place)]) {
+    for (index, (pbx, (path, at))) in config.policy.pbx.iter().zip(places).enumerate() {
         let complain = |text: String, hint: &str| {
-            root.source.error(at, &path, Complaint::new(text).hint(hint));
+            root.source.error(*at, path, Complaint::new(text).hint(hint));
         };
         let address = pbx.address;
         if address.ip().is_unspecified() || address.ip().is_multicast() {
@@ -163,7 +159,9 @@ fn pbx(root: &Field<'_>, config: &Config) {
                 complain(text, "bind the PBX to another port, e.g. 127.0.0.1:5070");
             }
         }
-        if config.policy.pbx[..index].iter().any(|other| other.address == address) {
+        let same =
+            |other: &policy::Pbx| (other.address, other.transport) == (address, pbx.transport);
+        if config.policy.pbx[..index].iter().any(same) {
             complain(format!("{address} stands twice"), "remove one");
         }
     }

@@ -1,13 +1,14 @@
 //! Every setting with its value, as YAML that reads back to the same configuration.
 
 use crate::admission::SignatureChoice;
+use crate::inside;
 use crate::keys::{Form, Section};
 use crate::model::{Config, Listen, TransportSettings};
 use crate::out::{Out, count, path, size, text, texts, time};
 use crate::policy_file::PolicyFile;
 use crate::read::VERSION;
 use crate::trunk;
-use policy::{Pbx, Policy, Registration};
+use policy::Policy;
 use std::path::PathBuf;
 
 impl Config {
@@ -50,7 +51,7 @@ impl Config {
         Out::table([
             ("version", Out::Number(VERSION)),
             ("listen", Out::List(self.listen.iter().map(listen).collect())),
-            ("inside", inside(&self.policy)),
+            ("inside", inside::print(self)),
             ("domains", texts(&self.policy.domains)),
             ("trunks", Out::List(self.trunks.iter().map(trunk::print).collect())),
             ("admin", admin),
@@ -96,20 +97,6 @@ fn listen(listen: &Listen) -> Out {
         table = table.with("proxy_protocol", from);
     }
     table
-}
-
-fn inside(policy: &Policy) -> Out {
-    let pbx = |pbx: &Pbx| {
-        let registration = match pbx.registration {
-            Registration::ContactToken => "contact-token",
-            Registration::Path => "path",
-        };
-        Out::table([("address", text(pbx.address)), ("registration", text(registration))])
-    };
-    Out::table([
-        ("address", text(policy.inside)),
-        ("pbx", Out::List(policy.pbx.iter().map(pbx).collect())),
-    ])
 }
 
 fn transport(settings: &TransportSettings) -> Out {

@@ -22,6 +22,7 @@ mod effective;
 mod enforce;
 mod engine;
 mod form;
+mod inside;
 mod keys;
 mod model;
 mod out;

@@ -22,6 +22,9 @@ pub struct Config {
     /// Trunks by name. Their literal addresses are in [`policy::TrustRules::networks`], their names
     /// in [`policy::TrustRules::hosts`], their numbers in [`policy::Admission::dids`].
     pub trunks: Vec<Trunk>,
+    /// For PBXs over TLS, by name: the file of the authorities that may have signed its
+    /// certificate. One without has a certificate that the system believes.
+    pub pbx_authorities: Vec<(Box<str>, PathBuf)>,
     /// Where operators reach the edge; `None`: nowhere.
     pub admin: Option<Admin>,
     /// The audit stream; `None`: none.

@@ -9,7 +9,7 @@ use crate::read::{Overrides, read};
 use crate::table::Field;
 use crate::tree::{self, Kind, Node};
 use crate::trial::Trial;
-use policy::{Listener, Pbx, Policy, Registration};
+use policy::{Listener, Pbx, Policy};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use wire::Transport;
@@ -110,6 +110,6 @@ fn stand_in(file: PolicyFile) -> Policy {
         listener(Transport::Tls, 5061),
     ];
     let inside = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    let pbx = Pbx { address: inside(5070), registration: Registration::default() };
+    let pbx = Pbx::new(inside(5070));
     file.into_policy(listeners, inside(5080), vec![pbx], Vec::new())
 }

@@ -53,6 +53,8 @@ impl PolicyFile {
             listeners: _,
             inside: _,
             pbx: _,
+            groups: _,
+            checks: _,
             domains: _,
             trunks: _,
             timers,

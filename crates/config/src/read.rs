@@ -13,9 +13,8 @@ use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
 use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
 use crate::trial::Trial;
-use crate::{check, tls, trunk, value};
-use policy::{Listener, Network, Pbx, Registration};
-use std::net::SocketAddr;
+use crate::{check, inside, tls, trunk, value};
+use policy::{Listener, Network};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wire::Transport;
@@ -134,11 +133,13 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let listen_field = table.need("listen", "say where phones reach us, e.g. listen: [{ transport: udp, address: \"203.0.113.1:5060\" }]");
     let listen =
         listen_field.as_ref().map(|field| listen_list(field, overrides)).unwrap_or_default();
-    let inside = table
-        .need("inside", "say where the PBX is, e.g. inside: { pbx: [\"127.0.0.1:5070\"] }")
-        .and_then(|field| inside_table(&field));
+    let inside =
+        table.need("inside", "say where the PBX is, e.g. inside: { pbx: [\"127.0.0.1:5070\"] }");
     let domains = table.values("domains", value::host);
     let trunks = table.take("trunks").map(|field| trunk::list(&field)).unwrap_or_default();
+    let unread = overrides.certificates_unread;
+    let known = inside::Known { listen: &listen, trunks: &trunks, unread };
+    let inside = inside.and_then(|field| inside::read(&field, known));
     let state_dir = table.value("state_dir", value::path, STATE_DIR.into());
     let state_dir = beside(root.source.file, state_dir);
     let admin = admin_table(&mut table, &state_dir);
@@ -165,17 +166,20 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     table.finish();
 
     let inside = inside?;
+    let places = inside.places;
     let listeners = listen.iter().map(|listen| listen.listener.clone()).collect();
     let signatures = rules.signatures.clone();
     let tests = std::mem::take(&mut rules.trials);
     let mut policy = rules.into_policy(listeners, inside.address, inside.pbx, domains);
     policy.trunks = trunks.iter().map(Trunk::as_policy).collect();
+    (policy.groups, policy.checks) = (inside.groups, inside.checks);
     let config = Config {
         policy,
         signatures,
         listen,
         shards,
         trunks,
+        pbx_authorities: inside.authorities,
         admin,
         audit,
         enforce,
@@ -187,7 +191,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         transport,
         resolver,
     };
-    check::check(root, &config);
+    check::check(root, &config, &places);
     Some((config, tests))
 }
 
@@ -307,46 +311,6 @@ fn client_certificates(field: &Field<'_>) -> Option<ClientCertificates> {
     let required = table.value("required", value::truth, true);
     table.finish();
     Some(ClientCertificates { authorities: authorities?, required })
-}
-
-struct Inside {
-    address: SocketAddr,
-    pbx: Vec<Pbx>,
-}
-
-fn inside_table(field: &Field<'_>) -> Option<Inside> {
-    let mut table = field.table()?;
-    let default = SocketAddr::from(([127, 0, 0, 1], 5080));
-    let address = table.value("address", value::address, default);
-    let registration = table.value("registration", value::registration, Default::default());
-    let pbx = table.need("pbx", "say where the PBX listens, e.g. pbx: [\"127.0.0.1:5070\"]");
-    let pbx = pbx.map(|field| {
-        let list = field.list();
-        if list.is_empty() && matches!(field.node.kind, Kind::List(_)) {
-            field.error(Complaint::new("at least one PBX is needed"));
-        }
-        if let Some(second) = list.get(1) {
-            second.warn(Complaint::new("only the first PBX is used in this version"));
-        }
-        list.iter().filter_map(|field| pbx_element(field, registration)).collect()
-    });
-    table.finish();
-    Some(Inside { address, pbx: pbx? })
-}
-
-/// An address, or a table with the address and how registrations find their way back, where that
-/// differs from what holds for all.
-fn pbx_element(field: &Field<'_>, registration: Registration) -> Option<Pbx> {
-    if !matches!(field.node.kind, Kind::Table(_)) {
-        let address = field.parse(value::address)?;
-        return Some(Pbx { address, registration });
-    }
-    let mut table = field.table()?;
-    let address = table.need("address", "e.g. address: \"127.0.0.1:5070\"");
-    let address = address.and_then(|field| field.parse(value::address));
-    let registration = table.value("registration", value::registration, registration);
-    table.finish();
-    Some(Pbx { address: address?, registration })
 }
 
 fn admin_table(table: &mut Table<'_>, state_dir: &Path) -> Option<Admin> {

@@ -330,3 +330,30 @@ fn all_files_that_a_configuration_consists_of_are_listed() {
     assert_eq!(list().1, names.map(file), "they need not exist yet");
     assert_eq!(crate::load_and_list(&file("no.yaml"), Overrides::default()).1, [file("no.yaml")]);
 }
+
+#[test]
+fn pbxs_form_groups_and_one_is_for_all_the_rest() {
+    let text = "version: 1\n\
+        listen: [{ transport: udp, address: \"203.0.113.1:5060\" }, { transport: tcp, address: \"203.0.113.1:5060\" }]\n\
+        inside:\n  address: \"10.0.0.1:5080\"\n  registration: path\n  pbx: [\"10.0.0.2:5060\"]\n\
+        \x20 groups:\n\
+        \x20   - name: offices\n\
+        \x20     pbx: [{ name: a, address: \"10.0.0.3:5060\", transport: tcp, priority: 1, weight: 3 }, \"10.0.0.4:5060\"]\n\
+        \x20     for: { domains: [Office.example.com], dids: [\"49301234xx\"], listeners: [\"203.0.113.1:5060\"], trunks: [carrier] }\n\
+        trunks: [{ name: carrier, hosts: [198.51.100.7] }]\n";
+    let config = read(text).unwrap_or_else(|invalid| panic!("{invalid}")).config;
+    let policy = &config.policy;
+    let seen: Vec<_> = policy.pbx.iter().map(|pbx| (&*pbx.name, pbx.group)).collect();
+    assert_eq!(seen, [("10.0.0.2:5060", 0), ("a", 1), ("10.0.0.4:5060", 1)]);
+    let a = &policy.pbx[1];
+    assert_eq!((a.transport, a.priority, a.weight), (wire::Transport::Tcp, 1, 3));
+    assert!(policy.pbx.iter().all(|pbx| !pbx.registration.is_token()));
+    assert!(policy.groups[0].reach.is_none());
+    let reach = policy.groups[1].reach.as_ref().unwrap();
+    assert_eq!(reach.domains, ["office.example.com".into()]);
+    assert_eq!((reach.listeners.len(), reach.trunks.len()), (2, 1));
+    let again = read(&config.to_yaml()).unwrap_or_else(|invalid| panic!("{invalid}")).config;
+    assert_eq!(again.policy.pbx, policy.pbx);
+    assert_eq!(again.policy.groups, policy.groups);
+    assert_eq!(again.policy.checks, policy.checks);
+}

@@ -8,6 +8,7 @@ mod admission;
 mod balanced;
 mod method;
 mod network;
+mod pbx;
 mod reason;
 mod rules;
 mod signature;
@@ -21,8 +22,9 @@ pub use admission::{
 };
 pub use method::{METHODS, MethodSet, method_index};
 pub use network::{Network, NotANetwork};
+pub use pbx::{Checks, Pbx, PbxGroup, Reach, Registration};
 pub use reason::Reason;
-pub use rules::{Budgets, Capacities, Listener, Overload, Pbx, Policy, Registration, TimerBase};
+pub use rules::{Budgets, Capacities, Listener, Overload, Policy, TimerBase};
 pub use signature::{
     Ceiling, Condition, HITS_MAX, Hits, Order, Peculiarity, Signature, SignatureError,
     SignatureSpec, Signatures, Test, TextField,

@@ -1,4 +1,4 @@
-use crate::Trunk;
+use crate::{Checks, Pbx, PbxGroup, Trunk};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::{Limits, Transport};
@@ -12,8 +12,12 @@ pub struct Policy {
     pub listeners: Vec<Listener>,
     /// Inside address of shard 0; shard n uses the port n higher.
     pub inside: SocketAddr,
-    /// PBXs; the first is used (several: a later issue).
+    /// PBXs, at most [`Pbx::MAX`].
     pub pbx: Vec<Pbx>,
+    /// The groups that they form, in the order in which they are asked whether a request is theirs.
+    pub groups: Vec<PbxGroup>,
+    /// How it is found out which of them serve.
+    pub checks: Checks,
     /// Names we answer for, lower case. Used to know our own Routes and Request-URIs.
     pub domains: Vec<String>,
     /// Carriers.
@@ -55,33 +59,6 @@ pub struct Listener {
     /// Host and port that Via and Record-Route name instead of the address a request came to,
     /// e.g. behind a 1:1 NAT: `pbx.example.com:5061`.
     pub advertise: Option<String>,
-}
-
-/// A PBX.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pbx {
-    /// Where it listens.
-    pub address: SocketAddr,
-    /// How a registration's way back is kept.
-    pub registration: Registration,
-}
-
-/// How a registered phone is found again (RFC 3327, or a Contact of ours).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Registration {
-    /// The Contact towards the PBX is `sip:<token>@inside-address`; needs no PBX setting.
-    #[default]
-    ContactToken,
-    /// A Path header with a flow token, and `Supported: path`; the PBX needs `support_path=yes`.
-    Path,
-}
-
-impl Registration {
-    /// Whether Contacts become tokens.
-    #[must_use]
-    pub fn is_token(self) -> bool {
-        self == Registration::ContactToken
-    }
 }
 
 /// T1, T2, T4 (RFC 3261 §17.1.1.1); everything else is derived from them.
@@ -193,7 +170,7 @@ impl Default for Budgets {
 }
 
 impl Policy {
-    /// A policy with all defaults, for one PBX. `config` starts from it.
+    /// A policy with all defaults, for PBXs of one group. `config` starts from it.
     #[must_use]
     pub fn new(listeners: Vec<Listener>, inside: SocketAddr, pbx: Vec<Pbx>) -> Self {
         Policy {
@@ -201,6 +178,8 @@ impl Policy {
             listeners,
             inside,
             pbx,
+            groups: vec![PbxGroup { name: "default".into(), reach: None }],
+            checks: Checks::default(),
             domains: Vec::new(),
             trunks: Vec::new(),
             timers: TimerBase::default(),
@@ -218,10 +197,52 @@ impl Policy {
         }
     }
 
-    /// Whether an inside message from `address` is a PBX speaking.
+    /// Whether an inside datagram from `address` is a PBX speaking.
     #[must_use]
     pub fn is_pbx(&self, address: SocketAddr) -> bool {
         self.pbx.iter().any(|pbx| pbx.address == address)
+    }
+
+    /// Whether a PBX that is reached by streams is at `address`, and may open some to us.
+    #[must_use]
+    pub fn is_pbx_host(&self, address: IpAddr) -> bool {
+        self.pbx.iter().any(|pbx| pbx.transport.is_reliable() && pbx.address.ip() == address)
+    }
+
+    /// The listener that serves `local`: an exact address before a wildcard.
+    #[must_use]
+    pub fn listener_of(
+        &self,
+        transport: wire::Transport,
+        local: SocketAddr,
+    ) -> Option<(wire::Transport, SocketAddr)> {
+        let serves = |listener: &&Listener| {
+            listener.transport == transport
+                && listener.address.port() == local.port()
+                && (listener.address.ip() == local.ip()
+                    || listener.address.ip().is_unspecified()
+                        && listener.address.is_ipv4() == local.is_ipv4())
+        };
+        let listeners = self.listeners.iter().filter(serves);
+        let listener = listeners.min_by_key(|listener| listener.address.ip() != local.ip())?;
+        Some((listener.transport, listener.address))
+    }
+
+    /// The same rules with the first PBX only, over UDP: for whoever plays the PBX by himself.
+    #[must_use]
+    pub fn with_one_pbx(mut self) -> Self {
+        self.pbx.truncate(1);
+        for pbx in &mut self.pbx {
+            (pbx.transport, pbx.group) = (wire::Transport::Udp, 0);
+        }
+        self.groups = vec![PbxGroup { name: "default".into(), reach: None }];
+        self
+    }
+
+    /// How many PBXs a group has.
+    #[must_use]
+    pub fn group_size(&self, group: usize) -> usize {
+        self.pbx.iter().filter(|pbx| pbx.group == group).count()
     }
 
     /// The inside address of a shard.

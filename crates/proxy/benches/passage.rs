@@ -1,7 +1,7 @@
 //! Parse, judge and splice: what one message costs the engine, without sockets.
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Input, Output};
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ fn addr(text: &str) -> SocketAddr {
 
 fn engine() -> Engine {
     let listener = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
-    let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+    let pbx = Pbx::new(addr(PBX));
     let policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
     Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32])
 }

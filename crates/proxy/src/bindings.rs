@@ -25,6 +25,8 @@ pub(crate) struct Registering<'a> {
     pub(crate) call_id: &'a [u8],
     /// Where it came from.
     pub(crate) flow: Flow,
+    /// The PBX that it goes to.
+    pub(crate) pbx: u32,
 }
 
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Bindings {
     /// share AOR and Contact text behind different NATs (`6001@192.168.1.5` in two offices): then
     /// the Call-ID or the address decides, and the second gets a key with its address in it.
     pub(crate) fn key_of(&self, registering: &Registering<'_>) -> u64 {
-        let Registering { aor, contact, instance, call_id, flow } = registering;
+        let Registering { aor, contact, instance, call_id, flow, .. } = registering;
         let key = self.key.hash(&[aor, contact, instance]).max(1);
         match self.entry(key) {
             Some(entry)
@@ -136,9 +138,10 @@ impl Bindings {
     }
 
     /// Another shard saw it move, or stay.
-    pub(crate) fn moved(&mut self, key: u64, flow: Flow, expires: Time) {
+    pub(crate) fn moved(&mut self, key: u64, flow: Flow, pbx: u32, expires: Time) {
         if let Some(entry) = self.entry_mut(key) {
             entry.binding.flow = flow;
+            entry.binding.pbx = pbx;
             entry.binding.expires = expires;
             entry.confirmed = true;
         }
@@ -216,7 +219,7 @@ impl Bindings {
         expires: Time,
         confirmed: bool,
     ) -> bool {
-        let Registering { aor, contact, call_id, flow, .. } = *registering;
+        let Registering { aor, contact, call_id, flow, pbx, .. } = *registering;
         let call_id = self.key.hash(&[call_id]);
         if let Some(entry) = self.entry_mut(key)
             && (contact.is_empty() || *entry.binding.contact == *contact)
@@ -225,6 +228,7 @@ impl Bindings {
             entry.confirmed |= confirmed;
             entry.binding.call_id = call_id;
             entry.binding.flow = flow;
+            entry.binding.pbx = pbx;
             entry.binding.expires = expires;
             return new;
         }
@@ -233,7 +237,7 @@ impl Bindings {
             return false;
         }
         let (token, contact, aor) = (token.into(), contact.into(), aor.into());
-        let binding = Binding { key, token, call_id, contact, aor, flow, expires };
+        let binding = Binding { key, token, call_id, contact, aor, flow, pbx, expires };
         self.insert(now, Entry { binding, confirmed });
         true
     }
@@ -297,6 +301,7 @@ mod tests {
                 "203.0.113.1:5060".parse().expect("local"),
                 remote.parse().expect("remote"),
             ),
+            pbx: 0,
         }
     }
 

@@ -4,7 +4,7 @@ use crate::Verdict;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::request::{Refusal, method_bytes};
-use crate::routing::Route;
+use crate::routing::{NO_PBX, Route};
 use admission::Branch;
 use admission::branch::Binds;
 use policy::{Reason, Time};
@@ -17,7 +17,8 @@ impl Engine {
     pub(crate) fn on_cancel(&mut self, now: Time, arrival: Arrival<'_, '_>) {
         let key = self.server_key(arrival);
         let Some(id) = self.exchanges.find(key) else {
-            match self.route(now, arrival) {
+            // one from outside is in this shard, or nowhere
+            match self.route(now, arrival, Err(Reason::NoTransaction)) {
                 Ok(Route::Shard(shard)) => {
                     let bytes = arrival.message.bytes();
                     self.out.hand_over(shard, arrival.side, arrival.flow, bytes);
@@ -141,7 +142,11 @@ impl Engine {
             return self.note(arrival, Verdict::Absorb, Reason::Clean);
         }
         // RFC 3261 §16.6: the ACK of a 2xx goes its own way, by its route set
-        match self.route(now, arrival) {
+        let pbx = match arrival.side {
+            Side::Outside => self.pbx_for(now, arrival),
+            Side::Inside => Ok(NO_PBX),
+        };
+        match self.route(now, arrival, pbx) {
             Ok(Route::Shard(shard)) => {
                 self.out.hand_over(shard, arrival.side, arrival.flow, message.bytes());
             }

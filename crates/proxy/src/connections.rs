@@ -1,4 +1,5 @@
-//! Outside streams: framing, keep-alives and time budgets (RFC 3261 §18, RFC 5626 §3.5.1).
+//! Streams: framing, keep-alives and time budgets (RFC 3261 §18, RFC 5626 §3.5.1), and those that the
+//! edge opens by itself.
 
 use crate::engine::{Engine, NO_METHOD, Timer};
 use crate::exchange::ExchangeId;
@@ -6,21 +7,27 @@ use crate::hashed::Hashed;
 use crate::io::{CloseReason, Table};
 use crate::{Event, Verdict};
 use policy::{Budgets, Network, Reason, Time};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::net::SocketAddr;
 use std::time::Duration;
 use wire::stream::{Frame, Framer, Progress};
-use wire::{ConnectionId, Flow, Side};
+use wire::{ConnectionId, Flow, Side, Transport};
 
 /// Requests towards one connection that are watched for its end, before those that ended are
 /// looked for.
 const WATCHED: usize = 16;
+
+/// Connections of a shard that the edge opened and that are open; no more are opened.
+const OPENED_MAX: usize = 512;
 
 /// Longest time that a connection's entry stays in the timing wheel.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(crate) struct Connection {
+    side: Side,
     flow: Flow,
     framer: Framer,
     /// How far the unfinished message has come, and when it got there.
@@ -38,13 +45,31 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Connections {
     table: HashMap<ConnectionId, Connection, BuildHasherDefault<Hashed>>,
+    /// Those that the edge opened, and who they lead to.
+    opened: Vec<(Peer<'static>, ConnectionId)>,
+    /// How many it opened, ever.
+    count: u64,
     capacity: usize,
     refused: u64,
 }
 
+/// Whom the edge opens a connection to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Peer<'n> {
+    pub(crate) side: Side,
+    /// TCP or TLS.
+    pub(crate) transport: Transport,
+    /// Our address towards it.
+    pub(crate) local: SocketAddr,
+    pub(crate) remote: SocketAddr,
+    /// For TLS: who it must prove to be.
+    pub(crate) name: Cow<'n, str>,
+}
+
 impl Connections {
     pub(crate) fn new(capacity: usize) -> Self {
-        Connections { table: HashMap::default(), capacity, refused: 0 }
+        let (table, opened) = (HashMap::default(), Vec::new());
+        Connections { table, opened, count: 0, capacity, refused: 0 }
     }
 
     pub(crate) fn configure(&mut self, capacity: usize) {
@@ -58,10 +83,37 @@ impl Connections {
     pub(crate) fn table(&self) -> Table {
         Table { entries: self.table.len(), capacity: self.capacity, evictions: self.refused }
     }
+
+    /// The connection to a peer that the edge opened and that is open.
+    pub(crate) fn to(&self, peer: &Peer<'_>) -> Option<ConnectionId> {
+        let found = self.opened.iter().find(|(opened, _)| {
+            (opened.side, opened.transport, opened.local, opened.remote)
+                == (peer.side, peer.transport, peer.local, peer.remote)
+                && opened.name == peer.name
+        });
+        found.map(|(_, id)| *id)
+    }
 }
 
 impl Connection {
+    fn new(side: Side, flow: Flow, now: Time) -> Self {
+        Connection {
+            side,
+            flow,
+            framer: Framer::new(),
+            progress: Progress::Idle,
+            since: now,
+            spoken: false,
+            armed: Time::FOREVER,
+            exchanges: Vec::new(),
+        }
+    }
+
     fn deadline(&self, budgets: &Budgets) -> Time {
+        // the PBX may be silent for as long as it likes
+        if self.side == Side::Inside && self.progress == Progress::Idle {
+            return Time::FOREVER;
+        }
         self.since
             + match self.progress {
                 Progress::Idle if !self.spoken => budgets.first_byte,
@@ -79,6 +131,14 @@ impl Engine {
             debug_assert!(false, "an opened flow has its connection");
             return;
         };
+        if flow.local == self.names.inside() {
+            if !self.policy.is_pbx_host(flow.remote.ip()) {
+                self.event(Side::Inside, flow, NO_METHOD, 0, Verdict::Drop, Reason::NotPbx);
+                return self.out.close(id, CloseReason::NotPbx);
+            }
+            self.connections.table.insert(id, Connection::new(Side::Inside, flow, now));
+            return;
+        }
         if self.connections.table.len() >= self.connections.capacity {
             self.connections.refused += 1;
             self.out.close(id, CloseReason::Overload);
@@ -90,26 +150,40 @@ impl Engine {
             return;
         }
         self.gate.on_connection(now, &flow, true);
-        self.connections.table.insert(
-            id,
-            Connection {
-                flow,
-                framer: Framer::new(),
-                progress: Progress::Idle,
-                since: now,
-                spoken: false,
-                armed: Time::FOREVER,
-                exchanges: Vec::new(),
-            },
-        );
+        self.connections.table.insert(id, Connection::new(Side::Outside, flow, now));
         self.arm_connection(now, id);
+    }
+
+    /// The flow of a connection to a peer: one that is open, else one that is opened now, on which
+    /// can be sent at once. `None` when too many are open.
+    pub(crate) fn connect(&mut self, now: Time, peer: &Peer<'_>) -> Option<Flow> {
+        let Peer { side, transport, local, remote, .. } = *peer;
+        let flow = |id| Flow { transport, local, remote, connection: Some(id) };
+        if let Some(id) = self.connections.to(peer) {
+            return Some(flow(id));
+        }
+        if self.connections.opened.len() >= OPENED_MAX {
+            self.connections.refused += 1;
+            return None;
+        }
+        let id = ConnectionId::opened(self.shard, self.connections.count);
+        self.connections.count += 1;
+        let connection = Connection { spoken: true, ..Connection::new(side, flow(id), now) };
+        self.connections.table.insert(id, connection);
+        let name = Cow::Owned(peer.name.clone().into_owned());
+        self.connections.opened.push((Peer { name, ..peer.clone() }, id));
+        self.out.connect(side, flow(id), &peer.name);
+        self.arm_connection(now, id);
+        Some(flow(id))
     }
 
     pub(crate) fn on_stream(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) {
         let limits = self.policy.limits;
         let Some(connection) = self.connections.table.get_mut(&id) else { return };
-        let flow = connection.flow;
-        if let Some(reason) = self.gate.on_source(now, flow.remote.ip()) {
+        let (flow, side) = (connection.flow, connection.side);
+        if side == Side::Outside
+            && let Some(reason) = self.gate.on_source(now, flow.remote.ip())
+        {
             self.event(Side::Outside, flow, NO_METHOD, 0, Verdict::Drop, reason);
             return self.close(now, id, CloseReason::Banned);
         }
@@ -123,20 +197,22 @@ impl Engine {
             advanced |= matches!(frame, Ok(Some(_)));
             match frame {
                 Ok(Some(Frame::Message(message))) => {
-                    if !self.on_bytes(now, Side::Outside, flow, message, false) {
+                    if !self.on_bytes(now, side, flow, message, false) {
                         break true;
                     }
                 }
                 Ok(Some(Frame::Ping)) => {
                     let pong = self.out.copy(b"\r\n");
-                    self.out.send(Side::Outside, &flow, pong);
-                    self.keep_alive(flow);
+                    self.out.send(side, &flow, pong);
+                    self.keep_alive(side, flow);
                 }
-                Ok(Some(Frame::Pong)) => self.keep_alive(flow),
+                Ok(Some(Frame::Pong)) => self.keep_alive(side, flow),
                 Ok(None) => break false,
                 Err(malformed) => {
-                    self.gate.on_malformed(now, &flow);
-                    let (side, verdict) = (Side::Outside, Verdict::Drop);
+                    if side == Side::Outside {
+                        self.gate.on_malformed(now, &flow);
+                    }
+                    let verdict = Verdict::Drop;
                     let event = Event::new(side, flow, NO_METHOD, 0, verdict, Reason::Malformed);
                     let (detail, policy_version) = (malformed.as_str(), self.policy.version);
                     self.out.event(Event { detail, policy_version, ..event });
@@ -161,9 +237,13 @@ impl Engine {
 
     pub(crate) fn on_closed(&mut self, now: Time, id: ConnectionId) {
         if let Some(connection) = self.connections.table.remove(&id) {
-            self.gate.on_connection(now, &connection.flow, false);
+            if id.is_opened() {
+                self.connections.opened.retain(|(_, opened)| *opened != id);
+            } else if connection.side == Side::Outside {
+                self.gate.on_connection(now, &connection.flow, false);
+            }
             for exchange in connection.exchanges {
-                self.on_flow_failed(now, exchange);
+                self.on_flow_failed(now, exchange, id);
             }
         }
     }
@@ -174,11 +254,11 @@ impl Engine {
         if connection.deadline(&self.policy.budgets) > now {
             return self.arm_connection(now, id);
         }
-        let flow = connection.flow;
+        let (side, flow) = (connection.side, connection.flow);
         let reason = if connection.progress == Progress::Idle && connection.spoken {
             CloseReason::Idle
         } else {
-            self.event(Side::Outside, flow, NO_METHOD, 0, Verdict::Drop, Reason::Slow);
+            self.event(side, flow, NO_METHOD, 0, Verdict::Drop, Reason::Slow);
             CloseReason::Slow
         };
         self.close(now, id, reason);
@@ -201,7 +281,9 @@ impl Engine {
 
     /// Closes all connections of a network.
     pub(crate) fn close_all(&mut self, now: Time, network: Network, reason: CloseReason) {
-        let of_it = |connection: &Connection| network.contains(connection.flow.remote.ip());
+        let of_it = |connection: &Connection| {
+            connection.side == Side::Outside && network.contains(connection.flow.remote.ip())
+        };
         let table = self.connections.table.iter();
         let mut ids: Vec<_> =
             table.filter(|(_, connection)| of_it(connection)).map(|(id, _)| *id).collect();
@@ -217,8 +299,8 @@ impl Engine {
         self.on_closed(now, id);
     }
 
-    fn keep_alive(&mut self, flow: Flow) {
-        self.event(Side::Outside, flow, NO_METHOD, 0, Verdict::Absorb, Reason::KeepAlive);
+    fn keep_alive(&mut self, side: Side, flow: Flow) {
+        self.event(side, flow, NO_METHOD, 0, Verdict::Absorb, Reason::KeepAlive);
     }
 
     fn arm_connection(&mut self, now: Time, id: ConnectionId) {

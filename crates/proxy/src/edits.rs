@@ -39,7 +39,7 @@ impl Engine {
             let strip = passage.credentials.are_stripped();
             self.edit_credentials(&mut splice, strip);
             if message.method() == Method::Register {
-                self.edit_register(now, &mut splice, arrival, strip);
+                self.edit_register(now, &mut splice, arrival, hop.pbx, strip);
             } else if arrival.flow.transport == Transport::Tls {
                 edit_contact_schemes(&mut splice, false);
             }
@@ -72,7 +72,7 @@ impl Engine {
         hop: &Hop,
         branch: &admission::Branch,
     ) {
-        let Hop { side, flow, key, secure, .. } = hop;
+        let Hop { side, flow, pbx, key, secure, .. } = hop;
         let message = arrival.message;
         let line = |name| message.lines(name).next().map(|(_, header)| header.line.start);
         let via_at = line(HeaderName::Via).unwrap_or(message.headers_end());
@@ -82,10 +82,14 @@ impl Engine {
                 Side::Outside => (flow, *key),
                 Side::Inside => (&arrival.flow, self.binding_of(now, arrival)),
             };
-            let token = self.tokens.flow(key, outside, *secure);
+            let inner = match side {
+                Side::Outside => arrival.flow.transport,
+                Side::Inside => flow.transport,
+            };
+            let token = self.tokens.flow(key, outside, *secure, self.pbxs.id(*pbx));
             splice.insert(at, |out| {
                 let inside = |out: &mut Vec<u8>| {
-                    self.names.write_inside_route("Record-Route", &token, out);
+                    self.names.write_inside_route("Record-Route", &token, inner, out);
                 };
                 if *side == Side::Inside {
                     inside(out);

@@ -7,13 +7,13 @@ use crate::connections::Connections;
 use crate::credit::Credits;
 use crate::decisions::{Decision, Decisions};
 use crate::exchange::{ExchangeId, Exchanges};
-use crate::health::Health;
 use crate::hygiene::Hidden;
-use crate::io::{Input, Learned, Output, Snapshot};
+use crate::io::{Input, Learned, Output, PbxState, Snapshot};
 use crate::load::Load;
 use crate::moves::Moves;
 use crate::names::Names;
 use crate::outbox::Outbox;
+use crate::pbxs::Pbxs;
 use crate::request::Refusal;
 use crate::token::Tokens;
 use crate::trunks::Trunks;
@@ -62,7 +62,7 @@ pub struct Engine {
     pub(crate) connections: Connections,
     pub(crate) buffers: Buffers,
     pub(crate) timers: Timers<Timer>,
-    pub(crate) health: Health,
+    pub(crate) pbxs: Pbxs,
     pub(crate) out: Outbox,
     decisions: Decisions,
     /// The time of the stimulus that is dealt with now.
@@ -128,7 +128,7 @@ impl Engine {
             connections: Connections::new(capacities.connections),
             buffers: Buffers::new(capacities.retained_bytes),
             timers: Timers::new(),
-            health: Health::new(),
+            pbxs: Pbxs::new(&policy, &secret),
             out: Outbox::default(),
             decisions: Decisions::new(capacities.decisions, capacities.recorded_bytes),
             clock: Time::ZERO,
@@ -153,9 +153,7 @@ impl Engine {
             Input::Stream { connection, bytes } => self.on_stream(now, connection, bytes),
             Input::Closed { connection } => self.on_closed(now, connection),
             Input::Unreachable { side: Side::Inside, remote } => {
-                if self.policy.is_pbx(remote) {
-                    self.health.on_refused(now);
-                }
+                self.on_pbx_refused(now, remote);
             }
             // a phone that is gone is found by Timer B: ICMP from outside is easily forged
             Input::Unreachable { side: Side::Outside, .. } => {}
@@ -163,12 +161,18 @@ impl Engine {
                 // answers to the PBX leave from this shard's own socket: it has no other
                 if side == Side::Inside {
                     flow.local = self.names.inside();
+                    if flow.connection.is_some()
+                        && let Some(own) =
+                            self.pbx_of(&flow, None).and_then(|pbx| self.flow_to(now, pbx))
+                    {
+                        flow = own;
+                    }
                 }
                 self.on_bytes(now, side, flow, bytes, true);
             }
             Input::Learned(Learned::Binding(binding)) => self.bindings.learned(now, binding),
-            Input::Learned(Learned::Moved { key, flow, expires }) => {
-                self.bindings.moved(key, flow, expires);
+            Input::Learned(Learned::Moved { key, flow, pbx, expires }) => {
+                self.bindings.moved(key, flow, pbx, expires);
             }
             Input::Learned(Learned::FlowMoved { key, flow }) => {
                 self.moves.insert(key, flow);
@@ -185,6 +189,7 @@ impl Engine {
             Input::Learned(Learned::CallEnded { key }) => {
                 self.end_call(now, key, false);
             }
+            Input::Learned(Learned::Drained { pbx, drained }) => self.pbxs.drain(pbx, drained),
             Input::Learned(Learned::Gate(learned)) => self.gate.learned(now, &learned),
             Input::Recall(memory) => self.gate.recall(now, memory),
             Input::Configure(policy) => self.configure(now, policy),
@@ -214,6 +219,7 @@ impl Engine {
             }
         }
         self.ask_trunks(now);
+        self.check_pbxs(now);
         self.carry_out(now);
     }
 
@@ -226,7 +232,8 @@ impl Engine {
     /// each `handle_*`.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Time> {
-        let own = [self.timers.next_deadline(), self.trunks.poll_timeout()];
+        let own =
+            [self.timers.next_deadline(), self.trunks.poll_timeout(), self.pbxs.poll_timeout()];
         own.into_iter().chain([self.gate.poll_timeout()]).flatten().min()
     }
 
@@ -274,6 +281,11 @@ impl Engine {
         self.decisions.message(decision)
     }
 
+    /// The PBXs, in the order of the policy.
+    pub fn pbx_states(&self) -> impl Iterator<Item = PbxState> {
+        self.pbxs.states()
+    }
+
     /// Sizes of everything.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
@@ -294,7 +306,7 @@ impl Engine {
             retained_bytes: self.buffers.table(),
             timers: self.timers.len(),
             outputs: self.out.len(),
-            pbx_up: self.health.is_up(),
+            pbx_up: self.pbxs.any_up(),
             shed: self.load.stage(),
         }
     }
@@ -324,6 +336,7 @@ impl Engine {
         self.moves.configure(capacities.moved_flows);
         self.trunks.configure(&policy);
         self.calls.configure(&policy);
+        self.pbxs.configure(&policy);
         self.connections.configure(capacities.connections);
         self.decisions.configure(capacities.decisions, capacities.recorded_bytes);
         self.buffers.configure(capacities.retained_bytes);
@@ -354,7 +367,9 @@ impl Engine {
         bytes: &[u8],
         handed: bool,
     ) -> bool {
-        if side == Side::Inside && !self.policy.is_pbx(flow.remote) {
+        // a connection was looked at when it came
+        let datagram = flow.connection.is_none();
+        if side == Side::Inside && datagram && !self.policy.is_pbx(flow.remote) {
             self.event(side, flow, NO_METHOD, 0, Verdict::Drop, Reason::NotPbx);
             return true;
         }
@@ -362,8 +377,10 @@ impl Engine {
         match Message::parse(bytes, &limits) {
             Ok(message) => {
                 let arrival = Arrival { side, flow, message: &message, handed };
-                if side == Side::Inside {
-                    self.health.on_heard(now);
+                if side == Side::Inside
+                    && let Some(pbx) = self.pbx_of(&flow, Some(&message))
+                {
+                    self.pbxs.on_heard(now, pbx);
                 }
                 if message.is_request() {
                     self.on_request(now, arrival);

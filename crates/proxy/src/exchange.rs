@@ -1,10 +1,11 @@
 //! One request in passage: a server transaction towards its sender, a client transaction towards
 //! its target, and the response context (RFC 3261 §16) that joins them. The edge has one target
-//! for each request, so the context is this pair.
+//! at a time for each request, so the context is this pair.
 
 use crate::buffers::Buffer;
 use crate::hashed::Hashed;
 use crate::io::Table;
+use crate::pbxs::PbxSet;
 use admission::{Branch, Ticket};
 use policy::{Time, TimerBase};
 use std::collections::HashMap;
@@ -49,6 +50,14 @@ pub(crate) struct Exchange {
     pub(crate) answer_to: SocketAddr,
     /// Where the request went.
     pub(crate) target: Flow,
+    /// The PBX that it went to, or came from.
+    pub(crate) pbx: usize,
+    /// PBXs that it went to before, in vain.
+    pub(crate) tried: PbxSet,
+    /// Until when the target may be silent while there is another one.
+    pub(crate) patience: Time,
+    /// It went once more to a target whose connection was lost.
+    pub(crate) redialled: bool,
     /// Key of its server transaction.
     pub(crate) key: u64,
     /// Key of the call over a trunk that it begins, 0 for others.
@@ -212,7 +221,7 @@ impl Exchange {
         [self.server.deadline(), self.client.deadline(), cancel]
             .into_iter()
             .flatten()
-            .chain([self.timer_c, self.trying_at, self.until])
+            .chain([self.timer_c, self.trying_at, self.until, self.patience])
             .min()
             .unwrap_or(Time::FOREVER)
     }

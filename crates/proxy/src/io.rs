@@ -19,8 +19,9 @@ pub enum Input<'a> {
         /// Its bytes.
         bytes: &'a [u8],
     },
-    /// An outside stream connection is ready: TCP accepted, TLS handshake completed. `flow` has
-    /// its `connection`.
+    /// A stream connection that was accepted is ready: TCP accepted, TLS handshake completed.
+    /// `flow` has its `connection`; its local address is that of an outside listener, or the
+    /// shard's inside address. Not said of those that [`Output::Connect`] opens.
     Opened {
         /// Its flow.
         flow: Flow,
@@ -129,6 +130,17 @@ pub enum Output<'a> {
         /// What.
         bytes: &'a [u8],
     },
+    /// Open a connection. What is sent on it meanwhile waits for it; [`Input::Closed`] tells that
+    /// it cannot be opened, or is gone.
+    Connect {
+        /// Which side's.
+        side: Side,
+        /// From the IP of `local` (inside: from its port, too, when that can be had) to `remote`.
+        /// `connection` is the engine's own number for it, [`ConnectionId::opened`].
+        flow: Flow,
+        /// For TLS: who the peer must prove to be, a host name or an address.
+        name: &'a str,
+    },
     /// Close a connection after what was sent; answer with [`Input::Closed`].
     Close {
         /// Which.
@@ -177,6 +189,8 @@ pub enum Learned {
         key: u64,
         /// Its flow now.
         flow: Flow,
+        /// The PBX that it is registered at now.
+        pbx: u32,
         /// When it ends.
         expires: Time,
     },
@@ -215,6 +229,13 @@ pub enum Learned {
         /// Keyed hash of its Call-ID.
         key: u64,
     },
+    /// An operator lets a PBX get nothing new, or lets it again.
+    Drained {
+        /// [`policy::Pbx::id`].
+        pbx: u32,
+        /// Which of both.
+        drained: bool,
+    },
     /// What the gates must share.
     Gate(admission::Learned),
 }
@@ -243,8 +264,25 @@ pub struct Binding {
     pub aor: Box<[u8]>,
     /// How it is reached now.
     pub flow: Flow,
+    /// The PBX that it is registered at ([`policy::Pbx::id`]).
+    pub pbx: u32,
     /// When the registration ends, by the 200.
     pub expires: Time,
+}
+
+/// A look at a PBX.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PbxState {
+    /// [`policy::Pbx::id`].
+    pub id: u32,
+    /// Whether it serves, as far as is known.
+    pub up: bool,
+    /// Whether an operator lets it get nothing new.
+    pub draining: bool,
+    /// Requests sent to it, ever.
+    pub requests: u64,
+    /// Those of them that it did not serve: no answer, 503, connection lost.
+    pub failed: u64,
 }
 
 /// Why a connection is closed.
@@ -262,6 +300,8 @@ pub enum CloseReason {
     Draining,
     /// Its source is banned.
     Banned,
+    /// It came to an inside address, and its source is no PBX's.
+    NotPbx,
 }
 
 /// Entries and bound of a table.
@@ -315,7 +355,7 @@ pub struct Snapshot {
     pub timers: usize,
     /// Outputs not fetched (0 after a drain).
     pub outputs: usize,
-    /// Whether the PBX answered last.
+    /// Whether a PBX is up: it answered last.
     pub pbx_up: bool,
     /// What is shed because the shard is behind.
     pub shed: Stage,

@@ -4,6 +4,7 @@ use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::io::{CloseReason, Learned};
 use crate::request::{Refusal, aor, binds, method_bytes};
+use crate::routing::NO_PBX;
 use crate::token::{Raw, Token};
 use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;
@@ -20,22 +21,35 @@ pub(crate) struct Passage {
     pub(crate) ticket: Option<Ticket>,
     pub(crate) who: Who,
     pub(crate) proof: Option<Proof>,
+    /// The PBX that a request from outside is for.
+    pub(crate) pbx: Result<usize, Reason>,
 }
 
 impl Passage {
     /// Of a request that is not judged.
-    pub(crate) const INSIDE: Passage =
-        Passage { credentials: Credentials::Absent, ticket: None, who: Who::Trusted, proof: None };
+    pub(crate) const INSIDE: Passage = Passage {
+        credentials: Credentials::Absent,
+        ticket: None,
+        who: Who::Trusted,
+        proof: None,
+        pbx: Ok(NO_PBX),
+    };
 }
 
 impl Engine {
     /// Request stage. `None` when the request ends here.
-    pub(crate) fn judge(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Option<Passage> {
+    pub(crate) fn judge(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        pbx: usize,
+    ) -> Option<Passage> {
         if arrival.side == Side::Inside {
             return Some(Passage::INSIDE);
         }
         let dialog = self.is_in_dialog(arrival);
-        let request = Request { flow: &arrival.flow, message: arrival.message, dialog };
+        let id = self.pbxs.id(pbx);
+        let request = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: id };
         let judgement = self.gate.on_request(now, &request);
         let proof = self.gate.proof(now, &arrival.flow);
         let who = judgement.who;
@@ -45,10 +59,10 @@ impl Engine {
         }
         match judgement.verdict {
             admission::Verdict::Accept(Pass { credentials, ticket }) => {
-                Some(Passage { credentials, ticket: Some(ticket), who, proof })
+                Some(Passage { credentials, ticket: Some(ticket), who, proof, ..Passage::INSIDE })
             }
             admission::Verdict::Challenge => {
-                self.challenge(now, arrival, &request, judgement.reason);
+                self.challenge(now, arrival, &request, pbx, judgement.reason);
                 None
             }
             admission::Verdict::Drop => {
@@ -100,12 +114,13 @@ impl Engine {
         now: Time,
         arrival: Arrival<'_, '_>,
         request: &Request<'_, '_>,
+        pbx: usize,
         reason: Reason,
     ) {
-        if self.gate.wants_probe(now) {
-            self.send_probe(now);
+        if self.gate.wants_probe(now, request.pbx) {
+            self.send_probe(now, pbx);
         }
-        if self.gate.awaits_nonce(now) && !arrival.flow.transport.is_reliable() {
+        if self.gate.awaits_nonce(now, request.pbx) && !arrival.flow.transport.is_reliable() {
             // its retransmission meets the PBX's nonce
             return self.note(arrival, Verdict::Absorb, reason);
         }

@@ -27,6 +27,7 @@ mod edits;
 mod engine;
 mod event;
 mod exchange;
+mod failover;
 mod hashed;
 mod health;
 mod hygiene;
@@ -36,6 +37,7 @@ mod load;
 mod moves;
 mod names;
 mod outbox;
+mod pbxs;
 mod probe;
 mod register;
 mod request;
@@ -49,4 +51,6 @@ pub use calls::TrunkState;
 pub use decisions::Decision;
 pub use engine::Engine;
 pub use event::{Event, Grounds, Verdict};
-pub use io::{Binding, CloseReason, Input, Learned, Output, Snapshot, Stage, Table, Target};
+pub use io::{
+    Binding, CloseReason, Input, Learned, Output, PbxState, Snapshot, Stage, Table, Target,
+};

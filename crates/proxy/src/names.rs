@@ -100,31 +100,44 @@ impl Names {
         out.extend_from_slice(&self.mark);
         out.push(b'@');
         self.write_sent_by(Side::Outside, flow, out);
-        if flow.transport != Transport::Udp && !secure {
-            out.extend_from_slice(b";transport=");
-            out.extend_from_slice(flow.transport.as_param().as_bytes());
+        if !secure {
+            write_transport(flow.transport, out);
         }
         out.extend_from_slice(b";lr>\r\n");
     }
 
-    /// `NAME: <sip:token@inside;lr>`.
-    pub(crate) fn write_inside_route(&self, name: &str, token: &[u8], out: &mut Vec<u8>) {
+    /// `NAME: <sip:token@inside;transport=…;lr>`, over which the PBX reaches this shard.
+    pub(crate) fn write_inside_route(
+        &self,
+        name: &str,
+        token: &[u8],
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b": <sip:");
         out.extend_from_slice(token);
         out.push(b'@');
         out.extend_from_slice(&self.inside_text);
+        write_transport(transport, out);
         out.extend_from_slice(b";lr>\r\n");
     }
 
-    /// `sip:token@host:port` towards the PBX, at the shard where the binding is at home.
-    pub(crate) fn write_contact(&self, token: &[u8], home: ShardId, out: &mut Vec<u8>) {
+    /// `sip:token@host:port;transport=…` towards the PBX, at the shard where the binding is at home.
+    pub(crate) fn write_contact(
+        &self,
+        token: &[u8],
+        home: ShardId,
+        transport: Transport,
+        out: &mut Vec<u8>,
+    ) {
         out.extend_from_slice(b"sip:");
         out.extend_from_slice(token);
         let offset = u16::from(home.0).wrapping_sub(self.own_offset());
         let address = SocketAddr::new(self.inside.ip(), self.inside.port().wrapping_add(offset));
         out.push(b'@');
         write_address(address, out);
+        write_transport(transport, out);
     }
 
     /// Whether a URI names an inside address of ours, any shard's.
@@ -198,6 +211,14 @@ impl Names {
 
     fn own_offset(&self) -> u16 {
         u16::from(self.shard.0)
+    }
+}
+
+/// `;transport=…`, where it is not what goes without saying.
+pub(crate) fn write_transport(transport: Transport, out: &mut Vec<u8>) {
+    if transport != Transport::Udp {
+        out.extend_from_slice(b";transport=");
+        out.extend_from_slice(transport.as_param().as_bytes());
     }
 }
 

@@ -14,6 +14,7 @@ use wire::{ConnectionId, Flow, ShardId, Side};
 enum Entry {
     Datagram { side: Side, local: SocketAddr, remote: SocketAddr, bytes: Range<usize> },
     Stream { connection: ConnectionId, bytes: Range<usize> },
+    Connect { side: Side, flow: Flow, name: Range<usize> },
     Close { connection: ConnectionId, reason: CloseReason },
     HandOver { shard: ShardId, side: Side, flow: Flow, bytes: Range<usize> },
     Learned(Learned),
@@ -66,6 +67,11 @@ impl Outbox {
             Some(connection) => Entry::Stream { connection, bytes },
             None => Entry::Datagram { side, local: flow.local, remote: flow.remote, bytes },
         });
+    }
+
+    pub(crate) fn connect(&mut self, side: Side, flow: Flow, name: &str) {
+        let name = self.copy(name.as_bytes());
+        self.queue.push_back(Entry::Connect { side, flow, name });
     }
 
     pub(crate) fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
@@ -121,6 +127,11 @@ impl Outbox {
             }
             Entry::Stream { connection, bytes } => {
                 Output::Stream { connection, bytes: &arena[bytes] }
+            }
+            Entry::Connect { side, flow, name } => {
+                // copied from a string
+                let name = std::str::from_utf8(&arena[name]).unwrap_or_default();
+                Output::Connect { side, flow, name }
             }
             Entry::Close { connection, reason } => Output::Close { connection, reason },
             Entry::HandOver { shard, side, flow, bytes } => {

@@ -10,7 +10,7 @@ use crate::routing::is_star;
 use crate::token::{Raw, Token, Tokens};
 use policy::{Registration, Time};
 use std::time::Duration;
-use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Splice, Uri};
+use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Splice, Transport, Uri};
 
 /// Expiry of a Contact when the 200 does not say (RFC 3261 §10.2.1.1).
 const EXPIRES: u32 = 3_600;
@@ -24,20 +24,20 @@ impl Engine {
         now: Time,
         splice: &mut Splice<'_, 'a>,
         arrival: Arrival<'_, 'a>,
+        pbx: usize,
         stripped: bool,
     ) {
-        let mode = self.policy.pbx.first().map(|pbx| pbx.registration).unwrap_or_default();
-        match mode {
-            Registration::ContactToken => self.edit_contacts(now, splice, arrival, stripped),
-            Registration::Path => self.insert_path(splice, arrival),
+        match self.registration_of(pbx) {
+            Registration::ContactToken => self.edit_contacts(now, splice, arrival, pbx, stripped),
+            Registration::Path => self.insert_path(splice, arrival, pbx),
         }
     }
 
     /// Whether each Contact of a REGISTER can be kept and called: it comes back as a Request-URI,
     /// so nothing may stand in it that ends one, and none may stay as it is, or the PBX would
     /// call it by itself.
-    pub(crate) fn has_good_contacts(&self, message: &Message<'_>) -> bool {
-        let token = self.policy.pbx.first().is_some_and(|pbx| pbx.registration.is_token());
+    pub(crate) fn has_good_contacts(&self, message: &Message<'_>, pbx: usize) -> bool {
+        let token = self.registration_of(pbx).is_token();
         if message.method() != Method::Register || !token {
             return true;
         }
@@ -49,11 +49,20 @@ impl Engine {
         })
     }
 
+    fn registration_of(&self, pbx: usize) -> Registration {
+        self.policy.pbx.get(pbx).map(|pbx| pbx.registration).unwrap_or_default()
+    }
+
+    fn transport_of(&self, pbx: usize) -> Transport {
+        self.policy.pbx.get(pbx).map_or(Transport::Udp, |pbx| pbx.transport)
+    }
+
     fn edit_contacts<'a>(
         &mut self,
         now: Time,
         splice: &mut Splice<'_, 'a>,
         arrival: Arrival<'_, 'a>,
+        pbx: usize,
         stripped: bool,
     ) {
         let message = arrival.message;
@@ -66,7 +75,8 @@ impl Engine {
             if is_star(&value) || Uri::parse(contact.uri).is_none_or(|uri| !uri.is_sip()) {
                 continue;
             }
-            let registering = registering(message, &contact, arrival.flow);
+            let id = self.pbxs.id(pbx);
+            let registering = registering(message, &contact, arrival.flow, id);
             let key = self.bindings.key_of(&registering);
             let token = self.bindings.token(key, self.shard, &registering, &self.tokens);
             if pending {
@@ -77,7 +87,7 @@ impl Engine {
             if !contact.bracketed {
                 uri.push(b'<');
             }
-            self.names.write_contact(&token, home, &mut uri);
+            self.names.write_contact(&token, home, self.transport_of(pbx), &mut uri);
             if !contact.bracketed {
                 uri.push(b'>');
             }
@@ -86,14 +96,15 @@ impl Engine {
         self.uri = uri;
     }
 
-    fn insert_path(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>) {
+    fn insert_path(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>, pbx: usize) {
         let message = arrival.message;
-        let token = self.tokens.flow(0, &arrival.flow, false);
+        let token = self.tokens.flow(0, &arrival.flow, false, self.pbxs.id(pbx));
+        let transport = self.transport_of(pbx);
         let at = message
             .lines(HeaderName::Path)
             .next()
             .map_or(message.headers_end(), |(_, header)| header.line.start);
-        splice.insert(at, |out| self.names.write_inside_route("Path", &token, out));
+        splice.insert(at, |out| self.names.write_inside_route("Path", &token, transport, out));
         // Asterisk answers 420 to a Path that the client does not say it supports
         let supported = message
             .values(HeaderName::Supported)
@@ -117,6 +128,7 @@ impl Engine {
         let limits = self.policy.limits;
         let Some(exchange) = self.exchanges.at(id) else { return false };
         let flow = exchange.origin;
+        let pbx = self.pbxs.id(exchange.pbx);
         let Ok(request) = Message::parse(exchange.request.bytes(), &limits) else { return false };
         let asked = request.expires();
         for value in request.values(HeaderName::Contact) {
@@ -145,13 +157,14 @@ impl Engine {
                         instance: b"",
                         call_id: request.call_id(),
                         flow,
+                        pbx,
                     };
                     let expires = now + Duration::from_secs(u64::from(seconds));
                     let new = self.bindings.confirmed(now, key, token, &registering, expires);
                     if self.shards > 1 {
                         self.out.learned(match self.bindings.find(now, key) {
                             Some(binding) if new => Learned::Binding(binding.clone()),
-                            _ => Learned::Moved { key, flow, expires },
+                            _ => Learned::Moved { key, flow, pbx, expires },
                         });
                     }
                 }
@@ -208,13 +221,19 @@ pub(crate) fn is_printable(uri: &[u8]) -> bool {
     !uri.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'<' | b'>' | b'"'))
 }
 
-fn registering<'a>(message: &Message<'a>, contact: &NameAddr<'a>, flow: Flow) -> Registering<'a> {
+fn registering<'a>(
+    message: &Message<'a>,
+    contact: &NameAddr<'a>,
+    flow: Flow,
+    pbx: u32,
+) -> Registering<'a> {
     Registering {
         aor: aor(message.to().uri),
         contact: contact.uri,
         instance: contact.param(b"+sip.instance").unwrap_or_default(),
         call_id: message.call_id(),
         flow,
+        pbx,
     }
 }
 

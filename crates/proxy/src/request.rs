@@ -6,7 +6,8 @@ use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, Server};
 use crate::hygiene::TERSE_TAG;
 use crate::judge::Passage;
-use crate::routing::{Hop, Route};
+use crate::pbxs::PbxSet;
+use crate::routing::{Hop, NO_PBX, Route};
 use crate::token::{Raw, Token};
 use admission::Credentials;
 use admission::branch::{Binds, NO_SLOT};
@@ -58,10 +59,16 @@ impl Engine {
         if self.is_shed(now, arrival) {
             return;
         }
-        if let Err(refusal) = self.validate(arrival) {
+        let pbx = match arrival.side {
+            Side::Outside => self.pbx_for(now, arrival),
+            Side::Inside => Ok(NO_PBX),
+        };
+        let place = pbx.unwrap_or(NO_PBX);
+        if let Err(refusal) = self.validate(arrival, place) {
             return self.refuse(now, arrival, refusal);
         }
-        let Some(passage) = self.judge(now, arrival) else { return };
+        let Some(passage) = self.judge(now, arrival, place) else { return };
+        let passage = Passage { pbx, ..passage };
         if let Err(refusal) = self.pass_on(now, arrival, &passage, key, credentials) {
             if let Some(ticket) = &passage.ticket
                 && refusal.reason != Reason::Merged
@@ -86,10 +93,13 @@ impl Engine {
             return Err(Refusal::new(Reason::Draining));
         }
         // asked last: it lets one request a second through to a silent PBX
-        if arrival.side == Side::Outside && !self.health.admits(now) {
+        if arrival.side == Side::Outside
+            && let Ok(pbx) = passage.pbx
+            && !self.pbxs.at(pbx).is_some_and(|member| member.health.admits(now))
+        {
             return Err(Refusal::new(Reason::PbxUnreachable));
         }
-        let hop = match self.route(now, arrival) {
+        let hop = match self.route(now, arrival, passage.pbx) {
             Ok(Route::Local) => return Err(Refusal::OK),
             Ok(Route::Shard(shard)) => {
                 let bytes = arrival.message.bytes();
@@ -200,7 +210,7 @@ impl Engine {
     }
 
     /// RFC 3261 §16.3.
-    fn validate(&self, arrival: Arrival<'_, '_>) -> Result<(), Refusal> {
+    fn validate(&self, arrival: Arrival<'_, '_>, pbx: usize) -> Result<(), Refusal> {
         let message = arrival.message;
         // 2. "If the Request-URI has a URI whose scheme is not understood by the proxy, the proxy
         // SHOULD reject the request with a 416". A tel URI is the PBX's to understand.
@@ -221,7 +231,7 @@ impl Engine {
         if message.values(HeaderName::ProxyRequire).next().is_some() {
             return Err(Refusal::new(Reason::BadExtension));
         }
-        if arrival.side == Side::Outside && !self.has_good_contacts(message) {
+        if arrival.side == Side::Outside && !self.has_good_contacts(message, pbx) {
             return Err(Refusal::new(Reason::BadContact));
         }
         Ok(())
@@ -288,6 +298,7 @@ impl Engine {
             return Err(Refusal::new(Reason::Overload));
         };
         let invite = message.method() == Method::Invite;
+        let patience = self.patience(now, arrival, hop);
         let base = &self.policy.timers;
         let exchange = Exchange {
             server: Server::new(invite, now, &arrival.flow, base),
@@ -297,6 +308,10 @@ impl Engine {
             origin: arrival.flow,
             answer_to: answer_to(arrival),
             target: *target,
+            pbx: hop.pbx,
+            tried: PbxSet::default(),
+            patience,
+            redialled: false,
             key: keys.key,
             merge_key: keys.merge_key,
             call: keys.call,
@@ -330,6 +345,9 @@ impl Engine {
             quiet: !(credentials == Credentials::Relayed || self.has_way_back(arrival)),
         };
         self.exchanges.insert(id, exchange);
+        if *side == Side::Inside {
+            self.pbxs.on_request(hop.pbx);
+        }
         if let Some(connection) = target.connection {
             self.watch(connection, id);
         }

@@ -31,8 +31,7 @@ impl Engine {
             let bytes = message.bytes();
             return self.out.hand_over(branch.shard(), arrival.side, arrival.flow, bytes);
         }
-        if self.is_probe(now, arrival, &branch) {
-            self.gate.on_probed(now, message);
+        if self.on_pbx_answer(now, arrival, &branch) {
             return self.note(arrival, Verdict::Absorb, Reason::Clean);
         }
         if self.on_trunk_answer(now, arrival, &branch) {
@@ -60,14 +59,18 @@ impl Engine {
         if policy::method_index(method) != exchange.method {
             return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
         }
-        let inwards = arrival.side == Side::Outside;
-        if !inwards && !exchange.provisional && !exchange.answered {
+        if arrival.side == Side::Inside && !exchange.provisional && !exchange.answered {
             self.waited = Some(now.since(exchange.sent_at));
         }
-        match exchange.client.on_response(now, status, &base) {
-            Action::PassUp | Action::PassUpAndAck if status == 503 && inwards => {
-                self.on_unavailable(now, id, arrival);
-            }
+        let pbx = exchange.pbx;
+        let action = exchange.client.on_response(now, status, &base);
+        let passes = matches!(action, Action::PassUp | Action::PassUpAndAck);
+        if passes && arrival.side == Side::Inside && status >= 200 {
+            let checks = self.policy.checks;
+            self.pbxs.on_outcome(now, pbx, status != 503, &checks);
+        }
+        match action {
+            _ if passes && status == 503 => self.on_unavailable(now, id, arrival),
             Action::PassUp => self.relay(now, id, arrival),
             Action::PassUpAndAck => {
                 self.send_ack_after(now, id, arrival);
@@ -86,7 +89,7 @@ impl Engine {
         self.send_ack(id, arrival.message);
     }
 
-    /// A 503 to a request of the PBX's: the next target is tried, if there is one (RFC 3263 §4.3).
+    /// A 503: the next target is tried, if there is one (RFC 3263 §4.3).
     fn on_unavailable(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
         let Some(exchange) = self.exchanges.at(id) else { return };
         let (request, invite) = (exchange.request.bytes().to_vec(), exchange.is_invite());
@@ -96,7 +99,7 @@ impl Engine {
         if invite {
             self.send_ack(id, arrival.message);
         }
-        if self.try_next_target(now, id, &request) {
+        if self.try_next(now, id, &request) {
             return self.note(arrival, Verdict::Absorb, Reason::Clean);
         }
         self.relay(now, id, arrival);
@@ -109,7 +112,7 @@ impl Engine {
         let timer_c = now + self.policy.timer_c;
         let base = self.policy.timers;
         let Some(exchange) = self.exchanges.at(id) else { return };
-        let secure = exchange.secure;
+        let (secure, pbx) = (exchange.secure, exchange.pbx);
         if status < 200 {
             exchange.provisional = true;
             // the PBX lets the source in: its answers are worth repeating
@@ -168,7 +171,7 @@ impl Engine {
             && (200..300).contains(&status)
             && message.cseq().method == Method::Register;
         let confirmed = registered && self.on_registered(now, id, arrival);
-        let edits = Edits { secure, stale, opaque, confirmed, form: Form::Whole };
+        let edits = Edits { secure, stale, opaque, confirmed, pbx, form: Form::Whole };
         let payer = forgeable.then_some(source);
         let Ok(range) = self.write_payable(now, arrival, &flow, edits, payer) else {
             self.exchanges.answered(id);
@@ -273,7 +276,7 @@ impl Engine {
         if !outwards {
             self.hidden.strip(&mut splice, self.is_trusted(now, arrival.flow.remote.ip()), &[]);
             if message.cseq().method == Method::Register {
-                self.edit_inside_contacts(&mut splice, arrival);
+                self.edit_inside_contacts(&mut splice, arrival, edits.pbx);
             }
         }
         if edits.confirmed {
@@ -413,6 +416,8 @@ struct Edits {
     opaque: Option<ArrayVec<u8, 32>>,
     /// A registration that was confirmed.
     confirmed: bool,
+    /// The PBX that the request came from or went to.
+    pbx: usize,
     /// How much of it.
     form: Form,
 }

@@ -9,6 +9,9 @@ use crate::token::{Raw, Token};
 use policy::{Reason, Time};
 use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Side, Span, Splice, Uri, Value};
 
+/// The place of none.
+pub(crate) const NO_PBX: usize = usize::MAX;
+
 /// A request's way.
 #[derive(Clone, Debug)]
 pub(crate) enum Route {
@@ -27,6 +30,8 @@ pub(crate) struct Hop {
     pub(crate) side: Side,
     /// Its flow.
     pub(crate) flow: Flow,
+    /// The PBX that it is, or that the request came from: its place in the policy.
+    pub(crate) pbx: usize,
     /// Key of the binding that is called, 0 for none.
     pub(crate) key: u64,
     /// The Request-URI to write, when it was a token of ours: the phone's own Contact.
@@ -37,18 +42,28 @@ pub(crate) struct Hop {
 }
 
 impl Engine {
-    pub(crate) fn route(&self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
+    /// `pbx` is the one that a request from outside is for.
+    pub(crate) fn route(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        pbx: Result<usize, Reason>,
+    ) -> Result<Route, Reason> {
         match arrival.side {
-            Side::Outside => self.route_inwards(arrival),
+            Side::Outside => self.route_inwards(now, arrival, pbx?),
             Side::Inside => self.route_outwards(now, arrival),
         }
     }
 
-    fn route_inwards(&self, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
-        let pbx = self.policy.pbx.first().ok_or(Reason::NoRoute)?;
-        let flow = Flow::udp(self.names.inside(), pbx.address);
+    fn route_inwards(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        pbx: usize,
+    ) -> Result<Route, Reason> {
+        let flow = self.flow_to(now, pbx).ok_or(Reason::PbxUnreachable)?;
         let secure = is_sips(arrival.message.request_uri());
-        Ok(Route::To(Hop { side: Side::Inside, flow, key: 0, uri: None, secure }))
+        Ok(Route::To(Hop { side: Side::Inside, flow, pbx, key: 0, uri: None, secure }))
     }
 
     fn route_outwards(&self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
@@ -72,7 +87,7 @@ impl Engine {
                 let secure = is_sips(&contact);
                 (flow, key, Some(contact), secure)
             }
-            Token::Flow { key, flow, secure } => {
+            Token::Flow { key, flow, secure, .. } => {
                 (self.dialog_flow(now, key, flow, message), key, None, secure)
             }
         };
@@ -86,7 +101,8 @@ impl Engine {
         if flow.connection.is_some_and(|connection| !self.connections.is_open(connection)) {
             return Err(Reason::FlowFailed);
         }
-        Ok(Route::To(Hop { side: Side::Outside, flow, key, uri, secure }))
+        let pbx = self.pbx_of(&arrival.flow, Some(message)).unwrap_or(NO_PBX);
+        Ok(Route::To(Hop { side: Side::Outside, flow, pbx, key, uri, secure }))
     }
 
     /// Where the phone of a contact token is, and its own Contact URI.
@@ -210,6 +226,7 @@ impl Engine {
             instance,
             call_id: message.call_id(),
             flow: arrival.flow,
+            pbx: 0,
         };
         self.bindings.key_at(now, &registering)
     }

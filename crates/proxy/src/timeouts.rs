@@ -4,14 +4,11 @@ use crate::engine::Engine;
 use crate::exchange::ExchangeId;
 use policy::Time;
 use transaction::Action;
-use wire::Side;
+use wire::{ConnectionId, Side};
 
 /// How many T1 a PBX that refuses datagrams is waited for before its clients are told: a restart
 /// takes about a second, and is bridged by retransmissions.
 const REFUSED_T1: u32 = 8;
-
-/// How many T1 a target of a trunk may be silent while there is another one: after the fourth try.
-const SILENT_T1: u32 = 7;
 
 /// How many T1 an INVITE may go unanswered by the PBX: the last retransmission of Timer A comes at
 /// 63·T1, and the caller's own Timer B would end at 64·T1, before it could hear of it.
@@ -32,6 +29,7 @@ impl Engine {
                 self.answer(now, id, 100);
             }
         }
+        self.on_impatience(now, id);
         self.on_client_due(now, id);
         self.on_cancel_due(now, id);
         self.on_timer_c(now, id);
@@ -47,23 +45,27 @@ impl Engine {
                     let inwards = exchange.origin_side == Side::Outside;
                     let late = now.since(exchange.sent_at) >= base.t1.saturating_mul(GIVE_UP_T1);
                     if inwards && late && exchange.is_invite() {
-                        let down = self.health.on_silence(exchange.sent_at);
                         exchange.client.on_transport_error(now);
-                        return self.give_up(now, id, if down { 503 } else { 408 });
+                        return self.on_no_answer(now, id);
                     }
                     let waited = now.since(exchange.sent_at) >= base.t1.saturating_mul(REFUSED_T1);
-                    if inwards && waited && self.health.is_refusing(exchange.sent_at) {
-                        self.health.on_silence(exchange.sent_at);
-                        exchange.client.on_transport_error(now);
-                        return self.give_up(now, id, 503);
-                    }
-                    let silent = now.since(exchange.sent_at) >= base.t1.saturating_mul(SILENT_T1);
-                    let trunk = !inwards && self.trunks.has(exchange.target.remote);
-                    if trunk && silent && !exchange.provisional {
-                        let request = exchange.request.bytes().to_vec();
-                        if self.try_next_target(now, id, &request) {
+                    let (pbx, sent_at) = (exchange.pbx, exchange.sent_at);
+                    let health = self.pbxs.at(pbx).map(|member| member.health);
+                    let refused = health.is_some_and(|health| health.is_refusing(sent_at));
+                    let down = refused || health.is_some_and(|health| !health.is_up());
+                    // who is known to be gone is not waited for where there is another
+                    let hopeless = inwards && down && !exchange.provisional;
+                    if hopeless && self.pbxs.has_others(pbx) {
+                        self.note_failure(now, id);
+                        if self.try_next_at_once(now, id) {
                             return;
                         }
+                    }
+                    let Some(exchange) = self.exchanges.at(id) else { return };
+                    if inwards && waited && refused {
+                        exchange.client.on_transport_error(now);
+                        self.note_failure(now, id);
+                        return self.give_up(now, id, 503);
                     }
                     let Some(exchange) = self.exchanges.at(id) else { return };
                     let (side, flow) = (exchange.origin_side.other(), exchange.target);
@@ -71,14 +73,20 @@ impl Engine {
                     self.out.send(side, &flow, range);
                 }
                 Action::TimedOut => {
-                    let inwards = exchange.origin_side == Side::Outside;
-                    let down = inwards && self.health.on_silence(exchange.sent_at);
-                    return self.give_up(now, id, if down { 503 } else { 408 });
+                    return self.on_no_answer(now, id);
                 }
                 Action::None => return,
                 _ => {}
             }
         }
+    }
+
+    fn on_no_answer(&mut self, now: Time, id: ExchangeId) {
+        self.note_failure(now, id);
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        let inwards = exchange.origin_side == Side::Outside;
+        let down = inwards && !self.pbxs.is_up(exchange.pbx);
+        self.give_up(now, id, if down { 503 } else { 408 });
     }
 
     /// Nobody answered. For an INVITE that is a 408 (§16.8), or a 503 when the whole PBX is
@@ -95,9 +103,26 @@ impl Engine {
         self.abandon(now, id);
     }
 
-    /// The connection that the request went to is gone: its sender learns it at once. A qualify
-    /// OPTIONS stays unanswered, as any answer would count as a sign of life.
-    pub(crate) fn on_flow_failed(&mut self, now: Time, id: ExchangeId) {
+    /// The connection that the request went to is gone: it goes to another target, or its sender
+    /// learns it at once. A qualify OPTIONS stays unanswered, as any answer would count as a sign of
+    /// life.
+    pub(crate) fn on_flow_failed(&mut self, now: Time, id: ExchangeId, lost: ConnectionId) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        if exchange.target.connection != Some(lost) {
+            return;
+        }
+        let inwards = exchange.origin_side == Side::Outside;
+        let unanswered = !exchange.answered && !exchange.client.is_terminated();
+        let provisional = exchange.provisional;
+        if unanswered {
+            if self.try_redial(now, id) {
+                return;
+            }
+            self.note_failure(now, id);
+            if !provisional && self.try_next_at_once(now, id) {
+                return;
+            }
+        }
         let Some(exchange) = self.exchanges.at(id) else { return };
         let options = crate::Event::METHODS[usize::from(exchange.method)] == "OPTIONS";
         exchange.client.on_transport_error(now);
@@ -106,8 +131,8 @@ impl Engine {
         }
         exchange.timer_c = Time::FOREVER;
         if !exchange.answered {
-            if !options {
-                self.answer(now, id, 480);
+            if inwards || !options {
+                self.answer(now, id, if inwards { 503 } else { 480 });
             }
             self.abandon(now, id);
         }

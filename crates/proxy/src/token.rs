@@ -5,7 +5,7 @@
 //! has to survive a restart for a UDP phone to be called, and nobody else can make one.
 //!
 //! ```text
-//! base64url( kind and transport 1 | binding key 8 | local 6 or 18 | remote | contact | mac 10 )
+//! base64url( kind and transport 1 | binding key 8 | local 6 or 18 | remote | contact or PBX | mac 10 )
 //! ```
 //!
 //! - A **contact** token stands for a registered binding and is the same as long as the binding
@@ -13,7 +13,7 @@
 //!   is now, the table of bindings knows. On a stream the flow is left out: after a reconnect the
 //!   token must not change. It names its home, the shard whose inside port stands behind it.
 //! - A **flow** token (RFC 5626 §5.2) stands for a flow; with a binding key in it, a phone that
-//!   moved is still found.
+//!   moved is still found. It names the dialog's PBX, too.
 
 use admission::Key;
 use admission::key::{MAC_BYTES, equal};
@@ -76,6 +76,8 @@ pub(crate) enum Token<'r> {
         flow: Flow,
         /// Whether the dialog speaks `sips` outside.
         secure: bool,
+        /// The PBX of the dialog ([`policy::Pbx::id`]), 0 for none.
+        pbx: u32,
     },
 }
 
@@ -104,7 +106,7 @@ impl Tokens {
     }
 
     /// A flow token.
-    pub(crate) fn flow(&self, key: u64, flow: &Flow, secure: bool) -> Text {
+    pub(crate) fn flow(&self, key: u64, flow: &Flow, secure: bool, pbx: u32) -> Text {
         let mut raw = Raw::default();
         raw.head(if secure { FLOW | SECURE } else { FLOW }, key, flow);
         raw.address(flow.local);
@@ -112,6 +114,7 @@ impl Tokens {
         if let Some(connection) = flow.connection {
             raw.extend(&connection.to_bits().to_be_bytes());
         }
+        raw.extend(&pbx.to_be_bytes());
         self.seal(raw)
     }
 
@@ -158,7 +161,8 @@ impl Tokens {
                     None
                 };
                 let flow = Flow { transport, local, remote, connection };
-                Some(Token::Flow { key, flow, secure: head & SECURE != 0 })
+                let pbx = u32::from_be_bytes(reader.take()?);
+                Some(Token::Flow { key, flow, secure: head & SECURE != 0, pbx })
             }
             _ => None,
         }
@@ -310,8 +314,8 @@ mod tests {
         let same = [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062"), tls()];
         for flow in same.into_iter().chain(balanced()) {
             for secure in [false, true] {
-                let text = tokens().flow(3, &flow, secure);
-                let token = Token::Flow { key: 3, flow, secure };
+                let text = tokens().flow(3, &flow, secure, 9);
+                let token = Token::Flow { key: 3, flow, secure, pbx: 9 };
                 assert_eq!(tokens().open(&text, &mut raw), Some(token));
             }
         }
@@ -335,7 +339,7 @@ mod tests {
     #[test]
     fn nobody_else_makes_one() {
         let mut raw = Raw::default();
-        let text = tokens().flow(0, &udp("198.51.100.7:5062"), false);
+        let text = tokens().flow(0, &udp("198.51.100.7:5062"), false, 0);
         assert_eq!(Tokens::new(&[8; 32]).open(&text, &mut raw), None);
         for at in 0..text.len() - 1 {
             let mut changed = text.clone();

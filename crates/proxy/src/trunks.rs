@@ -3,10 +3,8 @@
 //! does not answer is passed over for the next (RFC 3263 §4.3), and asked until it lives again.
 
 use crate::engine::{Arrival, Engine};
-use crate::exchange::{Client, ExchangeId};
 use crate::io::Target;
-use crate::routing::{Hop, Route};
-use crate::token::{Raw, Token};
+use crate::routing::{Hop, NO_PBX, Route};
 use admission::Branch;
 use admission::branch::{Binds, NO_SLOT};
 use policy::{Policy, Reason, Time};
@@ -167,90 +165,27 @@ impl Engine {
         if owner != self.shard && !arrival.handed {
             return Ok(Route::Shard(owner));
         }
-        Ok(Route::To(Hop { side: Side::Outside, flow, key: 0, uri: None, secure: false }))
+        let pbx = self.pbx_of(&arrival.flow, Some(arrival.message)).unwrap_or(NO_PBX);
+        let side = Side::Outside;
+        Ok(Route::To(Hop { side, flow, pbx, key: 0, uri: None, secure: false }))
     }
 
-    /// The target of a request of the PBX's failed: it is sent to the next one, if there is one.
-    /// `request` is what was sent. Not inside a dialog, whose route is fixed.
-    pub(crate) fn try_next_target(&mut self, now: Time, id: ExchangeId, request: &[u8]) -> bool {
-        let limits = self.policy.limits;
-        let Ok(message) = Message::parse(request, &limits) else { return false };
-        let Some(exchange) = self.exchanges.at(id) else { return false };
-        if exchange.origin_side == Side::Outside
-            || exchange.cancel.is_some()
-            || !exchange.cancel_request.is_empty()
-            || !message.to_tag().is_empty()
-        {
-            return false;
-        }
-        let (failed, source) = (exchange.target, exchange.origin.remote.ip());
-        let uri = Uri::parse(message.request_uri());
+    /// The flow to the next target of a trunk, when one failed: that is in quarantine from now on.
+    pub(crate) fn next_target(
+        &mut self,
+        now: Time,
+        request: &Message<'_>,
+        failed: &Flow,
+    ) -> Option<Flow> {
+        let uri = Uri::parse(request.request_uri());
         let targets = uri.and_then(|uri| self.trunks.targets(&uri)).unwrap_or_default();
         let is_next = |it: &Target| it.local == failed.local && it.remote != failed.remote;
         if !targets.iter().any(|target| target.remote == failed.remote) {
-            return false;
+            return None;
         }
         let next = self.trunks.choose(targets, Some(failed.remote)).filter(is_next);
         self.trunks.fail(now, Target { local: failed.local, remote: failed.remote });
-        let Some(next) = next else { return false };
-        let flow = Flow::udp(next.local, next.remote);
-        let (call_id, from_tag) = (message.call_id(), message.from_tag());
-        let binds = Binds { call_id, from_tag, source };
-        // with the target in it the branch is another one: nothing else of it has changed
-        let remote = next.remote.to_string();
-        let loop_hash = self.loop_hash(&message) ^ self.hash.hash(&[remote.as_bytes()]) as u32;
-        let ExchangeId { slot, generation } = id;
-        let branch = self.branches.make(now, self.shard, slot, generation, loop_hash, &binds);
-        let Some(range) = self.write_again(&message, &failed, &flow, &branch) else { return false };
-        let base = self.policy.timers;
-        let timer_c = now + self.policy.timer_c;
-        let Some(exchange) = self.exchanges.at(id) else { return false };
-        let invite = exchange.is_invite();
-        self.buffers.replace(&mut exchange.request, self.out.bytes(&range));
-        exchange.client = Client::new(invite, now, &flow, &base);
-        (exchange.target, exchange.branch, exchange.sent_at) = (flow, branch, now);
-        exchange.provisional = false;
-        exchange.timer_c = if invite { timer_c } else { Time::FOREVER };
-        self.out.send(Side::Outside, &flow, range);
-        self.arm(id);
-        true
-    }
-
-    /// A request as it was sent to one target, for another: our Via has another branch, and our
-    /// Record-Route another flow.
-    fn write_again(
-        &mut self,
-        message: &Message<'_>,
-        failed: &Flow,
-        flow: &Flow,
-        branch: &Branch,
-    ) -> Option<std::ops::Range<usize>> {
-        let mut text = std::mem::take(&mut self.text);
-        let mut splice = Splice::new(message, &mut text);
-        splice.replace_with(message.via_value().span, |out| {
-            out.extend_from_slice(b"SIP/2.0/UDP ");
-            self.names.write_sent_by(Side::Outside, flow, out);
-            out.extend_from_slice(b";branch=");
-            out.extend_from_slice(&branch.text());
-        });
-        for value in message.values(HeaderName::RecordRoute) {
-            let Some(address) = NameAddr::parse(value.bytes, value.span.start) else { continue };
-            let Some(uri) = Uri::parse(address.uri) else { continue };
-            let mut raw = Raw::default();
-            let Some(Token::Flow { flow: named, key, secure }) =
-                self.tokens.open(uri.user, &mut raw)
-            else {
-                continue;
-            };
-            if named == *failed {
-                let start = address.uri_span.start + uri.scheme.len() as u16 + 1;
-                let span = Span { start, end: start + uri.user.len() as u16 };
-                splice.replace(span, &self.tokens.flow(key, flow, secure));
-            }
-        }
-        let written = self.out.write(|out| splice.write(out));
-        self.text = text;
-        written.ok()
+        next.map(|next| Flow::udp(next.local, next.remote))
     }
 
     /// Asks the targets in quarantine that are due whether they live. Nothing is kept: the branch
@@ -318,8 +253,9 @@ impl Engine {
         &self,
         splice: &mut Splice<'_, '_>,
         arrival: Arrival<'_, '_>,
+        pbx: usize,
     ) {
-        let Some(pbx) = self.policy.pbx.first() else { return };
+        let Some(pbx) = self.policy.pbx.get(pbx) else { return };
         let mut name = Vec::new();
         // writing to a Vec does not fail
         drop(write!(name, "{}", pbx.address));

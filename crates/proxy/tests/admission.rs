@@ -2,7 +2,7 @@
 //! that must be paid for.
 
 use admission::{Ban, BanId, BanKey, Origin};
-use policy::{ChallengeMode, Listener, Network, Pbx, Policy, Reason, Registration, Time, Who};
+use policy::{ChallengeMode, Listener, Network, Pbx, Policy, Reason, Time, Who};
 use proxy::{CloseReason, Engine, Event, Input, Learned, Output, Stage, Verdict};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Edge {
     fn with(change: impl FnOnce(&mut Policy)) -> Self {
         let udp = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
         let tcp = Listener { transport: Transport::Tcp, ..udp.clone() };
-        let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+        let pbx = Pbx::new(addr(PBX));
         let mut policy = Policy::new(vec![udp, tcp], addr(INSIDE), vec![pbx]);
         change(&mut policy);
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);

@@ -1,7 +1,7 @@
 //! In the steady state a message costs no allocation: registrations come and go, and the count of
 //! allocations stands still.
 
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Input, Output};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::SocketAddr;
@@ -117,7 +117,7 @@ fn cycle(bench: &mut Bench, first: &mut Template, second: &mut Template, n: u64)
 fn registrations_allocate_nothing_in_the_steady_state() {
     let listener =
         Listener { transport: Transport::Udp, address: addr("203.0.113.1:5060"), advertise: None };
-    let pbx = Pbx { address: addr("127.0.0.1:5070"), registration: Registration::ContactToken };
+    let pbx = Pbx::new(addr("127.0.0.1:5070"));
     let mut policy = Policy::new(vec![listener], addr("127.0.0.1:5080"), vec![pbx]);
     // a hundredth of the usual times, so that the steady state is reached soon
     policy.timers.t1 = Duration::from_millis(5);

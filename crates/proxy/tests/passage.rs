@@ -1,7 +1,7 @@
 //! Single messages through the engine, and what comes out: the clauses of RFC 3261 §16 that a
 //! ladder would hide.
 
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Event, Input, Output, Verdict};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl Edge {
     fn with(change: impl FnOnce(&mut Policy)) -> Self {
         let listener =
             Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
-        let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+        let pbx = Pbx::new(addr(PBX));
         let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
         // what answers to unproven sources cost has its own tests
         policy.admission.proof.amplify = true;

@@ -2,7 +2,7 @@
 //! typed headers, and reads what the engine made of it. Two readers that agree on a message are
 //! what keeps things from being smuggled between them.
 
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Input, Output};
 use rsip::headers::UntypedHeader;
 use rsip::prelude::{HasHeaders, HeadersExt, ToTypedHeader};
@@ -62,7 +62,7 @@ fn request(method: Method) -> Request {
 fn forwarded(request: Request) -> Request {
     let listener =
         Listener { transport: Transport::Udp, address: addr("203.0.113.1:5060"), advertise: None };
-    let pbx = Pbx { address: addr("127.0.0.1:5070"), registration: Registration::ContactToken };
+    let pbx = Pbx::new(addr("127.0.0.1:5070"));
     let policy = Policy::new(vec![listener], addr("127.0.0.1:5080"), vec![pbx]);
     let mut engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
     let now = Time::ZERO + Duration::from_secs(1_700_000_000);

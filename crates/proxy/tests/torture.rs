@@ -1,7 +1,7 @@
 //! RFC 4475 and RFC 5118 through the whole engine: what a proxy may do with each message, by the
 //! manifest beside them.
 
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Input, Output, Verdict};
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const PBX: &str = "127.0.0.1:5070";
 fn passage(bytes: &[u8]) -> (proxy::Event, Option<Vec<u8>>) {
     let addr = |text: &str| text.parse().expect("address");
     let listener = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
-    let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+    let pbx = Pbx::new(addr(PBX));
     let mut policy = Policy::new(vec![listener], addr("127.0.0.1:5080"), vec![pbx]);
     // what is torture to a parser looks like a tool's to a judge
     policy.admission.mode = policy::Mode::Off;

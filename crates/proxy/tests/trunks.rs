@@ -1,6 +1,6 @@
 //! Calls and registrations of the PBX's at a trunk, and the trunk's calls.
 
-use policy::{Listener, Network, Pbx, Policy, Registration, Time, Trunk};
+use policy::{Listener, Network, Pbx, Policy, Time, Trunk};
 use proxy::{Engine, Input, Learned, Output, Target};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ impl Edge {
     fn new() -> Self {
         let listener =
             Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
-        let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+        let pbx = Pbx::new(addr(PBX));
         let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
         let host = "sip.carrier.example";
         policy.trunks = vec![Trunk::new("carrier", vec![host.into()])];

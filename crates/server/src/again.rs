@@ -63,7 +63,8 @@ pub(crate) fn judge(recorded: &[Recorded], old: &Arc<Policy>, new: &Arc<Policy>)
     };
     for it in recorded {
         let Ok(message) = Message::parse(&it.bytes, &new.limits) else { continue };
-        let request = Request { flow: &it.flow, message: &message, dialog: false };
+        // which PBX it was for is not kept, and its credentials are known to have passed or not
+        let request = Request { flow: &it.flow, message: &message, dialog: false, pbx: 0 };
         let was = before.judge_again(it.at, &request, &it.known);
         let is = after.judge_again(it.at, &request, &it.known);
         view.judged += 1;

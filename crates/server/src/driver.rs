@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use telemetry::{HandOver, ShardMetrics};
 use tokio::sync::mpsc;
-use transport::{Settings, Shard, Sockets};
+use transport::{Peers, Settings, Shard, Sockets};
 
 /// Letters of other shards taken per wake-up, before the sockets have their turn.
 const LETTERS_PER_WAKEUP: usize = 64;
@@ -29,6 +29,7 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct Seat {
     pub(crate) sockets: Sockets,
     pub(crate) settings: Settings,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) shards: u8,
     pub(crate) secret: [u8; 32],
@@ -79,7 +80,7 @@ impl Driver {
     fn new(seat: Seat) -> std::io::Result<Self> {
         let now = seat.clock.now();
         let shard = seat.sockets.shard();
-        let sockets = Shard::new(&seat.settings, seat.sockets)?;
+        let sockets = Shard::new(&seat.settings, seat.sockets, seat.peers)?;
         let counters = sockets.counters().clone();
         seat.telemetry.watch_transport(Box::new(move |visit| counters.each(visit)));
         let policy = seat.policy.clone();
@@ -294,7 +295,10 @@ impl Outlets {
                     metrics.on_ban(&ban);
                 }
                 Output::Remember(memory) => writer.remember(mesh.own(), memory),
-                Output::Datagram { .. } | Output::Stream { .. } | Output::Close { .. } => {
+                Output::Datagram { .. }
+                | Output::Stream { .. }
+                | Output::Connect { .. }
+                | Output::Close { .. } => {
                     // The transport takes these; one that it gives back has no socket any more.
                 }
             }

@@ -102,6 +102,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         let shard = sockets.shard();
         let seat = Seat {
             settings: settings(&config),
+            peers: tls.peers().clone(),
             sockets,
             policy: policy.clone(),
             shards,

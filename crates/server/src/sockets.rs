@@ -7,16 +7,17 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tracing::info;
 use transport::{
-    CertStore, CertificateFiles, ClientCertificates, Listener, Protocol, Settings, Sockets,
-    TlsError, TlsFiles,
+    CertStore, CertificateFiles, ClientCertificates, Listener, Peer, Peers, Protocol, Settings,
+    Sockets, TlsError, TlsFiles,
 };
-use wire::{ShardId, Transport};
+use wire::{ShardId, Side, Transport};
 
-/// The TLS listeners' certificates, one place for each listener; they can be replaced while the
-/// sockets stay.
+/// The TLS listeners' certificates, one place for each listener, and who is believed where the edge
+/// opens a connection; both can be replaced while the sockets stay.
 #[derive(Debug)]
 pub(crate) struct Tls {
     stores: Vec<Option<Arc<CertStore>>>,
+    peers: Arc<Peers>,
 }
 
 impl Tls {
@@ -26,8 +27,9 @@ impl Tls {
             listen.tls.as_ref().map(|tls| CertStore::open(files(tls))).transpose()
         };
         let stores: Result<Vec<_>, TlsError> = config.listen.iter().map(open).collect();
-        match stores {
-            Ok(stores) => Ok(Tls { stores }),
+        let opened = stores.and_then(|stores| Ok((stores, Peers::open(&peers(config))?)));
+        match opened {
+            Ok((stores, peers)) => Ok(Tls { stores, peers }),
             // The configuration was checked, so the files have changed in between.
             Err(error) => Err(Failure::new(Exit::Config, error.to_string())),
         }
@@ -43,8 +45,30 @@ impl Tls {
                 count += 1;
             }
         }
+        self.peers.replace(&peers(config))?;
         Ok(count)
     }
+
+    /// Who is believed where the edge opens a connection.
+    pub(crate) fn peers(&self) -> &Arc<Peers> {
+        &self.peers
+    }
+}
+
+/// The servers that the edge opens TLS connections to.
+fn peers(config: &Config) -> Vec<Peer> {
+    let authorities = |name: &str| {
+        let named = config.pbx_authorities.iter().find(|(pbx, _)| **pbx == *name);
+        named.map(|(_, file)| file.clone())
+    };
+    let over_tls = config.policy.pbx.iter().filter(|pbx| pbx.transport == Transport::Tls);
+    let peer = |pbx: &policy::Pbx| Peer {
+        side: Side::Inside,
+        name: pbx.host.to_string(),
+        authorities: authorities(&pbx.name),
+        shows: None,
+    };
+    over_tls.map(peer).collect()
 }
 
 fn files(tls: &config::TlsFiles) -> TlsFiles {
@@ -80,14 +104,21 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
     }
     let inside: Vec<SocketAddr> =
         (0..config.shards).map(|shard| config.policy.inside_of(ShardId(shard))).collect();
-    let sockets = transport::bind(&settings(config), &listeners, &inside);
-    let sockets = sockets.map_err(|error| Failure::new(Exit::Bind, error.to_string()))?;
+    let settings = settings(config);
+    let failed = |error: transport::BindError| Failure::new(Exit::Bind, error.to_string());
+    let mut sockets = transport::bind(&settings, &listeners, &inside).map_err(failed)?;
+    if config.policy.pbx.iter().any(|pbx| pbx.transport == Transport::Tcp) {
+        for sockets in &mut sockets {
+            sockets.listen_inside(&settings).map_err(failed)?;
+        }
+    }
     for listen in &config.listen {
         let transport = listen.listener.transport.as_param();
         info!(transport, address = %listen.listener.address, "Listening");
     }
-    for pbx in config.policy.pbx.iter().take(1) {
-        info!(inside = %config.policy.inside, pbx = %pbx.address, "The PBX");
+    for pbx in &config.policy.pbx {
+        let (inside, transport) = (config.policy.inside, pbx.transport.as_param());
+        info!(%inside, pbx = %pbx.name, address = %pbx.address, transport, "A PBX");
     }
     note_buffers(config, &sockets);
     Ok(sockets)

@@ -5,7 +5,7 @@ mod message;
 
 use config::{Expect, Expectation, Step, Trial};
 use message::{Answered, Placeholders};
-use policy::{Listener, Pbx, Policy, Registration, Time};
+use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Event, Input, Output, Verdict};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -296,9 +296,9 @@ fn at_home(policy: &Policy) -> Policy {
             listener(Transport::Tls, 5061),
         ],
         inside: inside(5080),
-        pbx: vec![Pbx { address: inside(5070), registration: Registration::default() }],
+        pbx: vec![Pbx::new(inside(5070))],
         domains: vec!["pbx".to_owned(), "pbx.example.com".to_owned()],
-        ..policy.clone()
+        ..policy.clone().with_one_pbx()
     }
 }
 

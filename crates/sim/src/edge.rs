@@ -200,6 +200,13 @@ impl Edge {
         }
     }
 
+    /// Lets a PBX get nothing new, or lets it again.
+    pub fn drain_pbx(&mut self, now: Time, pbx: u32, drained: bool, out: &mut Outbox) {
+        for shard in 0..self.engines.len() {
+            self.feed(now, shard, Owned::Learned(Learned::Drained { pbx, drained }), out);
+        }
+    }
+
     /// Whether a challenge with this nonce was sent to an address.
     #[must_use]
     pub fn was_relayed(&self, nonce: &str, to: IpAddr) -> bool {
@@ -308,6 +315,11 @@ impl Edge {
                     taken
                         .extend(flow.map(|flow| StepOutput::Stream { flow, bytes: bytes.clone() }));
                     self.on_stream_out(now, shard, connection, bytes, out);
+                }
+                Output::Connect { flow, .. } => {
+                    // the PBX of this world speaks UDP only: nobody listens there
+                    let closed = flow.connection.map(|connection| Owned::Closed(connection, flow));
+                    queue.extend(closed.map(|closed| (shard, closed)));
                 }
                 Output::Close { connection, .. } => {
                     let flow = taping.then(|| self.flow_of(connection)).flatten();

@@ -27,6 +27,8 @@ pub const SERVER: SocketAddr = SocketAddr::new(OUTSIDE_V4, 5060);
 pub const SERVER_V6: SocketAddr = SocketAddr::new(OUTSIDE_V6, 5060);
 const OUTSIDE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 const OUTSIDE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+/// Where the second PBX is.
+pub const OTHER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2)), 5070);
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// How a scene is set.
@@ -54,6 +56,8 @@ pub struct Setup {
     pub guests: bool,
     /// See [`crate::pbx::PbxConfig::open_options`].
     pub open_options: bool,
+    /// A second PBX with the same accounts, in one group with the first.
+    pub two: bool,
     /// Keeps all messages, and prints them when the test fails.
     pub record: bool,
 }
@@ -72,6 +76,7 @@ impl Default for Setup {
             chan_sip: false,
             guests: false,
             open_options: false,
+            two: false,
             record: false,
         }
     }
@@ -86,6 +91,8 @@ pub struct Scene {
     pub edge: Option<NodeId>,
     /// The PBX.
     pub pbx: NodeId,
+    /// The second one.
+    pub other: Option<NodeId>,
     /// Phones, in the order they were added.
     pub phones: Vec<NodeId>,
     seed: u64,
@@ -131,16 +138,25 @@ impl Scene {
             open_options: setup.open_options,
             dids: DIDS.map(str::to_string).into(),
         };
+        let other = (setup.two && !direct).then(|| {
+            let config = PbxConfig { addresses: vec![OTHER], ..config.clone() };
+            let other = Pbx::new(config, Rng::new(setup.seed, 4));
+            world.add("other", Actor::Pbx(Box::new(other)), &[OTHER.ip()], None)
+        });
         let pbx = Pbx::new(config, Rng::new(setup.seed, 2));
         let pbx = world.add("pbx", Actor::Pbx(Box::new(pbx)), &hosted, None);
         let edge = (!direct).then(|| {
             let mut policy = edge_policy(setup.registration, inside);
+            if setup.two {
+                let registration = setup.registration;
+                policy.pbx.push(policy::Pbx { registration, ..policy::Pbx::new(OTHER) });
+            }
             change(&mut policy);
             let edge = Edge::new(policy, setup.shards, &mut Rng::new(setup.seed, 3));
             let hosted = [OUTSIDE_V4, OUTSIDE_V6, LOOPBACK];
             world.add("edge", Actor::Edge(Box::new(edge)), &hosted, None)
         });
-        Scene { world, edge, pbx, phones: Vec::new(), seed: setup.seed, next: 10 }
+        Scene { world, edge, pbx, other, phones: Vec::new(), seed: setup.seed, next: 10 }
     }
 
     /// Adds a phone for a user, in the open, with its own address.
@@ -252,12 +268,31 @@ impl Scene {
 
     /// The PBX, to look at.
     #[must_use]
-    #[allow(clippy::panic, reason = "as for phones")]
     pub fn pbx(&self) -> &Pbx {
-        match self.world.actor(self.pbx) {
+        self.pbx_at(self.pbx)
+    }
+
+    /// The PBX, or the second one, to look at.
+    #[must_use]
+    #[allow(clippy::panic, reason = "as for phones")]
+    pub fn pbx_at(&self, id: NodeId) -> &Pbx {
+        match self.world.actor(id) {
             Actor::Pbx(pbx) => pbx,
             other => panic!("no PBX: {other:?}"),
         }
+    }
+
+    /// Has one of both PBXs do something.
+    #[allow(clippy::panic, reason = "as for phones")]
+    pub fn with_pbx_at<T>(
+        &mut self,
+        id: NodeId,
+        act: impl FnOnce(&mut Pbx, Time, &mut Outbox) -> T,
+    ) -> T {
+        self.world.with(id, |actor, now, out| match actor {
+            Actor::Pbx(pbx) => act(pbx, now, out),
+            other => panic!("no PBX: {other:?}"),
+        })
     }
 
     /// The edge, to look at.
@@ -283,12 +318,8 @@ impl Scene {
     }
 
     /// Has the PBX do something.
-    #[allow(clippy::panic, reason = "as above")]
     pub fn with_pbx<T>(&mut self, act: impl FnOnce(&mut Pbx, Time, &mut Outbox) -> T) -> T {
-        self.world.with(self.pbx, |actor, now, out| match actor {
-            Actor::Pbx(pbx) => act(pbx, now, out),
-            other => panic!("no PBX: {other:?}"),
-        })
+        self.with_pbx_at(self.pbx, act)
     }
 
     /// Has the edge do something, when there is one.
@@ -446,7 +477,7 @@ fn edge_policy(registration: Registration, pbx: SocketAddr) -> Policy {
             })
         })
         .collect();
-    let pbx = policy::Pbx { address: pbx, registration };
+    let pbx = policy::Pbx { registration, ..policy::Pbx::new(pbx) };
     let mut policy = Policy::new(listeners, SocketAddr::new(LOOPBACK, 5080), vec![pbx]);
     policy.domains.push(DOMAIN.to_string());
     policy

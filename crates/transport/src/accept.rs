@@ -13,8 +13,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{TlsAcceptor, TlsStream};
 use tower::limit::GlobalConcurrencyLimitLayer;
 use tower::util::BoxService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
@@ -256,7 +255,7 @@ impl Service<Accepted> for Handshake {
         let handshake = TlsAcceptor::from(self.certificates.config()).accept(accepted.stream);
         Box::pin(async move {
             let stream = handshake.await?;
-            Ok((ByteStream::Tls(Box::new(stream)), Transport::Tls))
+            Ok((ByteStream::Tls(Box::new(stream.into())), Transport::Tls))
         })
     }
 }

@@ -104,6 +104,40 @@ pub(crate) fn bind_inside(settings: &Settings, address: SocketAddr) -> Result<So
     Ok(socket)
 }
 
+/// Binds a shard's listener towards the PBX, and starts to listen. Connections that the edge opens
+/// from the same address share it.
+pub(crate) fn bind_inside_listener(
+    settings: &Settings,
+    address: SocketAddr,
+) -> Result<Socket, BindError> {
+    let place = Place { transport: Transport::Tcp, address };
+    let backlog = i32::try_from(settings.backlog).unwrap_or(i32::MAX);
+    let socket = bare(place)?;
+    prepare_listener(&socket, settings)
+        .and_then(|()| socket.set_reuse_port(true))
+        .map_err(place.failed("prepare"))?;
+    socket.bind(&address.into()).map_err(place.failed("bind"))?;
+    socket.listen(backlog).map_err(place.failed("listen on"))?;
+    Ok(socket)
+}
+
+/// Binds a socket from which a connection is to be opened. An address of ours may be shared with
+/// its listener and with connections to others.
+pub(crate) fn bind_stream(settings: &Settings, local: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(local),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    prepare_stream(&socket, settings)?;
+    if local.port() != 0 {
+        socket.set_reuse_address(true)?;
+        socket.set_reuse_port(true)?;
+    }
+    socket.bind(&local.into())?;
+    Ok(socket)
+}
+
 /// Binds sockets in shard order.
 ///
 /// `SO_REUSEPORT` alone would let a second edge of the same user share the port, and the two
@@ -197,15 +231,19 @@ fn report_errors(socket: &Socket, address: SocketAddr) -> io::Result<()> {
 
 /// Accepted connections inherit all of this from their listener.
 fn prepare_listener(socket: &Socket, settings: &Settings) -> io::Result<()> {
+    prepare_stream(socket, settings)?;
+    // A connection that is refused is dropped and leaves nothing behind, no TIME_WAIT either; one
+    // that is admitted has this taken off.
+    socket.set_linger(Some(Duration::ZERO))
+}
+
+fn prepare_stream(socket: &Socket, settings: &Settings) -> io::Result<()> {
     socket.set_tcp_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(settings.keepalive_idle)
         .with_interval(settings.keepalive_interval)
         .with_retries(4);
     socket.set_tcp_keepalive(&keepalive)?;
-    // A connection that is refused is dropped and leaves nothing behind, no TIME_WAIT either; one
-    // that is admitted has this taken off.
-    socket.set_linger(Some(Duration::ZERO))?;
     socket.set_recv_buffer_size(settings.stream_kernel_buffer)?;
     socket.set_send_buffer_size(settings.stream_kernel_buffer)
 }

@@ -31,7 +31,8 @@ pub(crate) struct Connection {
     pub deadline: Option<Instant>,
     /// Whether it is on the list of connections to flush.
     pub listed: bool,
-    _permit: Permit,
+    /// None for one that the edge opened.
+    _permit: Option<Permit>,
 }
 
 /// How far a connection has come. In all but the first, the engine knows it no more.
@@ -61,7 +62,7 @@ impl Connection {
     pub(crate) fn new(
         id: ConnectionId,
         stream: ByteStream,
-        permit: Permit,
+        permit: Option<Permit>,
         queue: Arc<WakeQueue>,
     ) -> Self {
         let wake = ConnectionWake::new(id, queue);

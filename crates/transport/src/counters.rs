@@ -92,6 +92,10 @@ counters! {
     handshake_slow,
     /// TLS handshakes that failed or were left.
     handshake_failed,
+    /// Connections that the edge opened.
+    connected,
+    /// Connections that could not be opened: refused, not trusted, or later than `connect`.
+    connect_failed,
     /// Connections closed by the peer, with or without close_notify.
     closed_by_peer,
     /// Connections that broke: reset, timed out, or not TLS any more.

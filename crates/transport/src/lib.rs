@@ -15,7 +15,7 @@
 //!   every queue, table and wait has a bound in [`Settings`] and a count in [`Counters`].
 //!
 //! What it does not do: look into a message, frame a stream, time the silence of a connection
-//! (the engine closes it), open connections, resolve names, or read the clock for the engine.
+//! (the engine closes it), resolve names, or read the clock for the engine.
 
 mod accept;
 mod address;
@@ -23,6 +23,7 @@ mod batch;
 mod bind;
 mod connection;
 mod counters;
+mod dial;
 mod hand_over;
 mod introduction;
 mod paths;
@@ -37,6 +38,7 @@ mod wake;
 
 pub use bind::{BindError, Buffers};
 pub use counters::{Counter, Counters};
+pub use dial::{Peer, Peers};
 pub use settings::Settings;
 pub use shard::{Listener, Protocol, Shard, Sockets, bind, runtime};
 pub use system::{clock_is_kept, raise_file_limit, terminate};

@@ -46,6 +46,8 @@ pub struct Settings {
     /// Clients of UDP load balancers whose way back is known; of more those that said nothing for
     /// longest are forgotten, between half of it and all.
     pub balancer_paths: usize,
+    /// Time that a connection which the edge opens may take, its TLS handshake included.
+    pub connect: Duration,
     /// Bytes taken from one connection per read, and so the longest `Input::Stream`.
     pub stream_read_bytes: usize,
     /// Bytes taken from one connection per wake-up, before other connections have their turn.
@@ -93,6 +95,7 @@ impl Default for Settings {
             handshake: Duration::from_secs(5),
             hand_over_queue: 1_024,
             balancer_paths: 65_536,
+            connect: Duration::from_secs(3),
             stream_read_bytes: 16 << 10,
             stream_bytes_per_wake: 32 << 10,
             connections_per_wake: 64,

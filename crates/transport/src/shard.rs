@@ -7,7 +7,7 @@ use crate::introduction::{self, Balancers, Speaker};
 use crate::paths::Paths;
 use crate::streams::{StreamStep, Streams};
 use crate::udp::UdpSocket;
-use crate::{BindError, CertStore, Counters, Settings};
+use crate::{BindError, CertStore, Counters, Peers, Settings};
 use policy::Network;
 use proxy::{Input, Output};
 use socket2::Socket;
@@ -71,6 +71,8 @@ impl Listener {
 pub struct Sockets {
     shard: ShardId,
     inside: Socket,
+    /// Where a PBX that speaks TCP calls back.
+    inside_listener: Option<Socket>,
     /// In the order of the listeners.
     outside: Vec<Outside>,
     neighbours: Neighbours,
@@ -98,7 +100,13 @@ pub fn bind(
     let neighbours = Neighbours::weave(shards, settings.hand_over_queue);
     for ((shard, address), neighbours) in (0..shards).zip(inside).zip(neighbours) {
         let inside = bind::bind_inside(settings, *address)?;
-        all.push(Sockets { shard: ShardId(shard), inside, outside: Vec::new(), neighbours });
+        all.push(Sockets {
+            shard: ShardId(shard),
+            inside,
+            inside_listener: None,
+            outside: Vec::new(),
+            neighbours,
+        });
     }
     for listener in listeners {
         let address = listener.address;
@@ -120,6 +128,17 @@ impl Sockets {
     #[must_use]
     pub fn shard(&self) -> ShardId {
         self.shard
+    }
+
+    /// Listens for TCP connections at the inside address, too.
+    ///
+    /// # Errors
+    /// When that cannot be had.
+    pub fn listen_inside(&mut self, settings: &Settings) -> Result<(), BindError> {
+        if let Ok(address) = self.inside() {
+            self.inside_listener = Some(bind::bind_inside_listener(settings, address)?);
+        }
+        Ok(())
     }
 
     /// The inside address, its port settled.
@@ -254,17 +273,21 @@ enum Step {
 }
 
 impl Shard {
-    /// Puts a shard's sockets under the runtime of the calling thread, see [`runtime`].
+    /// Puts a shard's sockets under the runtime of the calling thread, see [`runtime`]. `peers` are
+    /// those that it may open TLS connections to.
     ///
     /// # Errors
     /// When a socket cannot be registered: no descriptors, no reactor.
-    pub fn new(settings: &Settings, sockets: Sockets) -> io::Result<Self> {
+    pub fn new(settings: &Settings, sockets: Sockets, peers: Arc<Peers>) -> io::Result<Self> {
         let counters = Arc::new(Counters::default());
         let udp = |socket, side, balancers| {
             UdpSocket::new(socket, side, balancers, settings, counters.clone())
         };
         let mut all = vec![udp(sockets.inside, Side::Inside, Balancers::default())?];
-        let mut streams = Streams::new(sockets.shard, settings, counters.clone());
+        let mut streams = Streams::new(sockets.shard, settings, counters.clone(), peers);
+        if let Some(socket) = sockets.inside_listener {
+            streams.listen(socket, None, Balancers::default())?;
+        }
         for Outside { protocol, socket, balancers } in sockets.outside {
             match protocol {
                 Protocol::Udp => all.push(udp(socket, Side::Outside, balancers)?),
@@ -383,6 +406,10 @@ impl Shard {
             }
             Output::Stream { connection, bytes } => {
                 self.streams.send(connection, bytes);
+                None
+            }
+            Output::Connect { side, flow, name } => {
+                self.streams.connect(side, flow, name);
                 None
             }
             Output::Close { connection, .. } => {

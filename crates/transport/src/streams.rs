@@ -1,11 +1,12 @@
 //! All stream connections of a shard.
 
-use crate::accept::{Accepted, Admitted, Introduction, Limits, Refused, Stack};
+use crate::accept::{Accepted, Admitted, ByteStream, Introduction, Limits, Refused, Stack};
 use crate::connection::{Connection, Read};
+use crate::dial::Dial;
 use crate::hand_over::{Handed, Neighbours};
 use crate::introduction::Balancers;
 use crate::wake::WakeQueue;
-use crate::{CertStore, Counters, Settings};
+use crate::{CertStore, Counters, Peers, Settings};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
@@ -15,10 +16,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, Interval, MissedTickBehavior, Sleep};
 use tower::Service;
-use wire::{ConnectionId, Flow, ShardId};
+use wire::{ConnectionId, Flow, ShardId, Side};
 
 /// How often deadlines of connections are looked at: they are seconds, and need no better.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -37,8 +38,12 @@ pub(crate) struct Streams {
     more_to_accept: bool,
     /// On the runtime's own queue, and dropped with the shard.
     opening: JoinSet<Result<Opening, Refused>>,
+    /// Connections being opened, on the same queue, and what waits for them.
+    dialling: JoinSet<(ConnectionId, io::Result<ByteStream>)>,
+    dialled: HashMap<ConnectionId, Dialled>,
+    peers: Arc<Peers>,
     connections: HashMap<ConnectionId, Connection>,
-    /// How many there ever were.
+    /// How many were accepted, ever.
     count: u64,
     wakes: Arc<WakeQueue>,
     /// Connections with something to write since the last flush.
@@ -78,6 +83,13 @@ pub(crate) enum StreamStep {
     Closed(ConnectionId),
 }
 
+/// A connection that is being opened.
+struct Dialled {
+    /// What is to be sent first.
+    queue: Vec<u8>,
+    task: AbortHandle,
+}
+
 /// Why a connection was closed; each has its counter.
 #[derive(Clone, Copy)]
 enum Why {
@@ -89,7 +101,12 @@ enum Why {
 }
 
 impl Streams {
-    pub(crate) fn new(shard: ShardId, settings: &Settings, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        shard: ShardId,
+        settings: &Settings,
+        counters: Arc<Counters>,
+        peers: Arc<Peers>,
+    ) -> Self {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Streams {
@@ -101,6 +118,9 @@ impl Streams {
             resting: None,
             more_to_accept: false,
             opening: JoinSet::new(),
+            dialling: JoinSet::new(),
+            dialled: HashMap::new(),
+            peers,
             connections: HashMap::new(),
             count: 0,
             wakes: Arc::default(),
@@ -140,6 +160,7 @@ impl Streams {
         self.wakes.register(cx);
         self.more_to_accept = self.poll_accept(cx);
         self.poll_opening(cx, neighbours);
+        self.poll_dialling(cx);
         if self.timed && self.sweep.poll_tick(cx).is_ready() {
             self.on_sweep();
             // Sets the waker for the next tick.
@@ -240,11 +261,37 @@ impl Streams {
         let id = ConnectionId::new(self.shard, self.count);
         self.count += 1;
         let Admitted { stream, flow, permit } = admitted;
-        let connection = Connection::new(id, stream, permit, self.wakes.clone());
+        let connection = Connection::new(id, stream, Some(permit), self.wakes.clone());
         self.connections.insert(id, connection);
         self.opened.push_back(Flow { connection: Some(id), ..flow });
         self.counters.accepted.add(1);
         self.counters.connections.set(self.connections.len() as u64);
+    }
+
+    fn poll_dialling(&mut self, cx: &mut Context<'_>) {
+        while let Poll::Ready(Some(dialled)) = self.dialling.poll_join_next(cx) {
+            // one that was closed before it was open is aborted, or comes too late
+            let Ok((id, opened)) = dialled else { continue };
+            let Some(Dialled { queue, .. }) = self.dialled.remove(&id) else { continue };
+            match opened {
+                Ok(stream) => self.on_connected(id, stream, &queue),
+                Err(_) => self.on_not_connected(id),
+            }
+        }
+    }
+
+    fn on_connected(&mut self, id: ConnectionId, stream: ByteStream, queue: &[u8]) {
+        let mut connection = Connection::new(id, stream, None, self.wakes.clone());
+        connection.enqueue(queue);
+        self.connections.insert(id, connection);
+        self.list(id);
+        self.counters.connected.add(1);
+        self.counters.connections.set(self.connections.len() as u64);
+    }
+
+    fn on_not_connected(&mut self, id: ConnectionId) {
+        self.closed.push_back(id);
+        self.counters.connect_failed.add(1);
     }
 
     fn on_refused(&self, refused: &Refused) {
@@ -346,9 +393,28 @@ impl Streams {
         }
     }
 
+    /// Opens a connection. What is sent on it from now on waits for it.
+    pub(crate) fn connect(&mut self, side: Side, flow: Flow, name: &str) {
+        let Some(id) = flow.connection else { return };
+        match Dial::new(&self.settings, &self.peers, side, flow, name) {
+            Ok(dial) => {
+                let task = self.dialling.spawn(async move { (id, dial.open().await) });
+                self.dialled.insert(id, Dialled { queue: Vec::new(), task });
+            }
+            Err(_) => self.on_not_connected(id),
+        }
+    }
+
     /// Takes a copy of bytes for a connection. One that would hold more than its bound is closed.
     pub(crate) fn send(&mut self, id: ConnectionId, bytes: &[u8]) {
         let bound = self.settings.send_queue_bytes;
+        if let Some(dialled) = self.dialled.get_mut(&id) {
+            if dialled.queue.len() + bytes.len() > bound {
+                return self.close(id);
+            }
+            dialled.queue.extend_from_slice(bytes);
+            return self.counters.stream_sent_bytes.add(bytes.len() as u64);
+        }
         let fits = |connection: &Connection| connection.waiting() + bytes.len() <= bound;
         let open = |connections: &HashMap<_, Connection>| {
             connections.get(&id).filter(|connection| connection.is_open()).map(fits)
@@ -373,6 +439,10 @@ impl Streams {
     /// Closes a connection after what was sent. The driver is told at once; the peer has
     /// `close_linger` to take the rest.
     pub(crate) fn close(&mut self, id: ConnectionId) {
+        if let Some(dialled) = self.dialled.remove(&id) {
+            dialled.task.abort();
+            self.on_not_connected(id);
+        }
         if self.connections.get(&id).is_some_and(Connection::is_open) {
             self.start_end(id, Why::Engine);
         }
@@ -380,7 +450,7 @@ impl Streams {
 
     /// Closes all that are open.
     pub(crate) fn close_all(&mut self) {
-        let all: Vec<_> = self.connections.keys().copied().collect();
+        let all: Vec<_> = self.connections.keys().chain(self.dialled.keys()).copied().collect();
         for id in all {
             self.close(id);
         }

@@ -99,6 +99,9 @@ pub enum TlsError {
         /// Why.
         why: String,
     },
+    /// No file is named, and the system trusts nobody either.
+    #[error("the system has no certificates of authorities: name a file of them")]
+    NoAuthorities,
     /// rustls refuses, for no fault of the files.
     #[error("TLS cannot be set up: {0}")]
     Library(#[from] rustls::Error),
@@ -239,7 +242,7 @@ fn names_of(chain: &[CertificateDer<'_>]) -> Vec<String> {
     leaf.valid_dns_names().map(str::to_ascii_lowercase).collect()
 }
 
-fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let text = read(file)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
     let chain = chain.map_err(|source| TlsError::Pem { file: file.into(), source })?;
@@ -249,7 +252,7 @@ fn read_chain(file: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     Ok(chain)
 }
 
-fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+pub(crate) fn read_key(file: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(&read(file)?).map_err(|error| match error {
         pem::Error::NoItemsFound => TlsError::Lacks { file: file.into(), what: "private key" },
         source => TlsError::Pem { file: file.into(), source },

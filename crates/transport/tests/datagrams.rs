@@ -5,6 +5,7 @@ mod rig;
 
 use rig::{Rig, Seen, phone, receive};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use transport::{Listener, Protocol, Settings, Shard};
 use wire::{ShardId, Side};
 
@@ -158,7 +159,7 @@ fn shard(settings: &Settings) -> (Shard, SocketAddr, SocketAddr) {
     let here = ["127.0.0.1:0".parse().unwrap()];
     let sockets = transport::bind(settings, &[udp("127.0.0.1:0")], &here).unwrap().pop().unwrap();
     let (outside, inside) = (sockets.outside().unwrap()[0], sockets.inside().unwrap());
-    (Shard::new(settings, sockets).unwrap(), outside, inside)
+    (Shard::new(settings, sockets, Arc::default()).unwrap(), outside, inside)
 }
 
 fn sides(shard: &mut Shard) -> Vec<Side> {

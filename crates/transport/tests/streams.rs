@@ -7,6 +7,7 @@ use rig::{PATIENCE, Rig, Seen};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::sync::Arc;
 use transport::{Listener, Protocol, Settings, Shard};
 use wire::{ConnectionId, Transport};
 
@@ -227,7 +228,7 @@ fn shard(settings: &Settings) -> (Shard, SocketAddr) {
     let mut all = transport::bind(settings, &[tcp("127.0.0.1:0")], &inside).unwrap();
     let sockets = all.pop().unwrap();
     let at = sockets.outside().unwrap()[0];
-    (Shard::new(settings, sockets).unwrap(), at)
+    (Shard::new(settings, sockets, Arc::default()).unwrap(), at)
 }
 
 async fn next_opened(shard: &mut Shard) -> ConnectionId {

@@ -315,7 +315,7 @@ async fn a_handshake_has_its_time_and_no_more() {
     let mut slow = TcpStream::connect(sockets.outside().unwrap()[0]).unwrap();
     // A beginning that is well-formed, and nothing more.
     slow.write_all(&[0x16, 3, 1, 0, 200, 1]).unwrap();
-    let mut shard = Shard::new(&settings, sockets).unwrap();
+    let mut shard = Shard::new(&settings, sockets, Arc::default()).unwrap();
 
     let early = settings.handshake - Duration::from_millis(10);
     let nothing = tokio::time::timeout(early, shard.ready()).await;

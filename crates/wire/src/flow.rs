@@ -57,15 +57,31 @@ impl Transport {
 pub struct ShardId(pub u8);
 
 /// A stream connection; unique in the process for its whole life. The owner's shard is in the top
-/// eight bits, so any shard can tell whom a connection belongs to.
+/// eight bits, so any shard can tell whom a connection belongs to; the bit below says who opened
+/// it, so that those who count both need not know of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId(u64);
 
+/// Set where the edge opened the connection.
+const OPENED: u64 = 1 << 55;
+
 impl ConnectionId {
-    /// The `count`-th connection that `shard` has accepted. `count` is taken modulo 2⁵⁶.
+    /// The `count`-th connection that `shard` has accepted. `count` is taken modulo 2⁵⁵.
     #[must_use]
     pub fn new(shard: ShardId, count: u64) -> Self {
-        ConnectionId((u64::from(shard.0) << 56) | (count & 0x00ff_ffff_ffff_ffff))
+        ConnectionId((u64::from(shard.0) << 56) | (count & (OPENED - 1)))
+    }
+
+    /// The `count`-th connection that `shard` has opened. `count` is taken modulo 2⁵⁵.
+    #[must_use]
+    pub fn opened(shard: ShardId, count: u64) -> Self {
+        ConnectionId(ConnectionId::new(shard, count).0 | OPENED)
+    }
+
+    /// Whether the edge opened it.
+    #[must_use]
+    pub fn is_opened(self) -> bool {
+        self.0 & OPENED != 0
     }
 
     /// The shard that owns the connection.

@@ -141,6 +141,7 @@ impl Gate {
             challenge: None,
             rules_end: usize::MAX,
             ticket: Ticket {
+                pbx: request.pbx,
                 entry,
                 aor,
                 account,
@@ -198,7 +199,7 @@ impl Gate {
             if echo == Echo::Fresh {
                 all.proof = all.proof.or(Some(Proof::Opaque));
             }
-            let mut one = self.classify_nonce(now, &digest, echo == Echo::Fresh, ip, &mut all);
+            let mut one = self.classify_nonce(now, request, &digest, echo == Echo::Fresh, &mut all);
             // a PBX takes the line that suits it: who names two accounts is challenged anew
             if all.credentials != Credentials::Absent && all.username != digest.username {
                 one = Credentials::Foreign;
@@ -216,20 +217,20 @@ impl Gate {
     fn classify_nonce(
         &mut self,
         now: Time,
+        request: &Request<'_, '_>,
         digest: &Digest<'_>,
         echoes: bool,
-        ip: IpAddr,
         all: &mut Classified<'_>,
     ) -> Credentials {
-        let nonce = digest.nonce;
+        let (nonce, ip, pbx) = (digest.nonce, request.flow.remote.ip(), request.pbx);
         if !is_own_nonce(nonce) {
-            if self.nonces.was_relayed(now, nonce, ip) {
+            if self.nonces.was_relayed(now, nonce, pbx, ip) {
                 return Credentials::Relayed;
             }
-            return match self.challenges.offers.check(now, nonce) {
+            return match self.challenges.of(pbx).offers.check(now, nonce) {
                 Offered::Fresh if echoes => {
                     // its sender is there: from now on it is as one that was relayed
-                    self.nonces.relayed(now, nonce, ip);
+                    self.nonces.relayed(now, nonce, pbx, ip);
                     let (realm, algorithm) = made_for(digest);
                     all.offered = self.names.hash(&[realm, &[algorithm]]).max(1);
                     Credentials::Relayed

@@ -145,7 +145,11 @@ impl Gate {
             Memory::Ban(memory) => self.on_recalled_ban(now, memory),
             Memory::Forgotten(_) => {}
             Memory::Trust { network, until } => self.trust.give(now, *network, *until),
-            Memory::Realm { realm, algorithms } => self.challenges.on_learned(realm, *algorithms),
+            Memory::Realm { realm, algorithms } => {
+                if let [pbx] = &self.policy.pbx[..] {
+                    self.challenges.of_mut(pbx.id()).on_learned(realm, *algorithms);
+                }
+            }
             Memory::Hits(hits) => self.on_recalled_hits(now, hits),
         }
     }

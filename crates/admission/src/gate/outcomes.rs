@@ -229,7 +229,7 @@ impl Gate {
         source: u64,
         entry: u64,
     ) {
-        let request = Request { flow: ack.flow, message: ack.message, dialog: false };
+        let request = Request { flow: ack.flow, message: ack.message, dialog: false, pbx: 0 };
         let classified = super::asked::Classified::NONE;
         let mut asked = self.ask(now, &request, classified);
         asked.ticket.method = INVITE;
@@ -384,9 +384,10 @@ impl Gate {
 
     /// Remembers to whom a nonce went, and how the PBX challenges.
     pub(super) fn on_relayed(&mut self, now: Time, answer: &Final<'_, '_>) {
-        let ip = answer.flow.remote.ip();
-        let relayed = |nonce: &[u8]| self.nonces.relayed(now, nonce, ip);
-        if let Some(learned) = self.challenges.on_challenge(now, answer.message, relayed) {
+        let (ip, pbx) = (answer.flow.remote.ip(), answer.ticket.pbx);
+        let relayed = |nonce: &[u8]| self.nonces.relayed(now, nonce, pbx, ip);
+        let challenges = self.challenges.of_mut(pbx);
+        if let Some(learned) = challenges.on_challenge(now, answer.message, relayed) {
             self.on_realm_seen(learned);
         }
     }

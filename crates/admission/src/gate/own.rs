@@ -30,14 +30,14 @@ impl Gate {
         let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
         let stale = names.iter().any(|name| request.message.lines(*name).next().is_some());
         let realm = self.policy.admission.edge_challenge.realm.as_deref();
-        let proof = self.opaque(now, request.flow).filter(|_| self.challenges.may_offer(realm));
+        let challenges = self.challenges.of(request.pbx);
+        let proof = self.opaque(now, request.flow).filter(|_| challenges.may_offer(realm));
         // whoever leaves out `opaque` has come with credentials, and gets on with our own nonce
-        if let (Some(proof), Some(nonce), false) = (proof, self.challenges.offers.offer(now), stale)
-        {
-            return self.challenges.write(realm, Ask::Offer(nonce, &proof), stale, out);
+        if let (Some(proof), Some(nonce), false) = (proof, challenges.offers.offer(now), stale) {
+            return challenges.write(realm, Ask::Offer(nonce, &proof), stale, out);
         }
         let nonce = self.proofs.nonce(now, request.flow.remote.ip());
-        self.challenges.write(realm, Ask::Own(&nonce), stale, out)
+        challenges.write(realm, Ask::Own(&nonce), stale, out)
     }
 
     /// Whoever drives this gate asks [`Gate::wants_probe`] for each challenge.
@@ -47,36 +47,40 @@ impl Gate {
         self
     }
 
-    /// Whether the PBX should be asked for a challenge, now that the edge challenges: there is no
+    /// Whether that PBX should be asked for a challenge, now that the edge challenges: there is no
     /// nonce of the PBX's to offer, or not for long. Whoever asks says so by [`Gate::on_probe`].
     #[must_use]
-    pub fn wants_probe(&self, now: Time) -> bool {
+    pub fn wants_probe(&self, now: Time, pbx: u32) -> bool {
         let rules = &self.policy.admission;
+        let challenges = self.challenges.of(pbx);
         rules.proof.opaque
-            && self.challenges.may_offer(rules.edge_challenge.realm.as_deref())
-            && self.challenges.offers.wants_probe(now)
+            && challenges.may_offer(rules.edge_challenge.realm.as_deref())
+            && challenges.offers.wants_probe(now)
     }
 
     /// The PBX is asked for a challenge.
-    pub fn on_probe(&mut self, now: Time) {
-        self.challenges.offers.on_probe(now);
+    pub fn on_probe(&mut self, now: Time, pbx: u32) {
+        self.challenges.of_mut(pbx).offers.on_probe(now);
     }
 
     /// What the PBX answered to that.
-    pub fn on_probed(&mut self, now: Time, answer: &Message<'_>) {
-        if matches!(answer.status(), 401 | 407)
-            && let Some(learned) = self.challenges.on_challenge(now, answer, |_| {})
-        {
+    pub fn on_probed(&mut self, now: Time, pbx: u32, answer: &Message<'_>) {
+        let challenges = self.challenges.of_mut(pbx);
+        let learned = match answer.status() {
+            401 | 407 => challenges.on_challenge(now, answer, |_| {}),
+            _ => None,
+        };
+        challenges.offers.on_probed(now);
+        if let Some(learned) = learned {
             self.on_realm_seen(learned);
         }
-        self.challenges.offers.on_probed(now);
     }
 
-    /// Whether a datagram's challenge is better left to its retransmission: the PBX was asked for a
+    /// Whether a datagram's challenge is better left to its retransmission: that PBX was asked for a
     /// nonce less than T1 ago.
     #[must_use]
-    pub fn awaits_nonce(&self, now: Time) -> bool {
-        self.challenges.offers.is_awaited(now)
+    pub fn awaits_nonce(&self, now: Time, pbx: u32) -> bool {
+        self.challenges.of(pbx).offers.is_awaited(now)
     }
 
     /// Whether credentials with a nonce that the edge offered were refused for what the edge
@@ -102,25 +106,28 @@ impl Gate {
     }
 
     /// Whether the edge's own challenge can be written at all.
-    pub(super) fn can_challenge(&self) -> bool {
+    pub(super) fn can_challenge(&self, asked: &Asked<'_, '_>) -> bool {
         let rules = &self.policy.admission.edge_challenge;
-        rules.mode != ChallengeMode::Off && self.challenges.is_ready(rules.realm.as_deref())
+        let challenges = self.challenges.of(asked.request.pbx);
+        rules.mode != ChallengeMode::Off && challenges.is_ready(rules.realm.as_deref())
     }
 
     /// Whether the realm is not known yet, but will be before a datagram comes again.
     pub(super) fn may_learn(&self, asked: &Asked<'_, '_>) -> bool {
         let mode = self.policy.admission.edge_challenge.mode;
         let datagram = !asked.request.flow.transport.is_reliable();
-        let offers = &self.challenges.offers;
+        let pbx = asked.request.pbx;
+        let offers = &self.challenges.of(pbx).offers;
         self.probes
             && datagram
             && mode != ChallengeMode::Off
-            && (self.wants_probe(self.clock) || offers.is_awaited(self.clock))
+            && (self.wants_probe(self.clock, pbx) || offers.is_awaited(self.clock))
     }
 
     /// The PBX challenges in another way than was known.
     pub(super) fn on_realm_seen(&mut self, learned: Learned) {
-        if let Learned::Realm { realm, algorithms } = &learned {
+        // with several of them a restart learns anew which has which
+        if let (Learned::Realm { realm, algorithms, .. }, [_]) = (&learned, &self.policy.pbx[..]) {
             let (realm, algorithms) = (realm.clone(), *algorithms);
             self.say(Effect::Remember(Memory::Realm { realm, algorithms }));
         }

@@ -25,8 +25,8 @@ impl Gate {
             Learned::Known { network } => {
                 self.networks.heard(now, *network, self.policy.admission.trust.window);
             }
-            Learned::Realm { realm, algorithms } => {
-                self.challenges.on_learned(realm, *algorithms);
+            Learned::Realm { pbx, realm, algorithms } => {
+                self.challenges.of_mut(*pbx).on_learned(realm, *algorithms);
             }
             Learned::Ban(ban) => self.on_order(now, ban),
             Learned::Resolved { host, addresses } => {

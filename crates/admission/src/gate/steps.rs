@@ -178,7 +178,7 @@ impl Gate {
                 LimitAnswer::Drop => Verdict::Drop,
                 LimitAnswer::Retry => Verdict::Reject(503),
                 LimitAnswer::Pace => asked.refusal(),
-                LimitAnswer::Challenge if self.can_challenge() => Verdict::Challenge,
+                LimitAnswer::Challenge if self.can_challenge(asked) => Verdict::Challenge,
                 LimitAnswer::Challenge => asked.refusal(),
             };
             asked.stop(Stop { verdict, reason: Reason::Rate }, index, mode)?;
@@ -361,7 +361,7 @@ impl Gate {
         otherwise: Else,
     ) -> Result<(), Stop> {
         match otherwise {
-            _ if self.can_challenge() || self.may_learn(asked) => {
+            _ if self.can_challenge(asked) || self.may_learn(asked) => {
                 Err(Stop { verdict: Verdict::Challenge, reason })
             }
             Else::Pass => Ok(()),

@@ -12,6 +12,7 @@ fn ledger(capacity: usize) -> Ledger {
 
 fn open(now: Time, key: u64, method: u8) -> Open {
     let ticket = Ticket {
+        pbx: 0,
         entry: key,
         aor: 1,
         account: 1,

@@ -88,10 +88,7 @@ fn rules() -> Rules {
         address: "203.0.113.1:5060".parse().unwrap(),
         advertise: None,
     };
-    let pbx = policy::Pbx {
-        address: "127.0.0.1:5070".parse().unwrap(),
-        registration: policy::Registration::ContactToken,
-    };
+    let pbx = policy::Pbx::new("127.0.0.1:5070".parse().unwrap());
     let inside = "127.0.0.1:5080".parse().unwrap();
     let policy = Arc::new(Policy { version: 1, ..Policy::new(vec![listener], inside, vec![pbx]) });
     let mut rules = Rules::new(policy.clone(), Arc::new(telemetry::Telemetry::new("0", 1, 1)));

@@ -53,7 +53,7 @@ pub(super) struct Edge {
 
 impl Edge {
     pub(super) fn new(policy: Policy, secret: [u8; 32], seed: [u8; 32]) -> Self {
-        let policy = Arc::new(policy);
+        let policy = Arc::new(policy.with_one_pbx());
         Edge {
             engine: Engine::new(policy.clone(), SHARD, 1, secret, seed),
             policy,
@@ -158,6 +158,8 @@ impl Edge {
                             sink.sent(Side::Outside, peer, transport, bytes);
                         }
                     }
+                    // the one PBX is reached over UDP
+                    Output::Connect { .. } => {}
                     Output::Close { connection, .. } => {
                         if let Some((peer, _)) = self.connections.peer(connection) {
                             sink.closed(peer);

@@ -3,6 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "shown only when a scene fails")]
 
+mod pbxs;
 mod phones;
 mod trouble;
 

@@ -10,8 +10,8 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use transport::{Counters, Listener, Settings, Shard, Sockets};
-use wire::{ConnectionId, Flow, ShardId, Side};
+use transport::{Counters, Listener, Peers, Settings, Shard, Sockets};
+use wire::{ConnectionId, Flow, ShardId, Side, Transport};
 
 /// How long a test waits for a fact before it fails.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,17 +33,21 @@ pub enum Seen {
 enum Work {
     Datagram { side: Side, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
     Stream { connection: ConnectionId, bytes: Vec<u8> },
+    Connect { side: Side, flow: Flow, name: String },
     Close { connection: ConnectionId },
 }
 
 /// Answers `echo …` with the shard's number and the same; sends `to ADDRESS` to that address on
-/// the inside; `flood N` brings N bytes down a stream; `close` closes it.
+/// the inside; `flood N` brings N bytes down a stream; `close` closes it; `dial TRANSPORT ADDRESS
+/// NAME` opens a connection from the inside address and sends `hello` on it at once, `call` the same
+/// from the outside one.
 struct Engine {
     shard: ShardId,
     inside: SocketAddr,
     seen: SyncSender<Seen>,
     work: VecDeque<Work>,
     current: Option<Work>,
+    dialled: u64,
 }
 
 impl Engine {
@@ -69,13 +73,28 @@ impl Engine {
 
     fn on_datagram(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes).into_owned();
-        if let Some(to) = text.strip_prefix("to ") {
+        if let Some(words) = text.strip_prefix("dial ") {
+            self.dial(Side::Inside, self.inside, words);
+        } else if let Some(words) = text.strip_prefix("call ") {
+            self.dial(Side::Outside, local, words);
+        } else if let Some(to) = text.strip_prefix("to ") {
             let (side, local, remote) = (Side::Inside, self.inside, to.parse().unwrap());
             self.work.push_back(Work::Datagram { side, local, remote, bytes: bytes.to_vec() });
         } else if text.starts_with("echo") {
             let bytes = self.answer(bytes);
             self.work.push_back(Work::Datagram { side, local, remote, bytes });
         }
+    }
+
+    fn dial(&mut self, side: Side, local: SocketAddr, words: &str) {
+        let words: Vec<_> = words.split(' ').collect();
+        let transport = if words[0] == "tls" { Transport::Tls } else { Transport::Tcp };
+        let connection = ConnectionId::opened(self.shard, self.dialled);
+        self.dialled += 1;
+        let remote = words[1].parse().unwrap();
+        let flow = Flow { transport, local, remote, connection: Some(connection) };
+        self.work.push_back(Work::Connect { side, flow, name: words[2].to_owned() });
+        self.work.push_back(Work::Stream { connection, bytes: b"hello".to_vec() });
     }
 
     fn on_stream(&mut self, connection: ConnectionId, bytes: &[u8]) {
@@ -104,6 +123,9 @@ impl Engine {
                 Output::Datagram { side: *side, local: *local, remote: *remote, bytes }
             }
             Work::Stream { connection, bytes } => Output::Stream { connection: *connection, bytes },
+            Work::Connect { side, flow, name } => {
+                Output::Connect { side: *side, flow: *flow, name }
+            }
             Work::Close { connection } => {
                 let reason = proxy::CloseReason::Malformed;
                 Output::Close { connection: *connection, reason }
@@ -170,7 +192,18 @@ impl Rig {
     }
 
     pub fn with_inside(settings: &Settings, listeners: &[Listener], at: &[SocketAddr]) -> Rig {
-        let all = transport::bind(settings, listeners, at).unwrap();
+        Rig::with_peers(settings, listeners, at, Arc::default())
+    }
+
+    /// One that listens inside for TCP, too, and believes `peers`.
+    pub fn with_peers(
+        settings: &Settings,
+        listeners: &[Listener],
+        at: &[SocketAddr],
+        peers: Arc<Peers>,
+    ) -> Rig {
+        let mut all = transport::bind(settings, listeners, at).unwrap();
+        all.iter_mut().for_each(|sockets| sockets.listen_inside(settings).unwrap());
         let (seen_to, seen) = sync_channel(10_000);
         let mut rig = Rig {
             inside: all.iter().map(|sockets| sockets.inside().unwrap()).collect(),
@@ -181,12 +214,18 @@ impl Rig {
             threads: Vec::new(),
         };
         for sockets in all {
-            rig.start_shard(settings, sockets, seen_to.clone());
+            rig.start_shard(settings, sockets, seen_to.clone(), peers.clone());
         }
         rig
     }
 
-    fn start_shard(&mut self, settings: &Settings, sockets: Sockets, seen: SyncSender<Seen>) {
+    fn start_shard(
+        &mut self,
+        settings: &Settings,
+        sockets: Sockets,
+        seen: SyncSender<Seen>,
+        peers: Arc<Peers>,
+    ) {
         let (commands, receiver) = mpsc::channel(4);
         let (counters_to, counters) = sync_channel(1);
         let settings = settings.clone();
@@ -194,8 +233,8 @@ impl Rig {
             transport::runtime().unwrap().block_on(async {
                 let (shard, inside) = (sockets.shard(), sockets.inside().unwrap());
                 let work = VecDeque::new();
-                let engine = Engine { shard, inside, seen, work, current: None };
-                let shard = Shard::new(&settings, sockets).unwrap();
+                let engine = Engine { shard, inside, seen, work, current: None, dialled: 0 };
+                let shard = Shard::new(&settings, sockets, peers).unwrap();
                 counters_to.send(shard.counters().clone()).unwrap();
                 drive(shard, engine, receiver).await;
             });

@@ -333,7 +333,7 @@ fn an_observer_lets_pass_and_says_what_he_would_do() {
     play.new_call(&mut bad);
     let text = bad.text("INVITE", "", "");
     let message = wire::Message::parse(text.as_bytes(), &wire::Limits::default()).unwrap();
-    let request = Request { flow: &bad.flow, message: &message, dialog: false };
+    let request = Request { flow: &bad.flow, message: &message, dialog: false, pbx: 0 };
     let judgement = play.gate.on_request(play.now, &request);
     assert_eq!((judgement.would, judgement.reason), (Some(Verdict::Drop), Reason::Rule));
     assert!(matches!(judgement.verdict, Verdict::Accept(_)));

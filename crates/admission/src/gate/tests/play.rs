@@ -124,10 +124,7 @@ impl Play {
     }
 
     pub(super) fn policy() -> Policy {
-        let pbx = policy::Pbx {
-            address: "127.0.0.1:5060".parse().unwrap(),
-            registration: policy::Registration::ContactToken,
-        };
+        let pbx = policy::Pbx::new("127.0.0.1:5060".parse().unwrap());
         Policy::new(Vec::new(), "127.0.0.1:5070".parse().unwrap(), vec![pbx])
     }
 
@@ -158,7 +155,7 @@ impl Play {
     pub(super) fn ask(&mut self, client: &Client, to_tag: &str, credentials: &str) -> Got {
         let text = client.text(client.method, to_tag, credentials);
         let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
-        let request = Request { flow: &client.flow, message: &message, dialog: false };
+        let request = Request { flow: &client.flow, message: &message, dialog: false, pbx: 0 };
         if let Some(reason) = self.gate.on_source(self.now, client.flow.remote.ip()) {
             return Got::Drop(reason);
         }

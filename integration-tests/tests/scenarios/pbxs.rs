@@ -1,0 +1,185 @@
+//! Two real PBXs behind the edge: one dies, is drained, has its own domain, speaks over streams.
+
+use integration_tests::*;
+
+edge!(
+    one_of_two_is_killed_in_a_run_of_calls,
+    a_drained_one_keeps_its_calls_and_gets_no_new_ones,
+    a_domain_has_a_pbx_of_its_own,
+    a_pbx_over_tcp_calls_and_is_called,
+    a_pbx_over_tls_calls_and_is_called,
+    a_pbx_over_tcp_comes_back,
+);
+
+const USERS: [&str; 6] = ["6001", "6002", "6003", "6004", "6005", "6006"];
+const TWO: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\" }, { name: other, address: \"@OTHER@:5070\" }]\n  check: { every: 500ms }\n";
+
+/// Registered phones, and which of them are at the first PBX and at the other one.
+fn phones(stage: &Stage) -> (Vec<Ua>, Vec<usize>, Vec<usize>) {
+    let phones: Vec<_> = USERS.iter().map(|user| stage.phone(user)).collect();
+    let (mut at_one, mut at_other) = (Vec::new(), Vec::new());
+    for (at, phone) in phones.iter().enumerate() {
+        phone.register();
+        let user = USERS[at];
+        match (stage.pbx().contacts(user).len(), stage.other().contacts(user).len()) {
+            (1, 0) => at_one.push(at),
+            (0, 1) => at_other.push(at),
+            both => panic!("{user} is registered at {both:?}"),
+        }
+    }
+    assert!(!at_one.is_empty() && !at_other.is_empty(), "{at_one:?} {at_other:?}");
+    (phones, at_one, at_other)
+}
+
+fn is_up(stage: &Stage, pbx: &str) -> bool {
+    stage.ringfence().metric("ringfence_pbx_up", &[&format!("pbx=\"{pbx}\"")]) == 1.0
+}
+
+fn one_of_two_is_killed_in_a_run_of_calls(mode: Mode) {
+    let mut stage = Plan::new(mode).inside(TWO).start();
+    let (phones, _, at_other) = phones(&stage);
+    let running = phones[at_other[0]].call("100").answered();
+    running.hears_echo();
+    stage.pbx_mut().kill();
+    // at once, while nobody knows yet, and later, when all do: all calls go through
+    for round in 0..3 {
+        for phone in &phones {
+            let leg = phone.call("100").answered();
+            leg.hears_echo();
+            leg.hang_up();
+        }
+        if round == 0 {
+            wait_until("it is known to be down", PATIENCE, || !is_up(&stage, "one"));
+        }
+    }
+    running.hears_echo();
+    for (user, phone) in USERS.iter().zip(&phones) {
+        phone.register();
+        assert_eq!(stage.other().contacts(user).len(), 1, "{user}");
+    }
+    // calls to them come from the living one
+    stage.other().call("6001");
+    let incoming = phones[0].incoming();
+    let leg = incoming.accept();
+    leg.hears_echo();
+    leg.hang_up();
+    running.hang_up();
+    stage.other().wait_idle();
+    assert!(is_up(&stage, "other"));
+    stage.pbx_mut().resume();
+    wait_until("it is known to be back", PATIENCE, || is_up(&stage, "one"));
+    for phone in &phones {
+        phone.register();
+        let leg = phone.call("100").answered();
+        leg.hears_echo();
+        leg.hang_up();
+    }
+    let banned = stage.ringfence().metric("ringfence_bans", &[]);
+    assert_eq!(banned, 0.0, "nobody is at fault");
+}
+
+fn a_drained_one_keeps_its_calls_and_gets_no_new_ones(mode: Mode) {
+    let stage = Plan::new(mode).inside(TWO).start();
+    let (phones, at_one, _) = phones(&stage);
+    let (phone, user) = (&phones[at_one[0]], USERS[at_one[0]]);
+    let mut running = phone.call("100").answered();
+    running.hears_echo();
+    let said = stage.ringfence().command(&["pbx", "drain", "one"]);
+    assert!(said.contains("one"), "{said}");
+    let listed = stage.ringfence().command(&["pbx", "list"]);
+    let line = listed.lines().find(|line| line.contains("one")).unwrap();
+    assert!(line.contains("draining"), "{listed}");
+    assert!(stage.ringfence().command(&["status"]).contains("draining"));
+    for phone in &phones {
+        let leg = phone.call("100").answered();
+        leg.hears_echo();
+        leg.hang_up();
+        phone.register();
+    }
+    for user in USERS {
+        assert_eq!(stage.other().contacts(user).len(), 1, "{user}");
+    }
+    // inside its dialog all goes to the first still
+    let again = running.reinvite("sendrecv", "sendonly");
+    assert_eq!(again.code(), Some(200), "{again}");
+    assert_eq!(stage.pbx().channels().len(), 1);
+    running.hang_up();
+    stage.pbx().wait_idle();
+    let _ = stage.ringfence().command(&["pbx", "undrain", "one"]);
+    phone.register();
+    assert_eq!(stage.pbx().contacts(user).len(), 1);
+}
+
+fn a_domain_has_a_pbx_of_its_own(mode: Mode) {
+    const GROUPS: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\" }]\n  groups: [{ name: tests, pbx: [{ name: other, address: \"@OTHER@:5070\" }], for: { domains: [pbx.test] } }]\n";
+    let stage = Plan::new(mode).inside(GROUPS).start();
+    let alice = stage.phone("6001");
+    alice.register();
+    assert_eq!((stage.pbx().contacts("6001").len(), stage.other().contacts("6001").len()), (0, 1));
+    alice.call("100").answered().hang_up();
+    stage.other().wait_idle();
+    let requests = |pbx: &str| {
+        stage.ringfence().metric("ringfence_pbx_requests_total", &[&format!("pbx=\"{pbx}\"")])
+    };
+    let before = requests("other");
+    let bob = stage.phone("6002");
+    let options = bob.request("OPTIONS", &format!("sip:100@{}", stage.public()));
+    bob.authenticated(&options);
+    wait_until("what goes to no group goes to the rest", PATIENCE, || requests("one") > 0.0);
+    assert!(before > 0.0 && requests("other") == before);
+}
+
+/// Calls both ways, with each side's hanging up, through a PBX that is reached over streams.
+fn calls_both_ways(stage: &Stage) {
+    let alice = stage.phone("6001");
+    alice.register();
+    let contacts = stage.pbx().contacts("6001");
+    assert!(contacts.iter().all(|uri| uri.contains("transport=")), "{contacts:?}");
+    let mut leg = alice.call("100").answered();
+    leg.hears_echo();
+    assert_eq!(leg.reinvite("sendrecv", "sendonly").code(), Some(200));
+    leg.hang_up();
+    stage.pbx().call("6001");
+    let leg = alice.incoming().accept();
+    leg.hears_echo();
+    stage.pbx().hang_up_all();
+    leg.wait_hang_up();
+    stage.pbx().wait_idle();
+    let bob = stage.phone_over("6002", Way::TCP);
+    bob.register();
+    let call = alice.call("6002");
+    let bobs = bob.incoming().accept();
+    let alices = call.answered();
+    bobs.hang_up();
+    alices.wait_hang_up();
+    stage.pbx().wait_idle();
+}
+
+const TCP: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\", transport: tcp }]\n  check: { every: 500ms }\n";
+
+fn a_pbx_over_tcp_calls_and_is_called(mode: Mode) {
+    let stage = Plan::new(mode).inside(TCP).start();
+    calls_both_ways(&stage);
+}
+
+fn a_pbx_over_tls_calls_and_is_called(mode: Mode) {
+    const TLS: &str = "  pbx: [{ name: one, address: \"@PBX@:5071\", transport: tls, host: pbx.test, authorities: @CERT@ }]\n  check: { every: 500ms }\n";
+    let stage = Plan::new(mode).inside(TLS).start();
+    calls_both_ways(&stage);
+}
+
+fn a_pbx_over_tcp_comes_back(mode: Mode) {
+    let mut stage = Plan::new(mode).inside(TCP).start();
+    let alice = stage.phone("6001");
+    alice.register();
+    stage.pbx_mut().stop();
+    wait_until("it is known to be down", PATIENCE, || !is_up(&stage, "one"));
+    alice.transact(&alice.registration(300)).expect_code(503);
+    stage.pbx_mut().resume();
+    wait_until("it is known to be back", PATIENCE, || is_up(&stage, "one"));
+    alice.register();
+    alice.call("100").answered().hang_up();
+    stage.pbx().call("6001");
+    alice.incoming().accept().hang_up();
+    stage.pbx().wait_idle();
+}
