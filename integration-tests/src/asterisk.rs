@@ -19,22 +19,31 @@ pub struct Asterisk {
 }
 
 impl Asterisk {
-    /// Writes the configuration for `stage` and starts it; it is ready when this returns.
+    /// Writes the configuration for `stage` and starts it at `address`, its files in the directory
+    /// `name`; it is ready when this returns.
     #[must_use]
-    pub fn start(stage: &Stage) -> Self {
+    pub fn start(stage: &Stage, name: &str, address: SocketAddr) -> Self {
         let home = installed();
-        let run = stage.directory.join("asterisk");
+        let run = stage.directory.join(name);
         for directory in ["etc", "lib", "spool", "run", "log"] {
             fs::create_dir_all(run.join(directory)).unwrap();
         }
-        write_configuration(&home, &run, stage);
-        let mut asterisk = Asterisk { address: stage.pbx_address(), home, run, child: None };
+        write_configuration(&home, &run, stage, address);
+        let mut asterisk = Asterisk { address, home, run, child: None };
         asterisk.resume();
         asterisk
     }
 
     /// Ends it; what it keeps in its database stays.
     pub fn stop(&mut self) {
+        self.child = None;
+    }
+
+    /// Kills it, as a crash would.
+    pub fn kill(&mut self) {
+        if let Some(child) = &self.child {
+            child.signal(rustix::process::Signal::KILL);
+        }
         self.child = None;
     }
 
@@ -186,10 +195,10 @@ fn installed() -> PathBuf {
     home
 }
 
-fn write_configuration(home: &Path, run: &Path, stage: &Stage) {
+fn write_configuration(home: &Path, run: &Path, stage: &Stage, inside: SocketAddr) {
     let templates = stage::home().join("asterisk/conf");
     let etc = run.join("etc");
-    let marks = marks(home, run, stage);
+    let marks = marks(home, run, stage, inside);
     let fill = |from: &str, to: &str| {
         let mut text = fs::read_to_string(templates.join(from)).unwrap();
         for (mark, value) in &marks {
@@ -222,10 +231,14 @@ fn write_configuration(home: &Path, run: &Path, stage: &Stage) {
     }
 }
 
-fn marks(home: &Path, run: &Path, stage: &Stage) -> Vec<(&'static str, String)> {
+fn marks(
+    home: &Path,
+    run: &Path,
+    stage: &Stage,
+    inside: SocketAddr,
+) -> Vec<(&'static str, String)> {
     let v6 = |transport| stage.server(Way { transport, family: Family::V6 }).port().to_string();
     let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
-    let inside: SocketAddr = stage.pbx_address();
     let path = |path: PathBuf| path.display().to_string();
     vec![
         ("RUN", path(run.to_owned())),
@@ -234,6 +247,7 @@ fn marks(home: &Path, run: &Path, stage: &Stage) -> Vec<(&'static str, String)> 
         ("DATADIR", path(home.join("root/usr/share/asterisk"))),
         ("ADDR", inside.ip().to_string()),
         ("PORT", inside.port().to_string()),
+        ("PORTTLS", (inside.port() + 1).to_string()),
         ("PUBLIC", stage.public().to_string()),
         ("PORT6", v6(Transport::Tcp)),
         ("PORT6TLS", v6(Transport::Tls)),

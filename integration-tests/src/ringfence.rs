@@ -145,7 +145,13 @@ fn yaml(stage: &Stage, admin: SocketAddr) -> String {
     let registration = if stage.plan.path { "path" } else { "contact-token" };
     let (inside, pbx) = (stage.inside(), stage.pbx_address());
     text += &format!("inside:\n  address: \"{inside}\"\n");
-    text += &format!("  pbx: [{{ address: \"{pbx}\", registration: {registration} }}]\n");
+    text += &match stage.plan.inside {
+        None => format!("  pbx: [{{ address: \"{pbx}\", registration: {registration} }}]\n"),
+        Some(lines) => lines
+            .replace("@PBX@", &pbx.ip().to_string())
+            .replace("@OTHER@", &stage.other_address().ip().to_string())
+            .replace("@CERT@", &stage.directory.join("cert.pem").display().to_string()),
+    };
     let shards = if stage.plan.mode == Mode::EdgeOfFour { 4 } else { 1 };
     text += &format!("shards: {shards}\ndomains: [{DOMAIN}]\nadmin: {{ listen: \"{admin}\" }}\n");
     text += "state_dir: state\nlog: { format: text, level: info }\n";

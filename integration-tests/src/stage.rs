@@ -136,6 +136,9 @@ pub struct Plan {
     pub office: bool,
     /// Whether a load balancer at [`Stage::balancer`] says for whom it speaks, over TCP and TLS.
     pub balanced: bool,
+    /// What stands under `inside` in place of the one PBX: `@PBX@` and `@OTHER@` are the addresses
+    /// of this Asterisk and of a second one, which there is then.
+    pub inside: Option<&'static str>,
     /// More lines for Ringfence's configuration.
     pub extra: String,
 }
@@ -153,6 +156,7 @@ impl Plan {
             rewrite: true,
             office: false,
             balanced: false,
+            inside: None,
             extra: String::new(),
         }
     }
@@ -199,6 +203,12 @@ impl Plan {
         Plan { balanced: true, ..self }
     }
 
+    /// With two PBXs, and these lines under `inside`.
+    #[must_use]
+    pub fn inside(self, lines: &'static str) -> Self {
+        Plan { inside: Some(lines), ..self }
+    }
+
     /// With more lines in Ringfence's configuration.
     #[must_use]
     pub fn with(self, lines: &str) -> Self {
@@ -222,6 +232,7 @@ pub struct Stage {
     pub directory: PathBuf,
     edge: Option<Ringfence>,
     asterisk: Option<Asterisk>,
+    other: Option<Asterisk>,
     phones: Cell<u8>,
 }
 
@@ -237,10 +248,15 @@ impl Stage {
         let directory = scratch().join(format!("stage-{}-{}", network.index, crate::unique()));
         fs::create_dir_all(&directory).unwrap();
         tls::write_certificate(&directory);
-        let mut stage =
-            Stage { plan, network, directory, edge: None, asterisk: None, phones: Cell::new(10) };
+        let (edge, asterisk, other, phones) = (None, None, None, Cell::new(10));
+        let mut stage = Stage { plan, network, directory, edge, asterisk, other, phones };
         if stage.plan.asterisk {
-            stage.asterisk = Some(Asterisk::start(&stage));
+            let address = stage.pbx_address();
+            stage.asterisk = Some(Asterisk::start(&stage, "asterisk", address));
+        }
+        if stage.plan.inside.is_some() {
+            let address = stage.other_address();
+            stage.other = Some(Asterisk::start(&stage, "other", address));
         }
         if stage.plan.mode.is_edge() {
             stage.edge = Some(Ringfence::start(&stage));
@@ -283,6 +299,12 @@ impl Stage {
             Mode::Direct => self.server(Way::UDP),
             _ => (IpAddr::from(self.network.host(1)), 5070).into(),
         }
+    }
+
+    /// Where the second PBX is.
+    #[must_use]
+    pub fn other_address(&self) -> SocketAddr {
+        (IpAddr::from(self.network.host(6)), 5070).into()
     }
 
     /// The edge's inside address; shard n has this port + n.
@@ -359,6 +381,15 @@ impl Stage {
         self.asterisk.as_mut().expect("this stage has no Asterisk")
     }
 
+    /// The second Asterisk.
+    ///
+    /// # Panics
+    /// When there is none.
+    #[must_use]
+    pub fn other(&self) -> &Asterisk {
+        self.other.as_ref().expect("this stage has one PBX")
+    }
+
     /// Ends the edge, if there is one, and starts it again.
     pub fn restart_edge(&mut self) {
         if self.edge.take().is_some() {
@@ -389,6 +420,7 @@ impl Drop for Stage {
     fn drop(&mut self) {
         self.edge = None;
         self.asterisk = None;
+        self.other = None;
         if std::thread::panicking() {
             println!("--- files of this run: {}", self.directory.display());
         } else {

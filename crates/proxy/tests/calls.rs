@@ -1,6 +1,6 @@
 //! What a trunk may have and say: limits of its calls, rules on its headers.
 
-use policy::{HeaderRule, Identity, Listener, Network, Pbx, Policy, Registration, Time};
+use policy::{HeaderRule, Identity, Listener, Network, Pbx, Policy, Time};
 use policy::{Trunk, TrunkLimits};
 use proxy::{Engine, Input, Learned, Output, Target};
 use std::net::SocketAddr;
@@ -19,7 +19,7 @@ fn addr(text: &str) -> SocketAddr {
 
 fn policy(trunk: Trunk) -> Arc<Policy> {
     let listener = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
-    let pbx = Pbx { address: addr(PBX), registration: Registration::ContactToken };
+    let pbx = Pbx::new(addr(PBX));
     let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
     policy.trunks = vec![trunk];
     policy.admission.trust.networks = vec![(Network::host(addr(CARRIER).ip()), "carrier".into())];

@@ -10,6 +10,7 @@ mod explain;
 mod listen;
 pub(crate) mod lists;
 mod pages;
+mod pbxs;
 #[cfg(test)]
 mod samples;
 mod sources;
@@ -73,6 +74,8 @@ fn router(hall: Hall) -> Router {
         .route("/sources/{*ip}", get(sources::show))
         .route("/explain/{*subject}", get(explain::explain))
         .route("/events", get(events::events))
+        .route("/pbx", get(pbxs::list))
+        .route("/pbx/{*name}", post(pbxs::order))
         .route("/reload", post(control::reload))
         .route("/panic-open", post(control::panic_open))
         .route("/drain", post(control::drain));

@@ -253,7 +253,7 @@ impl Control {
             let ended = self.apply(&prepared).await;
             self.files = prepared.seen.files();
             self.watch_for(prepared.seen.clone());
-            let pbxs = self.config.policy.pbx.len();
+            let pbxs = &self.config.policy.pbx;
             match &ended {
                 Ok(_) => self.status.telemetry.on_reload(Reload::Applied, pbxs),
                 Err(text) => {

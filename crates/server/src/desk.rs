@@ -68,8 +68,18 @@ impl Desk {
 
     /// Tells all shards' gates.
     pub(crate) async fn tell(&self, learned: &Learned) -> Result<(), Silent> {
+        self.order_all(|| Order::Learn(learned.clone())).await
+    }
+
+    /// Lets a PBX ([`policy::Pbx::id`]) get nothing new, or lets it again. When this returns each
+    /// shard has it or will have it before whatever is asked of it next.
+    pub(crate) async fn drain_pbx(&self, pbx: u32, drained: bool) -> Result<(), Silent> {
+        self.order_all(|| Order::DrainPbx { pbx, drained }).await
+    }
+
+    async fn order_all(&self, order: impl Fn() -> Order) -> Result<(), Silent> {
         for orders in self.orders.iter() {
-            let told = timeout(PATIENCE, orders.send(Order::Learn(learned.clone()))).await;
+            let told = timeout(PATIENCE, orders.send(order())).await;
             told.map_err(|_| Silent)?.map_err(|_| Silent)?;
         }
         Ok(())

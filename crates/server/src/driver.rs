@@ -211,6 +211,7 @@ impl Driver {
             }
             Order::Learn(learned) => self.learn(now, Learned::Gate(learned)),
             Order::Reach { host, targets } => self.learn(now, Learned::Targets { host, targets }),
+            Order::DrainPbx { pbx, drained } => self.learn(now, Learned::Drained { pbx, drained }),
             Order::Look(Look(look)) => look(now, &self.engine),
             Order::Stop => self.stopping = true,
         }
@@ -229,6 +230,7 @@ impl Driver {
     fn publish(&mut self, now: Time) {
         self.outlets.metrics.on_snapshot(&self.engine.snapshot());
         self.outlets.metrics.on_counts(self.engine.gate_counts());
+        self.outlets.metrics.on_pbxs(&self.outlets.policy, self.engine.pbx_states());
         self.outlets.metrics.on_trunks(self.engine.trunk_states());
         self.published = now;
         self.stale = false;

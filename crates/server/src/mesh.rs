@@ -51,6 +51,13 @@ pub(crate) enum Order {
         /// In their order.
         targets: Box<[proxy::Target]>,
     },
+    /// Let a PBX get nothing new, or let it again.
+    DrainPbx {
+        /// [`policy::Pbx::id`].
+        pbx: u32,
+        /// Which of both.
+        drained: bool,
+    },
     /// Let somebody look.
     Look(Look),
     /// End.

@@ -85,7 +85,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let token = token(&config).map_err(|text| Failure::new(Exit::Config, text))?;
     let shards = config.shards;
     let version = env!("CARGO_PKG_VERSION");
-    let telemetry = Arc::new(Telemetry::new(version, shards, config.policy.pbx.len()));
+    let telemetry = Arc::new(Telemetry::new(version, shards, &config.policy.pbx));
     let (ends, orders) = mesh::weave(shards, config.transport.hand_over_queue);
     let clock = Clock::new();
     let policy = Arc::new(config.policy.clone());

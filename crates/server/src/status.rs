@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn names_are_those_of_the_policy_that_decided() {
-        let mut rules = Rules::new(policy(1, 3), Arc::new(Telemetry::new("0", 1, 1)));
+        let mut rules = Rules::new(policy(1, 3), Arc::new(Telemetry::new("0", 1, &[])));
         for version in 1..100 {
             rules.take(policy(version, if version < 90 { 3 } else { 1 }));
         }

@@ -3,9 +3,9 @@
 mod lists;
 
 use crate::admin::lists::Import;
-use crate::admin::status::StatusView;
+use crate::admin::status::{PbxView, StatusView};
 use crate::admin::views::{BanView, ErrorView, Explanation};
-use crate::cli::{BansCommand, Exit, Reach, Running, print};
+use crate::cli::{BansCommand, Exit, PbxCommand, Reach, Running, print};
 use crate::client::{Answer, Client, Unreached, encoded};
 use crate::reloads::ReloadView;
 use crate::reports::ReportView;
@@ -37,6 +37,7 @@ pub(crate) fn run(running: Running) -> ExitCode {
 fn talk(running: Running) -> Result<ExitCode, Unreached> {
     match running {
         Running::Bans { command } => bans(command),
+        Running::Pbx { command } => pbx(command),
         Running::Explain { subject, reach } => {
             let path = format!("/api/v1/explain/{}", encoded(&subject));
             let answer = Client::new(&reach)?.get(&path)?;
@@ -69,6 +70,37 @@ fn talk(running: Running) -> Result<ExitCode, Unreached> {
             }))
         }
     }
+}
+
+fn pbx(command: PbxCommand) -> Result<ExitCode, Unreached> {
+    let (name, drained, reach) = match command {
+        PbxCommand::List { reach } => {
+            let answer = Client::new(&reach)?.get("/api/v1/pbx")?;
+            let text = |all: Vec<PbxView>| all.iter().map(pbx_line).collect();
+            return Ok(show(&reach, &answer, text));
+        }
+        PbxCommand::Drain { name, reach } => (name, true, reach),
+        PbxCommand::Undrain { name, reach } => (name, false, reach),
+    };
+    let path = format!("/api/v1/pbx/{}", encoded(&name));
+    let wish = json!({ "drained": drained });
+    let answer = Client::new(&reach)?.ask(Method::POST, &path, Some(&wish))?;
+    Ok(show(&reach, &answer, |it: PbxView| pbx_line(&it)))
+}
+
+fn pbx_line(pbx: &PbxView) -> String {
+    let state = match (pbx.up, pbx.draining) {
+        (true, false) => "up".into(),
+        (true, true) => "up, draining".into(),
+        (false, false) => format!("{LOUD}down{LOUD:#}"),
+        (false, true) => format!("{LOUD}down{LOUD:#}, draining"),
+    };
+    let place = match pbx.name == pbx.address {
+        true => format!("{}/{}", pbx.transport, pbx.address),
+        false => format!("{} ({}/{})", pbx.name, pbx.transport, pbx.address),
+    };
+    let PbxView { group, requests, failed, .. } = pbx;
+    format!("PBX       {place} of {group} is {state}; {requests} requests, {failed} failed\n")
 }
 
 fn bans(command: BansCommand) -> Result<ExitCode, Unreached> {
@@ -241,10 +273,7 @@ fn status(it: &StatusView) -> String {
         "policy    version {} ({}, {}) of {}",
         policy.version, policy.profile, policy.mode, policy.file
     );
-    for pbx in &it.pbx {
-        let state = if pbx.up { "up".into() } else { format!("{LOUD}down{LOUD:#}") };
-        let _ = writeln!(text, "PBX       {} is {state}", pbx.address);
-    }
+    text.extend(it.pbx.iter().map(pbx_line));
     let kernel = match it.kernel_up {
         true => "drops banned sources",
         false => "no helper is there: the edge itself drops banned sources",

@@ -80,9 +80,13 @@ catalogue! {
         "Names that were asked about, by what came; stale ones were answered from memory.";
     NAMES: Gauge "names" ["state"] "Names of trunks and trust, by what is known of them.";
     PANIC_OPEN: Gauge "panic_open" [] "1 while an operator lets everything pass.";
+    PBX_DRAINING: Gauge "pbx_draining" ["pbx"] "1 while an operator lets the PBX get nothing new.";
+    PBX_FAILED: Counter "pbx_failed_total" ["pbx"]
+        "Requests that the PBX did not serve: no answer, 503, connection lost.";
+    PBX_REQUESTS: Counter "pbx_requests_total" ["pbx"] "Requests sent to the PBX.";
     PBX_RESPONSE_SECONDS: Histogram "pbx_response_seconds" []
         "From a request to the PBX until the first answer to it; one that never comes is not here.";
-    PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX answered last; by its place in the configuration.";
+    PBX_UP: Gauge "pbx_up" ["pbx"] "Whether the PBX serves, as far as all shards know; by its name.";
     PROOFS: Counter "proofs_total" ["kind"] "Proofs of a source's return path.";
     RELOADS: Counter "reloads_total" ["result"] "Readings of the configuration while running.";
     REQUESTS: Counter "requests_total" ["transport", "method", "verdict", "reason"]

@@ -11,10 +11,11 @@ use crate::shard::{
 };
 use crate::state::{StateCounts, StateWatch, WRITES};
 use admission::Proof;
+use policy::Pbx;
 use policy::{Outcome, Reason};
 use prometheus::proto::{self, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
 use prometheus::{Encoder, TextEncoder};
-use proxy::{Event, Stage};
+use proxy::{Event, PbxState, Stage};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
@@ -53,7 +54,8 @@ impl AdminAnswer {
 /// The metrics of the process.
 pub struct Telemetry {
     version: &'static str,
-    pbxs: AtomicU64,
+    /// What the PBXs are called, in their order.
+    pbxs: Mutex<Vec<(Box<str>, u32)>>,
     shards: Vec<Arc<ShardMetrics>>,
     transports: Mutex<Vec<TransportCounters>>,
     names: NameMetrics,
@@ -67,6 +69,10 @@ pub struct Telemetry {
     reports: OnceLock<ReportWatch>,
 }
 
+fn names_of(pbxs: &[Pbx]) -> Vec<(Box<str>, u32)> {
+    pbxs.iter().map(|pbx| (pbx.name.clone(), pbx.id())).collect()
+}
+
 impl fmt::Debug for Telemetry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Telemetry").field("shards", &self.shards.len()).finish_non_exhaustive()
@@ -74,12 +80,12 @@ impl fmt::Debug for Telemetry {
 }
 
 impl Telemetry {
-    /// For `shards` shards and `pbxs` PBXs; `version` is the binary's.
+    /// For `shards` shards and these PBXs; `version` is the binary's.
     #[must_use]
-    pub fn new(version: &'static str, shards: u8, pbxs: usize) -> Self {
+    pub fn new(version: &'static str, shards: u8, pbxs: &[Pbx]) -> Self {
         Telemetry {
             version,
-            pbxs: AtomicU64::new(pbxs as u64),
+            pbxs: Mutex::new(names_of(pbxs)),
             shards: (0..shards).map(|_| Arc::default()).collect(),
             transports: Mutex::default(),
             names: NameMetrics::default(),
@@ -137,11 +143,11 @@ impl Telemetry {
         self.transports.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
     }
 
-    /// Counts a reload; when it was applied there are now `pbxs` PBXs.
-    pub fn on_reload(&self, result: Reload, pbxs: usize) {
+    /// Counts a reload; when it was applied these are the PBXs now.
+    pub fn on_reload(&self, result: Reload, pbxs: &[Pbx]) {
         self.reloads[result as usize].fetch_add(1, Relaxed);
         if result == Reload::Applied {
-            self.pbxs.store(pbxs as u64, Relaxed);
+            *self.pbxs.lock().unwrap_or_else(PoisonError::into_inner) = names_of(pbxs);
         }
     }
 
@@ -172,7 +178,22 @@ impl Telemetry {
         worst.and_then(|worst| Stage::ALL.get(usize::from(worst)).copied()).unwrap_or_default()
     }
 
-    /// Whether every shard has heard from the PBX last, or has no reason to doubt it.
+    /// A PBX ([`Pbx::id`]) as all shards together see it: up where each says so.
+    #[must_use]
+    pub fn pbx(&self, id: u32) -> PbxState {
+        let mut all = PbxState { id, up: true, ..PbxState::default() };
+        for shard in &self.shards {
+            let states = shard.pbxs.lock().unwrap_or_else(PoisonError::into_inner);
+            let state = states.iter().find(|state| state.id == id).copied().unwrap_or_default();
+            all.up &= state.up;
+            all.draining |= state.draining;
+            all.requests += state.requests;
+            all.failed += state.failed;
+        }
+        all
+    }
+
+    /// Whether every shard has heard from a PBX last, or has no reason to doubt it.
     #[must_use]
     pub fn is_pbx_up(&self) -> bool {
         self.shards.iter().all(|shard| shard.pbx_up.load(Relaxed))
@@ -244,7 +265,10 @@ impl Telemetry {
                 let writes = self.state().writes;
                 WRITES.iter().zip(writes).for_each(|(name, n)| family.push(&[name], n));
             }
-            catalogue::PBX_UP => self.pbx_up(&mut family),
+            catalogue::PBX_DRAINING => self.pbxs(&mut family, |pbx| pbx.draining.into()),
+            catalogue::PBX_FAILED => self.pbxs(&mut family, |pbx| pbx.failed),
+            catalogue::PBX_REQUESTS => self.pbxs(&mut family, |pbx| pbx.requests),
+            catalogue::PBX_UP => self.pbxs(&mut family, |pbx| pbx.up.into()),
             catalogue::TRANSACTIONS => {
                 // Each exchange is a server transaction on one side and a client one on the other.
                 let exchanges = sum(|shard| &shard.tables[0].entries);
@@ -388,10 +412,10 @@ impl Telemetry {
         sums
     }
 
-    fn pbx_up(&self, family: &mut Family<'_>) {
-        // Only the first is used in this version; the others are not asked.
-        if self.pbxs.load(Relaxed) > 0 {
-            family.push(&["0"], self.is_pbx_up().into());
+    fn pbxs(&self, family: &mut Family<'_>, value: fn(&PbxState) -> u64) {
+        let names = self.pbxs.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (name, id) in names {
+            family.push(&[&name], value(&self.pbx(id)));
         }
     }
 

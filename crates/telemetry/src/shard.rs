@@ -3,7 +3,7 @@
 use crate::histogram::Histogram;
 use admission::{Ban, BanId, BanKey, Counts, Lift, Proof};
 use policy::{Outcome, Policy, Reason};
-use proxy::{Event, Snapshot, Table, TrunkState, Verdict};
+use proxy::{Event, PbxState, Snapshot, Table, TrunkState, Verdict};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, PoisonError};
@@ -90,6 +90,7 @@ pub struct ShardMetrics {
     pub(crate) unanswered: Cell,
     pub(crate) timers: Cell,
     pub(crate) pbx_up: AtomicBool,
+    pub(crate) pbxs: Mutex<Vec<PbxState>>,
     pub(crate) wakeups: Cell,
     pub(crate) inputs: Cell,
     /// Messages that were forwarded, and of those the ones whose latency is known.
@@ -181,6 +182,7 @@ impl Default for ShardMetrics {
             unanswered: Cell::default(),
             timers: Cell::default(),
             pbx_up: AtomicBool::new(false),
+            pbxs: Mutex::default(),
             wakeups: Cell::default(),
             inputs: Cell::default(),
             forwarded: Cell::default(),
@@ -229,6 +231,22 @@ impl ShardMetrics {
         // The indices are in range by construction; a miss must not end a shard.
         if let Some(cell) = cells.get(row * decisions + decision) {
             cell.add(1);
+        }
+    }
+
+    /// Publishes how the PBXs do; of several each that falls or rises is told.
+    pub fn on_pbxs(&self, policy: &Policy, states: impl Iterator<Item = PbxState>) {
+        let mut known = self.pbxs.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = std::mem::replace(&mut *known, states.collect());
+        for state in known.iter().filter(|_| policy.pbx.len() > 1) {
+            let was = old.iter().find(|old| old.id == state.id).is_none_or(|old| old.up);
+            let pbx = policy.pbx.iter().find(|pbx| pbx.id() == state.id);
+            let pbx = pbx.map(|pbx| &*pbx.name).unwrap_or_default();
+            match (was, state.up) {
+                (true, false) => tracing::warn!(pbx, "A PBX does not serve"),
+                (false, true) => tracing::info!(pbx, "A PBX serves again"),
+                _ => {}
+            }
         }
     }
 

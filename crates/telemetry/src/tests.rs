@@ -21,7 +21,8 @@ fn event(side: Side, transport: Transport, method: u8, status: u16, verdict: Ver
 
 fn policy() -> Policy {
     let address = "127.0.0.1:5080".parse().unwrap();
-    let mut policy = Policy::new(Vec::new(), address, Vec::new());
+    let pbx = policy::Pbx::new("127.0.0.1:5070".parse().unwrap());
+    let mut policy = Policy::new(Vec::new(), address, vec![pbx]);
     let sipcli = SignatureSpec {
         id: "sipcli".into(),
         ceiling: Ceiling::Note,
@@ -55,7 +56,7 @@ fn ban(id: u64) -> Ban {
 
 /// A process in which everything has happened.
 fn busy() -> Telemetry {
-    let telemetry = Telemetry::new("1.2.3", 2, 1);
+    let telemetry = Telemetry::new("1.2.3", 2, &policy().pbx);
     let policy = policy();
     for (index, shard) in telemetry.shards().iter().enumerate() {
         let invite = 4;
@@ -75,6 +76,9 @@ fn busy() -> Telemetry {
         let trunk = TrunkState { name: "carrier", calls: 2, refused: [1, 0], targets: [1, index] };
         shard.on_trunks([trunk].into_iter());
         shard.on_policy(&policy);
+        let id = policy.pbx[0].id();
+        let pbx = proxy::PbxState { id, up: true, requests: 3, failed: 1, ..Default::default() };
+        shard.on_pbxs(&policy, std::iter::once(pbx));
         shard.on_counts(&admission::Counts {
             issued: 5,
             rules: vec![2; policy.admission.rules.len()],
@@ -97,7 +101,7 @@ fn busy() -> Telemetry {
     }
     telemetry.watch_transport(Box::new(|visit| visit("udp_received", 7)));
     telemetry.watch_transport(Box::new(|visit| visit("udp_received", 1)));
-    telemetry.on_reload(Reload::Applied, 1);
+    telemetry.on_reload(Reload::Applied, &policy.pbx);
     telemetry.names().on_lookup("answered");
     telemetry.names().on_lookup("sip.carrier.example");
     let table = Table { entries: 3, capacity: 256, evictions: 0 };
@@ -152,7 +156,9 @@ fn shards_are_added_up() {
         "ringfence_name_lookups_total{result=\"timeout\"} 0",
         "ringfence_names{state=\"stale\"} 1",
         "ringfence_table_entries{table=\"name_addresses\"} 9",
-        "ringfence_pbx_up{pbx=\"0\"} 1",
+        "ringfence_pbx_up{pbx=\"127.0.0.1:5070\"} 1",
+        "ringfence_pbx_requests_total{pbx=\"127.0.0.1:5070\"} 6",
+        "ringfence_pbx_failed_total{pbx=\"127.0.0.1:5070\"} 2",
         "ringfence_reloads_total{result=\"applied\"} 1",
         "ringfence_requests_total{transport=\"tls\",method=\"INVITE\",verdict=\"forward\",reason=\"clean\"} 2",
         "ringfence_requests_total{transport=\"udp\",method=\"none\",verdict=\"drop\",reason=\"clean\"} 2",
@@ -226,7 +232,7 @@ fn enums_and_lists_of_words_agree() {
 
 #[test]
 fn every_decision_has_a_cell() {
-    let telemetry = Telemetry::new("0", 1, 1);
+    let telemetry = Telemetry::new("0", 1, &policy().pbx);
     let shard = &telemetry.shards()[0];
     let mut events = 0;
     for side in [Side::Outside, Side::Inside] {

@@ -22,6 +22,7 @@ mod nat;
 mod nonce;
 mod operations;
 mod path;
+mod pbxs;
 mod proxy;
 mod reach;
 mod refusal;

@@ -155,7 +155,8 @@ fn calls_both_ways(stage: &Stage) {
     stage.pbx().wait_idle();
 }
 
-const TCP: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\", transport: tcp }]\n  check: { every: 500ms }\n";
+const TCP: &str =
+    "  pbx: [{ name: one, address: \"@PBX@:5070\", transport: tcp }]\n  check: { every: 500ms }\n";
 
 fn a_pbx_over_tcp_calls_and_is_called(mode: Mode) {
     let stage = Plan::new(mode).inside(TCP).start();

@@ -239,7 +239,11 @@ impl Gate {
                     all.expired = true;
                     Credentials::Foreign
                 }
-                _ => Credentials::Foreign,
+                _ => {
+                    // he comes from another PBX that does not serve now, or is back where he belongs
+                    all.expired |= self.is_of_another(now, nonce, pbx, ip);
+                    Credentials::Foreign
+                }
             };
         }
         let lifetime = self.policy.admission.edge_challenge.lifetime;
@@ -255,6 +259,15 @@ impl Gate {
             }
             Echo::NotOurs => Credentials::Foreign,
         }
+    }
+
+    /// Whether this source has a nonce from another PBX.
+    fn is_of_another(&mut self, now: Time, nonce: &[u8], pbx: u32, ip: IpAddr) -> bool {
+        let Gate { policy, nonces, challenges, .. } = self;
+        policy.pbx.iter().map(policy::Pbx::id).filter(|other| *other != pbx).any(|other| {
+            nonces.was_relayed(now, nonce, other, ip)
+                || challenges.of(other).offers.check(now, nonce) == Offered::Fresh
+        })
     }
 
     /// Key of a ledger entry.

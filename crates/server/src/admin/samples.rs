@@ -91,7 +91,8 @@ fn rules() -> Rules {
     let pbx = policy::Pbx::new("127.0.0.1:5070".parse().unwrap());
     let inside = "127.0.0.1:5080".parse().unwrap();
     let policy = Arc::new(Policy { version: 1, ..Policy::new(vec![listener], inside, vec![pbx]) });
-    let mut rules = Rules::new(policy.clone(), Arc::new(telemetry::Telemetry::new("0", 1, 1)));
+    let mut rules =
+        Rules::new(policy.clone(), Arc::new(telemetry::Telemetry::new("0", 1, &policy.pbx)));
     rules.take(policy);
     rules
 }
@@ -137,7 +138,14 @@ fn status() -> StatusView {
             up: true,
             error: None,
         }],
-        pbx: vec![PbxView { address: "127.0.0.1:5070".into(), up: true }],
+        pbx: vec![PbxView {
+            name: "127.0.0.1:5070".into(),
+            group: "default".into(),
+            address: "127.0.0.1:5070".into(),
+            transport: "udp".into(),
+            up: true,
+            ..PbxView::default()
+        }],
         verdicts: counts(&[("forward", 1_234), ("absorb", 56), ("reject", 7), ("drop", 890)]),
         refused: counts(&[("banned", 880), ("rule", 17)]),
         challenges: counts(&[("issued", 300), ("issued_by_edge", 2), ("authenticated", 250)]),

@@ -56,8 +56,16 @@ pub(crate) struct PolicyView {
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct PbxView {
+    pub(crate) name: String,
+    pub(crate) group: String,
     pub(crate) address: String,
+    pub(crate) transport: String,
     pub(crate) up: bool,
+    /// Whether an operator lets it get nothing new.
+    pub(crate) draining: bool,
+    /// Requests sent to it, and those that it did not serve.
+    pub(crate) requests: u64,
+    pub(crate) failed: u64,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -89,9 +97,6 @@ pub(super) fn view(status: &Status) -> StatusView {
     let counts = |pairs: Vec<(&str, u64)>| {
         pairs.into_iter().map(|(name, count)| (name.to_owned(), count)).collect()
     };
-    let up = status.telemetry.is_pbx_up();
-    // Only the first is used in this version; the others are not asked.
-    let pbx = rules.policy.pbx.iter().take(1);
     StatusView {
         version: env!("CARGO_PKG_VERSION").into(),
         started: status.started.utc(),
@@ -106,7 +111,7 @@ pub(super) fn view(status: &Status) -> StatusView {
             mode: mode_word(rules.policy.admission.mode).into(),
             file: status.file.display().to_string(),
         },
-        pbx: pbx.map(|pbx| PbxView { address: pbx.address.to_string(), up }).collect(),
+        pbx: pbxs(&rules.policy, &status.telemetry),
         kernel_up: status.telemetry.kernel().is_up(),
         state_up: status.telemetry.state().up,
         reports: status.reports.view(),
@@ -138,6 +143,25 @@ pub(super) fn view(status: &Status) -> StatusView {
             .collect(),
         reloads: rules.reloads.iter().rev().cloned().collect(),
     }
+}
+
+/// The PBXs as they are now.
+pub(super) fn pbxs(policy: &policy::Policy, telemetry: &telemetry::Telemetry) -> Vec<PbxView> {
+    let view = |pbx: &policy::Pbx| {
+        let state = telemetry.pbx(pbx.id());
+        let group = policy.groups.get(pbx.group).map(|group| group.name.to_string());
+        PbxView {
+            name: pbx.name.to_string(),
+            group: group.unwrap_or_default(),
+            address: pbx.address.to_string(),
+            transport: pbx.transport.as_param().into(),
+            up: state.up,
+            draining: state.draining,
+            requests: state.requests,
+            failed: state.failed,
+        }
+    };
+    policy.pbx.iter().map(view).collect()
 }
 
 fn mode_word(mode: policy::Mode) -> &'static str {

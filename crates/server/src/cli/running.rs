@@ -28,6 +28,11 @@ pub(crate) enum Running {
         #[command(subcommand)]
         command: BansCommand,
     },
+    /// See the PBXs, and let one of them get nothing new
+    Pbx {
+        #[command(subcommand)]
+        command: PbxCommand,
+    },
     /// Say why something was done: to an address, an AOR, a call; or what is behind a ban
     ///
     /// The evidence with its times, weights, rules and proof, the last decisions with their
@@ -82,6 +87,39 @@ pub(crate) enum Running {
         /// For how long, at most 24h; 0s ends it
         #[arg(long = "for", value_name = "TIME", default_value = "10m")]
         length: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum PbxCommand {
+    /// List them: whether each serves, is drained, and what was sent to it
+    #[command(after_help = "Exit codes: 0 listed; 2 usage; 5 no edge was reached")]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Send it no new calls and registrations; its calls go on
+    ///
+    /// Phones that are registered there go elsewhere with their next REGISTER. It holds over
+    /// reloads, and until the edge restarts.
+    #[command(
+        after_help = "Exit codes: 0 drained; 1 there is none of that name; 2 usage; 5 no edge was reached"
+    )]
+    Drain {
+        /// Its name; without one it is called by its address
+        name: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Send it new calls and registrations again
+    #[command(
+        after_help = "Exit codes: 0 done; 1 there is none of that name; 2 usage; 5 no edge was reached"
+    )]
+    Undrain {
+        /// Its name; without one it is called by its address
+        name: String,
         #[command(flatten)]
         reach: Reach,
     },

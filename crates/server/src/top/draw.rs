@@ -66,7 +66,8 @@ fn draw_head(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
     };
     for pbx in &it.pbx {
         let state = if pbx.up { "up" } else { "DOWN" };
-        say(!pbx.up, format!("PBX {} {state}", pbx.address));
+        let drained = if pbx.draining { ", draining" } else { "" };
+        say(!pbx.up, format!("PBX {} {state}{drained}", pbx.name));
     }
     if let Some(until) = &it.panic_open_until {
         say(true, format!("PANIC OPEN until {until}"));

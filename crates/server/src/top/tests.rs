@@ -27,7 +27,14 @@ fn status(uptime: f64, factor: u64) -> StatusView {
             mode: "enforce".into(),
             file: "x.yaml".into(),
         },
-        pbx: vec![PbxView { address: "127.0.0.1:5070".into(), up: true }],
+        pbx: vec![PbxView {
+            name: "127.0.0.1:5070".into(),
+            group: "default".into(),
+            address: "127.0.0.1:5070".into(),
+            transport: "udp".into(),
+            up: true,
+            ..PbxView::default()
+        }],
         verdicts: counts(&[("forward", 700 * factor), ("absorb", 3), ("drop", 1_200)]),
         refused: counts(&[("banned", 1_100), ("rule", 100)]),
         challenges: counts(&[("issued", 90 * factor), ("authenticated", 80), ("abandoned", 9)]),

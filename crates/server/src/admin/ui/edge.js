@@ -8,7 +8,7 @@ const RULES_SHOWN = 10;
 let before = null;
 
 export function showEdge(status) {
-  const parts = status.pbx.map((pbx) => [`PBX ${pbx.address}`, pbx.up ? "good" : "bad", pbx.up ? "answers" : "does not answer"]);
+  const parts = status.pbx.map((pbx) => [`PBX ${pbx.name}`, pbx.up ? (pbx.draining ? "warn" : "good") : "bad", (pbx.up ? "answers" : "does not answer") + (pbx.draining ? ", gets nothing new" : "")]);
   parts.push(["Bans in the kernel", status.kernel_up ? "good" : "quiet", status.kernel_up ? "dropped there" : "not used"]);
   parts.push(["Bans and trust over a restart", status.state_up ? "good" : "warn", status.state_up ? "kept" : "NOT kept"]);
   for (const { kind, target, up, error } of status.reports) {
