@@ -8,11 +8,13 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
+use crate::nsd::ZONE;
 use crate::stage::DOMAIN;
 
-/// Writes `cert.pem` and `key.pem`: self-signed, for the stage's domain.
+/// Writes `cert.pem` and `key.pem`: self-signed, for the stage's domain, and for the carrier's that it
+/// may play.
 pub(crate) fn write_certificate(directory: &Path) {
-    let made = rcgen::generate_simple_self_signed([DOMAIN.to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed([DOMAIN.to_owned(), ZONE.to_owned()]).unwrap();
     fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
     fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
 }

@@ -51,7 +51,7 @@ pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use enforce::{Enforce, OnStop};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,
-    TransportSettings, Trunk, TrunkHeaders,
+    TransportSettings, Trunk, TrunkHeaders, TrunkTls,
 };
 pub use policy_alone::{LoadedPolicy, load_policy, load_policy_str};
 pub use policy_file::policy_schema;

@@ -7,6 +7,7 @@ use policy::{HeaderRule, Identity, Network, Policy, TrunkLimits};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use wire::Transport;
 
 /// Everything the edge runs by. A value that exists is valid.
 #[derive(Clone, Debug)]
@@ -107,6 +108,19 @@ pub struct Trunk {
     pub identity: Identity,
     /// The host in From of requests to it.
     pub from_domain: Option<String>,
+    /// How it is reached.
+    pub transports: Vec<Transport>,
+    /// Who is believed to be it over TLS.
+    pub tls: TrunkTls,
+}
+
+/// TLS towards a trunk.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TrunkTls {
+    /// CA certificates, PEM, one of which must have signed the carrier's; `None`: the system's.
+    pub authorities: Option<PathBuf>,
+    /// Certificate chain and key, PEM, that the edge shows when it is asked for one.
+    pub shows: Option<(PathBuf, PathBuf)>,
 }
 
 /// Changes of headers.
@@ -119,6 +133,12 @@ pub struct TrunkHeaders {
 }
 
 impl Trunk {
+    /// The domains that its certificates are for (RFC 5922 §7.1): its hosts, and of names of SRV records
+    /// what they are the services of.
+    pub fn domains(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().filter(|host| !host.contains('/')).map(|host| policy::Trunk::domain(host))
+    }
+
     /// What the engine is told of it. A network cannot be called.
     pub(crate) fn as_policy(&self) -> policy::Trunk {
         let hosts = self.hosts.iter().filter(|host| !host.contains('/'));

@@ -136,7 +136,10 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let inside =
         table.need("inside", "say where the PBX is, e.g. inside: { pbx: [\"127.0.0.1:5070\"] }");
     let domains = table.values("domains", value::host);
-    let trunks = table.take("trunks").map(|field| trunk::list(&field)).unwrap_or_default();
+    let trunks = table
+        .take("trunks")
+        .map(|field| trunk::list(&field, overrides.certificates_unread))
+        .unwrap_or_default();
     let unread = overrides.certificates_unread;
     let known = inside::Known { listen: &listen, trunks: &trunks, unread };
     let inside = inside.and_then(|field| inside::read(&field, known));

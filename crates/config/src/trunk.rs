@@ -1,12 +1,13 @@
 //! `trunks` (`docs/trunks.md`).
 
 use crate::form::{DURATION_MAX, DURATION_MIN, Word};
-use crate::model::{Trunk, TrunkHeaders};
-use crate::out::{Out, text, texts, time};
+use crate::model::{Trunk, TrunkHeaders, TrunkTls};
+use crate::out::{Out, path, text, texts, time};
 use crate::problem::Complaint;
 use crate::table::{Field, Table, nearest};
-use crate::{admission, value};
+use crate::{admission, tls, value};
 use policy::{HeaderRule, Identity, TrunkLimits};
+use wire::Transport;
 
 const IDENTITY: Word<Identity> = Word(
     "policy of identity",
@@ -53,11 +54,12 @@ const RULES_MAX: usize = 16;
 /// Longest value of a rule.
 const VALUE_BYTES_MAX: usize = 256;
 
-pub(crate) fn list(field: &Field<'_>) -> Vec<Trunk> {
-    field.list().iter().filter_map(table).collect()
+/// `unread`: files are not looked at.
+pub(crate) fn list(field: &Field<'_>, unread: bool) -> Vec<Trunk> {
+    field.list().iter().filter_map(|element| table(element, unread)).collect()
 }
 
-fn table(field: &Field<'_>) -> Option<Trunk> {
+fn table(field: &Field<'_>, unread: bool) -> Option<Trunk> {
     let mut table = field.table()?;
     let name = table.need("name", "a short word for logs, e.g. name: carrier");
     let name = name.and_then(|field| field.parse(value::trunk_name));
@@ -67,6 +69,13 @@ fn table(field: &Field<'_>) -> Option<Trunk> {
     let headers = table.take("headers").and_then(|field| field.table()).map(headers);
     let identity = table.take("identity").and_then(|field| field.parse(|it| IDENTITY.parse(it)));
     let from_domain = table.optional("from_domain", value::sent_by);
+    let transports = transports(&mut table);
+    let tls_field = table.take("tls");
+    if let Some(field) = tls_field.as_ref().filter(|_| !transports.contains(&Transport::Tls)) {
+        let complaint = Complaint::new("this trunk is not reached over TLS");
+        field.error(complaint.hint("write transports: [tls] beside it, or remove the key"));
+    }
+    let tls = tls_field.and_then(|field| tls_table(&field, unread)).unwrap_or_default();
     table.finish();
     Some(Trunk {
         name: name?,
@@ -76,7 +85,46 @@ fn table(field: &Field<'_>) -> Option<Trunk> {
         headers: headers.unwrap_or_default(),
         identity: identity.unwrap_or_default(),
         from_domain,
+        transports,
+        tls,
     })
+}
+
+/// How it may be reached; over UDP where nothing is said.
+fn transports(table: &mut Table<'_>) -> Vec<Transport> {
+    let Some(field) = table.take("transports") else { return vec![Transport::Udp] };
+    let mut transports = Vec::new();
+    for element in field.list() {
+        if let Some(transport) = element.parse(value::transport)
+            && !transports.contains(&transport)
+        {
+            transports.push(transport);
+        }
+    }
+    if transports.is_empty() {
+        field.error(Complaint::new("at least one transport is needed").hint("e.g. [tls]"));
+    }
+    transports
+}
+
+fn tls_table(field: &Field<'_>, unread: bool) -> Option<TrunkTls> {
+    let mut table = field.table()?;
+    let [authorities, certificate, key] =
+        ["authorities", "certificate", "key"].map(|name| table.take(name));
+    table.finish();
+    if unread {
+        return None;
+    }
+    let authorities = authorities.and_then(|field| tls::authorities(&field));
+    let shows = match (&certificate, &key) {
+        (Some(certificate), Some(key)) => tls::pair(certificate, key),
+        (Some(only), None) | (None, Some(only)) => {
+            only.error(Complaint::new("certificate and key go together"));
+            None
+        }
+        (None, None) => None,
+    };
+    Some(TrunkTls { authorities, shows })
 }
 
 fn limits(mut table: Table<'_>) -> TrunkLimits {
@@ -218,6 +266,19 @@ pub(crate) fn print(trunk: &Trunk) -> Out {
     ]);
     if let Some(domain) = &trunk.from_domain {
         table = table.with("from_domain", text(domain));
+    }
+    let transports = trunk.transports.iter().map(|transport| text(transport.as_param()));
+    table = table.with("transports", Out::List(transports.collect()));
+    let mut files = Vec::new();
+    if let Some(file) = &trunk.tls.authorities {
+        files.push(("authorities", path(file)));
+    }
+    if let Some((certificate, key)) = &trunk.tls.shows {
+        files.extend([("certificate", path(certificate)), ("key", path(key))]);
+    }
+    if !files.is_empty() {
+        let table_of = |table: Out, (key, value)| table.with(key, value);
+        table = table.with("tls", files.into_iter().fold(Out::table([]), table_of));
     }
     table
 }

@@ -35,6 +35,16 @@ impl Trunk {
             from_domain: None,
         }
     }
+
+    /// The domain that a host of a trunk is of: of a name of SRV records that of their service.
+    #[must_use]
+    pub fn domain(host: &str) -> &str {
+        let rest = host.trim_start_matches('[').trim_end_matches(']');
+        match rest.strip_prefix('_').and_then(|rest| rest.split_once("._")) {
+            Some((_, protocol)) => protocol.split_once('.').map_or(rest, |(_, domain)| domain),
+            None => rest,
+        }
+    }
 }
 
 /// Limits of a trunk's calls, all shards together.

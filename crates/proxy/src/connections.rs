@@ -22,6 +22,10 @@ const WATCHED: usize = 16;
 /// Connections of a shard that the edge opened and that are open; no more are opened.
 const OPENED_MAX: usize = 512;
 
+/// How often a connection to a carrier says that it lives (RFC 5626 §4.4.1): NATs and carriers forget
+/// a silent one.
+const PING_EVERY: Duration = Duration::from_secs(60);
+
 /// Longest time that a connection's entry stays in the timing wheel.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
@@ -33,6 +37,8 @@ pub(crate) struct Connection {
     /// How far the unfinished message has come, and when it got there.
     progress: Progress,
     since: Time,
+    /// When the edge pinged last.
+    pinged: Time,
     /// Whether anything has ever come.
     spoken: bool,
     /// Earliest entry in the timing wheel.
@@ -103,16 +109,26 @@ impl Connection {
             framer: Framer::new(),
             progress: Progress::Idle,
             since: now,
+            pinged: now,
             spoken: false,
             armed: Time::FOREVER,
             exchanges: Vec::new(),
         }
     }
 
+    /// Whether it leads to a carrier, and rests.
+    fn is_kept(&self) -> bool {
+        let opened = self.flow.connection.is_some_and(ConnectionId::is_opened);
+        self.side == Side::Outside && opened && self.progress == Progress::Idle
+    }
+
     fn deadline(&self, budgets: &Budgets) -> Time {
         // the PBX may be silent for as long as it likes
         if self.side == Side::Inside && self.progress == Progress::Idle {
             return Time::FOREVER;
+        }
+        if self.is_kept() {
+            return self.pinged.max(self.since) + PING_EVERY;
         }
         self.since
             + match self.progress {
@@ -255,6 +271,12 @@ impl Engine {
             return self.arm_connection(now, id);
         }
         let (side, flow) = (connection.side, connection.flow);
+        if connection.is_kept() && self.trunks.has(flow.remote) {
+            connection.pinged = now;
+            let ping = self.out.copy(b"\r\n\r\n");
+            self.out.send(side, &flow, ping);
+            return self.arm_connection(now, id);
+        }
         let reason = if connection.progress == Progress::Idle && connection.spoken {
             CloseReason::Idle
         } else {

@@ -107,6 +107,7 @@ impl Engine {
             self.names.write_sent_by(*side, flow, out);
             out.extend_from_slice(b";branch=");
             out.extend_from_slice(&branch.text());
+            out.extend_from_slice(alias(*side, flow));
             out.extend_from_slice(b"\r\n");
         });
     }
@@ -222,6 +223,12 @@ pub(crate) fn parameter(message: &Message<'_>, index: usize, name: &[u8], value:
             Span { start: (base + name.unwrap_or(start)) as u16, end: (base + end) as u16 }
         }
     }
+}
+
+/// RFC 5923 §6: a carrier may send its own requests on the connection that the edge has opened.
+pub(crate) fn alias(side: Side, flow: &wire::Flow) -> &'static [u8] {
+    let opened = flow.connection.is_some_and(wire::ConnectionId::is_opened);
+    if side == Side::Outside && opened { b";alias" } else { b"" }
 }
 
 /// Methods that start a dialog (RFC 3261 §12, RFC 6665, RFC 3515), outside of one.

@@ -2,7 +2,7 @@
 //! §4.3): from outside to another PBX of the group, from the PBX to another target of the trunk. Not
 //! inside a dialog, whose route is fixed, and not once somebody has answered.
 
-use crate::edits::edit_content_length;
+use crate::edits::{alias, edit_content_length};
 use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, ExchangeId};
 use crate::names::write_transport;
@@ -189,6 +189,7 @@ impl Engine {
             self.names.write_sent_by(change.side, change.to, out);
             out.extend_from_slice(b";branch=");
             out.extend_from_slice(&change.branch.text());
+            out.extend_from_slice(alias(change.side, change.to));
         });
         for name in [HeaderName::RecordRoute, HeaderName::Path] {
             for value in message.values(name) {
@@ -237,26 +238,29 @@ impl Engine {
         }
     }
 
-    /// The connection to a PBX was lost under a request: it goes out once more, as it is, on another
-    /// one. To a PBX that had it this is a retransmission.
+    /// The connection to a PBX or a trunk was lost under a request: it goes out once more, as it is, on another
+    /// one. To whoever had it this is a retransmission.
     pub(crate) fn try_redial(&mut self, now: Time, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.at(id) else { return false };
-        if exchange.origin_side == Side::Inside
-            || exchange.answered
+        if exchange.answered
             || exchange.cancel.is_some()
             || std::mem::replace(&mut exchange.redialled, true)
         {
             return false;
         }
-        let pbx = exchange.pbx;
-        let Some(flow) = self.flow_to(now, pbx) else { return false };
+        let (pbx, side, lost) = (exchange.pbx, exchange.origin_side.other(), exchange.target);
+        let flow = match side {
+            Side::Inside => self.flow_to(now, pbx),
+            Side::Outside => self.reconnect(now, &lost),
+        };
+        let Some(flow) = flow else { return false };
         let Some(exchange) = self.exchanges.at(id) else { return false };
         exchange.target = flow;
         let range = self.out.copy(exchange.request.bytes());
         if let Some(connection) = flow.connection {
             self.watch(connection, id);
         }
-        self.out.send(Side::Inside, &flow, range);
+        self.out.send(side, &flow, range);
         true
     }
 }

@@ -3,7 +3,7 @@ use admission::{Alert, Ban, GateSnapshot, Lift, Memory};
 use policy::{Network, Policy, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use wire::{ConnectionId, Flow, ShardId, Side};
+use wire::{ConnectionId, Flow, ShardId, Side, Transport};
 
 /// A stimulus for the engine.
 #[derive(Debug)]
@@ -240,10 +240,13 @@ pub enum Learned {
     Gate(admission::Learned),
 }
 
-/// Where a carrier is reached over UDP.
+/// Where a carrier is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Our address towards it: that of a listener, never a wildcard.
+    /// How.
+    pub transport: Transport,
+    /// Our address towards it: that of a listener, never a wildcard. A connection leaves from another
+    /// port.
     pub local: SocketAddr,
     /// Its address.
     pub remote: SocketAddr,

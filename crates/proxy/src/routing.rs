@@ -66,7 +66,7 @@ impl Engine {
         Ok(Route::To(Hop { side: Side::Inside, flow, pbx, key: 0, uri: None, secure }))
     }
 
-    fn route_outwards(&self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
+    fn route_outwards(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
         let message = arrival.message;
         let uri = Uri::parse(message.request_uri());
         let mut raw = Raw::default();
@@ -75,7 +75,7 @@ impl Engine {
             Some(token) => token,
             None => match self.own_route_token(message, &mut raw) {
                 Some(token) => token,
-                None if inside.is_none() => return self.route_to_trunk(arrival),
+                None if inside.is_none() => return self.route_to_trunk(now, arrival),
                 None if message.method() == Method::Options => return Ok(Route::Local),
                 None => return Err(Reason::BadToken),
             },
@@ -98,9 +98,11 @@ impl Engine {
         if owner != self.shard && owner.0 < self.shards && !arrival.handed {
             return Ok(Route::Shard(owner));
         }
-        if flow.connection.is_some_and(|connection| !self.connections.is_open(connection)) {
-            return Err(Reason::FlowFailed);
-        }
+        let is_lost = |id: wire::ConnectionId| !self.connections.is_open(id);
+        let flow = match flow.connection.is_some_and(is_lost) {
+            true => self.reconnect(now, &flow).ok_or(Reason::FlowFailed)?,
+            false => flow,
+        };
         let pbx = self.pbx_of(&arrival.flow, Some(message)).unwrap_or(NO_PBX);
         Ok(Route::To(Hop { side: Side::Outside, flow, pbx, key, uri, secure }))
     }

@@ -2,16 +2,18 @@
 //! address, and what it sends to a trunk's host goes there from an outside listener. A target that
 //! does not answer is passed over for the next (RFC 3263 §4.3), and asked until it lives again.
 
+use crate::connections::Peer;
 use crate::engine::{Arrival, Engine};
 use crate::io::Target;
 use crate::routing::{Hop, NO_PBX, Route};
 use admission::Branch;
 use admission::branch::{Binds, NO_SLOT};
 use policy::{Policy, Reason, Time};
+use std::borrow::Cow;
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
-use wire::{Flow, HeaderName, Host, Message, NameAddr, Side, Span, Splice, Uri};
+use wire::{Flow, HeaderName, Host, Message, NameAddr, Side, Span, Splice, Transport, Uri};
 
 /// Targets of one host; the others are left out.
 const TARGETS_MAX: usize = 64;
@@ -68,9 +70,12 @@ impl Trunks {
         }
     }
 
-    /// Where a URI's host is reached; `None` when it is no trunk's.
-    fn targets(&self, uri: &Uri<'_>) -> Option<&[Target]> {
-        self.host(uri).map(|known| &*known.targets)
+    /// Where a URI's host is reached; `None` when it is no trunk's, or asks for TLS and there is none.
+    fn targets(&self, uri: &Uri<'_>) -> Option<Vec<Target>> {
+        let known = self.host(uri).filter(|_| uri.is_sip())?;
+        let secure = |target: &&Target| !uri.is_sips() || target.transport == Transport::Tls;
+        let targets: Vec<_> = known.targets.iter().filter(secure).copied().collect();
+        (!targets.is_empty() || !uri.is_sips()).then_some(targets)
     }
 
     fn host(&self, uri: &Uri<'_>) -> Option<&TrunkHost> {
@@ -102,14 +107,20 @@ impl Trunks {
 
     /// Whether a trunk is reached there.
     pub(crate) fn has(&self, remote: SocketAddr) -> bool {
-        let mut targets = self.hosts.iter().flat_map(|host| &host.targets);
-        targets.any(|target| target.remote == remote)
+        self.find(|target| target.remote == remote).is_some()
+    }
+
+    /// The first of all targets that is such a one, and the host that it is of.
+    fn find(&self, is: impl Fn(&Target) -> bool) -> Option<(&TrunkHost, Target)> {
+        let all = self.hosts.iter().flat_map(|host| host.targets.iter().map(move |it| (host, it)));
+        all.map(|(host, target)| (host, *target)).find(|(_, target)| is(target))
     }
 
     /// The target to try first, and after one that failed the next (RFC 3263 §4.3). One in
     /// quarantine is tried when no other is left.
-    fn choose(&self, targets: &[Target], failed: Option<SocketAddr>) -> Option<Target> {
-        let rest = match failed.map(|failed| targets.iter().position(|it| it.remote == failed)) {
+    fn choose(&self, targets: &[Target], failed: Option<Target>) -> Option<Target> {
+        let place = |failed: Target| targets.iter().position(|it| *it == failed);
+        let rest = match failed.map(place) {
             None => targets,
             Some(at) => targets.get(at? + 1..)?,
         };
@@ -154,20 +165,44 @@ fn without_dot(host: Host<'_>) -> Host<'_> {
 impl Engine {
     /// The way of a request of the PBX's that names neither a phone nor a dialog of ours: a call
     /// or a registration at a trunk's host.
-    pub(crate) fn route_to_trunk(&self, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
+    pub(crate) fn route_to_trunk(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+    ) -> Result<Route, Reason> {
         let uri = Uri::parse(arrival.message.request_uri()).ok_or(Reason::NoRoute)?;
-        // whoever asks for TLS is not sent over UDP
-        let targets = self.trunks.targets(&uri).filter(|_| uri.is_sip() && !uri.is_sips());
-        let target = self.trunks.choose(targets.ok_or(Reason::NoRoute)?, None);
-        let target = target.ok_or(Reason::FlowFailed)?;
-        let flow = Flow::udp(target.local, target.remote);
+        let targets = self.trunks.targets(&uri).ok_or(Reason::NoRoute)?;
+        let target = self.trunks.choose(&targets, None).ok_or(Reason::FlowFailed)?;
         let owner = Engine::shard_of(target.remote.ip(), self.shards);
         if owner != self.shard && !arrival.handed {
             return Ok(Route::Shard(owner));
         }
+        let flow = self.flow_to_target(now, &target).ok_or(Reason::Overload)?;
         let pbx = self.pbx_of(&arrival.flow, Some(arrival.message)).unwrap_or(NO_PBX);
         let side = Side::Outside;
-        Ok(Route::To(Hop { side, flow, pbx, key: 0, uri: None, secure: false }))
+        Ok(Route::To(Hop { side, flow, pbx, key: 0, uri: None, secure: uri.is_sips() }))
+    }
+
+    /// The flow to a target: over a stream one that is open, else one that is opened now. Whom its
+    /// certificate must name is its domain (RFC 5922 §7.1).
+    fn flow_to_target(&mut self, now: Time, target: &Target) -> Option<Flow> {
+        let Target { transport, local, remote } = *target;
+        if transport == Transport::Udp {
+            return Some(Flow::udp(local, remote));
+        }
+        let (host, _) = self.trunks.find(|it| it == target)?;
+        let name = Cow::Owned(policy::Trunk::domain(&host.host).to_owned());
+        self.connect(now, &Peer { side: Side::Outside, transport, local, remote, name })
+    }
+
+    /// A connection that led to a trunk is gone, or one of the carrier's own: its dialogs go on over
+    /// another one to where that trunk is reached.
+    pub(crate) fn reconnect(&mut self, now: Time, lost: &Flow) -> Option<Flow> {
+        let exact = |it: &Target| it.transport == lost.transport && it.remote == lost.remote;
+        let same =
+            |it: &Target| it.transport == lost.transport && it.remote.ip() == lost.remote.ip();
+        let (_, target) = self.trunks.find(exact).or_else(|| self.trunks.find(same))?;
+        self.flow_to_target(now, &target)
     }
 
     /// The flow to the next target of a trunk, when one failed: that is in quarantine from now on.
@@ -178,29 +213,30 @@ impl Engine {
         failed: &Flow,
     ) -> Option<Flow> {
         let uri = Uri::parse(request.request_uri());
-        let targets = uri.and_then(|uri| self.trunks.targets(&uri)).unwrap_or_default();
-        let is_next = |it: &Target| it.local == failed.local && it.remote != failed.remote;
-        if !targets.iter().any(|target| target.remote == failed.remote) {
-            return None;
-        }
-        let next = self.trunks.choose(targets, Some(failed.remote)).filter(is_next);
-        self.trunks.fail(now, Target { local: failed.local, remote: failed.remote });
-        next.map(|next| Flow::udp(next.local, next.remote))
+        let mut targets = uri.and_then(|uri| self.trunks.targets(&uri)).unwrap_or_default();
+        // our outside Record-Route stays, and names both
+        targets.retain(|it| (it.transport, it.local) == (failed.transport, failed.local));
+        let failed = *targets.iter().find(|target| target.remote == failed.remote)?;
+        let next = self.trunks.choose(&targets, Some(failed));
+        self.trunks.fail(now, failed);
+        self.flow_to_target(now, &next?)
     }
 
     /// Asks the targets in quarantine that are due whether they live. Nothing is kept: the branch
     /// binds the Call-ID, so that the answer is known by itself.
     pub(crate) fn ask_trunks(&mut self, now: Time) {
-        while let Some(Target { local, remote }) = self.trunks.poll_due(now) {
+        while let Some(target) = self.trunks.poll_due(now) {
+            let Target { transport, local, remote } = target;
+            let Some(flow) = self.flow_to_target(now, &target) else { continue };
             let second = now.as_secs().to_be_bytes();
             let to = remote.to_string();
             let call_id = format!("{:016x}", self.hash.hash(&[TAG, &second, to.as_bytes()]));
             let binds = Binds { call_id: call_id.as_bytes(), from_tag: TAG, source: local.ip() };
             let branch = self.branches.make(now, self.shard, NO_SLOT, 0, 0, &binds).text();
             let branch = String::from_utf8_lossy(&branch).into_owned();
-            let flow = Flow::udp(local, remote);
             let written = self.out.write(|out| {
-                write!(out, "OPTIONS sip:{remote} SIP/2.0\r\nVia: SIP/2.0/UDP ")?;
+                let via = transport.as_via();
+                write!(out, "OPTIONS sip:{remote} SIP/2.0\r\nVia: SIP/2.0/{via} ")?;
                 self.names.write_sent_by(Side::Outside, &flow, out);
                 write!(
                     out,
@@ -231,7 +267,9 @@ impl Engine {
             && message.from_tag() == TAG
             && self.branches.is_proof(now, branch, &binds);
         if asked && message.status() != 503 {
-            self.trunks.quarantine.retain(|(down, _)| down.remote != remote);
+            let transport = arrival.flow.transport;
+            let answered = |it: &Target| (it.transport, it.remote) == (transport, remote);
+            self.trunks.quarantine.retain(|(down, _)| !answered(down));
         }
         asked
     }
@@ -241,6 +279,10 @@ impl Engine {
     pub(crate) fn edit_outside_contacts(&self, splice: &mut Splice<'_, '_>, flow: &Flow) {
         let mut name = Vec::new();
         self.names.write_sent_by(Side::Outside, flow, &mut name);
+        if flow.transport != Transport::Udp {
+            name.extend_from_slice(TRANSPORT);
+            name.extend_from_slice(flow.transport.as_param().as_bytes());
+        }
         for value in splice.message().values(HeaderName::Contact) {
             if let Some(span) = host_port(&value) {
                 splice.replace(span, &name);
@@ -265,9 +307,24 @@ impl Engine {
             if uri.is_some_and(|uri| self.names.is_ours(&uri, arrival.flow.local))
                 && let Some(span) = host_port(&value)
             {
+                let span = with_transport(span, splice.message(), arrival.flow.transport);
                 splice.replace(span, &name);
             }
         }
+    }
+}
+
+/// What is written behind our name where the carrier calls back over a stream.
+const TRANSPORT: &[u8] = b";transport=";
+
+/// Host and port, and behind them the transport that we wrote.
+fn with_transport(span: Span, message: &Message<'_>, transport: Transport) -> Span {
+    let written = [TRANSPORT, transport.as_param().as_bytes()].concat();
+    let behind = message.bytes().get(usize::from(span.end)..).unwrap_or_default();
+    let begins = behind.get(..written.len()).is_some_and(|it| it.eq_ignore_ascii_case(&written));
+    match begins {
+        true => Span { start: span.start, end: span.end + written.len() as u16 },
+        false => span,
     }
 }
 

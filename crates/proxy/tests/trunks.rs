@@ -36,7 +36,11 @@ impl Edge {
     }
 
     fn reach(&mut self, remotes: &[&str]) {
-        let target = |remote: &&str| Target { local: addr(OUTSIDE), remote: addr(remote) };
+        let target = |remote: &&str| Target {
+            transport: Transport::Udp,
+            local: addr(OUTSIDE),
+            remote: addr(remote),
+        };
         let targets = remotes.iter().map(target).collect();
         let learned = Learned::Targets { host: "sip.carrier.example".into(), targets };
         self.engine.handle_input(self.now, Input::Learned(learned));

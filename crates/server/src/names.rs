@@ -8,7 +8,7 @@ use policy::Time;
 use proxy::Target;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use resolver::{Client, Failure, Resolved, Settings, Wanted, Watch};
+use resolver::{Client, Failure, Resolved, Settings, Unresolvable, Wanted, Watch};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
@@ -28,8 +28,8 @@ pub(crate) struct Names {
     settings: Settings,
     client: Option<Client>,
     watch: Watch,
-    trunks: Vec<Box<str>>,
-    listeners: Vec<SocketAddr>,
+    trunks: Vec<(Box<str>, Vec<Transport>)>,
+    listeners: Vec<(Transport, SocketAddr)>,
     /// What shards know of trunks' hosts.
     told: HashMap<Box<str>, Box<[Target]>>,
     /// Lookups under way; each gives back its name.
@@ -40,10 +40,10 @@ pub(crate) struct Names {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Watched {
     hosts: Vec<Box<str>>,
-    /// Those of them that the PBX may call, and addresses likewise.
-    trunks: Vec<Box<str>>,
+    /// Those of them that the PBX may call, and addresses likewise; each with its transports.
+    trunks: Vec<(Box<str>, Vec<Transport>)>,
     /// From where it may.
-    listeners: Vec<SocketAddr>,
+    listeners: Vec<(Transport, SocketAddr)>,
     settings: Settings,
 }
 
@@ -57,9 +57,11 @@ impl Watched {
             }
         }
         let policy = &config.policy;
-        let trunks = policy.trunks.iter().flat_map(|trunk| &trunk.hosts).cloned().collect();
-        let udp = |listener: &&policy::Listener| listener.transport == Transport::Udp;
-        let listeners = policy.listeners.iter().filter(udp).map(|it| it.address).collect();
+        let trunks = policy.trunks.iter().zip(&config.trunks).flat_map(|(trunk, said)| {
+            trunk.hosts.iter().map(|host| (host.clone(), said.transports.clone()))
+        });
+        let trunks = trunks.collect();
+        let listeners = policy.listeners.iter().map(|it| (it.transport, it.address)).collect();
         Watched { hosts, trunks, listeners, settings: settings(&config.resolver) }
     }
 }
@@ -123,10 +125,10 @@ impl Names {
         let hosts = hosts.iter().map(|host| &**host);
         self.watch.configure(self.clock.now(), settings.clone(), hosts);
         self.settings = settings;
-        self.told.retain(|host, _| trunks.contains(host));
+        self.told.retain(|host, _| trunks.iter().any(|(trunk, _)| trunk == host));
         (self.trunks, self.listeners) = (trunks, listeners);
-        for host in self.trunks.clone() {
-            match Wanted::of_host(&host).ok().and_then(|wanted| wanted.literal()) {
+        for (host, _) in self.trunks.clone() {
+            match self.wanted(&host).ok().and_then(|wanted| wanted.literal()) {
                 Some(target) => self.reach(&host, &[target]).await,
                 None => self.reach_again(&host).await,
             }
@@ -142,11 +144,29 @@ impl Names {
         }
     }
 
+    /// What is looked for under a name: of a trunk with one transport what is reached by that.
+    fn wanted(&self, host: &str) -> Result<Wanted, Unresolvable> {
+        let wanted = Wanted::of_host(host)?;
+        match self.transports(host) {
+            Some([only]) if *only != Transport::Udp => Ok(wanted.by(*only)),
+            _ => Ok(wanted),
+        }
+    }
+
+    fn transports(&self, host: &str) -> Option<&[Transport]> {
+        self.trunks.iter().find(|(trunk, _)| **trunk == *host).map(|(_, all)| &**all)
+    }
+
     /// Tells the shards where a trunk's host is reached, if that is news.
     async fn reach(&mut self, host: &str, targets: &[resolver::Target]) {
-        let udp = targets.iter().filter(|target| target.transport == Transport::Udp);
-        let from = |remote| Some(Target { local: source(remote, &self.listeners)?, remote });
-        let targets: Box<[Target]> = udp.filter_map(|target| from(target.address)).collect();
+        let allowed = self.transports(host).unwrap_or_default();
+        let targets = targets.iter().filter(|target| allowed.contains(&target.transport));
+        let from = |target: &resolver::Target| {
+            let (transport, remote) = (target.transport, target.address);
+            let local = source(transport, remote, &self.listeners)?;
+            Some(Target { transport, local, remote })
+        };
+        let targets: Box<[Target]> = targets.filter_map(from).collect();
         if self.told.get(host) == Some(&targets) {
             return;
         }
@@ -169,8 +189,9 @@ impl Names {
             }
             let client = self.client.clone();
             let rng = ChaCha8Rng::seed_from_u64(self.rng.next_u64());
+            let wanted = self.wanted(&host);
             self.asked.spawn(async move {
-                let answer = match (client, Wanted::of_host(&host)) {
+                let answer = match (client, wanted) {
                     (Some(client), Ok(wanted)) => resolver::resolve(&client, &wanted, &rng).await,
                     (None, _) => Err(Failure::Unreachable),
                     (_, Err(_)) => Err(Failure::NoName),
@@ -193,7 +214,7 @@ impl Names {
         if failed != self.watch.is_failing(host) {
             telemetry::log::name_state(host, failure.map(Failure::as_str));
         }
-        if self.trunks.iter().any(|trunk| **trunk == *host) && failure.is_none() {
+        if self.transports(host).is_some() && failure.is_none() {
             self.reach_again(host).await;
         }
         let Some(change) = change else { return };
@@ -220,9 +241,16 @@ impl Names {
 }
 
 /// The address from which this machine would send to `remote`, at a listener of ours: the one with
-/// that address, or a wildcard's; else one of the same family.
-fn source(remote: SocketAddr, listeners: &[SocketAddr]) -> Option<SocketAddr> {
-    let same = || listeners.iter().filter(|listener| listener.is_ipv4() == remote.is_ipv4());
+/// that address, or a wildcard's; else one of the same family. A stream needs none: then it is the
+/// default port of that address, where nobody answers.
+fn source(
+    transport: Transport,
+    remote: SocketAddr,
+    listeners: &[(Transport, SocketAddr)],
+) -> Option<SocketAddr> {
+    let alike =
+        |(of, it): &&(Transport, SocketAddr)| *of == transport && it.is_ipv4() == remote.is_ipv4();
+    let same = || listeners.iter().filter(alike).map(|(_, listener)| listener);
     // connecting a datagram socket sends nothing: it asks the kernel for the route
     let any: IpAddr = match remote {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
@@ -232,6 +260,10 @@ fn source(remote: SocketAddr, listeners: &[SocketAddr]) -> Option<SocketAddr> {
         socket.connect(remote)?;
         socket.local_addr()
     });
+    let alone = same().next().is_none() && transport.is_reliable();
+    if let Some(route) = route.as_ref().ok().filter(|_| alone) {
+        return Some(SocketAddr::new(route.ip(), transport.default_port()));
+    }
     let by_route = route.ok().and_then(|route| {
         let exact = same().find(|listener| listener.ip() == route.ip());
         let listener = exact.or_else(|| same().find(|listener| listener.ip().is_unspecified()))?;
@@ -266,6 +298,10 @@ mod tests {
     #[test]
     fn requests_leave_from_a_listener() {
         let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        let source = |remote, listeners: &[SocketAddr]| {
+            let udp = listeners.iter().map(|it| (Transport::Udp, *it)).collect::<Vec<_>>();
+            super::source(Transport::Udp, remote, &udp)
+        };
         let remote = at("127.0.0.9:5070");
         let wildcard = [at("[::]:5060"), at("0.0.0.0:5062")];
         assert_eq!(source(remote, &wildcard), Some(at("127.0.0.1:5062")), "what the route says");
@@ -274,5 +310,11 @@ mod tests {
         let other = [at("127.0.0.5:5066")];
         assert_eq!(source(remote, &other), Some(at("127.0.0.5:5066")), "nothing else is there");
         assert_eq!(source(remote, &[at("[::1]:5060")]), None, "the other family");
+        // a connection needs no listener, and one of its own transport
+        let udp = [(Transport::Udp, at("127.0.0.5:5066"))];
+        let tls = super::source(Transport::Tls, remote, &udp);
+        assert_eq!(tls, Some(at("127.0.0.1:5061")));
+        let both = [udp[0], (Transport::Tls, at("127.0.0.5:5067"))];
+        assert_eq!(super::source(Transport::Tls, remote, &both), Some(at("127.0.0.5:5067")));
     }
 }

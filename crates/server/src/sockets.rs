@@ -68,7 +68,20 @@ fn peers(config: &Config) -> Vec<Peer> {
         authorities: authorities(&pbx.name),
         shows: None,
     };
-    over_tls.map(peer).collect()
+    let trunks = config.trunks.iter().filter(|trunk| trunk.transports.contains(&Transport::Tls));
+    let carriers = trunks.flat_map(|trunk| {
+        trunk.domains().map(|domain| Peer {
+            side: Side::Outside,
+            name: domain.to_owned(),
+            authorities: trunk.tls.authorities.clone(),
+            shows: trunk
+                .tls
+                .shows
+                .clone()
+                .map(|(certificate, key)| CertificateFiles { certificate, key }),
+        })
+    });
+    over_tls.map(peer).chain(carriers).collect()
 }
 
 fn files(tls: &config::TlsFiles) -> TlsFiles {

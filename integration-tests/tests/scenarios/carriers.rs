@@ -13,6 +13,9 @@ edge!(
     a_dead_host_of_a_carrier_is_passed_over,
     a_trunk_has_its_limit_of_calls,
     headers_change_on_their_way_to_a_carrier_and_from_it,
+    a_trunk_over_tls_carries_calls_both_ways,
+    a_trunk_over_tcp_outlives_its_connection,
+    a_carrier_that_shows_the_certificate_of_another_gets_no_call,
 );
 
 /// Strangers meet the edge's challenge, so whatever reaches the PBX came from the carrier.
@@ -112,7 +115,7 @@ fn two_pbxs(mode: Mode, records: impl Fn(&Stage, &Stage) -> String) -> (Stage, S
     two_pbxs_with(mode, "", records)
 }
 
-/// The same with more keys of the trunk.
+/// The same with more keys of the trunk; `@CARRIER@` is where the carrier's files are.
 fn two_pbxs_with(
     mode: Mode,
     more: &str,
@@ -122,6 +125,7 @@ fn two_pbxs_with(
     let mut stage = Stage::new(mode);
     let nsd = Nsd::start(stage.network.host(4), &stage.directory, &records(&stage, &carrier));
     let (zone, server) = (ZONE, nsd.address);
+    let more = more.replace("@CARRIER@", &carrier.directory.display().to_string());
     stage.plan = stage.plan.clone().with(&format!(
         "trunks: [{{ name: carrier, hosts: [{zone}]{more} }}]\n\
          resolver: {{ servers: [\"{server}\"], timeout: 500ms, attempts: 2 }}"
@@ -267,4 +271,84 @@ fn headers_change_on_their_way_to_a_carrier_and_from_it(mode: Mode) {
     assert_eq!(invite.header("User-Agent"), None);
     carrier.pbx().hang_up_all();
     stage.pbx().wait_idle();
+}
+
+/// Calls both ways over a trunk that has its registration.
+fn calls_go_both_ways(stage: &Stage, carrier: &Stage) {
+    let _ = stage.pbx().cli("channel originate PJSIP/100@carrier extension 100@phones");
+    wait_until("the PBX's call is answered by the carrier", PATIENCE, || {
+        is_up(stage, "carrier") && is_up(carrier, "6003")
+    });
+    stage.pbx().hang_up_all();
+    carrier.pbx().wait_idle();
+    stage.pbx().wait_idle();
+    carrier.pbx().call("6003");
+    wait_until("the carrier's call is answered by the PBX", PATIENCE, || {
+        is_up(carrier, "6003") && is_up(stage, "carrier")
+    });
+    carrier.pbx().hang_up_all();
+    stage.pbx().wait_idle();
+}
+
+/// Its certificate is for the domain that its SRV records are of, not for their host.
+fn a_trunk_over_tls_carries_calls_both_ways(mode: Mode) {
+    let tls = ", transports: [tls], tls: { authorities: @CARRIER@/cert.pem }";
+    let (stage, carrier, _nsd) = two_pbxs_with(mode, tls, |_, carrier| {
+        format!("_sips._tcp IN SRV 1 1 5061 sbc\nsbc IN A {}\n", carrier.public())
+    });
+    let contacts = carrier.pbx().contacts("6003");
+    let edge = format!("sip:100@{};transport=tls", stage.server(Way::TLS));
+    // the list is cut there
+    assert!(matches!(&contacts[..], [contact] if contact.starts_with(&edge)), "{contacts:?}");
+    calls_go_both_ways(&stage, &carrier);
+    let events = |event: &str| stage.ringfence().metric("ringfence_transport_total", &[event]);
+    assert!(events("event=\"connected\"") >= 1.0);
+    assert_eq!(events("event=\"connect_failed\""), 0.0);
+}
+
+/// The carrier starts anew: calls go on over another connection.
+fn a_trunk_over_tcp_outlives_its_connection(mode: Mode) {
+    let (stage, mut carrier, _nsd) = two_pbxs_with(mode, ", transports: [tcp]", |_, carrier| {
+        format!("_sip._tcp IN SRV 1 1 5060 sbc\nsbc IN A {}\n", carrier.public())
+    });
+    calls_go_both_ways(&stage, &carrier);
+    carrier.pbx_mut().stop();
+    carrier.pbx_mut().resume();
+    // what the edge asks a target that failed, it asks every ten seconds
+    wait_until("a call is answered again", PATIENCE * 2, || {
+        if stage.pbx().channels().is_empty() {
+            let _ = stage.pbx().cli("channel originate PJSIP/100@carrier extension 100@phones");
+        }
+        is_up(&stage, "carrier") && is_up(&carrier, "6003")
+    });
+    stage.pbx().hang_up_all();
+    carrier.pbx().wait_idle();
+}
+
+fn a_carrier_that_shows_the_certificate_of_another_gets_no_call(mode: Mode) {
+    let carrier = Plan::new(Mode::Direct).keeping_contacts().start();
+    let mut stage = Stage::new(mode);
+    let records = format!("_sips._tcp.other IN SRV 1 1 5061 sbc\nsbc IN A {}\n", carrier.public());
+    let nsd = Nsd::start(stage.network.host(4), &stage.directory, &records);
+    let (zone, server, files) = (format!("other.{ZONE}"), nsd.address, carrier.directory.display());
+    stage.plan = stage.plan.clone().with(&format!(
+        "trunks: [{{ name: carrier, hosts: [{zone}], transports: [tls], \
+         tls: {{ authorities: {files}/cert.pem }} }}]\n\
+         resolver: {{ servers: [\"{server}\"], timeout: 500ms, attempts: 2 }}"
+    ));
+    stage.restart_edge();
+    let edge = stage.ringfence();
+    wait_until("the name is known", PATIENCE, || {
+        edge.metric("ringfence_names", &["state=\"current\""]) == 1.0
+    });
+    carrier.pbx().listen_in();
+    stage.pbx().add_trunk(&trunk_sections(&stage).replace(ZONE, &zone));
+    wait_until("its certificate is not believed", PATIENCE, || {
+        edge.metric("ringfence_transport_total", &["event=\"connect_failed\""]) >= 1.0
+    });
+    wait_until("it is in quarantine", PATIENCE, || {
+        edge.metric("ringfence_trunk_targets", &["state=\"quarantined\""]) == 1.0
+    });
+    assert_eq!(carrier.pbx().heard(), []);
+    assert!(!stage.pbx().cli("pjsip show registrations").contains(" Registered"));
 }
