@@ -34,8 +34,24 @@ impl Decision {
     /// Whether it is about this Call-ID or AOR, as far as they are kept.
     #[must_use]
     pub fn names(&self, text: &[u8]) -> bool {
+        let text = without_port(text);
         let kept = text.get(..Decision::TEXT_BYTES_MAX).unwrap_or(text);
         !kept.is_empty() && (self.call_id.as_slice() == kept || self.aor.as_slice() == kept)
+    }
+}
+
+/// An AOR without the port that some write into it: `user@host`. A Call-ID ends in none.
+#[must_use]
+pub fn without_port(aor: &[u8]) -> &[u8] {
+    let digits = aor.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let Some((b':', head)) = aor.get(..aor.len() - digits).and_then(<[u8]>::split_last) else {
+        return aor;
+    };
+    let host = head.iter().position(|byte| *byte == b'@').and_then(|at| head.get(at + 1..));
+    match host {
+        // else these digits are the end of an IPv6 address
+        Some(host) if digits > 0 && (!host.contains(&b':') || host.ends_with(b"]")) => head,
+        _ => aor,
     }
 }
 
@@ -123,7 +139,12 @@ impl Decisions {
             _ => message.from(),
         };
         let user_agent = message.value(HeaderName::UserAgent).unwrap_or_default();
-        self.push(at, event, message.bytes(), [message.call_id(), aor(whose.uri), user_agent]);
+        self.push(
+            at,
+            event,
+            message.bytes(),
+            [message.call_id(), without_port(aor(whose.uri)), user_agent],
+        );
     }
 
     /// A decision on bytes that are no message.
@@ -209,6 +230,18 @@ fn keep<const N: usize>(text: &mut ArrayVec<u8, N>, from: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_aor_is_known_with_its_port_and_without() {
+        let bare = |text: &'static str| std::str::from_utf8(without_port(text.as_bytes())).unwrap();
+        assert_eq!(bare("6001@pbx.example.com:5060"), "6001@pbx.example.com");
+        assert_eq!(bare("6001@[2001:db8::1]:5060"), "6001@[2001:db8::1]");
+        for whole in
+            ["6001@pbx.example.com", "6001@[2001:db8::1]", "a84b4c:1", "6001@pbx:", "", "1"]
+        {
+            assert_eq!(bare(whole), whole);
+        }
+    }
     use crate::Verdict;
     use policy::Reason;
     use std::time::Duration;

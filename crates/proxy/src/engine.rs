@@ -22,7 +22,7 @@ use admission::{BranchKey, Gate, Key};
 use policy::{Policy, Reason, Time, method_index};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use transaction::Timers;
@@ -241,6 +241,12 @@ impl Engine {
     #[must_use]
     pub fn gate_counts(&self) -> &admission::Counts {
         self.gate.counts()
+    }
+
+    /// Where each host of a trunk is reached, and whether it answered this shard last: the shard
+    /// that owns the address is the one that asks.
+    pub fn trunk_targets(&self) -> impl Iterator<Item = (&str, SocketAddr, bool)> {
+        self.trunks.reached()
     }
 
     /// Bans in force, at most `limit`, with the evidence where it is kept.

@@ -48,7 +48,7 @@ mod token;
 mod trunks;
 
 pub use calls::TrunkState;
-pub use decisions::Decision;
+pub use decisions::{Decision, without_port};
 pub use engine::Engine;
 pub use event::{Event, Grounds, Verdict};
 pub use io::{

@@ -105,6 +105,14 @@ impl Trunks {
         })
     }
 
+    /// Where each host is reached, and whether the target answered last.
+    pub(crate) fn reached(&self) -> impl Iterator<Item = (&str, SocketAddr, bool)> {
+        self.hosts.iter().flat_map(|host| {
+            let up = |target: &Target| (&*host.host, target.remote, !self.is_down(target));
+            host.targets.iter().map(up)
+        })
+    }
+
     /// Whether a trunk is reached there.
     pub(crate) fn has(&self, remote: SocketAddr) -> bool {
         self.find(|target| target.remote == remote).is_some()

@@ -6,11 +6,13 @@ mod auth;
 mod bans;
 mod control;
 mod events;
+mod evidence;
 mod explain;
 mod listen;
 pub(crate) mod lists;
 mod pages;
 mod pbxs;
+mod policy;
 #[cfg(test)]
 mod samples;
 mod sources;
@@ -69,7 +71,9 @@ fn router(hall: Hall) -> Router {
         .route("/bans", get(bans::list).post(bans::add))
         .route("/bans/export", get(lists::export))
         .route("/bans/import", post(lists::import).layer(large_body()))
-        .route("/bans/{*key}", delete(bans::lift))
+        .route("/bans/{*key}", delete(bans::lift).get(evidence::show))
+        .route("/policy", get(policy::policy))
+        .route("/trunks", get(policy::trunks))
         .route("/sources", get(sources::list))
         .route("/sources/{*ip}", get(sources::show))
         .route("/explain/{*subject}", get(explain::explain))

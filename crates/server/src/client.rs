@@ -97,8 +97,26 @@ impl Client {
         path: &str,
         body: Option<&Value>,
     ) -> Result<Answer, Unreached> {
+        self.wait(async {
+            let (code, body) = self.exchange(method, path, body).await?;
+            Ok(Answer { code, body: read(code, &body)? })
+        })
+    }
+
+    /// What is at a path, if it is no JSON; what is in its place, if it is.
+    pub(crate) fn fetch(&self, path: &str) -> Result<Result<Bytes, Answer>, Unreached> {
+        self.wait(async {
+            let (code, body) = self.exchange(Method::GET, path, None).await?;
+            match code {
+                200 => Ok(Ok(body)),
+                _ => Ok(Err(Answer { code, body: read(code, &body)? })),
+            }
+        })
+    }
+
+    fn wait<T>(&self, asked: impl Future<Output = Result<T, Failure>>) -> Result<T, Unreached> {
         self.runtime.block_on(async {
-            let asked = tokio::time::timeout(PATIENCE, self.exchange(method, path, body)).await;
+            let asked = tokio::time::timeout(PATIENCE, asked).await;
             asked.unwrap_or_else(|_| Err("it does not answer".into())).map_err(|error| {
                 let place = match &self.place {
                     Place::Unix(path) => path.display().to_string(),
@@ -115,7 +133,7 @@ impl Client {
         method: Method,
         path: &str,
         body: Option<&Value>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<(u16, Bytes), Failure> {
         let authority = match &self.place {
             Place::Unix(_) => "localhost",
             Place::Http(authority) => authority,
@@ -141,16 +159,19 @@ type Failure = Box<dyn std::error::Error + Send + Sync>;
 async fn send(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<Answer, Failure> {
+) -> Result<(u16, Bytes), Failure> {
     let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
     let connection = tokio::spawn(connection);
     let response = sender.send_request(request).await?;
     let code = response.status().as_u16();
     let body = Limited::new(response.into_body(), ANSWER_MAX).collect().await?.to_bytes();
     connection.abort();
-    let body = serde_json::from_slice(&body)
-        .map_err(|_| format!("what answers there (with {code}) is no edge"))?;
-    Ok(Answer { code, body })
+    Ok((code, body))
+}
+
+fn read(code: u16, body: &[u8]) -> Result<Value, Failure> {
+    let read = serde_json::from_slice(body);
+    Ok(read.map_err(|_| format!("what answers there (with {code}) is no edge"))?)
 }
 
 /// `http://HOST:PORT` or `unix:PATH`.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
+use wire::Flow;
 
 /// Looks into one shard at a time; a further one waits.
 const LOOKS: usize = 4;
@@ -30,6 +31,14 @@ const RECORDED_PER_LOOK: usize = 128;
 /// A shard does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Silent;
+
+/// A message as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    pub(crate) at: Time,
+    pub(crate) flow: Flow,
+    pub(crate) bytes: Box<[u8]>,
+}
 
 /// The ways to all shards.
 #[derive(Clone, Debug)]
@@ -214,6 +223,42 @@ impl Desk {
                     let seen = seen.inspect(|(number, _)| last = Some(*number));
                     let kept = seen.filter_map(|(_, it)| recorded(it, engine.recorded(it)?));
                     let kept: Vec<Recorded> = kept.collect();
+                    (kept, last)
+                };
+                let (kept, last) = self.look(shard, look).await?;
+                found += kept.len();
+                all.extend(kept);
+                match last {
+                    Some(number) => before = number,
+                    None => break,
+                }
+            }
+        }
+        Ok(all)
+    }
+
+    /// The messages that are kept of decisions that `wanted` picks, at most `limit` of each shard,
+    /// the youngest.
+    pub(crate) async fn messages(
+        &self,
+        limit: usize,
+        wanted: impl Fn(&Decision) -> bool + Clone + Send + 'static,
+    ) -> Result<Vec<Said>, Silent> {
+        let mut all = Vec::new();
+        for shard in 0..self.orders.len() {
+            let (mut before, mut found) = (u64::MAX, 0);
+            while found < limit {
+                let wanted = wanted.clone();
+                let look = move |_, engine: &Engine| {
+                    let mut last = None;
+                    let seen = engine.decisions(before).take(DECISIONS_PER_LOOK);
+                    let seen = seen.inspect(|(number, _)| last = Some(*number));
+                    let picked = seen.filter(|(_, decision)| wanted(decision));
+                    let kept = picked.filter_map(|(_, decision)| {
+                        let bytes = engine.recorded(decision)?.into();
+                        Some(Said { at: decision.at, flow: decision.event.flow, bytes })
+                    });
+                    let kept: Vec<Said> = kept.take(RECORDED_PER_LOOK).collect();
                     (kept, last)
                 };
                 let (kept, last) = self.look(shard, look).await?;

@@ -16,6 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 /// Headings.
@@ -113,7 +114,14 @@ fn bans(command: BansCommand) -> Result<ExitCode, Unreached> {
             let answer = Client::new(&reach)?.get(&path)?;
             Ok(show(&reach, &answer, |bans: Vec<BanView>| table(&bans)))
         }
-        BansCommand::Show { key, reach } => {
+        BansCommand::Show { key, pcap: Some(file), reach } => {
+            let path = format!("/api/v1/bans/{}/pcap", encoded(&key));
+            Ok(match Client::new(&reach)?.fetch(&path)? {
+                Ok(capture) => save(&file, &capture),
+                Err(answer) => show(&reach, &answer, |_: Value| String::new()),
+            })
+        }
+        BansCommand::Show { key, pcap: None, reach } => {
             let path = format!("/api/v1/explain/{}", encoded(&key));
             let answer = Client::new(&reach)?.get(&path)?;
             let found = answer.body["bans"].as_array().is_some_and(|bans| !bans.is_empty());
@@ -188,6 +196,18 @@ fn show<T: DeserializeOwned>(
         Ok(it) => said(&words(it)),
         Err(error) => {
             complain(&format!("the edge is of another version: {error}"));
+            Exit::Failed.into()
+        }
+    }
+}
+
+/// Writes a file that is not there yet: what an operator collects is not written over.
+fn save(file: &Path, bytes: &[u8]) -> ExitCode {
+    let opened = std::fs::File::options().write(true).create_new(true).open(file);
+    match opened.and_then(|mut opened| opened.write_all(bytes)) {
+        Ok(()) => said(&format!("{}: {} bytes\n", file.display(), bytes.len())),
+        Err(error) => {
+            complain(&format!("{}: {error}", file.display()));
             Exit::Failed.into()
         }
     }

@@ -160,7 +160,32 @@ fn a_ban_is_explained_by_address_aor_call_and_number() {
         (&json!("abandoned"), &json!("4711"), &json!("alice@pbx.example.com"))
     );
 
+    // Its messages, for whoever reads captures; not over a file that is there.
+    let capture = edge.file().with_file_name("ban.pcap");
+    let words = ["bans", "show", &own.ip().to_string(), "--pcap", capture.to_str().unwrap()];
+    let (code, said, wrong) = edge.command(&words);
+    assert_eq!((code, wrong.as_str()), (0, ""), "{said}");
+    let bytes = std::fs::read(&capture).unwrap();
+    assert_eq!(bytes[..4], [0x4d, 0x3c, 0xb2, 0xa1], "pcap with nanoseconds");
+    let text = String::from_utf8_lossy(&bytes);
+    assert_eq!(text.matches("INVITE sip:4711@pbx.example.com SIP/2.0").count(), 3);
+    assert!(edge.command(&words).2.contains("exists"));
+    assert_eq!(edge.ask("GET", "/api/v1/bans/127.0.0.99/pcap", "").0, 404);
+    assert_eq!(edge.ask("GET", "/api/v1/bans/127.0.0.99", "").0, 404);
+
     let explain = |subject: &str| edge.ask("GET", &format!("/api/v1/explain/{subject}"), "").1;
+    for aor in ["sip:alice@pbx.example.com:5060", "alice@pbx.example.com"] {
+        let by_aor = explain(aor);
+        assert_eq!(by_aor["decisions"].as_array().unwrap().len(), 3, "{by_aor}");
+    }
+    let name = evidence[0]["rule"].as_str().unwrap();
+    edge.await_metric_at_least(&format!("ringfence_rule_hits_total{{rule=\"{name}\"}}"), 3);
+    let policy = edge.ask("GET", "/api/v1/policy", "").1;
+    let rule = |it: &&Value| it["name"] == evidence[0]["rule"];
+    let rule = policy["rules"].as_array().unwrap().iter().find(rule).unwrap();
+    assert_eq!((&rule["mode"], &rule["would"]), (&json!("enforce"), &json!(0)), "{rule}");
+    assert!(rule["hits"].as_u64().unwrap() >= 3, "{rule}");
+    assert_eq!(edge.ask("GET", "/api/v1/trunks", "").1, json!([]));
     let by_address = explain(&own.ip().to_string());
     assert_eq!(by_address["kind"], "ip");
     assert_eq!(by_address["bans"][0]["id"], ban["id"]);

@@ -21,14 +21,18 @@ fn edge() -> (Edge, tempfile::TempDir) {
     let directory = tempfile::tempdir().unwrap();
     let token = directory.path().join("token");
     std::fs::write(&token, TOKEN).unwrap();
-    let extra = format!("admin: {{ listen: \"{{ip}}:9060\", token_file: {} }}", token.display());
-    (Edge::start(&extra), directory)
+    (Edge::start(&admin(&directory)), directory)
+}
+
+fn admin(directory: &tempfile::TempDir) -> String {
+    let token = directory.path().join("token");
+    format!("admin: {{ listen: \"{{ip}}:9060\", token_file: {} }}", token.display())
 }
 
 #[test]
 #[ignore = "needs chromium and chromium-driver: integration-tests/run brings and runs it"]
 fn hostile_text_stays_text_and_a_ban_is_seen_explained_and_lifted() {
-    let (edge, _directory) = edge();
+    let (edge, directory) = edge();
     let browser = Browser::start();
     browser.ask("POST", "/url", &json!({ "url": format!("http://{}:9060/", edge.ip) }));
     browser.until("document.querySelector('#state-title').textContent == 'Serving'");
@@ -77,6 +81,18 @@ fn hostile_text_stays_text_and_a_ban_is_seen_explained_and_lifted() {
     assert_eq!(edge.ask("GET", "/api/v1/bans", "").1, json!([]));
     assert_eq!(edge.ask("POST", "/api/v1/bans", &wish).0, 409, "he is trusted now");
 
+    // He bans by hand. What he writes wrong is told where he writes it.
+    browser.press("#ban-add");
+    browser.type_in("127.0.0.300");
+    browser.press("#ban-why");
+    browser.type_in(&format!("{SCRIPT}\u{e007}"));
+    browser.until("document.querySelector('#ban-wrong').textContent.includes('network')");
+    browser.run("document.querySelector('#ban-key').value = '127.0.0.99'");
+    browser.press("#ban-form [type=submit]");
+    browser.until("document.querySelector('#bans tbody tr code')?.textContent == '127.0.0.99'");
+    let bans = edge.ask("GET", "/api/v1/bans", "").1;
+    assert_eq!((&bans[0]["reason"], &bans[0]["origin"]), (&json!(SCRIPT), &json!("operator")));
+
     // Panic is loud, and ended here.
     edge.ask("POST", "/api/v1/panic-open", r#"{"for":"10m"}"#);
     browser.until("document.querySelector('#state-title').textContent == 'EVERYTHING PASSES'");
@@ -88,14 +104,28 @@ fn hostile_text_stays_text_and_a_ban_is_seen_explained_and_lifted() {
     edge.ask("POST", "/api/v1/reload", "");
     browser.until("document.querySelector('#reloads pre')?.textContent.includes('did you mean')");
 
+    // Who only observes is marked, trunks are there, and a drain is asked about twice.
+    edge.configure(&format!(
+        "{}\ntrunks: [{{ name: carrier, hosts: [\"127.0.0.9\"] }}]\n\
+         policy: {{ rules: [{{ name: no-options, when: {{ methods: OPTIONS }}, then: drop, mode: observe }}] }}",
+        admin(&directory)
+    ));
+    edge.ask("POST", "/api/v1/reload", "");
+    browser.until("document.querySelector('#rules')?.textContent.includes('observes: would drop')");
+    browser.until("document.querySelector('#trunks')?.textContent.includes('1 of 1 targets')");
+    browser.press("#drain");
+    browser.press("#drain-form [type=submit]");
+    browser.until("document.querySelector('#state-title').textContent == 'Draining'");
+
     assert_eq!(browser.run("return window.ran ?? null"), Value::Null, "nothing of his ran");
     let made = "return document.querySelectorAll('main img, main script, #explain img').length";
     assert_eq!(browser.run(made), json!(0), "and nothing of his is markup");
     let log = browser.ask("POST", "/se/log", &json!({ "type": "browser" }));
     let lines: Vec<&str> =
         log.as_array().unwrap().iter().filter_map(|it| it["message"].as_str()).collect();
-    // a refused token is told there as an error, and is all that is
-    assert!(lines.iter().all(|line| line.contains(" 401 ")), "{lines:?}");
+    // a refused token and a wrong wish are told there as errors, and are all that is
+    let told = |line: &&str| line.contains(" 401 ") || line.contains(" 400 ");
+    assert!(lines.iter().all(told), "{lines:?}");
 }
 
 /// A number that was not given yet.

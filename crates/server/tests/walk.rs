@@ -178,6 +178,8 @@ fn a_newcomer_sees_understands_and_changes() {
         assert!(why.contains(part), "no {part} in\n{why}");
     }
     album.take(&browser, "dashboard-explain.png");
+    browser.press("#explain-acts [data-action=pcap]");
+    browser.until("document.querySelector('#toast').textContent.includes('saved as a capture')");
     browser.press("#explain-acts [data-action=lift]");
     browser.press("#lift [data-mercy='forgive=true']");
     browser.until("document.querySelector('#unlock').open");
@@ -189,13 +191,15 @@ fn a_newcomer_sees_understands_and_changes() {
     // He changes the policy and makes a mistake, which changes nothing and is told where it is.
     let policy = demonstration.told("Policy:").unwrap();
     let policy = Path::new(policy.split(' ').next().unwrap()).to_owned();
-    fs::write(&policy, "profile: strict\nrules:\n  - { name: night, wehn: { method: INVITE } }\n")
-        .unwrap();
+    let wrong =
+        "profile: strict\nrules:\n  - { name: night, when: { method: INVITE }, then: drop }\n";
+    fs::write(&policy, wrong).unwrap();
     browser.until("document.querySelector('#reloads [data-tone=bad]')");
     let told = browser.text("#reloads pre");
     assert!(told.contains("policy.yaml:3"), "{told}");
-    assert!(told.contains("did you mean") && told.contains("when"), "{told}");
+    assert!(told.contains("did you mean \"methods\"?"), "{told}");
     assert!(browser.text("#policy").contains("balanced"), "the old one acts");
+    browser.until("!('shown' in document.querySelector('#toast').dataset)");
     browser.run("document.querySelector('#reloads').scrollIntoView({ block: 'end' })");
     album.take(&browser, "dashboard-reload.png");
 

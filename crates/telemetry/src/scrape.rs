@@ -171,6 +171,21 @@ impl Telemetry {
         self.admin_events_lost.fetch_add(count, Relaxed);
     }
 
+    /// What each rule met, by its name, since the start.
+    #[must_use]
+    pub fn rule_hits(&self) -> BTreeMap<Box<str>, u64> {
+        self.hits(|hits| &hits.rules, |sum, hits| *sum += hits)
+    }
+
+    /// What each signature met, by its name: others, and the authenticated.
+    #[must_use]
+    pub fn signature_hits(&self) -> BTreeMap<Box<str>, [u64; 2]> {
+        let add = |sum: &mut [u64; 2], hits: &[u64; 2]| {
+            sum.iter_mut().zip(hits).for_each(|(sum, hits)| *sum += hits);
+        };
+        self.hits(|hits| &hits.signatures, add)
+    }
+
     /// What the shard that is most behind sheds.
     #[must_use]
     pub fn shed(&self) -> Stage {
@@ -330,15 +345,12 @@ impl Telemetry {
             catalogue::BANS => self.bans(&mut family, |shard| &shard.bans),
             catalogue::BANS_TOTAL => self.bans(&mut family, |shard| &shard.bans_total),
             catalogue::RULE_HITS => {
-                for (name, hits) in self.hits(|hits| &hits.rules, |sum, hits| *sum += hits) {
+                for (name, hits) in self.rule_hits() {
                     family.push(&[&name], hits);
                 }
             }
             catalogue::SIGNATURE_HITS => {
-                let add = |sum: &mut [u64; 2], hits: &[u64; 2]| {
-                    sum.iter_mut().zip(hits).for_each(|(sum, hits)| *sum += hits);
-                };
-                for (name, [others, authenticated]) in self.hits(|hits| &hits.signatures, add) {
+                for (name, [others, authenticated]) in self.signature_hits() {
                     family.push(&[&name, "no"], others);
                     family.push(&[&name, "yes"], authenticated);
                 }

@@ -84,7 +84,10 @@ async fn of_bans(hall: &Hall, subject: String, wanted: Wanted) -> Result<Explana
 async fn of_text(hall: &Hall, subject: String) -> Result<Explanation, Refusal> {
     let desk = &hall.status.desk;
     let text = subject.strip_prefix("sips:").or_else(|| subject.strip_prefix("sip:"));
-    let text = text.unwrap_or(&subject).to_owned();
+    let text = text.unwrap_or(&subject);
+    // what is known as an AOR has no port; a Call-ID looks like none that has one
+    let bare = std::str::from_utf8(proxy::without_port(text.as_bytes())).unwrap_or(text);
+    let text = if text.contains('@') { bare } else { text }.to_owned();
     let bytes = text.clone().into_bytes();
     let decisions = desk.decisions(DECISIONS, move |it| it.names(&bytes)).await?;
     let (bans, refusals) = match text.contains('@') {

@@ -1,5 +1,6 @@
 //! The JSON that docs/api.md shows is the JSON that is answered. `BLESS=1` rewrites the page.
 
+use super::policy::{HostView, RulesView, TargetView, TrunkView};
 use super::status::{PbxView, PolicyView, ShardView, StatusView, TableView};
 use super::views::{BanView, DecisionView, ExplainedBan, Explanation, SourceJson};
 use crate::reloads::{Cause, prepare};
@@ -164,6 +165,24 @@ fn status() -> StatusView {
     }
 }
 
+/// Its first rules and signature: the page shows what they look like.
+fn policy_page(rules: &Rules) -> RulesView {
+    let telemetry = telemetry::Telemetry::new("0", 1, 1);
+    let mut policy = (*rules.policy).clone();
+    policy.admission.rules[1].mode = policy::Mode::Observe;
+    let mut view = super::policy::rules(&policy, &telemetry);
+    view.rules.truncate(2);
+    view.signatures.truncate(1);
+    view
+}
+
+fn trunks() -> Vec<TrunkView> {
+    let target = |address: &str, up| TargetView { address: address.into(), up };
+    let targets = vec![target("203.0.113.9:5060", true), target("203.0.113.10:5060", false)];
+    let hosts = vec![HostView { host: "sip.carrier.example".into(), targets }];
+    vec![TrunkView { name: "carrier".into(), hosts }]
+}
+
 fn samples() -> Vec<(&'static str, Value)> {
     let rules = rules();
     let explanation = Explanation {
@@ -180,6 +199,8 @@ fn samples() -> Vec<(&'static str, Value)> {
         ("source", json(&SourceJson::new(&view()))),
         ("explanation", json(&explanation)),
         ("status", json(&status())),
+        ("policy", json(&policy_page(&rules))),
+        ("trunks", json(&trunks())),
         ("reload", json(&reload())),
     ]
 }

@@ -164,7 +164,7 @@ pub(super) fn pbxs(policy: &policy::Policy, telemetry: &telemetry::Telemetry) ->
     policy.pbx.iter().map(view).collect()
 }
 
-fn mode_word(mode: policy::Mode) -> &'static str {
+pub(super) fn mode_word(mode: policy::Mode) -> &'static str {
     match mode {
         policy::Mode::Enforce => "enforce",
         policy::Mode::Observe => "observe",

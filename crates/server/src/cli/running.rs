@@ -145,6 +145,9 @@ pub(crate) enum BansCommand {
     Show {
         /// An address, a network, or the number or key of a ban
         key: String,
+        /// Write the messages behind it there as a capture, as far as they are kept
+        #[arg(long, value_name = "FILE", conflicts_with = "json")]
+        pcap: Option<PathBuf>,
         #[command(flatten)]
         reach: Reach,
     },

@@ -62,16 +62,15 @@ export const read = async (path) => (await ask("GET", path)).value;
 /// A segment of a path that holds anything.
 export const segment = (text) => encodeURIComponent(text);
 
-/// Hits of rules by their names, from the metrics: the status does not have them.
-export async function ruleHits() {
-  const answer = await fetch("/metrics", options("GET", undefined, token));
-  if (!answer.ok) throw new Refusal(answer.status, null);
-  const hits = [];
-  for (const line of (await answer.text()).split("\n")) {
-    const found = /^ringfence_rule_hits_total\{rule="((?:[^"\\]|\\.)*)"\} (\S+)$/.exec(line);
-    if (found) hits.push([found[1].replace(/\\(.)/g, (_, it) => (it === "n" ? "\n" : it)), Number(found[2])]);
-  }
-  return hits;
+/// Fetches a file and gives it to the browser to keep.
+export async function download(path, name) {
+  const answer = await fetch("/api/v1" + path, { ...options("GET", undefined, token), signal: AbortSignal.timeout(15_000) });
+  if (!answer.ok) throw new Refusal(answer.status, await answer.json().catch(() => null));
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 /// Longest event that is taken: what is longer is no event of ours.

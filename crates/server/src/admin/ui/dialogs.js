@@ -1,8 +1,8 @@
 // Explain, lift, unlock, let everything pass.
 
-import { Refusal, ask, hasToken, keepToken, read, segment } from "./api.js";
+import { Refusal, ask, download, hasToken, keepToken, read, segment } from "./api.js";
 import { byId, fullTime, make, number, time, until, write } from "./dom.js";
-import { decisionRow, shortKey } from "./lists.js";
+import { called, decisionRow, shortKey } from "./lists.js";
 
 let changed = () => {};
 /// What waits until the page is unlocked.
@@ -115,12 +115,38 @@ function showExplanation(subject, it) {
   byId("explain-body").replaceChildren(...parts);
   if (!it.bans.length) return;
   const lift = make("button", { type: "button", class: "main", "data-action": "lift", "data-subject": it.kind === "text" ? it.bans[0].key : subject }, "Lift…");
-  byId("explain-acts").replaceChildren(lift, make("code", {}, it.bans[0].undo));
+  const keep = make("button", { type: "button", "data-action": "pcap", "data-subject": it.bans[0].key }, "Messages as pcap");
+  byId("explain-acts").replaceChildren(lift, keep, make("code", {}, it.bans[0].undo));
+}
+
+/// The messages behind a ban, for whoever reads captures.
+async function keepMessages(key) {
+  try {
+    await download(`/bans/${segment(key)}/pcap`, `ringfence-${key.replace(/[^0-9a-z.]+/gi, "-")}.pcap`);
+    say("The messages that are kept of it were saved as a capture");
+  } catch (error) {
+    say(error.message);
+  }
+}
+
+async function addBan() {
+  const wish = { key: byId("ban-key").value.trim(), for: byId("ban-for").value, why: byId("ban-why").value.trim() };
+  const done = await change("POST", "/bans", wish, byId("ban-wrong"));
+  if (!done?.id) return;
+  byId("ban").close();
+  say(`Banned until ${fullTime(done.until)}: ${done.key}`);
+}
+
+async function drain() {
+  const done = await change("POST", "/drain", undefined, byId("drain-wrong"));
+  if (!done?.draining) return;
+  byId("drain-ask").close();
+  say(`Draining: ${number(done.unanswered)} in passage`);
 }
 
 function banPart(ban) {
   const part = make("section", { class: "ban" },
-    make("h3", {}, "Banned: ", make("code", {}, ban.key)),
+    make("h3", {}, "Banned: ", make("code", { title: ban.key }, called(ban).filter(Boolean).join(" "))),
     facts([
       ["Why", ban.reason],
       ["Kind", ban.narrowed ? `${ban.kind}, narrowed: somebody behind the address is known` : ban.kind],
@@ -139,7 +165,7 @@ function facts(pairs) {
 
 function head(caption, names) {
   return [make("caption", { class: "unseen" }, caption),
-    make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col" }, name))))];
+    make("thead", {}, make("tr", {}, ...names.map((name) => make("th", { scope: "col", class: name === "Weight" ? "num" : null }, name))))];
 }
 
 function evidence(records) {
@@ -210,6 +236,7 @@ export function begin(onChange) {
     if ("mercy" in button.dataset) lift(button.dataset.mercy);
     if (button.dataset.action === "explain") explain(button.dataset.subject);
     if (button.dataset.action === "lift") askToLift(button.dataset.subject);
+    if (button.dataset.action === "pcap") keepMessages(button.dataset.subject);
   });
   on("search", "submit", (event) => {
     event.preventDefault();
@@ -223,6 +250,24 @@ export function begin(onChange) {
     keepToken(null);
     showKey();
     byId("unlock").close();
+  });
+  on("ban-add", "click", () => {
+    write(byId("ban-wrong"), "");
+    byId("ban-form").reset();
+    open("ban");
+    byId("ban-key").focus();
+  });
+  on("ban-form", "submit", (event) => {
+    event.preventDefault();
+    unlocked(addBan);
+  });
+  on("drain", "click", () => {
+    write(byId("drain-wrong"), "");
+    open("drain-ask");
+  });
+  on("drain-form", "submit", (event) => {
+    event.preventDefault();
+    unlocked(drain);
   });
   on("panic", "click", () => {
     write(byId("panic-wrong"), "");

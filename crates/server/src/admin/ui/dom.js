@@ -99,12 +99,13 @@ export function time(text) {
 export function bars(table, rows) {
   const create = (row) =>
     make("tr", { "data-tone": row.tone },
-      make("th", { scope: "row", title: row.about }, row.name, row.about ? make("small", {}, row.about) : null),
+      make("th", { scope: "row" }, row.name, make("small", {})),
       make("td", { class: "num" }),
       make("td", { class: "bar", "aria-hidden": "true" }, make("span", {}, make("i"))),
       make("td", { class: "num share" }));
   keyed(table.tBodies[0], rows, (row) => row.name, create, (element, row) => {
-    const [, count, bar, share] = element.cells;
+    const [name, count, bar, share] = element.cells;
+    write(name.lastChild, row.about ?? "");
     if (row.tone) element.dataset.tone = row.tone;
     write(count, brief(row.count));
     write(share, row.share ?? percent(row.count, row.of));

@@ -76,11 +76,44 @@ function showTables(tables) {
   bars(byId("tables"), rows);
 }
 
-export function showRules(hits) {
-  const hit = hits.filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1]).slice(0, RULES_SHOWN);
-  const top = hit[0]?.[1] ?? 0;
-  const all = hit.reduce((sum, [, count]) => sum + count, 0);
-  bars(byId("rules"), hit.map(([name, count]) => ({ name, tone: "accent", count, of: top, share: percent(count, all) })));
+/// Rules that were hit, and all that only observe: what those would have done decides their fate.
+export function showRules(policy) {
+  const all = policy.rules.reduce((sum, it) => sum + it.hits, 0);
+  const shown = policy.rules.filter((it) => it.hits > 0 || it.mode === "observe");
+  const rows = most(shown).map((it) => {
+    const watches = it.mode === "observe";
+    const about = watches ? `observes: would ${it.then}` : it.then;
+    return { name: it.name, tone: watches ? "warn" : "accent", about, count: it.hits, of: all };
+  });
+  bars(byId("rules"), rows);
+  const matches = policy.signatures.reduce((sum, it) => sum + it.hits + it.authenticated, 0);
+  const matched = policy.signatures.filter((it) => it.hits + it.authenticated > 0);
+  bars(byId("signatures"), most(matched).map((it) => {
+    const watches = it.mode === "observe" ? "observes: would " : "";
+    const wrong = it.authenticated ? `, ${number(it.authenticated)} by the authenticated` : "";
+    const tone = it.authenticated && it.ceiling !== "note" ? "bad" : watches ? "warn" : "accent";
+    return { name: it.id, tone, about: `${watches}${it.ceiling}${wrong}`, count: it.hits + it.authenticated, of: matches };
+  }));
+}
+
+const most = (list) => [...list].sort((a, b) => b.hits - a.hits).slice(0, RULES_SHOWN);
+
+/// A trunk's hosts, and how many of their targets answer.
+export function showTrunks(trunks) {
+  byId("trunks-part").hidden = trunks.length === 0;
+  const hosts = trunks.flatMap((trunk) => (trunk.hosts.length ? trunk.hosts : [{ host: "", targets: null }]).map((host) => ({ trunk: trunk.name, ...host })));
+  keyed(byId("trunks"), hosts, (it) => `${it.trunk} ${it.host}`,
+    (it) => make("li", {}, make("span", {}, it.trunk, make("small", {})), make("span", { class: "badge" })),
+    (item, { host, targets }) => {
+      const up = targets?.filter((it) => it.up).length ?? 0;
+      const down = targets?.filter((it) => !it.up).map((it) => it.address) ?? [];
+      let [tone, text] = ["quiet", "calls us only"];
+      if (targets?.length === 0) [tone, text] = ["warn", "not resolved"];
+      if (targets?.length) [tone, text] = [up === 0 ? "bad" : down.length ? "warn" : "good", `${number(up)} of ${number(targets.length)} targets in use`];
+      write(item.firstChild.lastChild, down.length ? `${host} · passed over: ${down.join(", ")}` : host);
+      item.lastChild.dataset.tone = tone;
+      write(item.lastChild, text);
+    });
 }
 
 /// The youngest is open, and each refused one: what is wrong is shown whole.

@@ -16,14 +16,23 @@ const button = (text, action, subject) =>
 /// What an account's or a shape's key is, shortened; the whole is in the title.
 export const shortKey = (key) => key.replace(/^(aor|shape):([0-9a-f]{6})[0-9a-f]{10}/, "$1:$2…");
 
+/// Who is banned, for people: an account by its name, where the evidence has it.
+export function called(ban) {
+  const aor = ban.key.startsWith("aor:") && ban.evidence.at(-1)?.aor;
+  return aor ? [aor, `at ${ban.key.split("@").at(-1)}`] : [shortKey(ban.key), null];
+}
+
 export function showBans(bans, total) {
-  const create = (ban) =>
-    make("tr", {},
-      make("th", { scope: "row", title: ban.key }, make("code", {}, shortKey(ban.key)), make("small", {}, ban.kind, ban.origin === "local" ? "" : ` · ${ban.origin}`)),
+  const create = (ban) => {
+    const [name, place] = called(ban);
+    const kind = [place ?? ban.kind, ban.origin === "local" ? null : ban.origin].filter(Boolean).join(" · ");
+    return make("tr", {},
+      make("th", { scope: "row", title: ban.key }, make("code", {}, name), make("small", {}, kind)),
       make("td", {}, make("span", { class: "reason" }, ban.reason), make("small", {})),
       make("td", { class: "more" }, ban.proof ?? "–"),
       make("td", { class: "num" }, make("time", { datetime: ban.until, title: fullTime(ban.until) })),
       make("td", { class: "do" }, button("Explain", "explain", ban.key), button("Lift", "lift", ban.key)));
+  };
   keyed(byId("bans").tBodies[0], bans, (ban) => `${ban.id} ${ban.key} ${ban.until}`, create, (row, ban) => {
     const last = ban.evidence.at(-1);
     const more = last ? `${number(ban.evidence.length)} × ${last.method} ${last.outcome}` : "by an operator or for a network";

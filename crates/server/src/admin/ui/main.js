@@ -1,10 +1,10 @@
 // What is asked of the edge, and when. Events bring the status each second; what they do not bring
 // is asked for now and then, and after each change. A page that nobody sees asks nothing.
 
-import { Refusal, ask, follow, read, ruleHits } from "./api.js";
+import { Refusal, ask, follow, read } from "./api.js";
 import { byId, write } from "./dom.js";
 import { begin, say, unlock } from "./dialogs.js";
-import { showEdge, showRules } from "./edge.js";
+import { showEdge, showRules, showTrunks } from "./edge.js";
 import { BANS, addDecision, pause, showBans, showSources } from "./lists.js";
 import { showStatus, showTrouble, summary } from "./overview.js";
 
@@ -51,11 +51,13 @@ async function lists() {
   waiting = null;
   if (document.hidden) return;
   try {
-    const [bans, sources, hits] = await Promise.all([ask("GET", `/bans?limit=${BANS}`), read("/sources?limit=50"), ruleHits()]);
+    const asked = [ask("GET", `/bans?limit=${BANS}`), read("/sources?limit=50"), read("/policy"), read("/trunks")];
+    const [bans, sources, policy, trunks] = await Promise.all(asked);
     const total = bans.truncated ? Math.max(status?.bans ?? 0, bans.value.length) : bans.value.length;
     showBans(bans.value, total);
     showSources(sources);
-    showRules(hits);
+    showRules(policy);
+    showTrunks(trunks);
   } catch (error) {
     if (Date.now() - heard > POLL) onTrouble(error);
   }

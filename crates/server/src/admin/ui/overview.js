@@ -128,8 +128,6 @@ function showFunnel(challenges) {
     if (!known.has(name)) rows.push({ name, tone: "quiet", count, of: issued });
   }
   bars(byId("funnel"), rows);
-  const first = byId("funnel").querySelector("small");
-  if (first) write(first, rows[0].about);
 }
 
 function showVerdicts(status) {
