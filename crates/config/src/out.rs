@@ -54,7 +54,15 @@ impl Out {
             Out::Truth(truth) => flat.push((path, truth.to_string())),
             Out::List(list) => {
                 for (index, element) in list.iter().enumerate() {
-                    let place = element.name().map_or_else(|| index.to_string(), str::to_owned);
+                    let before = list.iter().take(index);
+                    // a name that stands here twice is no name: its number tells them apart
+                    let place = match element.name() {
+                        None => index.to_string(),
+                        Some(name) => match before.filter(|it| it.name() == Some(name)).count() {
+                            0 => name.to_owned(),
+                            more => format!("{name} {}", more + 1),
+                        },
+                    };
                     element.flatten(format!("{path}[{place}]"), flat);
                 }
             }

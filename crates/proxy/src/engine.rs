@@ -300,6 +300,7 @@ impl Engine {
             exchanges: self.exchanges.table(),
             unproven_exchanges: self.exchanges.strangers(),
             unanswered: self.exchanges.unanswered(),
+            awaited: self.exchanges.awaited(),
             unproven_bytes: self.unproven_bytes,
             bindings: self.bindings.table(),
             moved_flows: self.moves.table(),

@@ -98,6 +98,8 @@ pub(crate) struct Exchange {
     pub(crate) told: bool,
     /// Nobody has authenticated from where it comes from.
     pub(crate) stranger: bool,
+    /// A drain waits for its final response: a stranger who shows no credentials holds up nobody.
+    pub(crate) awaited: bool,
     /// A provisional response came back.
     pub(crate) provisional: bool,
     /// It was answered with a 2xx.
@@ -261,6 +263,8 @@ pub(crate) struct Exchanges {
     capacity: usize,
     refused: u64,
     unanswered: usize,
+    /// Those among the unanswered that a drain waits for.
+    awaited: usize,
     /// Those of strangers, and how many may be.
     strangers: Table,
 }
@@ -284,6 +288,7 @@ impl Exchanges {
             capacity,
             refused: 0,
             unanswered: 0,
+            awaited: 0,
             strangers: Table { capacity: strangers, ..Table::default() },
         }
     }
@@ -320,6 +325,7 @@ impl Exchanges {
     pub(crate) fn insert(&mut self, id: ExchangeId, exchange: Exchange) {
         self.index.insert(exchange.key, id.slot);
         self.strangers.entries += usize::from(exchange.stranger);
+        self.awaited += usize::from(exchange.awaited);
         if exchange.merge_key != 0 {
             self.index.insert(exchange.merge_key, id.slot);
         }
@@ -371,7 +377,9 @@ impl Exchanges {
             && !exchange.answered
         {
             exchange.answered = true;
+            let awaited = usize::from(exchange.awaited);
             self.unanswered -= 1;
+            self.awaited -= awaited;
         }
     }
 
@@ -402,6 +410,11 @@ impl Exchanges {
 
     pub(crate) fn unanswered(&self) -> usize {
         self.unanswered
+    }
+
+    /// Those among them that a drain waits for.
+    pub(crate) fn awaited(&self) -> usize {
+        self.awaited
     }
 
     /// Those of strangers.

@@ -332,8 +332,10 @@ pub struct Snapshot {
     pub exchanges: Table,
     /// Those among them of strangers.
     pub unproven_exchanges: Table,
-    /// Those among them that have no final response yet: what a drain waits for.
+    /// Those among them that have no final response yet.
     pub unanswered: usize,
+    /// Those among these that a drain waits for: not what strangers sent without credentials.
+    pub awaited: usize,
     /// Bindings known.
     pub bindings: Table,
     /// Flows left in mid-dialog.

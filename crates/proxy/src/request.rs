@@ -336,6 +336,7 @@ impl Engine {
             forgeable: self.is_forgeable(now, arrival),
             told: false,
             stranger,
+            awaited: !stranger || ticket.is_some_and(|ticket| ticket.credentials),
             provisional: false,
             accepted: false,
             answered: false,

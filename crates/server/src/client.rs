@@ -1,6 +1,6 @@
 //! The other end of the admin API: how the command line reaches a running edge.
 
-use crate::cli::Reach;
+use crate::cli::{DEFAULT_CONFIG, Reach};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
@@ -9,7 +9,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -71,10 +71,17 @@ impl Client {
     pub(crate) fn new(reach: &Reach) -> Result<Self, Unreached> {
         let place = match &reach.admin {
             Some(url) => place(url).map_err(Unreached)?,
-            None => Place::Unix(config::admin_socket(&reach.config).ok_or_else(|| {
+            // where nothing is configured yet, an edge may run with the defaults
+            None if reach.config != Path::new(DEFAULT_CONFIG) || reach.config.exists() => {
                 let file = reach.config.display();
-                Unreached(format!("{file} switches the admin socket off: use --admin URL"))
-            })?),
+                std::fs::File::open(&reach.config).map_err(|error| {
+                    let hint =
+                        "--config names the configuration of the running edge, --admin its address";
+                    Unreached(format!("{file}: {error}\n    hint: {hint}"))
+                })?;
+                of_config(&reach.config)?
+            }
+            None => of_config(&reach.config)?,
         };
         let read = |file: &PathBuf| {
             let text = std::fs::read_to_string(file);
@@ -172,6 +179,15 @@ async fn send(
 fn read(code: u16, body: &[u8]) -> Result<Value, Failure> {
     let read = serde_json::from_slice(body);
     Ok(read.map_err(|_| format!("what answers there (with {code}) is no edge"))?)
+}
+
+/// The socket that a configuration names.
+fn of_config(file: &Path) -> Result<Place, Unreached> {
+    let socket = config::admin_socket(file).ok_or_else(|| {
+        let file = file.display();
+        Unreached(format!("{file} switches the admin socket off: use --admin URL"))
+    })?;
+    Ok(Place::Unix(socket))
 }
 
 /// `http://HOST:PORT` or `unix:PATH`.

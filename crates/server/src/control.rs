@@ -407,7 +407,7 @@ impl Control {
         match end {
             Ok(()) => info!("Nothing is in passage any more"),
             Err(_) => {
-                let unanswered = self.unanswered();
+                let unanswered = self.awaited();
                 warn!(unanswered, "The drain timeout ends what is still in passage");
             }
         }
@@ -440,13 +440,14 @@ impl Control {
             let _ = answer.await;
         }
         self.status.telemetry.on_drain();
-        while self.unanswered() > 0 {
+        // what strangers sent without credentials may be cut off: it would hold up the others
+        while self.awaited() > 0 {
             tokio::time::sleep(DRAIN_LOOK).await;
         }
     }
 
-    fn unanswered(&self) -> u64 {
-        self.status.telemetry.shards().iter().map(|shard| shard.unanswered()).sum()
+    fn awaited(&self) -> u64 {
+        self.status.telemetry.shards().iter().map(|shard| shard.awaited()).sum()
     }
 }
 

@@ -145,6 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn an_unchanged_file_changes_nothing() {
+        let text = "listen: [{ transport: udp, address: \"203.0.113.1:5060\" }]\n\
+            inside: { pbx: [\"127.0.0.1:5070\"] }\n\
+            policy: { trust: { networks: [198.51.100.0/24, 192.0.2.0/24] } }\n";
+        let (_, changes) = merge(&read(text), read(text));
+        assert_eq!(changes, []);
+    }
+
+    #[test]
     fn nothing_changed_is_nothing_told() {
         let old = read(BASE);
         let (merged, changes) = merge(&old, read(BASE));

@@ -112,7 +112,11 @@ fn bans(command: BansCommand) -> Result<ExitCode, Unreached> {
                 let _ = write!(path, "&key={}", encoded(&key));
             }
             let answer = Client::new(&reach)?.get(&path)?;
-            Ok(show(&reach, &answer, |bans: Vec<BanView>| table(&bans)))
+            let exit = show(&reach, &answer, |bans: Vec<BanView>| table(&bans));
+            if answer.body.as_array().is_some_and(|bans| bans.len() >= limit as usize) {
+                complain(&format!("there may be more than these {limit}: --limit"));
+            }
+            Ok(exit)
         }
         BansCommand::Show { key, pcap: Some(file), reach } => {
             let path = format!("/api/v1/bans/{}/pcap", encoded(&key));

@@ -341,3 +341,16 @@ fn what_cannot_be_read_says_why() {
     let (code, error) = run(&bytes[..bytes.len() - 5]);
     assert_eq!((code, error.as_str()), (Some(0), ""), "what came before it breaks off is told");
 }
+
+/// The last packet is not the end: whoever had time left to answer is judged when it is over.
+#[test]
+fn a_capture_that_ends_early_has_its_bans() {
+    let mut wire = Wire::new();
+    for _ in 0..3 {
+        wire.abandoned(SCANNER, "00972595148236", "");
+    }
+    let report = wire.judged(&[]);
+    let bans = report["bans"].as_array().unwrap();
+    assert_eq!(bans.len(), 1, "{report:#}");
+    assert_eq!(bans[0]["key"], "address 192.0.2.66/32", "{report:#}");
+}

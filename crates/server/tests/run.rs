@@ -61,7 +61,7 @@ fn admin_pages_tell_health_and_readiness() {
     assert!(edge.page("/healthz").starts_with("HTTP/1.1 200 "));
     let ready = edge.page("/readyz");
     assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
-    assert!(ready.contains("\"draining\":false"), "{ready}");
+    assert!(ready.contains("\"draining\":false") && ready.contains("\"reason\":null"), "{ready}");
     assert!(edge.page("/metrics").contains("ringfence_build_info{version="));
     assert!(edge.page("/nothing").starts_with("HTTP/1.1 404 "));
     // Connections that say nothing give their place back when they go.
@@ -73,9 +73,12 @@ fn admin_pages_tell_health_and_readiness() {
     }
 }
 
+/// Whoever is trusted is no stranger, and a drain waits for him.
+const TRUSTED: &str = "policy: { trust: { networks: [127.0.0.9] } }";
+
 #[test]
 fn a_drain_waits_for_what_is_in_passage_and_refuses_what_is_new() {
-    let mut edge = Edge::start("drain_timeout: 5m");
+    let mut edge = Edge::start(&format!("drain_timeout: 5m\n{TRUSTED}"));
     let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
     phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "old", "UDP"));
     let (pending, from) = edge.pbx.receive();
@@ -100,7 +103,7 @@ fn a_drain_waits_for_what_is_in_passage_and_refuses_what_is_new() {
 
 #[test]
 fn a_drain_ends_at_its_timeout() {
-    let mut edge = Edge::start("drain_timeout: 50ms");
+    let mut edge = Edge::start(&format!("drain_timeout: 50ms\n{TRUSTED}"));
     let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
     phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "old", "UDP"));
     edge.pbx.receive();
@@ -110,8 +113,20 @@ fn a_drain_ends_at_its_timeout() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
+fn a_stranger_holds_up_no_drain() {
     let mut edge = Edge::start("drain_timeout: 5m");
+    let stranger = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
+    stranger.send((edge.ip, 5060), &request("INVITE", stranger.address(), "rings", "UDP"));
+    edge.pbx.receive_with("rings@test");
+    edge.await_metric("ringfence_unanswered 1");
+    edge.signal(libc::SIGTERM);
+    assert_eq!(edge.wait().code(), Some(0), "{}", edge.log());
+    assert!(edge.log().contains("Nothing is in passage any more"), "{}", edge.log());
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let mut edge = Edge::start(&format!("drain_timeout: 5m\n{TRUSTED}"));
     let phone = Socket::bind(Ipv4Addr::new(127, 0, 0, 9), 0);
     phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "old", "UDP"));
     edge.pbx.receive();

@@ -88,6 +88,7 @@ pub struct ShardMetrics {
     pub(crate) responses: Box<[Cell]>,
     pub(crate) tables: [TableCells; TABLES.len()],
     pub(crate) unanswered: Cell,
+    awaited: Cell,
     pub(crate) timers: Cell,
     pub(crate) pbx_up: AtomicBool,
     pub(crate) pbxs: Mutex<Vec<PbxState>>,
@@ -180,6 +181,7 @@ impl Default for ShardMetrics {
             responses: cells(SIDES.len() * CLASSES.len() * decisions),
             tables: Default::default(),
             unanswered: Cell::default(),
+            awaited: Cell::default(),
             timers: Cell::default(),
             pbx_up: AtomicBool::new(false),
             pbxs: Mutex::default(),
@@ -283,6 +285,7 @@ impl ShardMetrics {
         self.under_attack.store(snapshot.gate.under_attack, Relaxed);
         self.shed.store(snapshot.shed as u8, Relaxed);
         self.unanswered.set(snapshot.unanswered as u64);
+        self.awaited.set(snapshot.awaited as u64);
         self.timers.set(snapshot.timers as u64);
         if self.pbx_up.swap(snapshot.pbx_up, Relaxed) && !snapshot.pbx_up {
             tracing::warn!("The PBX does not answer");
@@ -385,6 +388,12 @@ impl ShardMetrics {
     #[must_use]
     pub fn unanswered(&self) -> u64 {
         self.unanswered.value()
+    }
+
+    /// Those of them that a drain waits for.
+    #[must_use]
+    pub fn awaited(&self) -> u64 {
+        self.awaited.value()
     }
 }
 

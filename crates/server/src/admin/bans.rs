@@ -81,6 +81,13 @@ pub(super) async fn list(
     Query(Selection { key, limit }): Query<Selection>,
 ) -> Result<impl IntoResponse, Refusal> {
     let wanted = key.as_deref().map_or(Wanted::All, Wanted::of);
+    if let Wanted::Key(key) = &wanted
+        && !key.starts_with("aor:")
+        && !key.starts_with("shape:")
+    {
+        let hint = "an address, a network, or the number or key of a ban";
+        return Err(Refusal::wrong(format!("nothing can be banned as {key}")).hint(hint));
+    }
     let limit = limit.unwrap_or(LIMIT).clamp(1, LIMIT_MAX);
     let (bans, more) = hall.status.desk.bans(limit, move |ban| wanted.is_met(ban)).await?;
     let rules = hall.status.rules();

@@ -4,6 +4,7 @@ use super::Hall;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use serde_json::json;
 use std::sync::atomic::Ordering::Relaxed;
 
 pub(super) async fn metrics(State(hall): State<Hall>) -> Response {
@@ -17,15 +18,22 @@ pub(super) async fn health(State(hall): State<Hall>) -> Response {
     answer(ok, &format!("{{\"alive\":{ok}}}\n"))
 }
 
-/// Whether calls can be sent here. A PBX that is down is told, but is no reason to send them to
-/// nobody: the edge answers them with 503.
+/// Whether calls can be sent here: not while no PBX is there to take them. Whoever spreads calls
+/// over several edges sends them to another one.
 pub(super) async fn readiness(State(hall): State<Hall>) -> Response {
     let ready = hall.status.ready.load(Relaxed);
     let draining = hall.status.draining.load(Relaxed);
     let pbx_up = hall.status.telemetry.is_pbx_up();
-    let ok = ready && !draining;
-    let body = format!("{{\"ready\":{ok},\"draining\":{draining},\"pbx_up\":{pbx_up}}}\n");
-    answer(ok, &body)
+    let reason = match () {
+        () if draining => Some("the edge drains"),
+        () if !ready => Some("the shards do not serve yet"),
+        () if !pbx_up => Some("the PBX does not answer"),
+        () => None,
+    };
+    let ok = reason.is_none();
+    let body = json!({ "ready": ok, "draining": draining, "pbx_up": pbx_up, "reason": reason })
+        .to_string();
+    answer(ok, &format!("{body}\n"))
 }
 
 fn answer(ok: bool, body: &str) -> Response {

@@ -133,8 +133,9 @@ pub(crate) enum BansCommand {
         /// Only those that touch this address or network, or have this number or key
         key: Option<String>,
         /// At most so many, up to 10000
-        #[arg(long, value_name = "NUMBER", default_value_t = 1_000)]
-        limit: usize,
+        #[arg(long, value_name = "NUMBER", default_value_t = 1_000,
+            value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        limit: u32,
         #[command(flatten)]
         reach: Reach,
     },

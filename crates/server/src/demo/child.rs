@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::cell::RefCell;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
@@ -72,13 +73,29 @@ pub(super) struct Child {
     log: mpsc::Receiver<String>,
 }
 
+/// The edge ends when the play does, however that ended.
+#[allow(unsafe_code)] // for one system call
+fn end_with_us(command: &mut Command) {
+    let ask = || {
+        // SAFETY: a plain system call that allocates nothing, as between fork and exec it must be.
+        match unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGTERM) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    };
+    // SAFETY: see above; it touches nothing of ours.
+    unsafe { command.pre_exec(ask) };
+}
+
 impl Child {
     /// Starts it and waits until it serves.
     pub(super) fn start(ports: Ports) -> io::Result<Child> {
         let directory = tempfile::tempdir()?;
         let file = directory.path().join("ringfence.yaml");
         std::fs::write(&file, ports.yaml(directory.path()))?;
-        let mut process = Command::new(std::env::current_exe()?)
+        let mut command = Command::new(std::env::current_exe()?);
+        end_with_us(&mut command);
+        let mut process = command
             .arg("run")
             .arg("--config")
             .arg(&file)

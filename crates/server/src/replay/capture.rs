@@ -140,6 +140,7 @@ fn judge(
             Err(broken) => break Some(broken),
         }
     };
+    play.finish();
     Ok(Report {
         file: options.file.clone(),
         config,

@@ -121,7 +121,7 @@ fn transports(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
         let is_chosen = chosen.is_some_and(|chosen| std::ptr::eq(chosen.section, section));
         if is_chosen {
             chosen_transport(transport, wanted, all);
-        } else if !transport.is_local() {
+        } else if !transport.is_local() && transport.protocol != Protocol::Ws {
             let why = format!(
                 "whoever reaches {} past the edge is not judged; the edge listens there, for every transport, and \
                  speaks UDP with Asterisk",
@@ -224,7 +224,8 @@ fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
                 }
                 None => ((section, &section.place), Edit::Add(line)),
             };
-            let why = format!("{why} ({count} endpoints)");
+            let many = if count == 1 { "" } else { "s" };
+            let why = format!("{why} ({count} endpoint{many})");
             all.push(advice(id, Severity::Warning, at, edit, why));
         }
     };
@@ -256,8 +257,16 @@ fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
 
 fn identifies(pjsip: &Pjsip, all: &mut Vec<Advice>) {
     for section in pjsip.of_type("identify") {
-        for (value, place) in section.values("match") {
-            let edit = Edit::Remove(format!("match = {value}"));
+        let trunk = section.value("endpoint").unwrap_or(&section.name);
+        let told = section.setting("match_header").is_some();
+        for (index, (value, place)) in section.values("match").into_iter().enumerate() {
+            let old = format!("match = {value}");
+            let edit = match index > 0 || told || is_this_host(value) {
+                true => Edit::Remove(old),
+                false => {
+                    Edit::Change { old, new: format!("match_header = X-Ringfence-Trunk: {trunk}") }
+                }
+            };
             if is_this_host(value) {
                 let why = "every request comes from the edge: every stranger's call becomes this trunk's, and every \
                            phone's registration gets 404";
@@ -269,8 +278,8 @@ fn identifies(pjsip: &Pjsip, all: &mut Vec<Advice>) {
                     why,
                 ));
             } else {
-                let why = "every request comes from the edge, so it never matches; the real source is in \
-                           X-Ringfence-Source";
+                let why = "every request comes from the edge, so it never matches; the edge says which trunk it is \
+                           (docs/trunks.md; `header` must be in endpoint_identifier_order)";
                 all.push(advice(
                     "identify-address",
                     Severity::Warning,
@@ -308,7 +317,9 @@ fn is_this_host(value: &str) -> bool {
     match address.parse::<IpAddr>() {
         // a trunk may have a loopback address of its own; the edge's is the first
         Ok(IpAddr::V4(ip)) => {
-            let length = prefix.parse::<u32>().unwrap_or(32).min(32);
+            let dotted = prefix.parse::<std::net::Ipv4Addr>().ok();
+            let dotted = dotted.map(|mask| u32::from(mask).leading_ones());
+            let length = dotted.or(prefix.parse().ok()).unwrap_or(32).min(32);
             let mask = u32::MAX.checked_shl(32 - length).unwrap_or(0);
             (u32::from(ip) ^ 0x7f00_0001) & mask == 0
         }

@@ -64,6 +64,9 @@ fn write_new(file: &Path, text: &str) -> Result<(), String> {
         io::ErrorKind::AlreadyExists => {
             "it is there already, and is not overwritten; name another with --output, or - to see it".to_owned()
         }
+        io::ErrorKind::NotFound => {
+            format!("{error}\n    hint: make its directory first, or name another place with --output, or - to see it")
+        }
         _ => error.to_string(),
     })?;
     opened.write_all(text.as_bytes()).map_err(|error| error.to_string())
@@ -179,13 +182,22 @@ impl Plan {
             )?;
         }
         for Trunk { name, hosts, .. } in &self.trunks {
-            let hosts: Vec<String> =
-                hosts.iter().filter(|host| is_somebody(host)).map(|host| quoted(host)).collect();
-            if hosts.is_empty() {
+            let (known, left): (Vec<_>, Vec<_>) =
+                hosts.iter().map(|host| carrier(host)).partition(|host| is_somebody(host));
+            for host in left {
+                let (name, host) = (name.escape_debug(), host.escape_debug());
+                writeln!(out, "  # {name}: {host} is this machine, or too many to trust")?;
+            }
+            if known.is_empty() {
                 writeln!(out, "  # {}: no host of it is known", name.escape_debug())?;
                 continue;
             }
-            writeln!(out, "  - {{ name: {}, hosts: [{}] }}", quoted(name), hosts.join(", "))?;
+            let known: Vec<String> = known.iter().map(|host| quoted(host)).collect();
+            writeln!(out, "  - name: {}\n    hosts: [{}]", quoted(name), known.join(", "))?;
+            writeln!(
+                out,
+                "    # dids: [\"4940123456xx\"]   its numbers; without them it may call any"
+            )?;
         }
         writeln!(
             out,
@@ -215,11 +227,11 @@ impl Plan {
     ) -> std::fmt::Result {
         writeln!(
             out,
-            "Read {} files: {} transports, {} endpoints, {} trunks.",
-            pjsip.files(),
-            pjsip.transports().len(),
-            self.endpoints,
-            self.trunks.len()
+            "Read {}: {}, {}, {}.",
+            count(pjsip.files(), "file"),
+            count(pjsip.transports().len(), "transport"),
+            count(self.endpoints, "endpoint"),
+            count(self.trunks.len(), "trunk")
         )?;
         for note in pjsip.notes() {
             writeln!(out, "  not read: {}: {}", note.place, note.text)?;
@@ -231,7 +243,14 @@ impl Plan {
         if output != Path::new("-") {
             writeln!(out, "Wrote {}; Asterisk's own files are as they were.", output.display())?;
         }
-        if advice.is_empty() {
+        let found = pjsip.transports().len() + self.endpoints + self.trunks.len();
+        if found == 0 {
+            writeln!(
+                out,
+                "\nNothing in it is a transport, an endpoint or a trunk: is this the pjsip.conf that Asterisk reads?\n\
+                 --asterisk names its directory."
+            )?;
+        } else if advice.is_empty() {
             writeln!(out, "\npjsip.conf needs no change.")?;
         } else {
             writeln!(out, "\nTo change in Asterisk's files:")?;
@@ -240,6 +259,14 @@ impl Plan {
             writeln!(out, "\n{}:", one.place)?;
             writeln!(out, "    {}", one.edit.told(&one.section))?;
             writeln!(out, "    # {}", one.why)?;
+        }
+        let web = |one: &&::asterisk::Transport<'_>| one.protocol == Protocol::Ws;
+        if pjsip.transports().iter().any(|one| web(&one)) {
+            writeln!(
+                out,
+                "\nWebRTC stays as it is: it comes through Asterisk's HTTP server (http.conf), past the edge, which \
+                 speaks no\nWebSocket and judges nobody there. Let the firewall, or a proxy before it, guard that port."
+            )?;
         }
         let trunks: Vec<&str> = self.trunks.iter().map(|trunk| trunk.name.as_str()).collect();
         if !trunks.is_empty() {
@@ -256,6 +283,30 @@ impl Plan {
             "\nThen: take fail2ban off Asterisk's log (every line names the edge), restart Asterisk, and"
         )?;
         writeln!(out, "    ringfence check && systemctl start ringfence && ringfence doctor")
+    }
+}
+
+/// `1 file`, `2 files`.
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A `match` or a host of Asterisk's as the edge's configuration takes it: without a port, and with
+/// the length of a mask that is written as an address.
+pub(super) fn carrier(host: &str) -> String {
+    let (address, mask) = host.split_once('/').map_or((host, None), |(a, m)| (a, Some(m)));
+    let port = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let address = match (address.strip_prefix('['), address.rsplit_once(':')) {
+        (Some(inner), _) => inner.split(']').next().unwrap_or(inner),
+        (None, Some((name, digits))) if !name.contains(':') && port(digits) => name,
+        _ => address,
+    };
+    let Some(mask) = mask else { return address.to_owned() };
+    let length = mask.parse::<Ipv4Addr>().ok().map(|mask| u32::from(mask).leading_ones());
+    let whole = |ones: u32| u32::MAX.checked_shl(32 - ones).unwrap_or(0);
+    match length.filter(|ones| mask.parse().ok() == Some(Ipv4Addr::from(whole(*ones)))) {
+        Some(length) => format!("{address}/{length}"),
+        None => format!("{address}/{mask}"),
     }
 }
 

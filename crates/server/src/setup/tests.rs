@@ -3,7 +3,7 @@
 use super::advice::{Severity, Wanted, advise};
 use super::doctor::{judge, of_asterisk};
 use super::facts::{Facts, Heard, Listening, ask, connected, ends, sockets};
-use super::init::{Plan, is_somebody};
+use super::init::{Plan, carrier, is_somebody};
 use ::asterisk::Pjsip;
 use config::{Config, Overrides};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -381,5 +381,21 @@ fn init_tells_what_it_found_and_every_line_to_change() {
         "pjsip.conf:27:\n    remove: match = 198.51.100.0/24",
     ] {
         assert!(told.contains(part), "{part}: {told}");
+    }
+}
+
+#[test]
+fn carriers_are_written_as_the_configuration_takes_them() {
+    for (asterisks, ours) in [
+        ("198.51.100.0/255.255.255.0", "198.51.100.0/24"),
+        ("198.51.100.9/255.255.255.255", "198.51.100.9/32"),
+        ("198.51.100.9/255.0.255.0", "198.51.100.9/255.0.255.0"),
+        ("sip.carrier.example:5060", "sip.carrier.example"),
+        ("198.51.100.9:5080", "198.51.100.9"),
+        ("[2001:db8::1]:5060", "2001:db8::1"),
+        ("2001:db8::/48", "2001:db8::/48"),
+        ("sip.carrier.example", "sip.carrier.example"),
+    ] {
+        assert_eq!(carrier(asterisks), ours);
     }
 }

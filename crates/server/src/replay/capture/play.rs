@@ -79,6 +79,13 @@ impl Play {
         at
     }
 
+    /// The capture is at its end: what it leaves open is judged as if nobody said anything more.
+    pub(super) fn finish(&mut self) {
+        if let Some((_, last)) = self.span {
+            self.each(|stage| stage.finish(last));
+        }
+    }
+
     /// Something that was said at that time.
     pub(super) fn on_seen(&mut self, at: Time, seen: Seen<'_>) {
         match seen {

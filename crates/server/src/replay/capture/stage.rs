@@ -143,6 +143,16 @@ impl Stage {
         self.edge.happen(at, event, b"", &mut self.said);
     }
 
+    /// Nothing comes after `last`: time goes on until no challenge of that time is waited for.
+    pub(super) fn finish(&mut self, last: Time) {
+        self.said.clear();
+        let policy::Patience { invite, other } = self.edge.policy().admission.patience;
+        // a challenge that waits to be paid for is still in passage: at most 64·T1
+        let passage = self.edge.policy().timers.t1 * 64;
+        let end = last + invite.max(other) + passage;
+        self.edge.happen(end, Happening::Tick, b"", &mut self.said);
+    }
+
     /// A connection ended.
     pub(super) fn on_closed(&mut self, at: Time, client: SocketAddr) {
         self.said.clear();
