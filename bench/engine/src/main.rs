@@ -4,10 +4,12 @@
 //! `cargo run --release -p bench-engine [-- UNITS [KIND]]`. Time runs 1 ms a unit, so 1000 units
 //! are a second; the first 40 s fill the tables and are not counted. Only calls into the engine are
 //! timed, not the phones and the PBX that this program plays. The rules are the shipped ones, with
-//! the shipped signatures.
+//! the shipped signatures. TELEMETRY=off counts no event and keeps no decision, to see what that
+//! costs (`bench/telemetry`); WARM_UP=n units fill the tables instead of 40,000.
 
 #![allow(
     clippy::disallowed_methods,
+    clippy::print_stderr,
     clippy::print_stdout,
     clippy::unwrap_used,
     reason = "a measurement: it reads the clock, prints, and ends when something is wrong"
@@ -23,6 +25,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+use telemetry::ShardMetrics;
 use wire::{ShardId, Side, Transport};
 
 /// Counts what is asked of the system's allocator.
@@ -76,6 +79,8 @@ struct Bench {
     inside: SocketAddr,
     out: Vec<Datagram>,
     spare: Vec<Vec<u8>>,
+    /// What the driver counts, if it does.
+    metrics: Option<ShardMetrics>,
     cost: Cost,
 }
 
@@ -87,6 +92,10 @@ impl Bench {
         let mut policy = Policy::new(vec![listener], inside, vec![pbx]);
         policy.domains.push("pbx.test".into());
         policy.admission.signatures = config::shipped_signatures().unwrap().signatures;
+        let counted = std::env::var_os("TELEMETRY").is_none_or(|word| word != "off");
+        if !counted {
+            policy.capacities.decisions = 0;
+        }
         Bench {
             engine: Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]),
             now: Time::ZERO + Duration::from_secs(1_800_000_000),
@@ -94,11 +103,13 @@ impl Bench {
             inside,
             out: Vec::new(),
             spare: Vec::new(),
+            metrics: counted.then(ShardMetrics::default),
             cost: Cost::default(),
         }
     }
 
-    /// One datagram in, all that follows out; only this is metered.
+    /// One datagram in, all that follows out; only this is metered. As a wake-up of its own: with
+    /// more messages in one the clock is read less often.
     fn feed(&mut self, side: Side, remote: SocketAddr, bytes: &[u8]) {
         let local = if side == Side::Outside { self.outside } else { self.inside };
         // room for what comes out, so that keeping it is not counted
@@ -106,11 +117,22 @@ impl Bench {
         let room = self.spare.len();
         self.spare.extend((room..8).map(|_| Vec::with_capacity(4096)));
         let (started, before) = (Instant::now(), ALLOCATIONS.load(Relaxed));
-        self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
-        drain(&mut self.engine, &mut self.out, &mut self.spare);
+        self.metered(side, local, remote, bytes);
         self.cost.time += started.elapsed();
         self.cost.allocations += ALLOCATIONS.load(Relaxed) - before;
         self.cost.messages += 1;
+    }
+
+    #[inline(never)]
+    fn metered(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
+        let woken = Instant::now();
+        self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
+        let metrics = self.metrics.as_ref();
+        drain(&mut self.engine, &mut self.out, &mut self.spare, metrics);
+        if let Some(metrics) = metrics {
+            metrics.on_flush(|| woken.elapsed());
+            metrics.on_wakeup(1);
+        }
     }
 
     /// Lets time pass; deadlines fire.
@@ -119,7 +141,7 @@ impl Bench {
         while self.engine.poll_timeout().is_some_and(|due| due <= self.now) {
             let (started, before) = (Instant::now(), ALLOCATIONS.load(Relaxed));
             self.engine.handle_timeout(self.now);
-            drain(&mut self.engine, &mut self.out, &mut self.spare);
+            drain(&mut self.engine, &mut self.out, &mut self.spare, self.metrics.as_ref());
             self.cost.timers += started.elapsed();
             self.cost.allocations += ALLOCATIONS.load(Relaxed) - before;
         }
@@ -153,13 +175,22 @@ impl Bench {
     }
 }
 
-fn drain(engine: &mut Engine, out: &mut Vec<Datagram>, spare: &mut Vec<Vec<u8>>) {
+fn drain(
+    engine: &mut Engine,
+    out: &mut Vec<Datagram>,
+    spare: &mut Vec<Vec<u8>>,
+    metrics: Option<&ShardMetrics>,
+) {
     while let Some(output) = engine.poll_output() {
-        if let Output::Datagram { side, remote, bytes, .. } = output {
-            let mut kept = spare.pop().unwrap_or_default();
-            kept.clear();
-            kept.extend_from_slice(bytes);
-            out.push(Datagram { side, remote, bytes: kept });
+        match (output, metrics) {
+            (Output::Datagram { side, remote, bytes, .. }, _) => {
+                let mut kept = spare.pop().unwrap_or_default();
+                kept.clear();
+                kept.extend_from_slice(bytes);
+                out.push(Datagram { side, remote, bytes: kept });
+            }
+            (Output::Event(event), Some(metrics)) => metrics.on_event(&event),
+            _ => {}
         }
     }
 }
@@ -174,7 +205,7 @@ fn resident_mib() -> f64 {
 fn main() {
     let units: u64 = std::env::args().nth(1).map_or(100_000, |n| n.parse().unwrap());
     let only = std::env::args().nth(2);
-    let warm_up = 40_000;
+    let warm_up = std::env::var("WARM_UP").map_or(40_000, |n| n.parse().unwrap());
     println!(
         "{:10} {:>9} {:>11} {:>9} {:>13} {:>10} {:>14} {:>9}",
         "", "µs/unit", "ns/message", "timers", "allocs/unit", "held", "retained MiB", "RSS MiB"
@@ -193,6 +224,8 @@ fn main() {
             bench.unit(&mut Phone::new(method, n));
             bench.pass(Duration::from_millis(1));
         }
+        // for whoever counts instructions
+        eprintln!("messages: {}", bench.cost.messages);
         let (cost, held) = (bench.cost, bench.engine.snapshot());
         let per_unit = |time: Duration| time.as_secs_f64() * 1e6 / units as f64;
         println!(

@@ -105,7 +105,8 @@ impl Element for Tables {
         keys.key("moved_flows", "Phones that changed their flow in a call", moved_flows, ENTRIES);
         keys.key("nonces", "Nonces with the source they were given to", nonces, ENTRIES);
         keys.key("connections", "Stream connections", connections, ENTRIES);
-        keys.key("decisions", "Decisions kept to be explained", decisions, ENTRIES);
+        let about = "Decisions kept to be explained, or 0";
+        keys.key("decisions", about, decisions, Count(0, 1 << 24));
         let bytes = Size(64 << 10, 1 << 30);
         keys.key(
             "recorded_bytes",

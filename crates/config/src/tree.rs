@@ -92,7 +92,11 @@ fn syntax_complaint(error: &serde_saphyr::Error) -> Complaint {
         Some(at) => &text[..at],
         None => text,
     };
-    Complaint::new(format!("not readable as YAML: {text}"))
+    let complaint = Complaint::new(format!("not readable as YAML: {text}"));
+    match text.contains("tabs disallowed") {
+        true => complaint.hint("YAML is indented by spaces: write two for each tab"),
+        false => complaint,
+    }
 }
 
 impl From<serde_saphyr::Location> for Place {

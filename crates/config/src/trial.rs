@@ -225,6 +225,7 @@ fn trial(field: &Field<'_>) -> Option<Trial> {
         let mut step = Step { line, ..Step::default() };
         table.keys_of(&mut step);
         step.check(field);
+        expects_something(field, std::slice::from_ref(&step));
         return Some(Trial {
             name: name?,
             file: field.source.file.to_owned(),
@@ -249,8 +250,17 @@ fn trial(field: &Field<'_>) -> Option<Trial> {
         Section.read(field, &mut step);
         step
     };
-    let steps = elements.iter().map(step).collect();
+    let steps: Vec<Step> = elements.iter().map(step).collect();
+    expects_something(field, &steps);
     Some(Trial { name: name?, file: field.source.file.to_owned(), line, steps })
+}
+
+/// A test that expects nothing passes whatever happens.
+fn expects_something(field: &Field<'_>, steps: &[Step]) {
+    if steps.iter().all(|step| step.expect == Expectation::default()) {
+        let complaint = Complaint::new("the test expects nothing: it would always pass");
+        field.error(complaint.hint("add expect: accept, challenge, drop, reject 405 or absorb"));
+    }
 }
 
 fn message(text: &str) -> Result<Option<String>, Complaint> {

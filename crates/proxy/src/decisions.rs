@@ -122,18 +122,21 @@ impl Messages {
 impl Decisions {
     pub(crate) fn new(capacity: usize, bytes: usize) -> Self {
         let messages = Messages::new(bytes);
-        Decisions { ring: Vec::new(), capacity: capacity.max(1), made: 0, messages }
+        Decisions { ring: Vec::new(), capacity, made: 0, messages }
     }
 
     /// Other bounds. What was there is forgotten when one differs.
     pub(crate) fn configure(&mut self, capacity: usize, bytes: usize) {
-        if (capacity.max(1), bytes.max(1)) != (self.capacity, self.messages.capacity) {
+        if (capacity, bytes.max(1)) != (self.capacity, self.messages.capacity) {
             *self = Decisions { made: self.made, ..Decisions::new(capacity, bytes) };
         }
     }
 
-    /// A decision on a request.
+    /// A decision on a request. Where none are kept nothing is looked for.
     pub(crate) fn note(&mut self, at: Time, event: &Event, message: &Message<'_>) {
+        if self.capacity == 0 {
+            return;
+        }
         let whose = match policy::METHODS[usize::from(event.method)] {
             "REGISTER" => message.to(),
             _ => message.from(),
@@ -154,7 +157,8 @@ impl Decisions {
 
     fn push(&mut self, at: Time, event: &Event, bytes: &[u8], texts: [&[u8]; 3]) {
         let [call_id, aor, user_agent] = texts;
-        let place = (self.made % self.capacity as u64) as usize;
+        let Some(place) = self.made.checked_rem(self.capacity as u64) else { return };
+        let place = place as usize;
         self.made += 1;
         if place >= self.ring.len() {
             if self.ring.capacity() == 0 {
@@ -195,8 +199,8 @@ impl Decisions {
         // after a change of the bound those before it are gone
         let numbers = (oldest..before.min(self.made)).rev();
         numbers.map_while(|number| {
-            let place = (number % self.capacity as u64) as usize;
-            Some((number, self.ring.get(place)?))
+            let place = number.checked_rem(self.capacity as u64)?;
+            Some((number, self.ring.get(place as usize)?))
         })
     }
 

@@ -44,6 +44,10 @@ fn talk(running: Running) -> Result<ExitCode, Unreached> {
             let answer = Client::new(&reach)?.get(&path)?;
             Ok(show(&reach, &answer, |it: Explanation| it.text))
         }
+        Running::Top { reach } if reach.json => {
+            complain("top is for people: `ringfence status --json` prints the same numbers");
+            Ok(ExitCode::from(2))
+        }
         Running::Top { reach } => Ok(top::run(&Client::new(&reach)?)),
         Running::Status { reach } => {
             let answer = Client::new(&reach)?.get("/api/v1/status")?;

@@ -70,6 +70,8 @@ impl Form<Vec<Rule>> for Rules {
             let Some((named, name)) = rule_name(&element) else { continue };
             if seen.contains(&name) {
                 named.error(Complaint::new(format!("a rule \"{name}\" stands here already")));
+                // what else is wrong with it is told, too
+                let _ = create(&element, name, None);
                 continue;
             }
             seen.push(name.clone());

@@ -134,12 +134,20 @@ impl Form<WhoSet> for WhoList {
         let parse = |text: &str| match text {
             "trusted" => Err(Complaint::new("trusted sources are not judged")
                 .hint("unproven, proven or known; without \"who\", all three")),
-            "strangers" => Ok(vec![Who::Unproven, Who::Proven]),
-            _ => WHO.parse(text).map(|who| vec![who]),
+            _ => value::one_of(
+                text,
+                "kind of sender",
+                &[
+                    ("strangers", &[Who::Unproven, Who::Proven] as &[Who]),
+                    ("unproven", &[Who::Unproven]),
+                    ("proven", &[Who::Proven]),
+                    ("known", &[Who::Known]),
+                ],
+            ),
         };
         let read = elements(field);
         let read: Vec<Who> =
-            read.iter().filter_map(|element| element.parse(parse)).flatten().collect();
+            read.iter().filter_map(|element| element.parse(parse)).flatten().copied().collect();
         if !read.is_empty() {
             *value = WhoSet::of(&read);
         }

@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -54,6 +55,14 @@ pub(crate) fn open_token(file: &Path) -> Result<Token, String> {
         std::fs::File::open(file).and_then(|file| file.take(TOKEN_MAX).read_to_string(&mut text));
     let said = |what: &str| format!("{}: {what}", file.display());
     read.map_err(|error| said(&error.to_string()))?;
+    let readable =
+        std::fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o004 != 0);
+    if readable {
+        tracing::warn!(
+            file = %file.display(),
+            "Everybody on this machine can read the token: chmod o-r"
+        );
+    }
     let token = text.trim();
     if token.len() < TOKEN_MIN || token.contains(char::is_whitespace) {
         let hint = "head -c 32 /dev/urandom | base64 makes one";

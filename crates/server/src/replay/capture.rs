@@ -140,6 +140,13 @@ fn judge(
             Err(broken) => break Some(broken),
         }
     };
+    if play.messages == [0, 0] && !options.edges.is_empty() {
+        let said: Vec<String> = options.edges.iter().map(ToString::to_string).collect();
+        let text = format!("no SIP to or from {} is in it", said.join(", "));
+        return Err(format!(
+            "{text}\n    hint: without --edge the busiest address is taken for it"
+        ));
+    }
     play.finish();
     Ok(Report {
         file: options.file.clone(),

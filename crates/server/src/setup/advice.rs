@@ -259,7 +259,7 @@ fn identifies(pjsip: &Pjsip, all: &mut Vec<Advice>) {
     for section in pjsip.of_type("identify") {
         let trunk = section.value("endpoint").unwrap_or(&section.name);
         let told = section.setting("match_header").is_some();
-        for (index, (value, place)) in section.values("match").into_iter().enumerate() {
+        for (index, (value, place)) in section.values("match").enumerate() {
             let old = format!("match = {value}");
             let edit = match index > 0 || told || is_this_host(value) {
                 true => Edit::Remove(old),

@@ -4,6 +4,7 @@ use super::words::looks_like_sip;
 use capture::{Dissector, Reader, Seen};
 use policy::Listener;
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use wire::Transport;
@@ -19,6 +20,15 @@ pub(crate) enum EdgeAddress {
     Ip(IpAddr),
     /// This one.
     Port(SocketAddr),
+}
+
+impl fmt::Display for EdgeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            EdgeAddress::Ip(ip) => ip.fmt(f),
+            EdgeAddress::Port(address) => address.fmt(f),
+        }
+    }
 }
 
 impl FromStr for EdgeAddress {
