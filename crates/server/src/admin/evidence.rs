@@ -1,7 +1,7 @@
 //! `GET /api/v1/bans/{key}/pcap`: the messages behind a ban, as a capture. Of what was judged the
 //! last `policy.capacities.recorded_bytes` are kept, so the younger a ban is the more there is.
 
-use super::bans::{Wanted, place};
+use super::bans::Wanted;
 use super::{Hall, Refusal};
 use admission::{Ban, BanKey};
 use axum::extract::{Path, State};
@@ -51,7 +51,7 @@ pub(super) async fn show(
 
 /// Whether a message came from where a ban is, or has the shape that is banned.
 fn is_of(decision: &Decision, ban: &Ban) -> bool {
-    match (ban.key, place(&ban.key)) {
+    match (ban.key, ban.key.place()) {
         (BanKey::Campaign(shape), _) => {
             decision.event.grounds.as_ref().is_some_and(|grounds| grounds.shape == shape)
         }

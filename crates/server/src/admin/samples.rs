@@ -167,7 +167,7 @@ fn status() -> StatusView {
 
 /// Its first rules and signature: the page shows what they look like.
 fn policy_page(rules: &Rules) -> RulesView {
-    let telemetry = telemetry::Telemetry::new("0", 1, 1);
+    let telemetry = telemetry::Telemetry::new("0", 1, &rules.policy.pbx);
     let mut policy = (*rules.policy).clone();
     policy.admission.rules[1].mode = policy::Mode::Observe;
     let mut view = super::policy::rules(&policy, &telemetry);
