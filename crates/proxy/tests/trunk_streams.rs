@@ -57,13 +57,13 @@ impl Edge {
         self.sent()
     }
 
-    fn from_pbx(&mut self, text: &str) -> Vec<Sent> {
+    fn pbx_says(&mut self, text: &str) -> Vec<Sent> {
         let bytes = text.replace('\n', "\r\n");
         let (side, local, remote) = (Side::Inside, addr(INSIDE), addr(PBX));
         self.give(Input::Datagram { side, local, remote, bytes: bytes.as_bytes() })
     }
 
-    fn from_carrier(&mut self, connection: ConnectionId, text: &str) -> Vec<Sent> {
+    fn carrier_says(&mut self, connection: ConnectionId, text: &str) -> Vec<Sent> {
         let bytes = text.replace('\n', "\r\n");
         self.give(Input::Stream { connection, bytes: bytes.as_bytes() })
     }
@@ -134,20 +134,20 @@ fn opened(sent: &[Sent], to: &str) -> (ConnectionId, String) {
 fn a_connection_is_opened_once_and_serves_all() {
     let mut edge = Edge::new();
     let contact = "Contact: <sip:acct@127.0.0.1:5070;line=x>\n";
-    let sent = edge.from_pbx(&request("REGISTER", 1, contact));
+    let sent = edge.pbx_says(&request("REGISTER", 1, contact));
     let (connection, text) = opened(&sent, FIRST);
     assert!(text.contains(&format!("Via: SIP/2.0/TLS {OUTSIDE};branch=")), "{text}");
     assert!(text.contains(";alias\r\n"), "{text}");
     let ours = format!("Contact: <sip:acct@{OUTSIDE};transport=tls;line=x>\r\n");
     assert!(text.contains(&ours), "{text}");
-    let sent = edge.from_carrier(connection, &answer(&text, "200 OK"));
+    let sent = edge.carrier_says(connection, &answer(&text, "200 OK"));
     let [Sent::Pbx(text)] = &sent[..] else { panic!("{sent:?}") };
     assert!(text.contains(&contact.replace('\n', "\r\n")), "the PBX finds its own: {text}");
     // a call goes over the same, and the carrier's own, too
-    let sent = edge.from_pbx(&request("INVITE", 2, ""));
+    let sent = edge.pbx_says(&request("INVITE", 2, ""));
     assert!(matches!(&sent[..], [Sent::On(on, _)] if *on == connection), "{sent:?}");
     let call = request("INVITE", 3, "").replace("SIP/2.0/UDP 127.0.0.1:5070", "SIP/2.0/TLS x");
-    let sent = edge.from_carrier(connection, &call);
+    let sent = edge.carrier_says(connection, &call);
     let [Sent::Pbx(text)] = &sent[..] else { panic!("{sent:?}") };
     assert!(text.contains("X-Ringfence-Trunk: carrier\r\n"), "{text}");
 }
@@ -155,14 +155,14 @@ fn a_connection_is_opened_once_and_serves_all() {
 #[test]
 fn a_target_that_cannot_be_reached_is_passed_over_at_once() {
     let mut edge = Edge::new();
-    let sent = edge.from_pbx(&request("INVITE", 1, ""));
+    let sent = edge.pbx_says(&request("INVITE", 1, ""));
     let (first, _) = opened(&sent, FIRST);
     let sent = edge.give(Input::Closed { connection: first });
     let (again, _) = opened(&sent, FIRST);
     assert_ne!(first, again, "it may only have been closed in between");
     let sent = edge.give(Input::Closed { connection: again });
     let (second, text) = opened(&sent, SECOND);
-    let sent = edge.from_carrier(second, &answer(&text, "200 OK"));
+    let sent = edge.carrier_says(second, &answer(&text, "200 OK"));
     assert!(matches!(&sent[..], [Sent::Pbx(text)] if text.starts_with("SIP/2.0 200")), "{sent:?}");
     let targets: Vec<_> = edge.engine.trunk_states().map(|trunk| trunk.targets).collect();
     assert_eq!(targets, [[1, 1]]);
@@ -170,7 +170,7 @@ fn a_target_that_cannot_be_reached_is_passed_over_at_once() {
     let sent = edge.pass(Duration::from_secs(11));
     let (asked, text) = opened(&sent[..2], FIRST);
     assert!(text.starts_with("OPTIONS ") && text.contains("Via: SIP/2.0/TLS "), "{text}");
-    edge.from_carrier(asked, &answer(&text, "200 OK"));
+    edge.carrier_says(asked, &answer(&text, "200 OK"));
     let targets: Vec<_> = edge.engine.trunk_states().map(|trunk| trunk.targets).collect();
     assert_eq!(targets, [[2, 0]]);
 }
@@ -178,16 +178,16 @@ fn a_target_that_cannot_be_reached_is_passed_over_at_once() {
 #[test]
 fn a_dialog_goes_on_over_another_connection() {
     let mut edge = Edge::new();
-    let sent = edge.from_pbx(&request("INVITE", 1, "Contact: <sip:a@127.0.0.1:5070>\n"));
+    let sent = edge.pbx_says(&request("INVITE", 1, "Contact: <sip:a@127.0.0.1:5070>\n"));
     let (first, text) = opened(&sent, FIRST);
-    let sent = edge.from_carrier(first, &answer(&text, "200 OK"));
+    let sent = edge.carrier_says(first, &answer(&text, "200 OK"));
     let [Sent::Pbx(accepted)] = &sent[..] else { panic!("{sent:?}") };
     edge.give(Input::Closed { connection: first });
-    let routes = accepted.lines().filter_map(|line| line.strip_prefix("Record-Route: "));
-    let route = format!("Route: {}\n", routes.last().unwrap_or_default());
+    let mut routes = accepted.lines().filter_map(|line| line.strip_prefix("Record-Route: "));
+    let route = format!("Route: {}\n", routes.next_back().unwrap_or_default());
     let bye =
         request("BYE", 1, &route).replace("carrier.example>\nCall", "carrier.example>;tag=t\nCall");
-    let sent = edge.from_pbx(&bye);
+    let sent = edge.pbx_says(&bye);
     let (second, text) = opened(&sent, FIRST);
     assert_ne!(first, second);
     assert!(text.starts_with("BYE "), "{text}");
@@ -196,9 +196,9 @@ fn a_dialog_goes_on_over_another_connection() {
 #[test]
 fn a_connection_that_rests_says_that_it_lives() {
     let mut edge = Edge::new();
-    let sent = edge.from_pbx(&request("OPTIONS", 1, ""));
+    let sent = edge.pbx_says(&request("OPTIONS", 1, ""));
     let (connection, text) = opened(&sent, FIRST);
-    edge.from_carrier(connection, &answer(&text, "200 OK"));
+    edge.carrier_says(connection, &answer(&text, "200 OK"));
     let sent = edge.pass(Duration::from_secs(3_600 * 3));
     let ping = Sent::On(connection, "\r\n\r\n".into());
     assert!(sent.len() >= 170 && sent.iter().all(|it| *it == ping), "{} {:?}", sent.len(), sent[0]);
