@@ -176,10 +176,7 @@ impl Plan {
             writeln!(out, "\n# Names we answer for, besides our addresses.\ndomains: [{domains}]")?;
         }
         if !self.trunks.is_empty() {
-            writeln!(
-                out,
-                "\n# Carriers: nothing bans them. `dids` are the numbers they may call.\ntrunks:"
-            )?;
+            writeln!(out, "\n# Carriers: nothing bans them.\ntrunks:")?;
         }
         for Trunk { name, hosts, .. } in &self.trunks {
             let (known, left): (Vec<_>, Vec<_>) =
@@ -196,7 +193,7 @@ impl Plan {
             writeln!(out, "  - name: {}\n    hosts: [{}]", quoted(name), known.join(", "))?;
             writeln!(
                 out,
-                "    # dids: [\"4940123456xx\"]   its numbers; without them it may call any"
+                "    # dids: [\"4940123456xx\"]   your numbers there: who else calls them may be a carrier that moved"
             )?;
         }
         writeln!(

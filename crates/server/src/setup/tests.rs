@@ -365,7 +365,8 @@ fn init_tells_what_it_found_and_every_line_to_change() {
     for line in [
         "  - { transport: tls, address: \"0.0.0.0:5061\", certificate: \"/etc/a.pem\", key: \"/etc/a.key\" }",
         "domains: [pbx.example.com]",
-        "  - { name: \"out\", hosts: [\"198.51.100.0/24\"] }",
+        "  - name: \"out\"",
+        "    hosts: [\"198.51.100.0/24\"]",
     ] {
         assert!(yaml.lines().any(|one| one == line), "{line}: {yaml}");
     }
@@ -378,7 +379,7 @@ fn init_tells_what_it_found_and_every_line_to_change() {
         "add to [6001]: direct_media = no",
         "add to [udp]: external_media_address = 203.0.113.5",
         "Public address: 203.0.113.5",
-        "pjsip.conf:27:\n    remove: match = 198.51.100.0/24",
+        "pjsip.conf:27:\n    match = 198.51.100.0/24  ->  match_header = X-Ringfence-Trunk: out\n",
     ] {
         assert!(told.contains(part), "{part}: {told}");
     }
