@@ -2,7 +2,7 @@
 # install.sh - what the integration tests need besides Rust: an Asterisk of their own in the
 # target directory (about 20 s, no root), PJSUA for Python where pip can get it, and from the machine's
 # packages sipp, baresip, linphone, Chromium, NSD, HAProxy, Prometheus, the scanners that the edge
-# must recognise, and fail2ban and tshark, which read what it tells.
+# must recognise, and fail2ban, sngrep and tshark, which read what it tells.
 # Idempotent. Environment: RINGFENCE_ASTERISK=DIR  where Asterisk is or goes to
 #                          RINGFENCE_PJSUA=DIR     where PJSUA is or goes to
 #                          RINGFENCE_NSD=DIR       where NSD is or goes to
@@ -63,7 +63,7 @@ command -v nft >/dev/null || missing+=" nftables"
 command -v conntrack >/dev/null || missing+=" conntrack"
 command -v chromedriver >/dev/null || missing+=" chromium chromium-driver"
 command -v fail2ban-regex >/dev/null || missing+=" fail2ban"
-for tool in nmap hydra sipsak tshark; do
+for tool in nmap hydra sipsak sngrep tshark; do
     command -v $tool >/dev/null || missing+=" $tool"
 done
 [ -n "$missing" ] || exit 0

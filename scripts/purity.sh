@@ -20,6 +20,7 @@ declare -A below=(
     [capture]="wire policy"
     [config]="wire policy transaction admission proxy"
     [audit]="wire policy transaction admission proxy"
+    [hep]="wire policy transaction admission proxy"
     [telemetry]="wire policy transaction admission proxy"
     [state]="wire policy transaction admission proxy"
     [enforce]="wire policy transaction admission proxy"

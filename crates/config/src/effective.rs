@@ -42,6 +42,8 @@ impl Config {
         };
         let audit = self.audit.as_ref().and_then(|audit| Section.print(audit));
         let audit = audit.unwrap_or_else(|| text("off"));
+        let hep = self.hep.as_ref().and_then(|hep| Section.print(hep));
+        let hep = hep.unwrap_or_else(|| text("off"));
         let enforce = self.enforce.as_ref().and_then(|enforce| Section.print(enforce));
         let enforce = enforce.unwrap_or_else(|| text("off"));
         let log = Out::table([
@@ -56,6 +58,7 @@ impl Config {
             ("trunks", Out::List(self.trunks.iter().map(trunk::print).collect())),
             ("admin", admin),
             ("audit", audit),
+            ("hep", hep),
             ("enforce", enforce),
             ("shards", Out::Number(self.shards.into())),
             ("log", log),

@@ -22,6 +22,7 @@ mod effective;
 mod enforce;
 mod engine;
 mod form;
+mod hep;
 mod inside;
 mod keys;
 mod model;
@@ -49,6 +50,7 @@ mod tests;
 pub use admission::{Override, SignatureChoice};
 pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use enforce::{Enforce, OnStop};
+pub use hep::{Hep, HepTransport, HepWhat};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,
     TransportSettings, Trunk, TrunkHeaders, TrunkTls,

@@ -3,6 +3,7 @@
 use crate::admission::SignatureChoice;
 use crate::audit::Audit;
 use crate::enforce::Enforce;
+use crate::hep::Hep;
 use policy::{HeaderRule, Identity, Network, Policy, TrunkLimits};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -30,6 +31,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The audit stream; `None`: none.
     pub audit: Option<Audit>,
+    /// What is judged, to a capture server; `None`: to none.
+    pub hep: Option<Hep>,
     /// Banned sources in the kernel; `None`: they are dropped in user space only.
     pub enforce: Option<Enforce>,
     /// Logging.

@@ -3,6 +3,7 @@
 use crate::audit::Audit;
 use crate::enforce::Enforce;
 use crate::form::{DURATION_MAX, DURATION_MIN};
+use crate::hep::Hep;
 use crate::keys::{Form as _, Section};
 use crate::model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,
@@ -147,6 +148,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let state_dir = beside(root.source.file, state_dir);
     let admin = admin_table(&mut table, &state_dir);
     let audit = audit_table(&mut table);
+    let hep = hep_table(&mut table);
     let enforce = enforce_table(&mut table);
     let mut rules = match table.take("policy") {
         Some(field) => policy_file::policy_field(&field),
@@ -185,6 +187,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         pbx_authorities: inside.authorities,
         admin,
         audit,
+        hep,
         enforce,
         log,
         state_dir,
@@ -367,6 +370,14 @@ fn audit_table(table: &mut Table<'_>) -> Option<Audit> {
     audit.file = beside(field.source.file, audit.file);
     audit.socket = audit.socket.map(|path| beside(field.source.file, path));
     Some(audit)
+}
+
+/// `off`, or a table; off when nothing is said.
+fn hep_table(table: &mut Table<'_>) -> Option<Hep> {
+    let field = table.take("hep").filter(|field| !field.is_word("off"))?;
+    let mut hep = Hep::default();
+    Section.read(&field, &mut hep);
+    Some(hep)
 }
 
 /// `off`, or a table; off when nothing is said.

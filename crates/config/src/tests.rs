@@ -53,7 +53,7 @@ fn the_reference_sample_says_the_defaults() {
         listen: [{ transport: udp, address: \"0.0.0.0:5060\", advertise: \"pbx.example.com:5060\" },\
          { transport: tcp, address: \"0.0.0.0:5060\" }]\n\
         inside: { pbx: [\"127.0.0.1:5070\"] }\n\
-        audit: {}\nenforce: {}\n\
+        audit: {}\nhep: { address: \"127.0.0.1:9060\" }\nenforce: {}\n\
         domains: [pbx.example.com]\n";
     assert_eq!(all.to_yaml(), read(least).unwrap().config.to_yaml());
 }
@@ -70,6 +70,7 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
           headers: { inwards: [{ remove: Diversion }, { remove: \"X-*\" }], outwards: [{ set: User-Agent, to: PBX }, { add: X-Account, to: \"4711\" }] } }]\n\
         admin: off\n\
         audit: { to: syslog, socket: log, format: fail2ban, accepted: true, keep: 0, size: 8KiB }\n\
+        hep: { address: \"[::1]:9061\", transport: tcp, what: all, agent: 7, node: e, queue: 64KiB }\n\
         enforce: { socket: s, media: [\"10000-20000\", \"4000\"], on_stop: keep, networks: 16 }\n\
         shards: 3\n\
         log: { format: json, level: \"warn,transport=debug\" }\n\

@@ -295,8 +295,8 @@ impl Control {
         self.config = config;
         let policy = Arc::new(self.config.policy.clone());
         self.status.rules().take(policy);
-        self.configure().await;
         self.status.reports.configure(&self.config);
+        self.configure().await;
         self.watched.send_if_modified(|watched| {
             let new = Watched::of(&self.config);
             let differs = *watched != new;

@@ -1,9 +1,10 @@
-//! What is told to other programs: the audit stream. A shard's end, and the control thread's.
+//! What is told to other programs: the audit stream, the capture server. A shard's end, and the control thread's.
 
 use crate::clock::Clock;
 use admission::{Alert, Ban, Lift};
 use audit::{Audit, Clerk, Format, Health, Journal, Settings, Target};
-use config::{AuditFormat, AuditTarget, Config};
+use config::{AuditFormat, AuditTarget, Config, HepTransport, HepWhat};
+use hep::{Exporter, Hep};
 use policy::{Network, Policy, Time};
 use proxy::{Engine, Event};
 use serde::{Deserialize, Serialize};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use telemetry::{AuditCounts, ReportCounts, Telemetry};
+use telemetry::{AuditCounts, HepCounts, ReportCounts, Telemetry};
 use wire::ShardId;
 
 /// Where syslog and the journal usually listen.
@@ -23,19 +24,21 @@ const JOURNALD: &str = "/run/systemd/journal/socket";
 pub(crate) struct Reports {
     audit: Audit,
     clerk: Clerk,
+    hep: Hep,
 }
 
 /// A shard's end.
 #[derive(Debug)]
 pub(crate) struct Reporter {
     journal: Journal,
+    exporter: Exporter,
     policy: Arc<Policy>,
 }
 
 /// How something that is told to is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportView {
-    /// `audit`.
+    /// `audit` or `hep`.
     pub(crate) kind: String,
     /// Where it goes.
     pub(crate) target: String,
@@ -62,24 +65,34 @@ impl Reports {
         let clerk = audit.clerk();
         clerk.note(clock.now(), "start", json!({ "version": env!("CARGO_PKG_VERSION") }), policy);
         let counters = audit.counters();
+        let hep = Hep::start(hep_settings(config), config.shards)?;
+        let sent = hep.counters();
         telemetry.watch_reports(Box::new(move || ReportCounts {
             audit: AuditCounts {
                 up: counters.is_up(),
                 lines: [&counters.written, &counters.suppressed, &counters.lost, &counters.failed]
                     .map(|it| it.load(Relaxed)),
             },
+            hep: HepCounts {
+                up: sent.is_up(),
+                messages: [&sent.sent, &sent.lost, &sent.failed].map(|it| it.load(Relaxed)),
+            },
         }));
-        Ok(Reports { audit, clerk })
+        Ok(Reports { audit, clerk, hep })
     }
 
     /// A shard's end.
     pub(crate) fn reporter(&self, shard: ShardId, policy: &Arc<Policy>) -> Reporter {
-        Reporter { journal: self.audit.journal(usize::from(shard.0)), policy: policy.clone() }
+        let shard = usize::from(shard.0);
+        let (journal, exporter) = (self.audit.journal(shard), self.hep.exporter(shard));
+        Reporter { journal, exporter, policy: policy.clone() }
     }
 
-    /// Goes by another configuration, and opens files anew.
+    /// Goes by another configuration, and opens files anew. Before the shards get their rules: with
+    /// them they take up what is laid ready here.
     pub(crate) fn configure(&self, config: &Config) {
         self.audit.configure(audit_settings(config));
+        self.hep.configure(hep_settings(config));
     }
 
     /// Notes what the control thread or an operator did, by its name.
@@ -96,7 +109,14 @@ impl Reports {
             up: error.is_none(),
             error,
         });
-        audit.into_iter().collect()
+        let hep::Health { target, error } = self.hep.health();
+        let hep = target.map(|target| ReportView {
+            kind: "hep".into(),
+            target,
+            up: error.is_none(),
+            error,
+        });
+        audit.into_iter().chain(hep).collect()
     }
 
     /// Writes what waits, and ends.
@@ -119,6 +139,21 @@ pub(crate) fn audit_target(it: &config::Audit) -> Target {
     }
 }
 
+fn hep_settings(config: &Config) -> Option<(hep::Settings, usize)> {
+    let it = config.hep.as_ref()?;
+    let settings = hep::Settings {
+        transport: match it.transport {
+            HepTransport::Udp => hep::Transport::Udp,
+            HepTransport::Tcp => hep::Transport::Tcp,
+        },
+        address: it.address,
+        all: it.what == HepWhat::All,
+        agent: it.agent,
+        node: it.node.clone(),
+    };
+    Some((settings, it.queue))
+}
+
 fn audit_settings(config: &Config) -> Option<Settings> {
     let it = config.audit.as_ref()?;
     Some(Settings {
@@ -136,10 +171,12 @@ impl Reporter {
     /// These rules are in use from now on.
     pub(crate) fn configure(&mut self, policy: Arc<Policy>) {
         self.policy = policy;
+        self.exporter.configure();
     }
 
     pub(crate) fn on_event(&mut self, now: Time, event: &Event, engine: &Engine) {
         self.journal.on_event(now, event, engine, &self.policy);
+        self.exporter.on_event(event, engine, &self.policy);
     }
 
     pub(crate) fn on_evidence(&mut self, now: Time, source: Network, engine: &Engine) {

@@ -61,6 +61,9 @@ catalogue! {
         "Added latency: from the wake-up that read a message until it was handed to the socket.";
     HAND_OVERS: Counter "hand_overs_total" ["result"]
         "Messages given to the shard that owns them; dropped ones met a full queue.";
+    HEP_MESSAGES: Counter "hep_messages_total" ["result"]
+        "Messages sent to the capture server with their verdict, and lost; tries that failed.";
+    HEP_UP: Gauge "hep_up" [] "1 while messages are wanted by a capture server and sent.";
     INSIDE_REQUESTS: Counter "inside_requests_total" ["method", "verdict", "reason"]
         "Requests from the PBX, by what became of them.";
     KERNEL_DROPPED: Counter "kernel_dropped_packets_total" ["set"]

@@ -28,7 +28,7 @@ mod tests;
 pub use catalogue::{CATALOGUE, Definition, Kind};
 pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
 pub use names::NameMetrics;
-pub use reports::{AuditCounts, ReportCounts, ReportWatch};
+pub use reports::{AuditCounts, HepCounts, ReportCounts, ReportWatch};
 pub use scrape::{AdminAnswer, Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};
 pub use state::{StateCounts, StateWatch};

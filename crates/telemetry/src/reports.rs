@@ -1,11 +1,26 @@
-//! How what is told to other programs is doing: the audit stream.
+//! How what is told to other programs is doing: the audit stream, the capture server.
 
 /// What a look at all of it tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ReportCounts {
     /// The audit stream.
     pub audit: AuditCounts,
+    /// The capture server.
+    pub hep: HepCounts,
 }
+
+/// What a capture server is sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HepCounts {
+    /// Whether messages are wanted, and the last try succeeded.
+    pub up: bool,
+    /// Messages: sent, and lost because something was full or the server took nothing; and tries
+    /// that failed.
+    pub messages: [u64; 3],
+}
+
+/// What became of a message for a capture server, or of a try.
+pub(crate) const MESSAGES: [&str; 3] = ["sent", "lost", "failed"];
 
 /// The audit stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use crate::catalogue::{self, CATALOGUE, Definition, Kind};
 use crate::histogram::{Histogram, Merged};
 use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
 use crate::names::{self, NameMetrics};
-use crate::reports::{LINES, ReportCounts, ReportWatch};
+use crate::reports::{LINES, MESSAGES, ReportCounts, ReportWatch};
 use crate::shard::{
     CLASSES, Cell, Hits, KINDS, LIMITS, REASONS, SIDES, ShardMetrics, TABLES, TARGETS, TRANSPORTS,
     TrunkNumbers, VERDICTS,
@@ -273,6 +273,8 @@ impl Telemetry {
             catalogue::NAME_CHANGES => family.push(&[], self.names.changes.value()),
             catalogue::AUDIT_UP => family.push(&[], self.reports().audit.up.into()),
             catalogue::AUDIT_LINES => family.values(&LINES, &self.reports().audit.lines),
+            catalogue::HEP_UP => family.push(&[], self.reports().hep.up.into()),
+            catalogue::HEP_MESSAGES => family.values(&MESSAGES, &self.reports().hep.messages),
             catalogue::STATE_UP => family.push(&[], self.state().up.into()),
             catalogue::STATE_ROWS => family.push(&[], self.state().rows),
             catalogue::STATE_WAITING => family.push(&[], self.state().waiting),

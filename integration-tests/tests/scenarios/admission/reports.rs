@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::*;
 
-one_shard!(audit_lines_are_read_by_fail2ban);
+one_shard!(audit_lines_are_read_by_fail2ban, what_is_judged_is_shown_by_sngrep);
 
 /// What a program of the machine's says.
 #[track_caller]
@@ -47,4 +47,42 @@ fn audit_lines_are_read_by_fail2ban(mode: Mode) {
     assert!(told.contains(&format!("evidence source={host} outcome=abandoned")), "{told}");
     assert!(read().contains(" drop source="), "{}", read());
     assert!(!read().contains("192.0.2.1"), "{}", read());
+}
+
+/// sngrep as a capture server: it gets the message from whom it came, and its verdict beside it, as
+/// tshark reads the file that it writes.
+fn what_is_judged_is_shown_by_sngrep(mode: Mode) {
+    let network = Network::claim();
+    let server = format!("{}:{}", network.host(9), network.port(9));
+    let hep = format!("\nhep: {{ address: \"{server}\", node: edge }}\n");
+    let stage = Plan::new(mode).with(&format!("{SWIFT}{hep}")).start();
+    let file = stage.directory.join("hep.pcap");
+    let mut command = Command::new("sngrep");
+    command.args(["-N", "-q", "-F", "-L", &format!("udp:{server}"), "-O"]).arg(&file);
+    let mut sngrep = Child::start("sngrep", &command, &stage.directory.join("sngrep.log"));
+    sngrep.wait_for("its file", |_| file.exists());
+    let stranger = stage.stranger(3);
+    let request = Message::request("NOTIFY", "sip:100@pbx.test")
+        .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK1", stranger.local()))
+        .with("From", "<sip:100@pbx.test>;tag=1")
+        .with("To", "<sip:100@pbx.test>")
+        .with("Call-ID", "judged")
+        .with("CSeq", "1 NOTIFY")
+        .with("Max-Forwards", "70");
+    let fields = ["ip.src", "udp.srcport", "ip.dst", "sip.Method", "sip.Call-ID", "data.text"];
+    let read = || {
+        let mut words = vec!["-r", file.to_str().unwrap(), "-o", "data.show_as_text:TRUE"];
+        words.extend(["-T", "fields", "-E", "separator=|"]);
+        words.extend(fields.iter().flat_map(|field| ["-e", *field]));
+        said("tshark", &words)
+    };
+    wait_until("both are in its file", PATIENCE, || {
+        stranger.send(&request);
+        read().contains("stranger-methods")
+    });
+    let told = read();
+    let (source, edge) = (stranger.local(), stage.server(Way::UDP).ip());
+    let sip = format!("{}|{}|{edge}|NOTIFY|judged|", source.ip(), source.port());
+    assert!(told.contains(&sip), "no {sip} in\n{told}");
+    assert!(told.contains("\"verdict\":\"reject\""), "{told}");
 }
