@@ -182,9 +182,13 @@ fn shards_are_added_up() {
 #[test]
 fn one_shard_without_its_pbx_is_told() {
     let telemetry = busy();
-    telemetry.shards()[1].on_snapshot(&Snapshot::default());
+    let (shard, policy) = (&telemetry.shards()[1], policy());
+    shard.on_snapshot(&Snapshot::default());
+    let down = proxy::PbxState { id: policy.pbx[0].id(), ..Default::default() };
+    shard.on_pbxs(&policy, std::iter::once(down));
     assert!(!telemetry.is_pbx_up());
-    assert!(telemetry.render().contains("ringfence_pbx_up{pbx=\"0\"} 0\n"));
+    let text = telemetry.render();
+    assert!(text.contains("ringfence_pbx_up{pbx=\"127.0.0.1:5070\"} 0\n"), "{text}");
 }
 
 /// Names, types and labels are what dashboards and alerts are made of. `BLESS=1` rewrites.
