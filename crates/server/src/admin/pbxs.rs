@@ -4,6 +4,7 @@ use super::status::{PbxView, pbxs};
 use super::{Hall, Refusal};
 use crate::news::News;
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
@@ -16,15 +17,19 @@ pub(super) async fn list(State(hall): State<Hall>) -> Json<Vec<PbxView>> {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Wish {
+struct Wish {
     drained: bool,
 }
 
 pub(super) async fn order(
     State(hall): State<Hall>,
     Path(name): Path<String>,
-    Json(Wish { drained }): Json<Wish>,
+    body: Bytes,
 ) -> Result<Json<PbxView>, Refusal> {
+    let Wish { drained } = serde_json::from_slice(&body).map_err(|error| {
+        let wrong = format!("the body is not understood: {error}");
+        Refusal::wrong(wrong).hint(r#"{"drained":true}"#)
+    })?;
     let policy = hall.status.rules().policy.clone();
     let Some(pbx) = policy.pbx.iter().find(|pbx| *pbx.name == *name) else {
         let names: Vec<_> = policy.pbx.iter().map(|pbx| &*pbx.name).collect();
