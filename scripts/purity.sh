@@ -22,6 +22,7 @@ declare -A below=(
     [audit]="wire policy transaction admission proxy"
     [hep]="wire policy transaction admission proxy"
     [telemetry]="wire policy transaction admission proxy"
+    [feeds]="wire policy transaction admission proxy"
     [state]="wire policy transaction admission proxy"
     [enforce]="wire policy transaction admission proxy"
     [server]="*"

@@ -1,10 +1,11 @@
 //! What the gate gives out besides verdicts: bans, what other shards must know, alerts.
 
 use crate::{Memory, Proof};
-use policy::{Network, Outcome, Reason, Time};
+use policy::{Feeds, Network, Outcome, Reason, Time};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::sync::Arc;
 use wire::Flow;
 
 /// A piece of news.
@@ -323,8 +324,10 @@ pub enum Learned {
         /// Bits: 1 MD5, 2 SHA-256, 4 SHA-512-256; the upper ones say in which order.
         algorithms: u8,
     },
-    /// An operator's or feed's ban.
+    /// An operator's ban.
     Ban(Box<Ban>),
+    /// What feeds list from now on, in place of what they listed.
+    Feeds(Arc<Feeds>),
     /// What a name of the policy's stands for from now on, in place of what it stood for.
     Resolved {
         /// The name, as [`policy::TrustRules::hosts`] has it.

@@ -3,6 +3,7 @@
 mod again;
 mod asked;
 mod evidence;
+mod listed;
 mod looks;
 mod memory;
 mod outcomes;
@@ -34,8 +35,9 @@ use crate::{
 };
 pub use again::Known;
 use asked::Asked;
+pub use listed::{FeedCount, FeedHit, ListedBy};
 use memory::Walk;
-use policy::{Mode, Outcome, Policy, Reason, Time, Who};
+use policy::{Feeds, Mode, Outcome, Policy, Reason, Time, Who};
 pub use shown::SourceView;
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -58,6 +60,7 @@ pub struct Gate {
     entries: Key,
     names: Key,
     trust: Trust,
+    feeds: Arc<Feeds>,
     nonces: RelayedNonces,
     proofs: Proofs,
     challenges: PbxChallenges,
@@ -113,6 +116,8 @@ pub struct Counts {
     pub signatures: Vec<(u64, u64)>,
     /// What each rule met, by index: what it did, or in `observe` would have done.
     pub rules: Vec<u64>,
+    /// What each feed met, by its place among the feeds.
+    pub feeds: Vec<FeedCount>,
 }
 
 /// A look at the gate for metrics and tests.
@@ -155,6 +160,7 @@ impl Gate {
             entries: Key::derive(secret, "ledger"),
             names: Key::derive(secret, "aors"),
             trust: Trust::new(&policy),
+            feeds: Arc::default(),
             nonces: RelayedNonces::new(secret, policy.capacities.nonces, policy.nonce_memory),
             proofs: Proofs::new(secret),
             challenges: PbxChallenges::default(),
@@ -222,7 +228,9 @@ impl Gate {
     #[must_use]
     pub fn on_source(&mut self, now: Time, source: IpAddr) -> Option<Reason> {
         self.clock = now;
-        let ban = self.bans.of_source(now, source).filter(|ban| !ban.narrowed)?;
+        let Some(ban) = self.bans.of_source(now, source).filter(|ban| !ban.narrowed) else {
+            return self.is_listed(now, source);
+        };
         let acts = self.policy.admission.mode == Mode::Enforce;
         (acts && self.trust.of(now, source).is_none()).then_some(ban.reason)
     }

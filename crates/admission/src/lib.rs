@@ -48,7 +48,9 @@ mod trust;
 pub use branch::{Branch, BranchKey};
 pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Record};
 pub use explain::Moment;
-pub use gate::{Counts, Gate, GateSnapshot, Known, SourceView, TableUse};
+pub use gate::{
+    Counts, FeedCount, FeedHit, Gate, GateSnapshot, Known, ListedBy, SourceView, TableUse,
+};
 pub use key::Key;
 pub use memory::{BanMemory, Counted, HitsMemory, Memory, MemoryKey, PairMemory, SourceMemory};
 pub use nonces::RelayedNonces;

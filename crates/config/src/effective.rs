@@ -60,6 +60,8 @@ impl Config {
             ("audit", audit),
             ("hep", hep),
             ("enforce", enforce),
+            ("feeds", crate::feeds::print(&self.feeds)),
+            ("crowdsec", crate::feeds::print_crowdsec(self.crowdsec.as_ref())),
             ("shards", Out::Number(self.shards.into())),
             ("log", log),
             ("state_dir", path(&self.state_dir)),

@@ -21,6 +21,7 @@ mod check;
 mod effective;
 mod enforce;
 mod engine;
+mod feeds;
 mod form;
 mod hep;
 mod inside;
@@ -50,6 +51,7 @@ mod tests;
 pub use admission::{Override, SignatureChoice};
 pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use enforce::{Enforce, OnStop};
+pub use feeds::{Crowdsec, Feed, FeedFormat};
 pub use hep::{Hep, HepTransport, HepWhat};
 pub use model::{
     Admin, ClientCertificates, Config, Listen, Log, LogFormat, ResolverSettings, TlsFiles,

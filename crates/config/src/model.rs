@@ -3,6 +3,7 @@
 use crate::admission::SignatureChoice;
 use crate::audit::Audit;
 use crate::enforce::Enforce;
+use crate::feeds::{Crowdsec, Feed};
 use crate::hep::Hep;
 use policy::{HeaderRule, Identity, Network, Policy, TrunkLimits};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -35,6 +36,10 @@ pub struct Config {
     pub hep: Option<Hep>,
     /// Banned sources in the kernel; `None`: they are dropped in user space only.
     pub enforce: Option<Enforce>,
+    /// Lists of addresses that others keep.
+    pub feeds: Vec<Feed>,
+    /// Who is told of our bans; `None`: nobody.
+    pub crowdsec: Option<Crowdsec>,
     /// Logging.
     pub log: Log,
     /// Where the edge keeps what must survive a restart.

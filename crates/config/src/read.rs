@@ -14,7 +14,7 @@ use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
 use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
 use crate::trial::Trial;
-use crate::{check, inside, tls, trunk, value};
+use crate::{check, feeds, inside, tls, trunk, value};
 use policy::{Listener, Network};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -150,6 +150,8 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let audit = audit_table(&mut table);
     let hep = hep_table(&mut table);
     let enforce = enforce_table(&mut table);
+    let crowdsec = table.take("crowdsec").and_then(|field| feeds::read_crowdsec(&field));
+    let feeds = table.take("feeds").map(|field| feeds::read(&field)).unwrap_or_default();
     let mut rules = match table.take("policy") {
         Some(field) => policy_file::policy_field(&field),
         None => policy_file::unsaid(root.source.problems),
@@ -189,6 +191,8 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         audit,
         hep,
         enforce,
+        feeds,
+        crowdsec,
         log,
         state_dir,
         secret_file,

@@ -54,6 +54,9 @@ fn the_reference_sample_says_the_defaults() {
          { transport: tcp, address: \"0.0.0.0:5060\" }]\n\
         inside: { pbx: [\"127.0.0.1:5070\"] }\n\
         audit: {}\nhep: { address: \"127.0.0.1:9060\" }\nenforce: {}\n\
+        feeds: [{ name: voipbl, url: \"https://www.voipbl.org/update\" }]\n\
+        crowdsec: { url: \"http://127.0.0.1:8080\", machine: ringfence,\
+         password_file: /etc/ringfence/crowdsec.password }\n\
         domains: [pbx.example.com]\n";
     assert_eq!(all.to_yaml(), read(least).unwrap().config.to_yaml());
 }

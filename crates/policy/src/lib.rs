@@ -6,6 +6,7 @@
 
 mod admission;
 mod balanced;
+mod feeds;
 mod method;
 mod network;
 mod pbx;
@@ -20,6 +21,7 @@ pub use admission::{
     GuardRules, HalfLife, Levels, LimitAnswer, LimitKey, Mode, NarrowRules, NumberSet, Outcome,
     Patience, ProofRules, Rate, Rule, Then, TrustRules, When, Who, WhoSet,
 };
+pub use feeds::{FEEDS_MAX, Feed, FeedAction, Feeds, Listing};
 pub use method::{METHODS, MethodSet, method_index};
 pub use network::{Network, NotANetwork};
 pub use pbx::{Checks, Pbx, PbxGroup, Reach, Registration};

@@ -54,6 +54,8 @@ pub enum Reason {
     KeepAlive,
     /// The source, its network or its shape is banned.
     Banned,
+    /// A feed lists the source.
+    Listed,
     /// The source is narrowed, and this is more than it may have in passage.
     Narrowed,
     /// This AOR is banned by this flow or at this source.
@@ -80,7 +82,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 37] = [
+    pub const ALL: [Reason; 38] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -107,6 +109,7 @@ impl Reason {
         Reason::Slow,
         Reason::KeepAlive,
         Reason::Banned,
+        Reason::Listed,
         Reason::Narrowed,
         Reason::PairBanned,
         Reason::Guarded,
@@ -150,6 +153,7 @@ impl Reason {
             Reason::Slow => "slow",
             Reason::KeepAlive => "keep_alive",
             Reason::Banned => "banned",
+            Reason::Listed => "listed",
             Reason::Narrowed => "narrowed",
             Reason::PairBanned => "pair_banned",
             Reason::Guarded => "guarded",

@@ -8,6 +8,7 @@ mod control;
 mod events;
 mod evidence;
 mod explain;
+pub(crate) mod feeds;
 mod listen;
 pub(crate) mod lists;
 mod pages;
@@ -74,6 +75,8 @@ fn router(hall: Hall) -> Router {
         .route("/bans/{*key}", delete(bans::lift).get(evidence::show))
         .route("/policy", get(policy::policy))
         .route("/trunks", get(policy::trunks))
+        .route("/feeds", get(feeds::list))
+        .route("/feeds/refresh", post(feeds::refresh))
         .route("/sources", get(sources::list))
         .route("/sources/{*ip}", get(sources::show))
         .route("/explain/{*subject}", get(explain::explain))

@@ -297,6 +297,7 @@ impl Control {
         self.status.rules().take(policy);
         self.status.reports.configure(&self.config);
         self.configure().await;
+        self.status.feeds.configure(&self.config);
         self.watched.send_if_modified(|watched| {
             let new = Watched::of(&self.config);
             let differs = *watched != new;

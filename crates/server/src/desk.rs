@@ -309,6 +309,14 @@ impl Desk {
     }
 }
 
+/// The first of these sources, which are sorted, that lies in the network or around it.
+pub(crate) fn known_in(known: &[Network], network: Network) -> Option<Network> {
+    let from = known.partition_point(|source| source.address() < network.address());
+    let inside = known.get(from).filter(|source| network.contains(source.address()));
+    let around = from.checked_sub(1).and_then(|before| known.get(before));
+    inside.or(around.filter(|source| source.contains(network.address()))).copied()
+}
+
 /// Whether a ban is taken from this shard's table: one that all have from where its source is at
 /// home, and so is the evidence.
 fn is_from(shard: usize, shards: usize, ban: &Ban) -> bool {

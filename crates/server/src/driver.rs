@@ -5,6 +5,7 @@
 //! sockets; publish the counters. Nothing in here waits but the one `select!` at its top.
 
 use crate::clock::Clock;
+use crate::feeds::Crowd;
 use crate::kernel::Kernel;
 use crate::memory::Remembrance;
 use crate::mesh::{Letter, Look, Mailbox, Mesh, Order};
@@ -38,6 +39,7 @@ pub(crate) struct Seat {
     pub(crate) mesh: Mesh,
     pub(crate) mailbox: Mailbox,
     pub(crate) kernel: Kernel,
+    pub(crate) crowd: Crowd,
     pub(crate) remembrance: Remembrance,
     pub(crate) telemetry: Arc<telemetry::Telemetry>,
     pub(crate) metrics: Arc<ShardMetrics>,
@@ -94,6 +96,7 @@ impl Driver {
             outlets: Outlets {
                 mesh: seat.mesh,
                 kernel: seat.kernel,
+                crowd: seat.crowd,
                 writer: seat.remembrance.writer,
                 metrics: seat.metrics,
                 news: seat.news,
@@ -241,6 +244,7 @@ impl Driver {
 struct Outlets {
     mesh: Mesh,
     kernel: Kernel,
+    crowd: Crowd,
     writer: Writer,
     metrics: Arc<ShardMetrics>,
     news: Newsroom,
@@ -252,7 +256,7 @@ impl Outlets {
     /// Fetches all outputs of the engine. A matter of the driver's parts, because the bytes of the
     /// stimulus may still be borrowed from the sockets' owner.
     fn drain(&mut self, now: Time, engine: &mut Engine, sockets: &mut Shard) {
-        let Outlets { mesh, kernel, writer, metrics, news, reporter, policy } = self;
+        let Outlets { mesh, kernel, crowd, writer, metrics, news, reporter, policy } = self;
         while let Some(output) = engine.poll_output() {
             let Some(output) = sockets.send(output) else { continue };
             match output {
@@ -274,6 +278,7 @@ impl Outlets {
                 }
                 Output::Ban(ban) => {
                     kernel.on_ban(&ban);
+                    crowd.on_ban(&ban);
                     metrics.on_ban(&ban);
                     telemetry::log::ban(&ban);
                     reporter.on_ban(now, &ban);

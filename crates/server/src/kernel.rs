@@ -4,8 +4,10 @@ use crate::clock::Clock;
 use admission::{Ban, BanKey, Lift};
 use config::{Config, Enforce};
 use enforce::{Client, Report, Sender, Updates};
-use policy::{Mode, Network, Policy};
+use policy::{Mode, Network, Policy, Time};
+use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 use telemetry::{KernelMetrics, KernelUpdate, Telemetry};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -23,6 +25,73 @@ pub(crate) struct KernelControl {
     enforcing: watch::Sender<bool>,
     client: Option<(Enforce, Updates)>,
     clock: Clock,
+}
+
+/// Entries of feeds on their way to the kernel.
+#[derive(Debug, Default)]
+pub(crate) struct FeedKernel {
+    sender: Option<Sender>,
+    /// Most addresses and networks: bans go first, so that feeds have half of the sets.
+    most: [usize; 2],
+    widest: [u8; 2],
+    told: HashMap<Network, Time>,
+}
+
+/// Entries that are told at once, and the pause behind: shards' bans have their turn.
+const AT_ONCE: usize = 256;
+const PAUSE: Duration = Duration::from_millis(2);
+
+impl FeedKernel {
+    /// By the configuration; nothing is told where nothing is enforced.
+    pub(crate) fn new(config: &Config, kernel: &Kernel) -> Self {
+        let enforce = config.enforce.clone().unwrap_or_default();
+        let width = |bits: u32| u8::try_from(bits).unwrap_or(u8::MAX);
+        FeedKernel {
+            sender: kernel.sender.clone(),
+            most: [enforce.sources / 2, enforce.networks / 2],
+            widest: [width(enforce.widest_ipv4), width(enforce.widest_ipv6)],
+            told: HashMap::new(),
+        }
+    }
+
+    /// The kernel drops these until then, and no other entries of feeds; as many as there is room
+    /// for.
+    pub(crate) async fn drop_these(&mut self, now: Time, wanted: HashMap<Network, Time>) {
+        let Some(sender) = self.sender.clone() else { return };
+        let mut rooms = self.most;
+        let mut fits = |network: &Network| {
+            let v6 = usize::from(network.address().is_ipv6());
+            let single = *network == Network::source(network.address());
+            let room = &mut rooms[usize::from(!single)];
+            let taken = *room > 0 && network.prefix() >= self.widest[v6];
+            *room -= usize::from(taken);
+            taken
+        };
+        let wanted: HashMap<_, _> = wanted.into_iter().filter(|(it, _)| fits(it)).collect();
+        let gone: Vec<_> =
+            self.told.keys().filter(|it| !wanted.contains_key(it)).copied().collect();
+        // an end that moves a little is not worth a word
+        let is_news = |(network, until): &(Network, Time)| {
+            let told = self.told.get(network).copied().unwrap_or_default();
+            until.since(told) > told.since(now) / 8
+        };
+        let news: Vec<_> = wanted.into_iter().filter(is_news).collect();
+        for gone in gone.chunks(AT_ONCE) {
+            for network in gone {
+                self.told.remove(network);
+                let _ = sender.lift(*network);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        for news in news.chunks(AT_ONCE) {
+            for (network, until) in news {
+                if sender.ban(*network, *until) {
+                    self.told.insert(*network, *until);
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
 }
 
 /// Both ends.

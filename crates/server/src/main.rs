@@ -12,6 +12,7 @@ mod control;
 mod demo;
 mod desk;
 mod driver;
+mod feeds;
 mod heap;
 mod kernel;
 mod memory;

@@ -35,6 +35,7 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
         shards: old.shards,
         admin: admin(old, &new),
         enforce: old.enforce.clone(),
+        crowdsec: old.crowdsec.clone(),
         state_dir: old.state_dir.clone(),
         secret_file: old.secret_file.clone(),
         transport: old.transport,
@@ -98,12 +99,13 @@ fn pairs(settings: &[(String, String)]) -> impl Iterator<Item = (&str, &str)> {
 
 /// Whether the setting is fixed while the process runs.
 fn needs_restart(path: &str, same_sockets: bool) -> bool {
-    const FIXED: [&str; 11] = [
+    const FIXED: [&str; 12] = [
         "inside.address",
         "shards",
         "admin",
         "audit.queue",
         "enforce",
+        "crowdsec",
         "log.format",
         "state_dir",
         "secret_file",

@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::control::{COMMANDS, Command, Control, token};
 use crate::desk::Desk;
 use crate::driver::{self, Seat};
+use crate::feeds::{Crowd, FeedDesk};
 use crate::kernel;
 use crate::memory;
 use crate::mesh;
@@ -95,6 +96,15 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         .map_err(|error| failed("a thread cannot start", &error))?;
     let reports = Reports::open(&config, &policy, clock, &telemetry)
         .map_err(|error| failed("a thread cannot start", &error))?;
+    let feeds = FeedDesk::open(&config, clock, random()?.0)
+        .map_err(|error| failed("a thread cannot start", &error))?;
+    let watched_feeds = feeds.clone();
+    telemetry.watch_feeds(Box::new(move || watched_feeds.numbers(clock.now())));
+    let crowd =
+        Crowd::open(&config, clock).map_err(|error| failed("a thread cannot start", &error))?;
+    let crowd_counts = crowd.clone();
+    telemetry.watch_pushes(Box::new(move || crowd_counts.counts()));
+    let feed_kernel = kernel::FeedKernel::new(&config, &kernel);
     let (ready, readiness) = mpsc::channel(usize::from(shards));
     for (((sockets, (mesh, mailbox)), metrics), remembrance) in
         sockets.into_iter().zip(ends).zip(telemetry.shards()).zip(remembrances)
@@ -112,6 +122,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
             mesh,
             mailbox,
             kernel: kernel.clone(),
+            crowd: crowd.clone(),
             remembrance,
             telemetry: telemetry.clone(),
             metrics: metrics.clone(),
@@ -126,7 +137,8 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let (watched, _) = watch::channel(Watched::of(&config));
     let desk = Desk::new(orders, clock, shared);
     let reports = Arc::new(reports);
-    let status = Status::new(telemetry, desk, news, reports.clone(), file.to_owned(), policy);
+    let status =
+        Status::new(telemetry, desk, news, feeds, reports.clone(), file.to_owned(), policy);
     let status = Arc::new(status);
     let last = status.clone();
     let (commands, command) = mpsc::channel(COMMANDS);
@@ -145,7 +157,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         watch: Watch::new(),
         files,
     };
-    govern(control, names, listeners, commands, readiness)?;
+    govern(control, names, feed_kernel, listeners, commands, readiness)?;
     // the shards have ended: what they remembered and said last is in the queues
     state.close();
     reports.close(clock.now(), &last.rules().policy.clone());
@@ -157,6 +169,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
 fn govern(
     control: Control,
     names: Names,
+    feed_kernel: kernel::FeedKernel,
     listeners: Listeners,
     commands: mpsc::Sender<Command>,
     readiness: mpsc::Receiver<std::io::Result<()>>,
@@ -168,6 +181,8 @@ fn govern(
         let served = listeners.serve(&hall);
         let served = served.map_err(|error| failed("the admin API cannot be served", &error))?;
         tokio::spawn(names.follow(control.watched.subscribe()));
+        let status = control.status.clone();
+        tokio::spawn(status.feeds.clone().follow(status, feed_kernel));
         let ended = control.govern(readiness).await;
         served.finish().await;
         ended

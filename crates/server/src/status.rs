@@ -2,6 +2,7 @@
 //! answers operators.
 
 use crate::desk::Desk;
+use crate::feeds::FeedDesk;
 use crate::news::Newsroom;
 use crate::reloads::{HISTORY, ReloadView};
 use crate::reports::Reports;
@@ -23,6 +24,7 @@ pub(crate) struct Status {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) desk: Desk,
     pub(crate) news: Newsroom,
+    pub(crate) feeds: Arc<FeedDesk>,
     pub(crate) reports: Arc<Reports>,
     pub(crate) started: Time,
     pub(crate) file: PathBuf,
@@ -59,6 +61,7 @@ impl Status {
         telemetry: Arc<Telemetry>,
         desk: Desk,
         news: Newsroom,
+        feeds: Arc<FeedDesk>,
         reports: Arc<Reports>,
         file: PathBuf,
         policy: Arc<Policy>,
@@ -70,6 +73,7 @@ impl Status {
             started: desk.now(),
             desk,
             news,
+            feeds,
             reports,
             file,
             ready: AtomicBool::new(false),

@@ -39,6 +39,7 @@ fn talk(running: Running) -> Result<ExitCode, Unreached> {
     match running {
         Running::Bans { command } => bans(command),
         Running::Pbx { command } => pbx(command),
+        Running::Feeds { command } => lists::feeds(command),
         Running::Explain { subject, reach } => {
             let path = format!("/api/v1/explain/{}", encoded(&subject));
             let answer = Client::new(&reach)?.get(&path)?;
@@ -330,6 +331,9 @@ fn status(it: &StatusView) -> String {
     line(&mut text, "refused", &it.refused);
     line(&mut text, "challenges", &it.challenges);
     let _ = writeln!(text, "bans      {}", it.bans);
+    for feed in &it.feeds {
+        let _ = writeln!(text, "feed      {}", lists::feed_line(feed));
+    }
     let attack = match it.shards_under_attack {
         0 => String::new(),
         count => format!(", {LOUD}{count} under attack{LOUD:#}"),

@@ -52,11 +52,21 @@ catalogue! {
     BUILD_INFO: Gauge "build_info" ["version"] "Always 1; the version in its label.";
     CHALLENGES: Counter "challenges_total" ["outcome"]
         "Challenges to outside: issued, issued by the edge itself, and how they ended.";
+    CROWDSEC_BANS: Counter "crowdsec_bans_total" ["result"]
+        "Bans that CrowdSec is told of, and those lost on the way; tries that failed.";
     DRAINING: Gauge "draining" [] "1 while the edge takes no new calls.";
     DRIVER_INPUTS: Counter "driver_inputs_total" []
         "Stimuli given to the engines.";
     DRIVER_WAKEUPS: Counter "driver_wakeups_total" []
         "Times a shard woke up; inputs per wake-up tell how busy it is.";
+    FEED_AGE: Gauge "feed_age_seconds" ["feed"]
+        "Since a feed was fetched with success last; not there when it never was.";
+    FEED_ENTRIES: Gauge "feed_entries" ["feed"] "Networks that a feed lists.";
+    FEED_FETCHES: Counter "feed_fetches_total" ["feed", "result"] "Fetches, by what became of them.";
+    FEED_HITS: Counter "feed_hits_total" ["feed", "result"]
+        "Datagrams, reads and requests of listed sources, by what became of them.";
+    FEED_REFUSED: Gauge "feed_refused" ["feed", "reason"]
+        "Entries of a feed's last list that are not taken, or not acted on.";
     FORWARD_SECONDS: Histogram "forward_seconds" []
         "Added latency: from the wake-up that read a message until it was handed to the socket.";
     HAND_OVERS: Counter "hand_overs_total" ["result"]

@@ -12,6 +12,7 @@
 //! assembles the process brings them along ([`Telemetry::watch_transport`]).
 
 mod catalogue;
+mod feeds;
 mod histogram;
 mod kernel;
 pub mod log;
@@ -26,6 +27,7 @@ mod summary;
 mod tests;
 
 pub use catalogue::{CATALOGUE, Definition, Kind};
+pub use feeds::{FETCHES, FeedNumbers, FeedWatch, PUSHES, PushWatch};
 pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
 pub use names::NameMetrics;
 pub use reports::{AuditCounts, HepCounts, ReportCounts, ReportWatch};

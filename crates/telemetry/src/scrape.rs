@@ -1,6 +1,7 @@
 //! From the shards' counters to the text that Prometheus reads.
 
 use crate::catalogue::{self, CATALOGUE, Definition, Kind};
+use crate::feeds::{FETCHES, FeedNumbers, FeedWatch, PUSHES, PushWatch};
 use crate::histogram::{Histogram, Merged};
 use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
 use crate::names::{self, NameMetrics};
@@ -10,7 +11,7 @@ use crate::shard::{
     TrunkNumbers, VERDICTS,
 };
 use crate::state::{StateCounts, StateWatch, WRITES};
-use admission::Proof;
+use admission::{FeedHit, Proof};
 use policy::Pbx;
 use policy::{Outcome, Reason};
 use prometheus::proto::{self, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
@@ -67,6 +68,8 @@ pub struct Telemetry {
     admin_events_lost: AtomicU64,
     state: OnceLock<StateWatch>,
     reports: OnceLock<ReportWatch>,
+    feeds: OnceLock<FeedWatch>,
+    pushes: OnceLock<PushWatch>,
 }
 
 fn names_of(pbxs: &[Pbx]) -> Vec<(Box<str>, u32)> {
@@ -97,6 +100,8 @@ impl Telemetry {
             admin_events_lost: AtomicU64::new(0),
             state: OnceLock::new(),
             reports: OnceLock::new(),
+            feeds: OnceLock::new(),
+            pushes: OnceLock::new(),
         }
     }
 
@@ -109,6 +114,29 @@ impl Telemetry {
     /// Looks at the state file when somebody scrapes; the first to say so is heard.
     pub fn watch_state(&self, watch: StateWatch) {
         let _ = self.state.set(watch);
+    }
+
+    /// Looks at the feeds when somebody scrapes; the first to say so is heard.
+    pub fn watch_feeds(&self, watch: FeedWatch) {
+        let _ = self.feeds.set(watch);
+    }
+
+    /// Looks at what becomes of bans that CrowdSec is told of; the first to say so is heard.
+    pub fn watch_pushes(&self, watch: PushWatch) {
+        let _ = self.pushes.set(watch);
+    }
+
+    fn feeds(&self) -> Vec<FeedNumbers> {
+        self.feeds.get().map(|watch| watch()).unwrap_or_default()
+    }
+
+    /// How often each feed was met, by [`admission::FeedHit`].
+    #[must_use]
+    pub fn feed_hits(&self) -> BTreeMap<Box<str>, [u64; FeedHit::ALL.len()]> {
+        let add = |sum: &mut [u64; 4], hits: &[u64; 4]| {
+            sum.iter_mut().zip(hits).for_each(|(sum, hits)| *sum += hits);
+        };
+        self.hits(|hits| &hits.feeds, add)
     }
 
     /// How the state file does.
@@ -275,6 +303,37 @@ impl Telemetry {
             catalogue::AUDIT_LINES => family.values(&LINES, &self.reports().audit.lines),
             catalogue::HEP_UP => family.push(&[], self.reports().hep.up.into()),
             catalogue::HEP_MESSAGES => family.values(&MESSAGES, &self.reports().hep.messages),
+            catalogue::CROWDSEC_BANS => {
+                let counts = self.pushes.get().map(|watch| watch()).unwrap_or_default();
+                PUSHES.iter().zip(counts).for_each(|(result, n)| family.push(&[result], n));
+            }
+            catalogue::FEED_AGE => {
+                for feed in self.feeds() {
+                    let age = feed.age_seconds;
+                    age.into_iter().for_each(|age| family.push(&[&feed.name], age));
+                }
+            }
+            catalogue::FEED_ENTRIES => {
+                self.feeds().iter().for_each(|feed| family.push(&[&feed.name], feed.entries));
+            }
+            catalogue::FEED_FETCHES => {
+                for feed in self.feeds() {
+                    let fetches = FETCHES.iter().zip(feed.fetches);
+                    fetches.for_each(|(result, count)| family.push(&[&feed.name, result], count));
+                }
+            }
+            catalogue::FEED_HITS => {
+                for (name, hits) in self.feed_hits() {
+                    let hits = FeedHit::ALL.iter().zip(hits);
+                    hits.for_each(|(hit, count)| family.push(&[&name, hit.as_str()], count));
+                }
+            }
+            catalogue::FEED_REFUSED => {
+                for feed in self.feeds() {
+                    let refused = feed.refused.iter();
+                    refused.for_each(|(why, count)| family.push(&[&feed.name, why], *count));
+                }
+            }
             catalogue::STATE_UP => family.push(&[], self.state().up.into()),
             catalogue::STATE_ROWS => family.push(&[], self.state().rows),
             catalogue::STATE_WAITING => family.push(&[], self.state().waiting),

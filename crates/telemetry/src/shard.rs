@@ -124,6 +124,7 @@ pub struct ShardMetrics {
 /// a name stays there when a reload moves it, so that counters only grow.
 #[derive(Debug, Default)]
 pub(crate) struct Hits {
+    pub(crate) feeds: BTreeMap<Box<str>, [u64; 4]>,
     pub(crate) rules: BTreeMap<Box<str>, u64>,
     /// By others, and by the authenticated.
     pub(crate) signatures: BTreeMap<Box<str>, [u64; 2]>,
@@ -412,6 +413,9 @@ impl Hits {
                 hits[0] += since(others, seen.0);
                 hits[1] += since(authenticated, seen.1);
             }
+        }
+        for feed in &counts.feeds {
+            self.feeds.insert(feed.name.clone(), feed.hits);
         }
         self.seen.rules.clone_from(&counts.rules);
         self.seen.signatures.clone_from(&counts.signatures);

@@ -1,7 +1,7 @@
 //! The catalogue against its record, and counting against what a scrape says.
 
 use crate::shard::{REASONS, TABLES};
-use crate::{CATALOGUE, HandOver, Reload, Telemetry};
+use crate::{CATALOGUE, FeedNumbers, HandOver, Reload, Telemetry};
 use admission::{Ban, BanId, BanKey, Origin};
 use policy::{
     Ceiling, Condition, Mode, Network, Policy, Reason, SignatureSpec, Signatures, Test, TextField,
@@ -57,6 +57,16 @@ fn ban(id: u64) -> Ban {
 /// A process in which everything has happened.
 fn busy() -> Telemetry {
     let telemetry = Telemetry::new("1.2.3", 2, &policy().pbx);
+    telemetry.watch_feeds(Box::new(|| {
+        vec![FeedNumbers {
+            name: "list".into(),
+            entries: 7,
+            age_seconds: Some(60),
+            refused: vec![("wide", 2)],
+            fetches: [1, 2, 3],
+        }]
+    }));
+    telemetry.watch_pushes(Box::new(|| [4, 5, 6]));
     let policy = policy();
     for (index, shard) in telemetry.shards().iter().enumerate() {
         let invite = 4;
@@ -83,6 +93,7 @@ fn busy() -> Telemetry {
             issued: 5,
             rules: vec![2; policy.admission.rules.len()],
             signatures: vec![(3, 1)],
+            feeds: vec![admission::FeedCount { name: "list".into(), hits: [1, 2, 3, 4] }],
             ..admission::Counts::default()
         });
         shard.on_ban(&ban(1));
@@ -151,6 +162,12 @@ fn shards_are_added_up() {
         "ringfence_hand_overs_total{result=\"dropped\"} 0",
         "ringfence_inside_requests_total{method=\"OPTIONS\",verdict=\"reject\",reason=\"clean\"} 2",
         "ringfence_learned_total{result=\"dropped\"} 2",
+        "ringfence_crowdsec_bans_total{result=\"lost\"} 5",
+        "ringfence_feed_age_seconds{feed=\"list\"} 60",
+        "ringfence_feed_entries{feed=\"list\"} 7",
+        "ringfence_feed_fetches_total{feed=\"list\",result=\"failed\"} 3",
+        "ringfence_feed_refused{feed=\"list\",reason=\"wide\"} 2",
+        "ringfence_feed_hits_total{feed=\"list\",result=\"spared\"} 8",
         "ringfence_name_changes_total 5",
         "ringfence_name_lookups_total{result=\"answered\"} 1",
         "ringfence_name_lookups_total{result=\"timeout\"} 0",

@@ -90,3 +90,31 @@ fn without_a_helper_the_edge_serves_says_so_and_finds_it_when_it_comes() {
     wait_until("the kernel learns of it", PATIENCE, || lab.holds("sources_v4", "192.0.2.1"));
     assert_eq!(edge.output().matches("No ringfence-enforcer").count(), 1, "told once");
 }
+
+#[test]
+fn what_a_feed_lists_is_dropped_in_the_kernel_until_the_feed_is_taken_away() {
+    let lab = Lab::new();
+    let file = configuration(&lab);
+    let list = lab.path("list.txt");
+    // the second is in a network of the operators
+    std::fs::write(&list, "192.0.2.1\n203.0.113.129\n198.51.100.0/24\n").unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let feed = format!(
+        "feeds: [{{ name: ours, file: \"{}\", action: ban, private: true }}]\n",
+        list.display()
+    );
+    std::fs::write(&file, format!("{text}{feed}")).unwrap();
+    let _helper = helper::start_with(&lab, &file);
+    let mut edge = lab.start("ringfence", &["run", "--config", &file]);
+    edge.wait_for("the kernel drops", |log| log.contains("dropped in the kernel"));
+    wait_until("he is in the kernel", PATIENCE, || lab.holds("sources_v4", "192.0.2.1"));
+    let before = lab.dropped("sources_v4");
+    let _knock = lab.knock("192.0.2.1", EDGE_V4, 5060);
+    lab.wait_dropped("sources_v4", before + 1);
+    let _honest = lab.connect("192.0.2.200", EDGE_V4, 5060);
+    assert!(!lab.holds("sources_v4", "203.0.113.129"), "whoever is trusted is not");
+    std::fs::write(&file, text).unwrap();
+    edge.signal(rustix::process::Signal::HUP);
+    wait_until("he is lifted", PATIENCE, || !lab.holds("sources_v4", "192.0.2.1"));
+    let _again = lab.connect("192.0.2.1", EDGE_V4, 5060);
+}

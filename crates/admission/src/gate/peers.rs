@@ -28,6 +28,7 @@ impl Gate {
             Learned::Realm { pbx, realm, algorithms } => {
                 self.challenges.of_mut(*pbx).on_learned(realm, *algorithms);
             }
+            Learned::Feeds(feeds) => self.on_feeds(feeds),
             Learned::Ban(ban) => self.on_order(now, ban),
             Learned::Resolved { host, addresses } => {
                 self.trust.resolve(host, addresses);

@@ -32,6 +32,7 @@ const TRY_WEIGHT: f32 = 0.02;
 impl Gate {
     /// The steps in order, the cheapest refusal first.
     pub(super) fn decide(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        self.weigh_listed(now, asked);
         self.check_rules(asked)?;
         self.check_signatures(asked)?;
         self.check_tokens(now, asked)?;

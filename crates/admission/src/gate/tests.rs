@@ -2,6 +2,7 @@
 
 mod attackers;
 mod bounds;
+mod feeds;
 mod honest;
 mod play;
 mod restart;

@@ -233,13 +233,14 @@ pub(super) async fn lift(
     }
     if bans.is_empty() && (until.is_none() || !matches!(wanted, Wanted::Network(_))) {
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("nothing is banned as {key}"))
-            .hint("`ringfence bans list` shows what is"));
+            .hint("`bans list` shows what is; who is on a feed's list is let in by --trust"));
     }
     for order in orders(&wanted, &bans, until, forgive) {
         desk.tell(&order).await?;
     }
     // orders are followed in order: when all have looked nobody has them any more
     desk.look_all(|_, _| ()).await?;
+    hall.status.feeds.nudge();
     let rules = hall.status.rules();
     let lifted = bans.iter().map(|ban| BanView::new(ban, &rules)).collect();
     hall.status.reports.note(

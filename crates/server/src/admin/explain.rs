@@ -3,7 +3,7 @@
 
 use super::bans::Wanted;
 use super::sources::{self, BANS_MAX, Known};
-use super::views::{DecisionView, ExplainedBan, Explanation, RecordView, SourceJson};
+use super::views::{DecisionView, ExplainedBan, Explanation, ListedView, RecordView, SourceJson};
 use super::{Hall, Refusal};
 use crate::desk::Desk;
 use admission::{Ban, BanKey};
@@ -51,7 +51,7 @@ async fn of_network(
     let ip = config::network(&subject).unwrap_or(network).address();
     let known = match network == Network::source(ip) {
         true => sources::known(hall, ip).await?,
-        false => Known { view: None, trusted_by: None, evidence: Vec::new() },
+        false => Known { view: None, trusted_by: None, listed: Vec::new(), evidence: Vec::new() },
     };
     let rules = hall.status.rules();
     let version = rules.policy.version;
@@ -61,6 +61,7 @@ async fn of_network(
         kind: "ip".into(),
         source: known.view.as_ref().map(SourceJson::new),
         trusted_by: known.trusted_by,
+        listed: known.listed.iter().map(ListedView::new).collect(),
         evidence: evidence.collect(),
         bans: bans.iter().map(|ban| ExplainedBan::new(ban, &rules)).collect(),
         decisions: decisions.iter().map(|it| DecisionView::new(it, &rules)).collect(),
@@ -150,6 +151,16 @@ fn told(it: &Explanation) -> String {
 fn told_source(it: &Explanation, text: &mut String) -> std::fmt::Result {
     if let Some(name) = &it.trusted_by {
         writeln!(text, "{} is trusted ({name}): nothing judges or bans it", it.subject)?;
+    }
+    for ListedView { feed, action, result, until } in &it.listed {
+        let subject = &it.subject;
+        writeln!(
+            text,
+            "{subject} is listed by the feed {feed} ({action}): {result}, until {until}"
+        )?;
+        if result == "dropped" {
+            writeln!(text, "  undo: ringfence bans lift {subject} --trust 24h, or trust.networks")?;
+        }
     }
     let Some(source) = &it.source else { return Ok(()) };
     write!(text, "source {} is {}", source.source, source.who)?;

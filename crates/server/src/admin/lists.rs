@@ -3,7 +3,7 @@
 use super::bans::{IMPORT_WHY, LONGEST, as_source, refuse_wide};
 use super::views::origin_word;
 use super::{Hall, Refusal};
-use crate::desk::{Desk, Silent};
+use crate::desk::{Desk, Silent, known_in};
 use admission::{Ban, BanKey, Learned, Origin};
 use axum::Json;
 use axum::body::Bytes;
@@ -214,14 +214,6 @@ async fn sifted(
         }
     }
     Ok((taken, refused))
-}
-
-/// The first of these sources, which are sorted, that lies in the network or around it.
-fn known_in(known: &[Network], network: Network) -> Option<Network> {
-    let from = known.partition_point(|source| source.address() < network.address());
-    let inside = known.get(from).filter(|source| network.contains(source.address()));
-    let around = from.checked_sub(1).and_then(|before| known.get(before));
-    inside.or(around.filter(|source| source.contains(network.address()))).copied()
 }
 
 /// What the list wishes, and the lines that wish nothing that can be done.

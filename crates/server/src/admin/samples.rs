@@ -151,6 +151,7 @@ fn status() -> StatusView {
         refused: counts(&[("banned", 880), ("rule", 17)]),
         challenges: counts(&[("issued", 300), ("issued_by_edge", 2), ("authenticated", 250)]),
         bans: 1,
+        feeds: Vec::new(),
         unanswered: 2,
         shards_under_attack: 0,
         shed: "none".into(),

@@ -39,6 +39,7 @@ pub(super) async fn list(
 /// What a shard knows of one source.
 #[derive(Debug)]
 pub(super) struct Known {
+    pub(super) listed: Vec<admission::ListedBy>,
     pub(super) view: Option<SourceView>,
     pub(super) trusted_by: Option<String>,
     pub(super) evidence: Vec<Record>,
@@ -50,6 +51,7 @@ pub(super) async fn known(hall: &Hall, ip: IpAddr) -> Result<Known, Refusal> {
         Known {
             view: gate.source(now, ip),
             trusted_by: gate.trusted_by(now, ip).map(str::to_owned),
+            listed: gate.listed_by(now, ip),
             evidence: gate.evidence_on(ip),
         }
     };
@@ -62,7 +64,7 @@ pub(super) async fn show(
 ) -> Result<Json<SourceDetail>, Refusal> {
     let network = config::network(&ip).map_err(Refusal::wrong)?;
     let ip = network.address();
-    let Known { view, trusted_by, evidence } = known(&hall, ip).await?;
+    let Known { view, trusted_by, evidence, .. } = known(&hall, ip).await?;
     let Some(view) = view else {
         return Err(Refusal::new(StatusCode::NOT_FOUND, format!("nothing is known of {ip}")));
     };

@@ -37,6 +37,8 @@ pub(crate) struct StatusView {
     /// The funnel: challenges issued, and how they ended.
     pub(crate) challenges: BTreeMap<String, u64>,
     pub(crate) bans: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) feeds: Vec<super::feeds::FeedView>,
     pub(crate) unanswered: u64,
     pub(crate) shards_under_attack: u64,
     /// What is shed because a shard is behind: none, strangers, unproven, calls.
@@ -119,6 +121,7 @@ pub(super) fn view(status: &Status) -> StatusView {
         refused: counts(refused),
         challenges: counts(challenges),
         bans,
+        feeds: super::feeds::views(status),
         unanswered,
         shards_under_attack: under_attack,
         shed: status.telemetry.shed().as_str().into(),

@@ -103,6 +103,28 @@ pub(crate) struct DecisionView {
     pub(crate) policy: u64,
 }
 
+/// A feed that lists an address.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ListedView {
+    pub(crate) feed: String,
+    pub(crate) action: String,
+    /// What is done: `dropped`, `weighed`, `observed`, `spared`.
+    pub(crate) result: String,
+    /// When the feed's list is too old, if it is not had again.
+    pub(crate) until: String,
+}
+
+impl ListedView {
+    pub(crate) fn new(it: &admission::ListedBy) -> Self {
+        ListedView {
+            feed: it.feed.name.to_string(),
+            action: it.feed.action.as_str().into(),
+            result: it.hit.as_str().into(),
+            until: it.feed.until.utc(),
+        }
+    }
+}
+
 /// What a subject was found to be.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Explanation {
@@ -111,6 +133,8 @@ pub(crate) struct Explanation {
     pub(crate) kind: String,
     pub(crate) source: Option<SourceJson>,
     pub(crate) trusted_by: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) listed: Vec<ListedView>,
     pub(crate) evidence: Vec<RecordView>,
     pub(crate) bans: Vec<ExplainedBan>,
     pub(crate) decisions: Vec<DecisionView>,

@@ -33,6 +33,11 @@ pub(crate) enum Running {
         #[command(subcommand)]
         command: PbxCommand,
     },
+    /// See and fetch the lists of addresses that others keep
+    Feeds {
+        #[command(subcommand)]
+        command: FeedsCommand,
+    },
     /// Say why something was done: to an address, an AOR, a call; or what is behind a ban
     ///
     /// The evidence with its times, weights, rules and proof, the last decisions with their
@@ -220,6 +225,26 @@ pub(crate) enum BansCommand {
         /// Let nothing ban or judge these addresses for so long; forgets its evidence, too
         #[arg(long, value_name = "TIME", group = "mercy")]
         trust: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum FeedsCommand {
+    /// List the feeds: entries, age, hits, and what was wrong with the last fetch
+    #[command(after_help = "Exit codes: 0 listed; 2 usage; 5 no edge was reached")]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Fetch a feed, or all, now; `list` tells what became of it
+    #[command(
+        after_help = "Exit codes: 0 asked for; 1 there is none; 2 usage; 5 no edge was reached"
+    )]
+    Refresh {
+        /// Its name
+        name: Option<String>,
         #[command(flatten)]
         reach: Reach,
     },

@@ -1,10 +1,13 @@
 //! Lists of bans as they are printed and read.
 
 use super::{complain, said, show};
+use crate::admin::feeds::{FeedView, Refreshing};
 use crate::admin::lists::{Imported, ListView, ListedBan};
-use crate::cli::{Exit, ListFormat, Reach};
-use crate::client::Answer;
+use crate::cli::{Exit, FeedsCommand, ListFormat, Reach};
+use crate::client::{Answer, Client, Unreached};
+use hyper::Method;
 use policy::Network;
+use serde_json::json;
 use std::fmt::Write as _;
 use std::io::Read as _;
 use std::path::Path;
@@ -103,6 +106,45 @@ pub(super) fn imported(file: &Path, reach: &Reach, answer: &Answer) -> ExitCode 
         said(&format!("{} {did}, {} refused\n", result.taken, result.refused))
     };
     if result.refused > 0 { Exit::Config.into() } else { shown }
+}
+
+/// Feeds seen, and fetched.
+pub(super) fn feeds(command: FeedsCommand) -> Result<ExitCode, Unreached> {
+    match command {
+        FeedsCommand::List { reach } => {
+            let answer = Client::new(&reach)?.get("/api/v1/feeds")?;
+            Ok(show(&reach, &answer, |feeds: Vec<FeedView>| match feeds.is_empty() {
+                true => "there are no feeds\n".into(),
+                false => feeds.iter().map(|feed| feed_line(feed) + "\n").collect(),
+            }))
+        }
+        FeedsCommand::Refresh { name, reach } => {
+            let client = Client::new(&reach)?;
+            let wish = json!({ "name": name });
+            let answer = client.ask(Method::POST, "/api/v1/feeds/refresh", Some(&wish))?;
+            Ok(show(&reach, &answer, |it: Refreshing| {
+                format!("fetching {}\n", it.refreshing.join(", "))
+            }))
+        }
+    }
+}
+
+/// A feed on a line.
+pub(super) fn feed_line(feed: &FeedView) -> String {
+    let age = feed.age_seconds.map_or_else(
+        || "never fetched".to_owned(),
+        |age| format!("{} old", crate::top::length(age as f64)),
+    );
+    let FeedView { name, action, mode, entries, .. } = feed;
+    let mut text = format!("{name} ({action}, {mode}): {entries} entries, {age}");
+    let hits = feed.hits.iter().filter(|(_, count)| **count > 0);
+    for (hit, count) in hits {
+        let _ = write!(text, ", {hit} {count}");
+    }
+    if let Some(error) = &feed.error {
+        let _ = write!(text, "; {} fetches failed: {}", feed.failures, error.escape_debug());
+    }
+    text
 }
 
 #[cfg(test)]

@@ -9,6 +9,10 @@ let before = null;
 
 export function showEdge(status) {
   const parts = status.pbx.map((pbx) => [`PBX ${pbx.name}`, pbx.up ? (pbx.draining ? "warn" : "good") : "bad", (pbx.up ? "answers" : "does not answer") + (pbx.draining ? ", gets nothing new" : "")]);
+  for (const feed of status.feeds ?? []) {
+    const stale = feed.failures > 0 ? `, ${feed.failures} fetches failed` : "";
+    parts.push([`Feed ${feed.name}`, feed.failures > 0 ? "warn" : "good", `${feed.entries} entries${stale}`]);
+  }
   parts.push(["Bans in the kernel", status.kernel_up ? "good" : "quiet", status.kernel_up ? "dropped there" : "not used"]);
   parts.push(["Bans and trust over a restart", status.state_up ? "good" : "warn", status.state_up ? "kept" : "NOT kept"]);
   for (const { kind, target, up, error } of status.reports) {
