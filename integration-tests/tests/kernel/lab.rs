@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::Instant;
 
 /// The edge's addresses.
 pub const EDGE_V4: &str = "198.18.0.1";
@@ -128,8 +129,17 @@ impl Lab {
 
     /// A UDP socket of the edge.
     pub fn service(&self, ip: &str, port: u16) -> Service {
-        let socket = self.at_edge(|| UdpSocket::bind((ip.parse::<IpAddr>().unwrap(), port)));
-        let socket = socket.unwrap();
+        let address = (ip.parse::<IpAddr>().unwrap(), port);
+        let until = Instant::now() + PATIENCE;
+        let socket = loop {
+            match self.at_edge(|| UdpSocket::bind(address)) {
+                // a child that another test starts right now holds what was closed until it runs
+                Err(error) if error.kind() == ErrorKind::AddrInUse && Instant::now() < until => {
+                    std::thread::yield_now();
+                }
+                bound => break bound.unwrap(),
+            }
+        };
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         Service(socket)
     }
