@@ -20,7 +20,11 @@ fn drains(mode: Mode) {
     call.wait(180);
     bob.register();
     stage.edge().drain();
-    wait_until("the edge says it is not ready", PATIENCE, || !stage.edge().is_ready());
+    // it is not ready from the order on; that every shard has heard of it is told by the metric
+    wait_until("all shards drain", PATIENCE, || {
+        stage.edge().fetch("/metrics").contains("\nringfence_draining 1\n")
+    });
+    assert!(!stage.edge().is_ready());
     let refusal = bob.transact(&bob.request("INVITE", &bob.uri("100"))).expect_code(503);
     assert!(refusal.header("Retry-After").is_some(), "{refusal}");
     call.cancel();
