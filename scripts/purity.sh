@@ -21,6 +21,7 @@ declare -A below=(
     [config]="wire policy transaction admission proxy"
     [audit]="wire policy transaction admission proxy"
     [hep]="wire policy transaction admission proxy"
+    [alerts]="wire policy transaction admission proxy"
     [telemetry]="wire policy transaction admission proxy"
     [feeds]="wire policy transaction admission proxy"
     [state]="wire policy transaction admission proxy"

@@ -58,6 +58,7 @@ impl Config {
             ("trunks", Out::List(self.trunks.iter().map(trunk::print).collect())),
             ("admin", admin),
             ("audit", audit),
+            ("alerts", crate::alerts::print(self.alerts.as_ref())),
             ("hep", hep),
             ("enforce", enforce),
             ("feeds", crate::feeds::print(&self.feeds)),

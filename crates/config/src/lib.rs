@@ -16,6 +16,7 @@
 //! It does not watch files, open sockets or keep state between loads.
 
 mod admission;
+mod alerts;
 mod audit;
 mod check;
 mod effective;
@@ -49,6 +50,7 @@ mod pages;
 mod tests;
 
 pub use admission::{Override, SignatureChoice};
+pub use alerts::{AlertTarget, AlertTls, AlertTo, Alerts};
 pub use audit::{Audit, AuditFormat, AuditTarget};
 pub use enforce::{Enforce, OnStop};
 pub use feeds::{Crowdsec, Feed, FeedFormat};

@@ -1,6 +1,7 @@
 //! What a valid configuration is.
 
 use crate::admission::SignatureChoice;
+use crate::alerts::Alerts;
 use crate::audit::Audit;
 use crate::enforce::Enforce;
 use crate::feeds::{Crowdsec, Feed};
@@ -32,6 +33,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The audit stream; `None`: none.
     pub audit: Option<Audit>,
+    /// Who is told what somebody should know; `None`: nobody.
+    pub alerts: Option<Alerts>,
     /// What is judged, to a capture server; `None`: to none.
     pub hep: Option<Hep>,
     /// Banned sources in the kernel; `None`: they are dropped in user space only.

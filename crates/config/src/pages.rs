@@ -1,7 +1,8 @@
 //! The pages about policies are held against what is read: their YAML loads, and there is a page
 //! for each key.
 
-use crate::{load_policy, load_policy_str};
+use crate::keys::{Form as _, Section};
+use crate::{Alerts, Overrides, load_policy, load_policy_str, load_str};
 use std::path::{Path, PathBuf};
 
 fn pages() -> Vec<(PathBuf, String)> {
@@ -59,6 +60,32 @@ fn every_key_has_its_page_and_every_page_is_listed() {
     for (file, _) in pages.iter().filter(|(file, _)| name(file) != "README") {
         let link = format!("({}.md)", name(file));
         assert!(index.contains(&link), "docs/policy/README.md does not list {link}");
+    }
+}
+
+#[test]
+fn the_page_of_alerts_has_what_is_read() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/alerts.md");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let blocks: Vec<&str> = text.split("```yaml\n").skip(1).collect();
+    assert!(blocks.len() > 1, "{} has no example", file.display());
+    for block in blocks {
+        let yaml = block.split("```").next().unwrap();
+        let whole = format!(
+            "version: 1\nlisten: [{{ transport: udp, address: \"0.0.0.0:5060\" }}]\n\
+             inside: {{ pbx: [\"127.0.0.1:5070\"] }}\n{yaml}"
+        );
+        let loaded = load_str(&file, &whole, Overrides::default());
+        let loaded = loaded.unwrap_or_else(|invalid| panic!("{invalid}\n{yaml}"));
+        assert_eq!(loaded.warnings, [], "{yaml}");
+        let alerts = loaded.config.alerts.unwrap();
+        for (key, _) in Section.print(&alerts).unwrap().settings() {
+            let key = key.rsplit('.').next().unwrap().split('[').next().unwrap();
+            assert!(text.contains(&format!("`{key}`")), "docs/alerts.md does not name {key}");
+        }
+    }
+    for kind in Alerts::KINDS {
+        assert!(text.contains(&format!("`{kind}`")), "docs/alerts.md does not name {kind}");
     }
 }
 

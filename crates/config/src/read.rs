@@ -14,7 +14,7 @@ use crate::problem::{Complaint, Invalid, Place, Problem, Problems, Source};
 use crate::table::{Field, Table};
 use crate::tree::{self, Kind};
 use crate::trial::Trial;
-use crate::{check, feeds, inside, tls, trunk, value};
+use crate::{alerts, check, feeds, inside, tls, trunk, value};
 use policy::{Listener, Network};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -148,6 +148,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
     let state_dir = beside(root.source.file, state_dir);
     let admin = admin_table(&mut table, &state_dir);
     let audit = audit_table(&mut table);
+    let alerts = table.take("alerts").and_then(|field| alerts::read(&field));
     let hep = hep_table(&mut table);
     let enforce = enforce_table(&mut table);
     let crowdsec = table.take("crowdsec").and_then(|field| feeds::read_crowdsec(&field));
@@ -189,6 +190,7 @@ pub(crate) fn read(root: &Field<'_>, overrides: Overrides) -> Option<(Config, Ve
         pbx_authorities: inside.authorities,
         admin,
         audit,
+        alerts,
         hep,
         enforce,
         feeds,

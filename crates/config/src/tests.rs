@@ -53,7 +53,8 @@ fn the_reference_sample_says_the_defaults() {
         listen: [{ transport: udp, address: \"0.0.0.0:5060\", advertise: \"pbx.example.com:5060\" },\
          { transport: tcp, address: \"0.0.0.0:5060\" }]\n\
         inside: { pbx: [\"127.0.0.1:5070\"] }\n\
-        audit: {}\nhep: { address: \"127.0.0.1:9060\" }\nenforce: {}\n\
+        audit: {}\nalerts: { targets: [{ name: hook, url: \"https://example.com/hook\" }, { name: mail, to: mail,\
+         server: mail.example.com, from: \"Ringfence <edge@example.com>\", recipients: [ops@example.com] }] }\nhep: { address: \"127.0.0.1:9060\" }\nenforce: {}\n\
         feeds: [{ name: voipbl, url: \"https://www.voipbl.org/update\" }]\n\
         crowdsec: { url: \"http://127.0.0.1:8080\", machine: ringfence,\
          password_file: /etc/ringfence/crowdsec.password }\n\
@@ -74,6 +75,10 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
         admin: off\n\
         audit: { to: syslog, socket: log, format: fail2ban, accepted: true, keep: 0, size: 8KiB }\n\
         hep: { address: \"[::1]:9061\", transport: tcp, what: all, agent: 7, node: e, queue: 64KiB }\n\
+        alerts: { node: e-1, gather: 1s, repeat: 1h, per_hour: 5, certificate: 7d, table: 50, queue: 16, targets: [\
+          { name: s, to: slack, url: \"https://hooks.example/{key}\", key_file: k, authorities: ca.pem, kinds: [storm, pbx_down], timeout: 2s },\
+          { name: n, to: ntfy, url: \"https://ntfy.example/edge\", token_file: t },\
+          { name: m, to: mail, server: \"::1\", port: 2525, tls: off, user: u, password_file: p, from: a@b.example, recipients: [c@d.example] }] }\n\
         enforce: { socket: s, media: [\"10000-20000\", \"4000\"], on_stop: keep, networks: 16 }\n\
         shards: 3\n\
         log: { format: json, level: \"warn,transport=debug\" }\n\

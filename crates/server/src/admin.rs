@@ -2,6 +2,7 @@
 //! Everything it knows it asks of the shards ([`crate::desk`]) or reads from [`Status`]; what only
 //! the control thread can do it asks for by a [`Command`].
 
+mod alerts;
 mod auth;
 mod bans;
 mod control;
@@ -75,6 +76,8 @@ fn router(hall: Hall) -> Router {
         .route("/bans/{*key}", delete(bans::lift).get(evidence::show))
         .route("/policy", get(policy::policy))
         .route("/trunks", get(policy::trunks))
+        .route("/alerts", get(alerts::list))
+        .route("/alerts/test", post(alerts::test))
         .route("/feeds", get(feeds::list))
         .route("/feeds/refresh", post(feeds::refresh))
         .route("/sources", get(sources::list))

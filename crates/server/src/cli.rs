@@ -2,7 +2,9 @@
 
 mod running;
 
-pub(crate) use running::{BansCommand, FeedsCommand, ListFormat, PbxCommand, Reach, Running};
+pub(crate) use running::{
+    AlertsCommand, BansCommand, FeedsCommand, ListFormat, PbxCommand, Reach, Running,
+};
 
 use crate::replay::EdgeAddress;
 use clap::{CommandFactory, Parser, Subcommand};

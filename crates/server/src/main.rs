@@ -4,6 +4,7 @@
 
 mod admin;
 mod again;
+mod alerts;
 mod check;
 mod cli;
 mod client;
@@ -15,6 +16,7 @@ mod driver;
 mod feeds;
 mod heap;
 mod kernel;
+mod lookout;
 mod memory;
 mod mesh;
 mod names;

@@ -1,5 +1,7 @@
-//! What is told to other programs: the audit stream, the capture server. A shard's end, and the control thread's.
+//! What is told to other programs and to people: the audit stream, the capture server, alerts. A
+//! shard's end, and the control thread's.
 
+use crate::alerts::AlertDesk;
 use crate::clock::Clock;
 use admission::{Alert, Ban, Lift};
 use audit::{Audit, Clerk, Format, Health, Journal, Settings, Target};
@@ -25,6 +27,7 @@ pub(crate) struct Reports {
     audit: Audit,
     clerk: Clerk,
     hep: Hep,
+    alerts: AlertDesk,
 }
 
 /// A shard's end.
@@ -32,13 +35,14 @@ pub(crate) struct Reports {
 pub(crate) struct Reporter {
     journal: Journal,
     exporter: Exporter,
+    alerts: ::alerts::Clerk,
     policy: Arc<Policy>,
 }
 
 /// How something that is told to is doing.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct ReportView {
-    /// `audit` or `hep`.
+    /// `audit`, `hep` or `alerts`.
     pub(crate) kind: String,
     /// Where it goes.
     pub(crate) target: String,
@@ -67,6 +71,8 @@ impl Reports {
         let counters = audit.counters();
         let hep = Hep::start(hep_settings(config), config.shards)?;
         let sent = hep.counters();
+        let alerts = AlertDesk::open(config, clock)?;
+        let told = alerts.watch();
         telemetry.watch_reports(Box::new(move || ReportCounts {
             audit: AuditCounts {
                 up: counters.is_up(),
@@ -77,15 +83,16 @@ impl Reports {
                 up: sent.is_up(),
                 messages: [&sent.sent, &sent.lost, &sent.failed].map(|it| it.load(Relaxed)),
             },
+            alerts: told(),
         }));
-        Ok(Reports { audit, clerk, hep })
+        Ok(Reports { audit, clerk, hep, alerts })
     }
 
     /// A shard's end.
     pub(crate) fn reporter(&self, shard: ShardId, policy: &Arc<Policy>) -> Reporter {
         let shard = usize::from(shard.0);
         let (journal, exporter) = (self.audit.journal(shard), self.hep.exporter(shard));
-        Reporter { journal, exporter, policy: policy.clone() }
+        Reporter { journal, exporter, alerts: self.alerts.clerk(), policy: policy.clone() }
     }
 
     /// Goes by another configuration, and opens files anew. Before the shards get their rules: with
@@ -93,6 +100,7 @@ impl Reports {
     pub(crate) fn configure(&self, config: &Config) {
         self.audit.configure(audit_settings(config));
         self.hep.configure(hep_settings(config));
+        self.alerts.configure(config);
     }
 
     /// Notes what the control thread or an operator did, by its name.
@@ -116,7 +124,18 @@ impl Reports {
             up: error.is_none(),
             error,
         });
-        audit.into_iter().chain(hep).collect()
+        let alerts = self.alerts.views().into_iter().map(|view| ReportView {
+            kind: "alerts".into(),
+            target: format!("{} ({})", view.name, view.place),
+            up: view.up,
+            error: view.error,
+        });
+        audit.into_iter().chain(hep).chain(alerts).collect()
+    }
+
+    /// Who is told of alerts.
+    pub(crate) fn alerts(&self) -> &AlertDesk {
+        &self.alerts
     }
 
     /// Writes what waits, and ends.
@@ -193,5 +212,10 @@ impl Reporter {
 
     pub(crate) fn on_alert(&self, now: Time, alert: &Alert) {
         self.journal.on_alert(now, alert, &self.policy);
+        if self.alerts.is_on()
+            && let Some(alert) = ::alerts::Alert::of_gate(alert, &self.policy)
+        {
+            self.alerts.tell(alert);
+        }
     }
 }

@@ -9,6 +9,7 @@ use crate::desk::Desk;
 use crate::driver::{self, Seat};
 use crate::feeds::{Crowd, FeedDesk};
 use crate::kernel;
+use crate::lookout;
 use crate::memory;
 use crate::mesh;
 use crate::names::{Names, Watched};
@@ -181,6 +182,7 @@ fn govern(
         let served = listeners.serve(&hall);
         let served = served.map_err(|error| failed("the admin API cannot be served", &error))?;
         tokio::spawn(names.follow(control.watched.subscribe()));
+        tokio::spawn(lookout::follow(control.status.clone()));
         let status = control.status.clone();
         tokio::spawn(status.feeds.clone().follow(status, feed_kernel));
         let ended = control.govern(readiness).await;

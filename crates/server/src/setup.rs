@@ -8,4 +8,5 @@ mod init;
 mod tests;
 
 pub(crate) use doctor::doctor;
+pub(crate) use facts::ends as certificate_end;
 pub(crate) use init::{Init, init};

@@ -3,17 +3,20 @@
 
 use crate::desk::Desk;
 use crate::feeds::FeedDesk;
-use crate::news::Newsroom;
+use crate::news::{News, Newsroom};
 use crate::reloads::{HISTORY, ReloadView};
 use crate::reports::Reports;
+use ::alerts::{Alert, Kind};
 use admission::{Ban, Record};
 use policy::{Mode, Policy, Time};
 use proxy::Grounds;
+use serde_json::json;
 use std::collections::VecDeque;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use telemetry::Telemetry;
+use tracing::{info, warn};
 
 /// Policies whose names of rules and signatures are remembered.
 const NAMED: usize = 64;
@@ -87,6 +90,23 @@ impl Status {
     pub(crate) fn note(&self, event: &'static str, fields: serde_json::Value) {
         let policy = self.rules().policy.clone();
         self.reports.note(self.desk.now(), event, fields, &policy);
+    }
+
+    /// Somebody should know what the lookout found: the audit stream, who follows the events, who is
+    /// told of alerts.
+    pub(crate) fn raise(&self, alert: Alert) {
+        let Alert { kind, subject, what, ended, .. } = &alert;
+        match (kind, ended) {
+            // the shards say it
+            (Kind::PbxDown, _) => {}
+            (_, true) => info!("{what}"),
+            (_, false) => warn!("{what}"),
+        }
+        let kind = kind.as_str();
+        let news = json!({ "alert": kind, "subject": subject, "what": what, "ended": ended });
+        self.note("alert", news.clone());
+        self.news.say(|| News::Control("alert", news));
+        self.reports.alerts().tell(alert);
     }
 
     /// The rules; not to be held over a wait.

@@ -40,6 +40,7 @@ fn talk(running: Running) -> Result<ExitCode, Unreached> {
         Running::Bans { command } => bans(command),
         Running::Pbx { command } => pbx(command),
         Running::Feeds { command } => lists::feeds(command),
+        Running::Alerts { command } => lists::alerts(command),
         Running::Explain { subject, reach } => {
             let path = format!("/api/v1/explain/{}", encoded(&subject));
             let answer = Client::new(&reach)?.get(&path)?;

@@ -42,6 +42,13 @@ catalogue! {
         "News that readers of the event stream were too slow for.";
     ADMIN_REQUESTS: Counter "admin_requests_total" ["result"]
         "Requests to the admin API: answered, refused, without a right token, failed.";
+    ALERT_MESSAGES: Counter "alert_messages_total" ["target", "result"]
+        "Messages with alerts that a target took; tries that failed and are repeated.";
+    ALERT_UP: Gauge "alert_up" ["target"] "1 unless the last message with alerts was not taken.";
+    ALERT_WAITING: Gauge "alert_waiting" ["target"] "Alerts that wait to be told to a target.";
+    ALERTS_DROPPED: Counter "alerts_dropped_total" [] "Alerts that found the queue full.";
+    ALERTS: Counter "alerts_total" ["alert"]
+        "Alerts raised while there is somebody to be told, by kind.";
     AUDIT_LINES: Counter "audit_lines_total" ["result"]
         "Audit lines written, left out because their reason had its share, and lost for want of \
          room; writes that failed and are tried again.";

@@ -30,7 +30,7 @@ pub use catalogue::{CATALOGUE, Definition, Kind};
 pub use feeds::{FETCHES, FeedNumbers, FeedWatch, PUSHES, PushWatch};
 pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
 pub use names::NameMetrics;
-pub use reports::{AuditCounts, HepCounts, ReportCounts, ReportWatch};
+pub use reports::{AlertCounts, AlertTarget, AuditCounts, HepCounts, ReportCounts, ReportWatch};
 pub use scrape::{AdminAnswer, Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};
 pub use state::{StateCounts, StateWatch};

@@ -299,6 +299,13 @@ impl Telemetry {
             catalogue::NAMES => family.row(&names::STATES, &self.names.states),
             catalogue::NAME_LOOKUPS => family.row(&names::LOOKUPS, &self.names.lookups),
             catalogue::NAME_CHANGES => family.push(&[], self.names.changes.value()),
+            catalogue::ALERTS
+            | catalogue::ALERTS_DROPPED
+            | catalogue::ALERT_MESSAGES
+            | catalogue::ALERT_UP
+            | catalogue::ALERT_WAITING => {
+                self.reports().alerts.each(definition, |labels, value| family.push(labels, value));
+            }
             catalogue::AUDIT_UP => family.push(&[], self.reports().audit.up.into()),
             catalogue::AUDIT_LINES => family.values(&LINES, &self.reports().audit.lines),
             catalogue::HEP_UP => family.push(&[], self.reports().hep.up.into()),

@@ -66,6 +66,19 @@ fn busy() -> Telemetry {
             fetches: [1, 2, 3],
         }]
     }));
+    telemetry.watch_reports(Box::new(|| crate::ReportCounts {
+        alerts: crate::AlertCounts {
+            raised: vec![("pbx_down", 2)],
+            dropped: 1,
+            targets: vec![crate::AlertTarget {
+                name: "ops".into(),
+                up: true,
+                messages: [3, 4],
+                waiting: 5,
+            }],
+        },
+        ..Default::default()
+    }));
     telemetry.watch_pushes(Box::new(|| [4, 5, 6]));
     let policy = policy();
     for (index, shard) in telemetry.shards().iter().enumerate() {

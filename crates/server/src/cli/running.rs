@@ -38,6 +38,11 @@ pub(crate) enum Running {
         #[command(subcommand)]
         command: FeedsCommand,
     },
+    /// See who is told of alerts, and try it
+    Alerts {
+        #[command(subcommand)]
+        command: AlertsCommand,
+    },
     /// Say why something was done: to an address, an AOR, a call; or what is behind a ban
     ///
     /// The evidence with its times, weights, rules and proof, the last decisions with their
@@ -244,6 +249,26 @@ pub(crate) enum FeedsCommand {
     )]
     Refresh {
         /// Its name
+        name: Option<String>,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum AlertsCommand {
+    /// List the targets: whether each takes messages, what waits, and why the last try failed
+    #[command(after_help = "Exit codes: 0 listed; 2 usage; 5 no edge was reached")]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Send each target a message that says it is a test, and print what it answers
+    #[command(
+        after_help = "Exit codes: 0 all took it; 1 one did not, or there is none; 2 usage; 5 no edge was reached"
+    )]
+    Test {
+        /// Only this one
         name: Option<String>,
         #[command(flatten)]
         reach: Reach,

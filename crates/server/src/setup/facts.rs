@@ -249,7 +249,7 @@ fn certificates(config: &Config) -> Vec<(PathBuf, Result<u64, String>)> {
 }
 
 /// When the certificate in a PEM file ends.
-pub(super) fn ends(file: &Path) -> Result<u64, String> {
+pub(crate) fn ends(file: &Path) -> Result<u64, String> {
     let leaf = CertificateDer::from_pem_file(file).map_err(|error| error.to_string())?;
     let (_, certificate) =
         x509_parser::parse_x509_certificate(&leaf).map_err(|error| error.to_string())?;

@@ -3,8 +3,9 @@
 use super::{complain, said, show};
 use crate::admin::feeds::{FeedView, Refreshing};
 use crate::admin::lists::{Imported, ListView, ListedBan};
-use crate::cli::{Exit, FeedsCommand, ListFormat, Reach};
+use crate::cli::{AlertsCommand, Exit, FeedsCommand, ListFormat, Reach};
 use crate::client::{Answer, Client, Unreached};
+use ::alerts::{Tested, View};
 use hyper::Method;
 use policy::Network;
 use serde_json::json;
@@ -127,6 +128,42 @@ pub(super) fn feeds(command: FeedsCommand) -> Result<ExitCode, Unreached> {
             }))
         }
     }
+}
+
+/// Who is told of alerts, and tests.
+pub(super) fn alerts(command: AlertsCommand) -> Result<ExitCode, Unreached> {
+    match command {
+        AlertsCommand::List { reach } => {
+            let answer = Client::new(&reach)?.get("/api/v1/alerts")?;
+            Ok(show(&reach, &answer, |targets: Vec<View>| match targets.is_empty() {
+                true => "nobody is told of alerts: docs/alerts.md\n".into(),
+                false => targets.iter().map(|target| target_line(target) + "\n").collect(),
+            }))
+        }
+        AlertsCommand::Test { name, reach } => {
+            let wish = json!({ "name": name });
+            let client = Client::new(&reach)?;
+            let answer = client.ask(Method::POST, "/api/v1/alerts/test", Some(&wish))?;
+            let line = |it: &Tested| {
+                let Tested { name, place, ok, said } = it;
+                let took = if *ok { "took it" } else { "did NOT take it" };
+                format!("{name} ({place}) {took}: {}\n", said.escape_debug())
+            };
+            let shown = show(&reach, &answer, |all: Vec<Tested>| all.iter().map(line).collect());
+            let took = |it: &serde_json::Value| it["ok"] == true;
+            let all = answer.body.as_array().is_some_and(|all| all.iter().all(took));
+            Ok(if all { shown } else { Exit::Config.into() })
+        }
+    }
+}
+
+fn target_line(target: &View) -> String {
+    let View { name, place, sent, waiting, failed, error, .. } = target;
+    let mut text = format!("{name} ({place}): {sent} messages, {waiting} alerts wait");
+    if let Some(error) = error {
+        let _ = write!(text, "; {failed} tries failed, the last: {}", error.escape_debug());
+    }
+    text
 }
 
 /// A feed on a line.

@@ -97,7 +97,8 @@ impl Edge {
         Edge::start_with("", "", environment)
     }
 
-    fn start_with(listen: &str, extra: &str, environment: &[(&str, &str)]) -> Edge {
+    /// As [`Edge::start`] with another listener and environment variables.
+    pub fn start_with(listen: &str, extra: &str, environment: &[(&str, &str)]) -> Edge {
         let ip = own_address();
         let directory = tempfile::tempdir().unwrap();
         let manager = UnixDatagram::bind(directory.path().join("notify")).unwrap();

@@ -80,6 +80,9 @@ const ALERTS = {
   storm: () => "Storm: new sources come faster than they can be told apart",
   honeytoken: (it) => `${it.source} asked for an account that is bait`,
   demoted: (it) => `Signature ${it.signature} met somebody who authenticated, and is only watched now`,
+  pbx_down: (it) => it.what,
+  certificate: (it) => it.what,
+  table_filling: (it) => it.what,
   under_attack: (it) => (it.began ? "Under attack: strangers are challenged by the edge" : "The attack is over"),
 };
 
