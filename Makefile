@@ -46,7 +46,7 @@ ladders: ## call flows against their transcripts, and other recorded texts; BLES
 	$(CARGO) test --locked -p sim --test ladders
 	$(CARGO) test --locked -p config -p telemetry
 
-sim: ## the simulator: random runs and whole days with attackers; SEEDS=n, SIM_SEED=n repeats one exactly
+sim: ## the simulator: random runs and whole days with attackers; SEEDS=n from SIM_FROM=n on, SIM_SEED=n repeats one exactly
 	SIM_SEEDS=$(SEEDS) $(CARGO) test -p sim --locked --profile sim --test sweep --test day --test reference -- --nocapture
 
 sim-nightly: ## the same over thousands of seeds

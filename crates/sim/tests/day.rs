@@ -1,27 +1,19 @@
 //! Generated days: who attacks is found out, and who is honest never notices.
 //!
 //! `SIM_SEED=n` repeats one day exactly and tells what went wrong; `SIM_SEEDS=n` says how many
-//! are run.
+//! are run, from `SIM_FROM=n` on.
 
 #![allow(clippy::print_stdout, reason = "the days say what they came to")]
 
+mod seeds;
+
+use seeds::seeds;
 use sim::{Day, DayConfig, Report};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Days in a build without optimisation; `make sim` runs some hundreds.
 const SEEDS: u64 = 4;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
-fn seeds() -> std::ops::Range<u64> {
-    match (number("SIM_SEED"), number("SIM_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, seeds) => 0..seeds.unwrap_or(SEEDS),
-    }
-}
 
 /// Runs days side by side; the sum, and what was wrong on which.
 fn days(seeds: std::ops::Range<u64>, day: impl Fn(u64) -> Report + Sync) -> (Report, Vec<String>) {
@@ -50,7 +42,7 @@ fn days(seeds: std::ops::Range<u64>, day: impl Fn(u64) -> Report + Sync) -> (Rep
 
 #[test]
 fn honest_people_never_notice_and_attackers_are_found_out() {
-    let seeds = seeds();
+    let seeds = seeds(SEEDS);
     let shipped = config::shipped_signatures().expect("they load").signatures;
     // Days without signatures and days with the shipped ones, half and half; some with two shards.
     let day = |seed: u64, signatures: bool| {

@@ -1,10 +1,13 @@
 //! The gate beside the reference model: verdicts request by request, all bans, all outcomes.
 //!
 //! `SIM_SEED=n` compares one day and tells all that differs; `SIM_SEEDS=n` says how many are
-//! compared.
+//! compared, from `SIM_FROM=n` on.
 
 #![allow(clippy::print_stdout, reason = "it says how much was compared")]
 
+mod seeds;
+
+use seeds::seeds;
 use sim::{Day, DayConfig};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -15,10 +18,6 @@ const SEEDS: u64 = 100;
 
 /// What was compared, by name.
 type Sums = BTreeMap<String, u64>;
-
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
 
 /// One day: what was compared, and what differs.
 fn compare(seed: u64) -> (Sums, Vec<String>) {
@@ -39,10 +38,7 @@ fn compare(seed: u64) -> (Sums, Vec<String>) {
 
 #[test]
 fn the_gate_is_of_one_mind_with_the_reference_model() {
-    let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, seeds) => 0..seeds.unwrap_or(SEEDS),
-    };
+    let seeds = seeds(SEEDS);
     let (next, all) = (AtomicU64::new(seeds.start), Mutex::new((Sums::new(), Vec::new())));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {

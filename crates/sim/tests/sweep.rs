@@ -1,26 +1,22 @@
 //! Random runs: many seeds, weighted random actions, and what must hold after each.
 //!
-//! `SIM_SEED=n` repeats one run exactly; `SIM_SEEDS=n` says how many are run (default 300).
+//! `SIM_SEED=n` repeats one run exactly; `SIM_SEEDS=n` says how many are run (default 300), from
+//! `SIM_FROM=n` on.
 
 #![allow(clippy::print_stdout, reason = "the sweep says what it did")]
 
 mod run;
+mod seeds;
 
 use run::Run;
+use seeds::seeds;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 const SEEDS: u64 = 300;
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
-}
-
 #[test]
 fn sweep() {
-    let seeds = match (number("SIM_SEED"), number("SIM_SEEDS")) {
-        (Some(seed), _) => seed..seed + 1,
-        (None, seeds) => 0..seeds.unwrap_or(SEEDS),
-    };
+    let seeds = seeds(SEEDS);
     let (next, steps, calls) = (AtomicU64::new(seeds.start), AtomicU64::new(0), AtomicU64::new(0));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {

@@ -1,0 +1,16 @@
+//! Which seeds are run: `SIM_SEED=n` that one, `SIM_SEEDS=n` so many, from `SIM_FROM=n` on (0).
+
+use std::ops::Range;
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|value| value.parse().expect("a number"))
+}
+
+/// Those of the environment, else the first `usual` ones.
+pub fn seeds(usual: u64) -> Range<u64> {
+    if let Some(seed) = number("SIM_SEED") {
+        return seed..seed + 1;
+    }
+    let from = number("SIM_FROM").unwrap_or(0);
+    from..from + number("SIM_SEEDS").unwrap_or(usual)
+}
