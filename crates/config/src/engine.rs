@@ -134,7 +134,8 @@ impl Element for Budgets {
 
 impl Element for Overload {
     fn keys(&mut self, keys: &mut impl Keys) {
-        let Overload { patience, calm } = self;
+        let Overload { delay, patience, calm } = self;
+        keys.key("delay", "A shard is behind when what comes waits longer to be read", delay, TIME);
         keys.key("patience", "How long a shard may be behind before it sheds more", patience, TIME);
         keys.key("calm", "How long it must keep up before it sheds less", calm, TIME);
     }

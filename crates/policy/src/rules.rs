@@ -122,20 +122,25 @@ impl Default for Capacities {
     }
 }
 
-/// When a shard that cannot keep up sheds requests, a step at a time: strangers first, then unproven
-/// sources, then new calls.
+/// When a shard that cannot keep up sheds requests, more and more of them: strangers first, then
+/// unproven sources, then new calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Overload {
-    /// How long a shard may be behind, that is have more to read than it deals with, before it
-    /// sheds the next kind.
+    /// How long what comes may wait to be read. A shard where it waits longer is behind.
+    pub delay: Duration,
+    /// How long a shard may be behind before it sheds another quarter of a kind.
     pub patience: Duration,
-    /// How long it must have kept up before it takes one kind again.
+    /// How long it must have kept up before it takes a whole kind again, little by little.
     pub calm: Duration,
 }
 
 impl Default for Overload {
     fn default() -> Self {
-        Overload { patience: Duration::from_millis(20), calm: Duration::from_secs(1) }
+        Overload {
+            delay: Duration::from_millis(20),
+            patience: Duration::from_millis(20),
+            calm: Duration::from_secs(1),
+        }
     }
 }
 

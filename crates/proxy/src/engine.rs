@@ -197,7 +197,7 @@ impl Engine {
                 self.draining = true;
                 self.gate.drain(now);
             }
-            Input::Round { behind } => self.load.on_round(now, behind, &self.policy.overload),
+            Input::Round { waited } => self.load.on_round(now, waited, &self.policy.overload),
         }
         self.carry_out(now);
     }

@@ -3,6 +3,7 @@ use admission::{Alert, Ban, GateSnapshot, Lift, Memory};
 use policy::{Network, Policy, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use wire::{ConnectionId, Flow, ShardId, Side, Transport};
 
 /// A stimulus for the engine.
@@ -62,15 +63,16 @@ pub enum Input<'a> {
     Configure(Arc<Policy>),
     /// From now on new calls and registrations get 503 with Retry-After; running transactions end.
     Drain,
-    /// A round of the sockets begins. `behind` when the last one was ended by its budget, and not
-    /// because there was nothing more to read. Whoever never says so has an engine that keeps up.
+    /// A round of the sockets begins. Whoever never says so has an engine that keeps up.
     Round {
-        /// Whether more came than was dealt with.
-        behind: bool,
+        /// How long that had waited which the last round read, when it left something unread; zero
+        /// when it left nothing.
+        waited: Duration,
     },
 }
 
-/// What a shard that cannot keep up sheds: each stage what it says and all before it.
+/// What a shard that cannot keep up sheds: each stage all before it, and of what it says a part or
+/// all.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// Nothing.
@@ -98,14 +100,6 @@ impl Stage {
             Stage::Unproven => "unproven",
             Stage::Calls => "calls",
         }
-    }
-
-    pub(crate) fn next(self) -> Self {
-        Stage::ALL.into_iter().find(|stage| *stage > self).unwrap_or(Stage::Calls)
-    }
-
-    pub(crate) fn previous(self) -> Self {
-        Stage::ALL.into_iter().rev().find(|stage| *stage < self).unwrap_or(Stage::None)
     }
 }
 

@@ -1,47 +1,69 @@
 //! What is shed when a shard cannot keep up.
 //!
-//! A shard is behind as long as its rounds end by their budgets and not because its sockets are
-//! empty. When that lasts, it takes less, a step at a time, and what costs its users least goes first
-//! ([`Stage`]); when it has kept up for a while, it takes more again, a step at a time. What a call
-//! in progress or a registered phone needs is never shed.
+//! A shard is behind while what it reads has waited too long and more waits. It then sheds requests,
+//! a quarter of a kind more at a time, and what costs its users least goes first ([`Stage`]); while
+//! it keeps up it takes more again, little by little, so that what it carries stays near what it can
+//! carry. Which requests of a kind go is drawn by their Call-ID: the second half of a challenge, a
+//! retransmission and a CANCEL share the fate of the first request. What a call in progress or a
+//! registered phone needs is never shed.
 
 use crate::engine::{Arrival, Engine};
 use crate::request::Refusal;
 use crate::{Stage, Verdict};
 use policy::{Overload, Reason, Time, Who};
+use std::time::Duration;
 use wire::{HeaderName, Message, Method, Side};
+
+/// A whole kind, in shares.
+const KIND: u32 = 256;
+/// Shares shed at once.
+const QUARTER: u32 = KIND / 4;
+/// All kinds.
+const MOST: u32 = 3 * KIND;
 
 /// How a shard keeps up.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
-    stage: Stage,
+    /// What is shed: of each kind in turn, 256 shares.
+    shares: u32,
     /// Since when it is behind, or what it has changed since then has had time to help.
     behind: Option<Time>,
-    /// When it was behind last, or changed its stage.
-    troubled: Time,
+    /// Up to when keeping up has been rewarded.
+    rewarded: Time,
 }
 
 impl Load {
-    /// Whether the last round was ended by its budget.
-    pub(crate) fn on_round(&mut self, now: Time, behind: bool, rules: &Overload) {
-        if behind {
-            self.troubled = now;
+    /// `waited` says how long that had waited which was read last, if more waits still.
+    pub(crate) fn on_round(&mut self, now: Time, waited: Duration, rules: &Overload) {
+        if waited > rules.delay {
+            self.rewarded = now;
             let since = *self.behind.get_or_insert(now);
             if now.since(since) >= rules.patience {
-                self.stage = self.stage.next();
+                self.shares = (self.shares + QUARTER).min(MOST);
                 self.behind = Some(now);
             }
             return;
         }
         self.behind = None;
-        while self.stage != Stage::None && now.since(self.troubled) >= rules.calm {
-            self.stage = self.stage.previous();
-            self.troubled = self.troubled + rules.calm;
+        if self.shares == 0 {
+            return;
         }
+        let share = (rules.calm / KIND).max(Duration::from_nanos(1));
+        let earned = now.since(self.rewarded).as_nanos() / share.as_nanos();
+        let earned = u32::try_from(earned).unwrap_or(MOST).min(self.shares);
+        self.shares -= earned;
+        self.rewarded = self.rewarded + share * earned;
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        self.stage
+        let stage = self.shares.div_ceil(KIND) as usize;
+        Stage::ALL.get(stage).copied().unwrap_or(Stage::Calls)
+    }
+
+    /// Whether a request of the kind that `stage` is the first to shed goes; `lot` is its own.
+    fn sheds(&self, stage: Stage, lot: u64) -> bool {
+        let before = (stage as u32).saturating_sub(1) * KIND;
+        u64::from(self.shares.saturating_sub(before)) > lot % u64::from(KIND)
     }
 }
 
@@ -53,7 +75,8 @@ impl Engine {
             return false;
         }
         let Some(least) = self.class(now, arrival) else { return false };
-        if self.load.stage() < least {
+        let lot = self.hash.hash(&[arrival.message.call_id()]);
+        if !self.load.sheds(least, lot) {
             return false;
         }
         let refusal = Refusal::new(Reason::Overload);
@@ -92,10 +115,13 @@ fn has_credentials(message: &Message<'_>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    const RULES: Overload =
-        Overload { patience: Duration::from_millis(20), calm: Duration::from_secs(1) };
+    const RULES: Overload = Overload {
+        delay: Duration::from_millis(10),
+        patience: Duration::from_millis(20),
+        calm: Duration::from_secs(1),
+    };
+    const LONG: Duration = Duration::from_millis(11);
 
     fn at(milliseconds: u64) -> Time {
         Time::ZERO + Duration::from_millis(milliseconds)
@@ -105,15 +131,26 @@ mod tests {
     fn it_takes_less_step_by_step_while_it_is_behind() {
         let mut load = Load::default();
         let mut stages = Vec::new();
-        for ms in 0..100 {
-            load.on_round(at(ms), true, &RULES);
+        for ms in 0..1_000 {
+            load.on_round(at(ms), LONG, &RULES);
             stages.push(load.stage());
         }
         let first = |stage| stages.iter().position(|seen| *seen == stage);
         assert_eq!(
             [Stage::Strangers, Stage::Unproven, Stage::Calls].map(first),
-            [Some(20), Some(40), Some(60)]
+            [Some(20), Some(100), Some(180)]
         );
+        assert!((0..KIND).all(|lot| load.sheds(Stage::Calls, lot.into())));
+    }
+
+    #[test]
+    fn it_sheds_a_part_of_a_kind_and_all_before_it() {
+        let mut load = Load::default();
+        for ms in 0..=120 {
+            load.on_round(at(ms), LONG, &RULES);
+        }
+        let share = |stage| (0..KIND).filter(|lot| load.sheds(stage, (*lot).into())).count();
+        assert_eq!([Stage::Strangers, Stage::Unproven, Stage::Calls].map(share), [256, 128, 0]);
     }
 
     #[test]
@@ -121,7 +158,8 @@ mod tests {
         let mut load = Load::default();
         for ms in 0..1_000 {
             // nineteen of twenty rounds have too much to do
-            load.on_round(at(ms), ms % 20 != 0, &RULES);
+            let waited = if ms % 20 == 0 { Duration::ZERO } else { LONG };
+            load.on_round(at(ms), waited, &RULES);
             assert_eq!(load.stage(), Stage::None, "{ms}");
         }
     }
@@ -129,17 +167,18 @@ mod tests {
     #[test]
     fn it_takes_more_again_when_it_keeps_up_also_after_a_silence() {
         let mut load = Load::default();
-        for ms in 0..=60 {
-            load.on_round(at(ms), true, &RULES);
+        for ms in 0..=240 {
+            load.on_round(at(ms), LONG, &RULES);
         }
-        load.on_round(at(500), false, &RULES);
-        assert_eq!(load.stage(), Stage::Calls);
-        load.on_round(at(1_060), false, &RULES);
+        assert_eq!(load.shares, MOST);
+        load.on_round(at(740), Duration::ZERO, &RULES);
+        assert_eq!((load.stage(), load.shares), (Stage::Calls, MOST - KIND / 2));
+        load.on_round(at(1_250), Duration::ZERO, &RULES);
         assert_eq!(load.stage(), Stage::Unproven);
-        load.on_round(at(1_070), true, &RULES);
-        load.on_round(at(2_060), false, &RULES);
+        load.on_round(at(1_260), LONG, &RULES);
+        load.on_round(at(2_200), Duration::ZERO, &RULES);
         assert_eq!(load.stage(), Stage::Unproven, "it was behind less than a second ago");
-        load.on_round(at(60_000), false, &RULES);
+        load.on_round(at(60_000), Duration::ZERO, &RULES);
         assert_eq!(load.stage(), Stage::None);
     }
 }

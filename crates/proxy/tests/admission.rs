@@ -453,7 +453,7 @@ fn overload_sheds_strangers_then_the_unproven_then_calls_and_no_more() {
 
     let behind = |edge: &mut Edge, milliseconds: u64| {
         for _ in 0..=milliseconds {
-            edge.input(Input::Round { behind: true });
+            edge.input(Input::Round { waited: Duration::from_millis(21) });
             edge.now = edge.now + Duration::from_millis(1);
         }
         edge.engine.snapshot().shed
@@ -470,13 +470,14 @@ fn overload_sheds_strangers_then_the_unproven_then_calls_and_no_more() {
     assert_eq!(behind(&mut edge, 19), Stage::None);
     assert_eq!(fate(&stranger(&mut edge, "z9hG4bK1", "")), (Verdict::Forward, Reason::Clean));
     assert_eq!(behind(&mut edge, 0), Stage::Strangers);
+    assert_eq!(behind(&mut edge, 59), Stage::Strangers);
     assert_eq!(fate(&stranger(&mut edge, "z9hG4bK2", "")), shed);
     assert_ne!(fate(&stranger(&mut edge, "z9hG4bK3", wrong)), shed);
-    assert_eq!(behind(&mut edge, 19), Stage::Unproven);
+    assert_eq!(behind(&mut edge, 79), Stage::Unproven);
     assert_eq!(fate(&stranger(&mut edge, "z9hG4bK4", wrong)), shed);
     let known = edge.phone_sends(&request("INVITE", "z9hG4bKd", 500, "").replace("c1", "c2"));
     assert_eq!(fate(&known), (Verdict::Forward, Reason::Clean));
-    assert_eq!(behind(&mut edge, 19), Stage::Calls);
+    assert_eq!(behind(&mut edge, 79), Stage::Calls);
 
     let told = edge.phone_sends(&request("INVITE", "z9hG4bKe", 500, "").replace("c1", "c3"));
     assert_eq!(fate(&told), (Verdict::Reject(503), Reason::Overload));
@@ -488,6 +489,6 @@ fn overload_sheds_strangers_then_the_unproven_then_calls_and_no_more() {
     assert_eq!(fate(&edge.phone_sends(&again)).0, Verdict::Forward);
 
     edge.now = edge.now + Duration::from_secs(3);
-    edge.input(Input::Round { behind: false });
+    edge.input(Input::Round { waited: Duration::ZERO });
     assert_eq!(edge.engine.snapshot().shed, Stage::None);
 }

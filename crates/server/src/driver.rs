@@ -150,7 +150,7 @@ impl Driver {
 
     fn wake(&mut self, order: Option<Order>, letter: Option<Letter>) {
         let now = self.clock.now();
-        self.engine.handle_input(now, Input::Round { behind: self.sockets.is_behind() });
+        self.engine.handle_input(now, Input::Round { waited: self.sockets.waited() });
         let mut inputs = self.take_letters(now, letter);
         while let Some(input) = self.sockets.next_input() {
             self.engine.handle_input(now, input);

@@ -2,6 +2,7 @@
 //! `cmsg(3)`), written and read as plain bytes.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::time::Duration;
 
 const FAMILY_V4: u16 = libc::AF_INET as u16;
 const FAMILY_V6: u16 = libc::AF_INET6 as u16;
@@ -60,8 +61,8 @@ impl Name {
     }
 }
 
-/// Room for the control messages of one datagram: the local address and the overflow count on
-/// receiving, the local address on sending, the error in the error queue.
+/// Room for the control messages of one datagram: the local address, the overflow count and the
+/// time of arrival on receiving, the local address on sending, the error in the error queue.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(8))]
 pub(crate) struct Control([u8; Control::SIZE]);
@@ -73,9 +74,9 @@ impl Default for Control {
 }
 
 impl Control {
-    /// `CMSG_SPACE(in6_pktinfo) + CMSG_SPACE(sock_extended_err + sockaddr_in6)` is 104, the most
-    /// we ask for.
-    pub(crate) const SIZE: usize = 128;
+    /// `CMSG_SPACE(in6_pktinfo) + CMSG_SPACE(sock_extended_err + sockaddr_in6)` is 104, and
+    /// `CMSG_SPACE(timespec)` 32 more: the most we ask for.
+    pub(crate) const SIZE: usize = 144;
 
     /// A control message that makes a datagram leave from `source`, and its length. The
     /// interface index stays 0: routing chooses the interface, we choose only the address.
@@ -125,6 +126,8 @@ pub(crate) enum Message {
     SentTo(IpAddr),
     /// Datagrams the kernel has dropped for want of room, since the socket was made, modulo 2³².
     Overflowed(u32),
+    /// The kernel's time of its arrival, since 1970.
+    Arrived(Duration),
     /// An error's number (`ee_errno`) and origin (`ee_origin`).
     Failure { errno: i32, origin: u8 },
 }
@@ -166,6 +169,14 @@ fn read(level: i32, kind: i32, data: &[u8]) -> Option<Message> {
         }
         (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
             Some(Message::Overflowed(u32::from_ne_bytes(data.get(..4)?.try_into().ok()?)))
+        }
+        (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+            // timespec: both fields as wide as a pointer is on every Linux we are built for
+            let (seconds, rest) = data.split_at_checked(size_of::<usize>())?;
+            let seconds = usize::from_ne_bytes(seconds.try_into().ok()?);
+            let nanos = usize::from_ne_bytes(rest.get(..size_of::<usize>())?.try_into().ok()?);
+            let nanos = u32::try_from(nanos).ok().filter(|nanos| *nanos < 1_000_000_000)?;
+            Some(Message::Arrived(Duration::new(seconds as u64, nanos)))
         }
         (libc::IPPROTO_IP, libc::IP_RECVERR) | (libc::IPPROTO_IPV6, libc::IPV6_RECVERR) => {
             // sock_extended_err: ee_errno, ee_origin, …

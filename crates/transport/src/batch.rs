@@ -6,6 +6,7 @@ use crate::system::{self, Filled, MAX_BATCH, ReceiveSlot, SendSlot};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// Room for one receiving call. One for all sockets of a shard: they take turns. The pages of a
 /// slot are touched only as far as datagrams reach.
@@ -74,10 +75,21 @@ impl ReceiveBatch {
             match message {
                 Message::SentTo(ip) => received.local = Some(ip),
                 Message::Overflowed(count) => received.overflowed = Some(count),
-                Message::Failure { .. } => {}
+                Message::Arrived(_) | Message::Failure { .. } => {}
             }
         }
         Some(received)
+    }
+
+    /// When the first datagram came, by the kernel's clock since 1970: no other in the batch has
+    /// waited longer.
+    pub(crate) fn arrived(&self) -> Option<Duration> {
+        let filled = self.filled.first().filter(|_| self.count > 0)?;
+        let mut messages = self.controls.first()?.messages(filled.control_length);
+        messages.find_map(|message| match message {
+            Message::Arrived(time) => Some(time),
+            _ => None,
+        })
     }
 
     /// The bytes of the `index`-th datagram; empty past the end.

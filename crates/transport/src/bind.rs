@@ -197,6 +197,8 @@ fn prepare_datagram(socket: &Socket, settings: &Settings, address: SocketAddr) -
         }
     }
     on(libc::SOL_SOCKET, libc::SO_RXQ_OVFL)?;
+    // When a datagram came, not when it is read: the difference says whether a shard keeps up.
+    on(libc::SOL_SOCKET, libc::SO_TIMESTAMPNS)?;
     // A large message is fragmented by the interface's MTU; what a forged "fragmentation needed"
     // says is not believed, and no path drops it for a don't-fragment bit.
     let (level, name, omit) = match address {

@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 use wire::{ShardId, Side, Transport};
 
 /// The inside socket's place in [`Shard::udp`].
@@ -198,8 +199,8 @@ pub struct Shard {
     round: Round,
     counters: Arc<Counters>,
     datagrams_per_wake: usize,
-    /// How the last round ended.
-    behind: bool,
+    /// How long that had waited which the last round read, when it left something.
+    waited: Duration,
 }
 
 /// How far this wake-up's reading has come.
@@ -218,6 +219,8 @@ struct Round {
     failed: bool,
     /// Whether a budget ended before the work did.
     unfinished: bool,
+    /// The longest that a datagram or a connection with bytes has waited to be read.
+    waited: Duration,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -311,7 +314,7 @@ impl Shard {
             round,
             counters,
             datagrams_per_wake: settings.datagrams_per_wake.max(1),
-            behind: false,
+            waited: Duration::ZERO,
         })
     }
 
@@ -332,7 +335,7 @@ impl Shard {
             return tokio::task::yield_now().await;
         }
         let unfinished = self.round.unfinished || self.streams.has_work();
-        self.behind = unfinished;
+        self.waited = if unfinished { self.round.waited } else { Duration::ZERO };
         if unfinished {
             tokio::task::yield_now().await;
         }
@@ -366,14 +369,15 @@ impl Shard {
         if let Some(socket) = unblocked.and_then(|place| self.udp.get_mut(place)) {
             socket.unblock();
         }
-        self.round.open();
+        self.round.open(self.streams.waited());
         self.streams.open_round();
     }
 
-    /// Whether the last round was ended by its budget, before the work was.
+    /// How long the oldest had waited that the last round read, when its budget ended before the
+    /// work did; zero when it left nothing.
     #[must_use]
-    pub fn is_behind(&self) -> bool {
-        self.behind
+    pub fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// The next stimulus of this round; `None` when the round is over. Give it to the engine,
@@ -585,6 +589,7 @@ impl Shard {
             if *readable && round.taken < self.datagrams_per_wake {
                 let Some(socket) = self.udp.get_mut(round.socket) else { break };
                 *readable = socket.receive(&mut self.receive);
+                round.waited = round.waited.max(age(self.receive.arrived()));
                 round.next = 0;
                 // A call that fails counts as well: errors alone must not hold the round.
                 round.taken += self.receive.len().max(1);
@@ -619,8 +624,17 @@ fn poll_neighbours(
     true
 }
 
+/// How long ago a datagram came, by the clock that the kernel stamps with; a clock that was set back
+/// makes it zero.
+fn age(arrived: Option<Duration>) -> Duration {
+    let Some(arrived) = arrived else { return Duration::ZERO };
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    now.saturating_sub(arrived)
+}
+
 impl Round {
-    fn open(&mut self) {
+    fn open(&mut self, waited: Duration) {
+        self.waited = waited;
         self.stage = Stage::Errors;
         self.socket = 0;
         self.taken = 0;

@@ -169,6 +169,11 @@ impl Streams {
         self.has_work()
     }
 
+    /// How long the first connection with something to read has waited.
+    pub(crate) fn waited(&self) -> Duration {
+        self.wakes.waited()
+    }
+
     /// Whether the next round has something to do without waiting.
     pub(crate) fn has_work(&self) -> bool {
         self.more_to_accept

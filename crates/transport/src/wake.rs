@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
+use std::time::{Duration, Instant};
 use wire::ConnectionId;
 
 /// Connections to look at, each at most once. The lock is never contended: the runtime that wakes
@@ -14,7 +15,8 @@ pub(crate) struct WakeQueue(Mutex<Woken>);
 
 #[derive(Default)]
 struct Woken {
-    connections: VecDeque<ConnectionId>,
+    /// With the time that each was put here.
+    connections: VecDeque<(ConnectionId, Instant)>,
     driver: Option<Waker>,
 }
 
@@ -37,7 +39,13 @@ impl WakeQueue {
 
     /// May name a connection that is gone.
     pub(crate) fn pop(&self) -> Option<ConnectionId> {
-        self.lock().connections.pop_front()
+        self.lock().connections.pop_front().map(|(connection, _)| connection)
+    }
+
+    /// How long the next one has waited.
+    pub(crate) fn waited(&self) -> Duration {
+        let woken = self.lock();
+        woken.connections.front().map_or(Duration::ZERO, |(_, since)| since.elapsed())
     }
 }
 
@@ -70,7 +78,7 @@ impl Wake for ConnectionWake {
             return;
         }
         let mut woken = self.queue.lock();
-        woken.connections.push_back(self.id);
+        woken.connections.push_back((self.id, Instant::now()));
         let driver = woken.driver.clone();
         drop(woken);
         if let Some(driver) = driver {

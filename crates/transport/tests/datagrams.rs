@@ -6,6 +6,7 @@ mod rig;
 use rig::{Rig, Seen, phone, receive};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 use transport::{Listener, Protocol, Settings, Shard};
 use wire::{ShardId, Side};
 
@@ -192,6 +193,27 @@ async fn a_flood_from_outside_leaves_the_inside_its_turn() {
         assert_eq!(seen.first(), Some(&Side::Inside));
         assert_eq!(seen.len(), expected + 1);
     }
+}
+
+#[tokio::test]
+async fn what_waits_while_more_is_left_has_waited() {
+    let settings = Settings { datagrams_per_wake: 4, receive_batch: 4, ..Settings::default() };
+    let (mut shard, outside, _) = shard(&settings);
+    let sender = phone("127.0.0.1:0");
+    for _ in 0..6 {
+        sender.send_to(b"flood", outside).unwrap();
+    }
+    let mut waited = Vec::new();
+    for expected in [4, 2] {
+        shard.ready().await;
+        waited.push(shard.waited() > Duration::ZERO);
+        assert_eq!(sides(&mut shard).len(), expected);
+    }
+    // the last round has left nothing: its wait was a burst's
+    sender.send_to(b"answer", outside).unwrap();
+    shard.ready().await;
+    waited.push(shard.waited() > Duration::ZERO);
+    assert_eq!(waited, [false, true, false]);
 }
 
 #[tokio::test]
