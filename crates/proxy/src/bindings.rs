@@ -166,6 +166,18 @@ impl Bindings {
         self.live(now, key).map(|entry| &entry.binding)
     }
 
+    /// The live confirmed binding whose token this is. To know a token by heart is as good as to
+    /// check it, and costs less.
+    pub(crate) fn with_token(&self, now: Time, token: &[u8]) -> Option<&Binding> {
+        let binding = self.find(now, Tokens::claimed_key(token)?)?;
+        (*binding.token == *token).then_some(binding)
+    }
+
+    /// The token of a binding, confirmed or asked for.
+    pub(crate) fn token_of(&self, key: u64) -> Option<&[u8]> {
+        self.entry(key).map(|entry| &*entry.binding.token)
+    }
+
     fn live(&self, now: Time, key: u64) -> Option<&Entry> {
         self.entry(key).filter(|entry| entry.binding.expires > now)
     }

@@ -15,7 +15,7 @@ use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::pbxs::Pbxs;
 use crate::request::Refusal;
-use crate::token::Tokens;
+use crate::token::{FlowToken, Tokens};
 use crate::trunks::Trunks;
 use crate::{Event, Grounds, Verdict};
 use admission::{BranchKey, Gate, Key};
@@ -70,6 +70,8 @@ pub struct Engine {
     pub(crate) draining: bool,
     pub(crate) load: Load,
     rng: ChaCha8Rng,
+    /// The one binding that the REGISTER which is written now asks for; its exchange takes it along.
+    pub(crate) asks: Option<u64>,
     /// Lent to splices.
     pub(crate) text: Vec<u8>,
     /// Lent to whoever builds a URI.
@@ -91,8 +93,17 @@ pub(crate) struct Arrival<'m, 'a> {
     pub(crate) side: Side,
     pub(crate) flow: Flow,
     pub(crate) message: &'m Message<'a>,
+    /// The token in the first Route that we wrote.
+    pub(crate) route: Option<FlowToken>,
     /// Another shard handed it over: it is not handed on.
     pub(crate) handed: bool,
+}
+
+impl Arrival<'_, '_> {
+    /// Whether it comes from the address that a Route of ours names.
+    pub(crate) fn is_by_its_route(&self) -> bool {
+        self.route.is_some_and(|token| token.flow.remote.ip() == self.flow.remote.ip())
+    }
 }
 
 impl Engine {
@@ -135,6 +146,7 @@ impl Engine {
             draining: false,
             load: Load::default(),
             rng: ChaCha8Rng::from_seed(seed),
+            asks: None,
             text: Vec::new(),
             uri: Vec::new(),
             secret,
@@ -383,7 +395,8 @@ impl Engine {
         let limits = self.policy.limits;
         match Message::parse(bytes, &limits) {
             Ok(message) => {
-                let arrival = Arrival { side, flow, message: &message, handed };
+                let route = self.own_route(&message);
+                let arrival = Arrival { side, flow, message: &message, route, handed };
                 if side == Side::Inside
                     && let Some(pbx) = self.pbx_of(&flow, Some(&message))
                 {
@@ -430,7 +443,7 @@ impl Engine {
             && message.method() != Method::Ack
         {
             let refusal = Refusal::new(reason);
-            let arrival = Arrival { side, flow, message: &message, handed: false };
+            let arrival = Arrival { side, flow, message: &message, route: None, handed: false };
             if self.send_refusal(now, arrival, refusal) {
                 event.verdict = Verdict::Reject(refusal.status);
             }

@@ -66,6 +66,8 @@ pub(crate) struct Exchange {
     pub(crate) merge_key: u64,
     /// Key of an ACK that has nothing right but the tags, 0 before a non-2xx final response.
     pub(crate) ack_key: u64,
+    /// Key of the binding that a REGISTER with credentials asks for, when it is one and pending.
+    pub(crate) asks: Option<u64>,
     /// Hash of its credentials, 0 for none.
     pub(crate) credentials: u64,
     /// The branch of our Via.

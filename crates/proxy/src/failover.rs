@@ -7,7 +7,7 @@ use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, ExchangeId};
 use crate::names::write_transport;
 use crate::routing::Hop;
-use crate::token::{Raw, Token};
+use crate::token::{FlowToken, Raw, Token};
 use admission::Branch;
 use admission::branch::Binds;
 use policy::Time;
@@ -222,7 +222,7 @@ impl Engine {
         let Some(uri) = Uri::parse(address.uri) else { return };
         let mut raw = Raw::default();
         let Some(token) = self.tokens.open(uri.user, &mut raw) else { return };
-        if let Token::Flow { flow, key, secure, .. } = token {
+        if let Token::Flow(FlowToken { flow, key, secure, .. }) = token {
             let flow = match change.side {
                 Side::Outside if flow == *change.from => change.to,
                 Side::Outside => return,

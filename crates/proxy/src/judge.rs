@@ -5,7 +5,6 @@ use crate::exchange::ExchangeId;
 use crate::io::{CloseReason, Learned};
 use crate::request::{Refusal, aor, binds, method_bytes};
 use crate::routing::NO_PBX;
-use crate::token::{Raw, Token};
 use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;
 use admission::{Acknowledged, Credentials, Effect, Final, Pass, Proof, Request, Ticket};
@@ -146,10 +145,7 @@ impl Engine {
         if alone || arrival.message.to_tag().is_empty() {
             return false;
         }
-        let mut raw = Raw::default();
-        let token = self.own_route_token(arrival.message, &mut raw);
-        let source = arrival.flow.remote.ip();
-        matches!(token, Some(Token::Flow { flow, .. }) if flow.remote.ip() == source)
+        arrival.is_by_its_route()
     }
 
     /// Outcome stage: the first final response to a request from outside.

@@ -10,7 +10,6 @@ use crate::connections::Peer;
 use crate::engine::{Arrival, Engine};
 use crate::health::Health;
 use crate::io::PbxState;
-use crate::token::{Raw, Token};
 use admission::Key;
 use policy::{Checks, Pbx, PbxGroup, Policy, Reason, Time};
 use std::borrow::Cow;
@@ -266,10 +265,7 @@ impl Engine {
     /// The PBX of a dialog: our token in its route set names it; without one, the Contact that it
     /// gave stands in the Request-URI.
     fn dialog_pbx(&self, arrival: Arrival<'_, '_>) -> Option<usize> {
-        let mut raw = Raw::default();
-        if let Some(Token::Flow { pbx, .. }) = self.own_route_token(arrival.message, &mut raw)
-            && let Some(pbx) = self.pbxs.with_id(pbx)
-        {
+        if let Some(pbx) = arrival.route.and_then(|token| self.pbxs.with_id(token.pbx)) {
             return Some(pbx);
         }
         let uri = Uri::parse(arrival.message.request_uri())?;

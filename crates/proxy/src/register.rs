@@ -70,7 +70,9 @@ impl Engine {
         let pending = !stripped && message.value(HeaderName::Authorization).is_some();
         let until = now + self.policy.timers.t1.saturating_mul(64);
         let mut uri = std::mem::take(&mut self.uri);
+        let mut contacts = 0;
         for value in message.values(HeaderName::Contact) {
+            contacts += 1;
             let Some(contact) = NameAddr::parse(value.bytes, value.span.start) else { continue };
             if is_star(&value) || Uri::parse(contact.uri).is_none_or(|uri| !uri.is_sip()) {
                 continue;
@@ -81,6 +83,7 @@ impl Engine {
             let token = self.bindings.token(key, self.shard, &registering, &self.tokens);
             if pending {
                 self.bindings.pending(now, key, &token, &registering, until);
+                self.asks = Some(key);
             }
             let home = self.home_of(&token);
             uri.clear();
@@ -94,6 +97,9 @@ impl Engine {
             splice.replace(contact.uri_span, &uri);
         }
         self.uri = uri;
+        if contacts > 1 {
+            self.asks = None;
+        }
     }
 
     fn insert_path(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>, pbx: usize) {
@@ -125,12 +131,42 @@ impl Engine {
         arrival: Arrival<'_, '_>,
     ) -> bool {
         let response = arrival.message;
-        let limits = self.policy.limits;
         let Some(exchange) = self.exchanges.at(id) else { return false };
-        let flow = exchange.origin;
+        let (flow, asks) = (exchange.origin, exchange.asks);
         let pbx = self.pbxs.id(exchange.pbx);
-        let Ok(request) = Message::parse(exchange.request.bytes(), &limits) else { return false };
-        let asked = request.expires();
+        // a response has the Call-ID of its request (RFC 3261 §8.2.6.2)
+        let call_id = response.call_id();
+        let listed = asks.and_then(|key| Some((key, listed_as(response, self.bindings.token_of(key)?)?)));
+        if let Some((key, Some(seconds))) = listed {
+            // one Contact, as almost always, and what is known of it is all that is needed
+            let known = Registering { aor: b"", contact: b"", instance: b"", call_id, flow, pbx };
+            self.bind(now, key, b"", &known, seconds);
+            return true;
+        }
+        let Some(exchange) = self.exchanges.at(id) else { return false };
+        let kept = std::mem::take(&mut exchange.request);
+        let limits = self.policy.limits;
+        let request = Message::parse(kept.bytes(), &limits);
+        if let Ok(request) = &request {
+            self.bind_all(now, request, response, flow, pbx);
+        }
+        let understood = request.is_ok();
+        if let Some(exchange) = self.exchanges.at(id) {
+            exchange.request = kept;
+        }
+        understood
+    }
+
+    /// Each Contact of a REGISTER is bound or not, as its 200 says.
+    fn bind_all(
+        &mut self,
+        now: Time,
+        request: &Message<'_>,
+        response: &Message<'_>,
+        flow: Flow,
+        pbx: u32,
+    ) {
+        let call_id = response.call_id();
         for value in request.values(HeaderName::Contact) {
             let Some((_, token)) = own_token(&value) else { continue };
             let mut raw = Raw::default();
@@ -138,35 +174,12 @@ impl Engine {
             else {
                 continue;
             };
-            let listed = response.values(HeaderName::Contact).find_map(|value| {
-                let (address, listed) = own_token(&value)?;
-                (listed == token).then_some(address)
-            });
-            match listed {
-                Some(address) => {
-                    let seconds = address
-                        .param(b"expires")
-                        .and_then(number)
-                        .or(response.expires())
-                        .or(asked)
-                        .unwrap_or(EXPIRES)
-                        .min(EXPIRES_MAX);
-                    let registering = Registering {
-                        aor: aor(request.to().uri),
-                        contact,
-                        instance: b"",
-                        call_id: request.call_id(),
-                        flow,
-                        pbx,
-                    };
-                    let expires = now + Duration::from_secs(u64::from(seconds));
-                    let new = self.bindings.confirmed(now, key, token, &registering, expires);
-                    if self.shards > 1 {
-                        self.out.learned(match self.bindings.find(now, key) {
-                            Some(binding) if new => Learned::Binding(binding.clone()),
-                            _ => Learned::Moved { key, flow, pbx, expires },
-                        });
-                    }
+            match listed_as(response, token) {
+                Some(seconds) => {
+                    let seconds = seconds.or(request.expires()).unwrap_or(EXPIRES);
+                    let aor = aor(request.to().uri);
+                    let asked = Registering { aor, contact, instance: b"", call_id, flow, pbx };
+                    self.bind(now, key, token, &asked, seconds);
                 }
                 None => {
                     if self.bindings.remove(key) && self.shards > 1 {
@@ -175,7 +188,26 @@ impl Engine {
                 }
             }
         }
-        true
+    }
+
+    /// A Contact is bound for so many seconds; the other shards hear of it.
+    fn bind(
+        &mut self,
+        now: Time,
+        key: u64,
+        token: &[u8],
+        registering: &Registering<'_>,
+        seconds: u32,
+    ) {
+        let expires = now + Duration::from_secs(u64::from(seconds.min(EXPIRES_MAX)));
+        let new = self.bindings.confirmed(now, key, token, registering, expires);
+        if self.shards > 1 {
+            let Registering { flow, pbx, .. } = *registering;
+            self.out.learned(match self.bindings.find(now, key) {
+                Some(binding) if new => Learned::Binding(binding.clone()),
+                _ => Learned::Moved { key, flow, pbx, expires },
+            });
+        }
     }
 
     /// The response: each phone sees its own Contacts, and no Path of ours (RFC 3327 §5.3 shows
@@ -188,6 +220,10 @@ impl Engine {
     ) {
         for value in response.values(HeaderName::Contact) {
             let Some((address, token)) = own_token(&value) else { continue };
+            if let Some(binding) = self.bindings.with_token(now, token) {
+                splice.replace(address.uri_span, &binding.contact);
+                continue;
+            }
             let mut raw = Raw::default();
             let Some(Token::Contact { key, contact, .. }) = self.tokens.open(token, &mut raw)
             else {
@@ -242,6 +278,16 @@ fn own_token<'a>(value: &wire::Value<'a>) -> Option<(NameAddr<'a>, &'a [u8])> {
     let address = NameAddr::parse(value.bytes, value.span.start)?;
     let uri = Uri::parse(address.uri)?;
     Some((address, uri.user))
+}
+
+/// For how long a 200 binds the Contact with that token, if it lists it; `Some(None)` when it does
+/// not say.
+fn listed_as(response: &Message<'_>, token: &[u8]) -> Option<Option<u32>> {
+    response.values(HeaderName::Contact).find_map(|value| {
+        let (address, listed) = own_token(&value)?;
+        let seconds = || address.param(b"expires").and_then(number).or(response.expires());
+        (listed == token).then(seconds)
+    })
 }
 
 /// delta-seconds (RFC 3261 §25.1); a larger one than fits is as long as can be.

@@ -8,7 +8,6 @@ use crate::hygiene::TERSE_TAG;
 use crate::judge::Passage;
 use crate::pbxs::PbxSet;
 use crate::routing::{Hop, NO_PBX, Route};
-use crate::token::{Raw, Token};
 use admission::Credentials;
 use admission::branch::{Binds, NO_SLOT};
 use admission::key::address_bytes;
@@ -289,6 +288,7 @@ impl Engine {
         let loop_hash = self.loop_hash(message);
         let branch = self.branches.make(now, self.shard, id.slot, id.generation, loop_hash, &binds);
         let Passage { credentials, ticket, .. } = *passage;
+        self.asks = None;
         let written = self.write_request(now, arrival, hop, &branch, passage);
         let kept = written.and_then(|range| {
             self.buffers.try_keep(owner, self.out.bytes(&range)).map(|kept| (range, kept))
@@ -316,6 +316,7 @@ impl Engine {
             merge_key: keys.merge_key,
             call: keys.call,
             ack_key: 0,
+            asks: self.asks,
             credentials: keys.credentials,
             branch,
             method: method_index(message.method()),
@@ -367,10 +368,7 @@ impl Engine {
         if arrival.side == Side::Inside || arrival.flow.transport.is_reliable() {
             return true;
         }
-        let mut raw = Raw::default();
-        let token = self.own_route_token(arrival.message, &mut raw);
-        let source = arrival.flow.remote.ip();
-        matches!(token, Some(Token::Flow { flow, .. }) if flow.remote.ip() == source)
+        arrival.is_by_its_route()
     }
 
     /// Key of the flow that the dialog's route names, when the request came by another one.
@@ -378,13 +376,8 @@ impl Engine {
         if arrival.side == Side::Inside || arrival.message.to_tag().is_empty() {
             return None;
         }
-        let mut raw = Raw::default();
-        match self.own_route_token(arrival.message, &mut raw) {
-            Some(Token::Flow { flow, .. }) if flow != arrival.flow => {
-                Some(self.moves.key_of(&flow, arrival.message.call_id()))
-            }
-            _ => None,
-        }
+        let began = arrival.route.map(|token| token.flow).filter(|flow| *flow != arrival.flow)?;
+        Some(self.moves.key_of(&began, arrival.message.call_id()))
     }
 
     /// An ACK for a 2xx is no transaction of ours: it is passed on by itself (RFC 3261 §16.6,

@@ -5,7 +5,7 @@ use crate::bindings::Registering;
 use crate::engine::{Arrival, Engine};
 use crate::register::is_printable;
 use crate::request::aor;
-use crate::token::{Raw, Token};
+use crate::token::{FlowToken, Raw, Token};
 use policy::{Reason, Time};
 use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Side, Span, Splice, Uri, Value};
 
@@ -73,8 +73,8 @@ impl Engine {
         let inside = uri.as_ref().filter(|uri| self.names.is_inside(uri));
         let token = match inside.and_then(|uri| self.tokens.open(uri.user, &mut raw)) {
             Some(token) => token,
-            None => match self.own_route_token(message, &mut raw) {
-                Some(token) => token,
+            None => match arrival.route {
+                Some(token) => Token::Flow(token),
                 None if inside.is_none() => return self.route_to_trunk(now, arrival),
                 None if message.method() == Method::Options => return Ok(Route::Local),
                 None => return Err(Reason::BadToken),
@@ -87,7 +87,7 @@ impl Engine {
                 let secure = is_sips(&contact);
                 (flow, key, Some(contact), secure)
             }
-            Token::Flow { key, flow, secure, .. } => {
+            Token::Flow(FlowToken { key, flow, secure, .. }) => {
                 (self.dialog_flow(now, key, flow, message), key, None, secure)
             }
         };
@@ -143,18 +143,17 @@ impl Engine {
         [bound, moved].into_iter().flatten().find(|flow| !gone(flow)).unwrap_or(began)
     }
 
-    /// The token in the first Route that we wrote.
-    pub(crate) fn own_route_token<'r>(
-        &self,
-        message: &Message<'_>,
-        raw: &'r mut Raw,
-    ) -> Option<Token<'r>> {
+    /// The flow token in the first Route that we wrote.
+    pub(crate) fn own_route(&self, message: &Message<'_>) -> Option<FlowToken> {
         let user = message.values(HeaderName::Route).find_map(|value| {
             let address = NameAddr::parse(value.bytes, value.span.start)?;
             let uri = Uri::parse(address.uri)?;
             self.names.is_inside(&uri).then_some(uri.user)
         })?;
-        self.tokens.open(user, raw)
+        match self.tokens.open(user, &mut Raw::default())? {
+            Token::Flow(token) => Some(token),
+            Token::Contact { .. } => None,
+        }
     }
 
     /// Takes our own Routes away, all of them: Asterisk sends ours twice in some set-ups, and

@@ -69,16 +69,20 @@ pub(crate) enum Token<'r> {
         contact: &'r [u8],
     },
     /// A flow.
-    Flow {
-        /// Key of the binding it belongs to, 0 for none.
-        key: u64,
-        /// The flow.
-        flow: Flow,
-        /// Whether the dialog speaks `sips` outside.
-        secure: bool,
-        /// The PBX of the dialog ([`policy::Pbx::id`]), 0 for none.
-        pbx: u32,
-    },
+    Flow(FlowToken),
+}
+
+/// What a flow token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlowToken {
+    /// Key of the binding it belongs to, 0 for none.
+    pub(crate) key: u64,
+    /// The flow.
+    pub(crate) flow: Flow,
+    /// Whether the dialog speaks `sips` outside.
+    pub(crate) secure: bool,
+    /// The PBX of the dialog ([`policy::Pbx::id`]), 0 for none.
+    pub(crate) pbx: u32,
 }
 
 /// The key that makes tokens.
@@ -116,6 +120,14 @@ impl Tokens {
         }
         raw.extend(&pbx.to_be_bytes());
         self.seal(raw)
+    }
+
+    /// The key that a contact token of ours would have: nothing is checked.
+    pub(crate) fn claimed_key(text: &[u8]) -> Option<u64> {
+        let mut bytes = [0; 9];
+        BASE64.decode_slice(text.get(..HOME_DIGITS.start)?, &mut bytes).ok()?;
+        let [kind, key @ ..] = bytes;
+        (kind & (CONTACT | FLOW) == CONTACT).then(|| u64::from_be_bytes(key))
     }
 
     /// The home in a contact token that is known to be ours: nothing is checked.
@@ -162,7 +174,7 @@ impl Tokens {
                 };
                 let flow = Flow { transport, local, remote, connection };
                 let pbx = u32::from_be_bytes(reader.take()?);
-                Some(Token::Flow { key, flow, secure: head & SECURE != 0, pbx })
+                Some(Token::Flow(FlowToken { key, flow, secure: head & SECURE != 0, pbx }))
             }
             _ => None,
         }
@@ -277,6 +289,15 @@ mod tests {
     }
 
     #[test]
+    fn the_key_is_read_without_a_check() {
+        let contact = tokens().contact(0x0123_4567_89ab_cdef, HOME, &udp("192.0.2.1:5060"), b"sip:a@b");
+        assert_eq!(Tokens::claimed_key(&contact), Some(0x0123_4567_89ab_cdef));
+        let flow = tokens().flow(7, &udp("192.0.2.1:5060"), false, 0);
+        assert_eq!(Tokens::claimed_key(&flow), None);
+        assert_eq!(Tokens::claimed_key(b"6001"), None);
+    }
+
+    #[test]
     fn contact_tokens_carry_the_contact_and_the_first_udp_flow() {
         let mut raw = Raw::default();
         let same = [udp("198.51.100.7:5062"), udp("[2001:db8::7]:5062")];
@@ -315,7 +336,7 @@ mod tests {
         for flow in same.into_iter().chain(balanced()) {
             for secure in [false, true] {
                 let text = tokens().flow(3, &flow, secure, 9);
-                let token = Token::Flow { key: 3, flow, secure, pbx: 9 };
+                let token = Token::Flow(FlowToken { key: 3, flow, secure, pbx: 9 });
                 assert_eq!(tokens().open(&text, &mut raw), Some(token));
             }
         }

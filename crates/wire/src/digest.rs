@@ -2,7 +2,7 @@
 //! `WWW-Authenticate`, `Proxy-Authenticate`, `Authorization`, `Proxy-Authorization`.
 
 use crate::chars::{cut, is_lws, offset_at, skip_lws};
-use crate::params::Params;
+use crate::params::QuotedParams;
 use crate::{Header, Message, Span};
 
 /// The parameters of one header line (these headers are never comma-joined lists of values; a
@@ -44,7 +44,7 @@ impl<'a> Digest<'a> {
         let start = skip_lws(bytes, scheme_end);
         let offset = offset_at(header.value.start, start);
         let (mut seen, mut stale) = (0u16, &b""[..]);
-        for param in Params::<b','>::new(cut(bytes, start, bytes.len())) {
+        for param in QuotedParams::new(cut(bytes, start, bytes.len())) {
             // length and first letter leave one name to compare with
             let first = param.name().first().map_or(0, |letter| letter | 0x20);
             let (bit, field): (u16, _) = match (param.name().len(), first) {
@@ -63,12 +63,14 @@ impl<'a> Digest<'a> {
             }
             seen |= bit;
             *field = param.value();
-            let (start, end) = param.value_range();
-            let span = Span { start: offset_at(offset, start), end: offset_at(offset, end) };
+            let span = || {
+                let (start, end) = param.value_range();
+                Span { start: offset_at(offset, start), end: offset_at(offset, end) }
+            };
             match bit {
-                ALGORITHM => digest.algorithm_span = Some(span),
-                OPAQUE => digest.opaque_span = Some(span),
-                STALE => digest.stale = Some((stale.eq_ignore_ascii_case(b"true"), span)),
+                ALGORITHM => digest.algorithm_span = Some(span()),
+                OPAQUE => digest.opaque_span = Some(span()),
+                STALE => digest.stale = Some((stale.eq_ignore_ascii_case(b"true"), span())),
                 _ => {}
             }
         }

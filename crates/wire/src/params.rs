@@ -1,6 +1,6 @@
 //! `name[=value]` lists parted by a delimiter: header parameters, URI parameters, challenges.
 
-use crate::block::{Block, Lanes, Stops, has_none};
+use crate::block::{Block, Lanes, Stops, find as find_byte, find_or_end, has_none};
 use crate::chars::{cut, not_identifier, quoted_end, skip_lws, trim, unquoted};
 
 /// One parameter. Offsets count from the first byte of the list.
@@ -104,6 +104,13 @@ impl<'a, const DELIMITER: u8> Params<'a, DELIMITER> {
         Params { bytes, at: (!bytes.is_empty()).then_some(0), stops: Stops::new(bytes) }
     }
 
+    /// The list from the parameter on that begins at `at`.
+    fn from(bytes: &'a [u8], at: usize) -> Self {
+        let mut stops = Stops::new(bytes);
+        stops.skip_to(at);
+        Params { bytes, at: Some(at), stops }
+    }
+
     /// Whether the last parameter was read.
     pub fn is_at_end(&self) -> bool {
         self.at.is_none()
@@ -164,6 +171,67 @@ impl<'a, const DELIMITER: u8> Iterator for Params<'a, DELIMITER> {
     }
 }
 
+/// [`Params`] for lists of quoted values, as challenges and credentials are: what is written as all
+/// write it, `name="value"` or `name=value`, is looked at with fewer stops.
+pub(crate) struct QuotedParams<'a> {
+    bytes: &'a [u8],
+    /// Where the next parameter begins.
+    at: Option<usize>,
+}
+
+impl<'a> QuotedParams<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        QuotedParams { bytes, at: (!bytes.is_empty()).then_some(0) }
+    }
+
+    /// The parameter that begins at `at`, if it is written as all write it, and where the next one
+    /// begins.
+    #[inline]
+    fn plain(&self, at: usize) -> Option<(Param<'a>, Option<usize>)> {
+        let list = self.bytes;
+        let start = at + usize::from(list.get(at) == Some(&b' '));
+        let name = Block::at(list, start);
+        let name_end = start + Block::first(stops::<b','>(name))?;
+        if name_end == start || list.get(name_end) != Some(&b'=') {
+            return None;
+        }
+        let raw_start = name_end + 1;
+        let quotes = list.get(raw_start) == Some(&b'"');
+        let end = if quotes {
+            let close = find_byte(list, raw_start + 1, |block| block.is(b'"') | block.is(b'\\'))?;
+            (list.get(close) == Some(&b'"')).then_some(close + 1)?
+        } else {
+            let ends = |block: Block| {
+                block.is(b',') | block.is_up_to(b' ') | block.is(b'"') | block.is(b'\\')
+            };
+            find_or_end(list, raw_start, ends)
+        };
+        let next = match list.get(end) {
+            None => None,
+            Some(b',') => Some(end + 1),
+            Some(_) => return None,
+        };
+        Some((Param { list, start, name_end, raw_start, end, has_value: true, quotes }, next))
+    }
+}
+
+impl<'a> Iterator for QuotedParams<'a> {
+    type Item = Param<'a>;
+
+    #[inline]
+    fn next(&mut self) -> Option<Param<'a>> {
+        let at = self.at.take()?;
+        if let Some((param, next)) = self.plain(at) {
+            self.at = next;
+            return Some(param);
+        }
+        let mut all = Params::<b','>::from(self.bytes, at);
+        let param = all.next();
+        self.at = all.at;
+        param
+    }
+}
+
 /// First parameter of that name.
 pub(crate) fn find<'a, const DELIMITER: u8>(list: &'a [u8], name: &[u8]) -> Option<Param<'a>> {
     Params::<DELIMITER>::new(list).find(|param| param.is(name))
@@ -185,6 +253,26 @@ mod tests {
         assert_eq!(a.value(), br#"x;\";y"#);
         let (start, end) = a.value_range();
         assert_eq!(&list[start..end], a.value());
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn quoted_lists_are_read_as_all_lists_are(list in "[ab=, \"\\\\\t\r\n/;]{0,60}") {
+            let list = list.as_bytes();
+            let texts = |param: Param<'_>| format!("{param:?}");
+            let all: Vec<_> = Params::<b','>::new(list).map(texts).collect();
+            proptest::prop_assert_eq!(QuotedParams::new(list).map(texts).collect::<Vec<_>>(), all);
+        }
+
+        #[test]
+        fn credentials_are_read_as_all_lists_are(
+            list in "(, ?[a-c]{1,20}=(\"[a-z,;= \\\\]{0,40}\"|[a-z0-9=]{0,20}) ?){0,6}"
+        ) {
+            let list = list.as_bytes();
+            let texts = |param: Param<'_>| format!("{param:?}");
+            let all: Vec<_> = Params::<b','>::new(list).map(texts).collect();
+            proptest::prop_assert_eq!(QuotedParams::new(list).map(texts).collect::<Vec<_>>(), all);
+        }
     }
 
     #[test]

@@ -5,25 +5,28 @@ use super::{Elements, Header, HeaderName, Malformed};
 use crate::Limits;
 use crate::block::{Block, Stops, find};
 use crate::chars::{cut, end_of, is_token, trim};
-use arrayvec::ArrayVec;
+use smallvec::SmallVec;
 
 /// All header lines in order. Who asks for a name does not search: where its first line is stands
 /// in a table, and most names have one line or none.
 #[derive(Clone, Debug)]
 pub(crate) struct HeaderLines {
-    lines: ArrayVec<Header, { Limits::HEADER_LINES_MAX }>,
+    lines: SmallVec<[Header; USUAL]>,
     /// By name the index of its first line, or [`NONE`].
     first: [u8; HeaderName::COUNT],
     /// The names that have several lines, as bits.
     repeated: u32,
 }
 
+/// As many lines as most messages have at most: they are part of the message, which is moved about
+/// as it is read. The lines of a longer one are on the heap, [`Limits::HEADER_LINES_MAX`] at most.
+const USUAL: usize = 32;
 /// Larger than any index.
 const NONE: u8 = u8::MAX;
 
 impl HeaderLines {
     pub fn new() -> Self {
-        HeaderLines { lines: ArrayVec::new(), first: [NONE; HeaderName::COUNT], repeated: 0 }
+        HeaderLines { lines: SmallVec::new(), first: [NONE; HeaderName::COUNT], repeated: 0 }
     }
 
     pub fn as_slice(&self) -> &[Header] {
