@@ -137,7 +137,7 @@ pub struct Overload {
 impl Default for Overload {
     fn default() -> Self {
         Overload {
-            delay: Duration::from_millis(20),
+            delay: Duration::from_millis(10),
             patience: Duration::from_millis(20),
             calm: Duration::from_secs(1),
         }

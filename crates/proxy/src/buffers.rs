@@ -2,9 +2,15 @@
 //! class, so the steady state allocates nothing.
 
 use crate::io::Table;
+use bytes::BytesMut;
 
 /// Capacities of the size classes.
 const CLASSES: [usize; 7] = [512, 1_024, 2_048, 4_096, 8_192, 16_384, 65_536];
+/// Buffers that are asked of the allocator in one piece, as far as [`PIECE_BYTES`] goes: shards share
+/// one heap, and while their tables fill they would wait for each other at its door.
+const PIECES: usize = 32;
+/// A piece is no larger, or one buffer.
+const PIECE_BYTES: usize = 32 << 10;
 /// Free bytes kept in a class at most.
 const FREE_BYTES_PER_CLASS: usize = 4 << 20;
 
@@ -21,14 +27,14 @@ pub(crate) enum Owner {
 /// A message kept. Give it back with [`Buffers::give_back`]; an empty one holds nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    bytes: Vec<u8>,
+    bytes: BytesMut,
     owner: Owner,
 }
 
 impl Buffer {
     /// An empty one for what will be kept of this owner.
     pub(crate) fn of(owner: Owner) -> Self {
-        Buffer { bytes: Vec::new(), owner }
+        Buffer { bytes: BytesMut::new(), owner }
     }
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
@@ -41,7 +47,9 @@ impl Buffer {
 /// All buffers of a shard.
 #[derive(Debug)]
 pub(crate) struct Buffers {
-    free: [Vec<Vec<u8>>; CLASSES.len()],
+    free: [Vec<BytesMut>; CLASSES.len()],
+    /// What is left of the piece that was asked for last.
+    rest: [BytesMut; CLASSES.len()],
     retained: usize,
     /// Of them by strangers.
     strangers: usize,
@@ -51,7 +59,8 @@ pub(crate) struct Buffers {
 
 impl Buffers {
     pub(crate) fn new(capacity: usize) -> Self {
-        Buffers { free: Default::default(), retained: 0, strangers: 0, capacity, refused: 0 }
+        let (free, rest) = Default::default();
+        Buffers { free, rest, retained: 0, strangers: 0, capacity, refused: 0 }
     }
 
     pub(crate) fn configure(&mut self, capacity: usize) {
@@ -75,13 +84,23 @@ impl Buffers {
             self.refused += 1;
             return None;
         }
-        let mut kept = self.free[class].pop().unwrap_or_else(|| Vec::with_capacity(CLASSES[class]));
+        let mut kept = self.free[class].pop().unwrap_or_else(|| self.cut(class));
         self.retained += kept.capacity();
         if owner == Owner::Stranger {
             self.strangers += kept.capacity();
         }
         kept.extend_from_slice(bytes);
         Some(Buffer { bytes: kept, owner })
+    }
+
+    /// A buffer that was not there before.
+    fn cut(&mut self, class: usize) -> BytesMut {
+        let (size, rest) = (CLASSES[class], &mut self.rest[class]);
+        if rest.capacity() < size {
+            *rest = BytesMut::with_capacity(size * PIECES.min(PIECE_BYTES / size).max(1));
+        }
+        let behind = rest.split_off(size);
+        std::mem::replace(rest, behind)
     }
 
     /// Replaces what `buffer` holds. When the bound is met it holds nothing afterwards.

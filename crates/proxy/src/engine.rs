@@ -369,6 +369,9 @@ impl Engine {
             self.event(side, flow, NO_METHOD, 0, Verdict::Drop, reason);
             return;
         }
+        if side == Side::Outside && self.is_shed_unread(now, flow.remote.ip()) {
+            return self.event(side, flow, NO_METHOD, 0, Verdict::Drop, Reason::Overload);
+        }
         // RFC 5626 §4.4.1 keeps CRLF for streams, but phones send it over UDP too, or a lone NUL
         if bytes.len() <= 4 && bytes.iter().all(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
             self.event(side, flow, NO_METHOD, 0, Verdict::Absorb, Reason::KeepAlive);

@@ -3,14 +3,17 @@
 //! A shard is behind while what it reads has waited too long and more waits. It then sheds requests,
 //! a quarter of a kind more at a time, and what costs its users least goes first ([`Stage`]); while
 //! it keeps up it takes more again, little by little, so that what it carries stays near what it can
-//! carry. Which requests of a kind go is drawn by their Call-ID: the second half of a challenge, a
-//! retransmission and a CANCEL share the fate of the first request. What a call in progress or a
-//! registered phone needs is never shed.
+//! carry. Which go is drawn, among those whom nobody knows by their address, among calls by their
+//! Call-ID: the second half of a challenge, a retransmission and a CANCEL share the fate of the first
+//! request. What a call in progress or a registered phone needs is never shed, and no call is when
+//! most of what comes is from those whom nobody knows: it would not help.
 
 use crate::engine::{Arrival, Engine};
 use crate::request::Refusal;
 use crate::{Stage, Verdict};
+use admission::key::address_bytes;
 use policy::{Overload, Reason, Time, Who};
+use std::net::IpAddr;
 use std::time::Duration;
 use wire::{HeaderName, Message, Method, Side};
 
@@ -18,6 +21,8 @@ use wire::{HeaderName, Message, Method, Side};
 const KIND: u32 = 256;
 /// Shares shed at once.
 const QUARTER: u32 = KIND / 4;
+/// All kinds but calls.
+const UNKNOWN: u32 = 2 * KIND;
 /// All kinds.
 const MOST: u32 = 3 * KIND;
 
@@ -30,6 +35,9 @@ pub(crate) struct Load {
     behind: Option<Time>,
     /// Up to when keeping up has been rewarded.
     rewarded: Time,
+    /// Messages since it was behind, or more was shed, and how many of them were shed.
+    seen: u32,
+    shed: u32,
 }
 
 impl Load {
@@ -39,12 +47,17 @@ impl Load {
             self.rewarded = now;
             let since = *self.behind.get_or_insert(now);
             if now.since(since) >= rules.patience {
-                self.shares = (self.shares + QUARTER).min(MOST);
+                // nor is a call shed for a flood
+                let flooded = self.shares == UNKNOWN && self.shed > self.seen / 2;
+                let most = if flooded { UNKNOWN } else { MOST };
+                self.shares = (self.shares + QUARTER).min(most);
                 self.behind = Some(now);
+                (self.seen, self.shed) = (0, 0);
             }
             return;
         }
         self.behind = None;
+        (self.seen, self.shed) = (0, 0);
         if self.shares == 0 {
             return;
         }
@@ -65,9 +78,32 @@ impl Load {
         let before = (stage as u32).saturating_sub(1) * KIND;
         u64::from(self.shares.saturating_sub(before)) > lot % u64::from(KIND)
     }
+
+    /// Counts a message from outside.
+    fn on_message(&mut self, shed: bool) {
+        self.seen = self.seen.saturating_add(1);
+        self.shed = self.shed.saturating_add(shed.into());
+    }
 }
 
 impl Engine {
+    /// Whether a datagram ends here unread because the shard is behind: whatever it says, nobody
+    /// knows its sender, and to read it costs more than all else that is done for it.
+    pub(crate) fn is_shed_unread(&mut self, now: Time, source: IpAddr) -> bool {
+        if self.load.stage() < Stage::Unproven {
+            return false;
+        }
+        let shed = self.load.sheds(Stage::Unproven, self.lot_of(source))
+            && !self.is_trusted(now, source)
+            && self.gate.who(now, source) < Who::Known;
+        self.load.on_message(shed);
+        shed
+    }
+
+    fn lot_of(&self, source: IpAddr) -> u64 {
+        self.hash.hash(&[&address_bytes(source)])
+    }
+
     /// Whether a request ends here because the shard is behind: dropped, for an answer costs as
     /// much as its judgement; only those who are known are told to come again later.
     pub(crate) fn is_shed(&mut self, now: Time, arrival: Arrival<'_, '_>) -> bool {
@@ -75,7 +111,10 @@ impl Engine {
             return false;
         }
         let Some(least) = self.class(now, arrival) else { return false };
-        let lot = self.hash.hash(&[arrival.message.call_id()]);
+        let lot = match least {
+            Stage::Calls => self.hash.hash(&[arrival.message.call_id()]),
+            _ => self.lot_of(arrival.flow.remote.ip()),
+        };
         if !self.load.sheds(least, lot) {
             return false;
         }
@@ -151,6 +190,23 @@ mod tests {
         }
         let share = |stage| (0..KIND).filter(|lot| load.sheds(stage, (*lot).into())).count();
         assert_eq!([Stage::Strangers, Stage::Unproven, Stage::Calls].map(share), [256, 128, 0]);
+    }
+
+    #[test]
+    fn a_flood_of_strangers_costs_no_call() {
+        let mut load = Load::default();
+        for ms in 0..1_000 {
+            load.on_round(at(ms), LONG, &RULES);
+            load.on_message(ms % 3 != 0);
+        }
+        assert_eq!((load.stage(), load.shares), (Stage::Unproven, UNKNOWN));
+        // the flood is over, and too many calls come
+        for ms in 1_000..1_020 {
+            load.on_round(at(ms), LONG, &RULES);
+            load.on_message(false);
+        }
+        load.on_round(at(1_020), LONG, &RULES);
+        assert_eq!(load.stage(), Stage::Calls);
     }
 
     #[test]
