@@ -3,7 +3,7 @@
 CPU is exact (/proc/PID/task/*/schedstat), summed over all threads and processes of the target.
 Packet processing that the kernel does while the *generator* sends is the generator's: the same for every target.
 """
-import json, os, re, shutil, signal, subprocess, sys, time
+import glob, json, os, re, shutil, signal, subprocess, sys, time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(HERE)
@@ -181,6 +181,11 @@ class Target:
         # tlsf: the allocator that Debian's package starts with (qm, for debugging) is several times slower
         return ["kamailio", "-DD", "-f", config, "-m", "4096", "-M", "16", "-x", "tlsf", "-X", "tlsf",
                 "-P", f"{self.dir}/pid", "-Y", self.dir, *defines]
+
+    def forget(self):
+        """Takes away what an earlier run has left to remember."""
+        for path in glob.glob(f"{self.dir}/*.redb"):
+            os.unlink(path)
 
     def start(self, wrap=(), patience=15):
         if self.name == "direct":

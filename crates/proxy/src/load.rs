@@ -47,9 +47,9 @@ impl Load {
             self.rewarded = now;
             let since = *self.behind.get_or_insert(now);
             if now.since(since) >= rules.patience {
-                // nor is a call shed for a flood
+                // no call is shed before it is seen who comes when all others are, nor for a flood
                 let flooded = self.shares == UNKNOWN && self.shed > self.seen / 2;
-                let most = if flooded { UNKNOWN } else { MOST };
+                let most = if self.shares < UNKNOWN || flooded { UNKNOWN } else { MOST };
                 self.shares = (self.shares + QUARTER).min(most);
                 self.behind = Some(now);
                 (self.seen, self.shed) = (0, 0);
@@ -200,12 +200,19 @@ mod tests {
             load.on_message(ms % 3 != 0);
         }
         assert_eq!((load.stage(), load.shares), (Stage::Unproven, UNKNOWN));
+        // a moment of keeping up, and it goes on
+        load.on_round(at(1_020), Duration::ZERO, &RULES);
+        assert!(load.shares < UNKNOWN);
+        for ms in 1_021..1_100 {
+            load.on_round(at(ms), LONG, &RULES);
+            load.on_message(ms % 3 != 0);
+            assert!(load.shares <= UNKNOWN);
+        }
         // the flood is over, and too many calls come
-        for ms in 1_000..1_020 {
+        for ms in 1_100..1_150 {
             load.on_round(at(ms), LONG, &RULES);
             load.on_message(false);
         }
-        load.on_round(at(1_020), LONG, &RULES);
         assert_eq!(load.stage(), Stage::Calls);
     }
 
