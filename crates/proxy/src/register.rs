@@ -136,7 +136,8 @@ impl Engine {
         let pbx = self.pbxs.id(exchange.pbx);
         // a response has the Call-ID of its request (RFC 3261 §8.2.6.2)
         let call_id = response.call_id();
-        let listed = asks.and_then(|key| Some((key, listed_as(response, self.bindings.token_of(key)?)?)));
+        let listed =
+            asks.and_then(|key| Some((key, listed_as(response, self.bindings.token_of(key)?)?)));
         if let Some((key, Some(seconds))) = listed {
             // one Contact, as almost always, and what is known of it is all that is needed
             let known = Registering { aor: b"", contact: b"", instance: b"", call_id, flow, pbx };

@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn the_key_is_read_without_a_check() {
-        let contact = tokens().contact(0x0123_4567_89ab_cdef, HOME, &udp("192.0.2.1:5060"), b"sip:a@b");
+        let contact =
+            tokens().contact(0x0123_4567_89ab_cdef, HOME, &udp("192.0.2.1:5060"), b"sip:a@b");
         assert_eq!(Tokens::claimed_key(&contact), Some(0x0123_4567_89ab_cdef));
         let flow = tokens().flow(7, &udp("192.0.2.1:5060"), false, 0);
         assert_eq!(Tokens::claimed_key(&flow), None);
