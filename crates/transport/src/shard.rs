@@ -6,6 +6,7 @@ use crate::hand_over::{Handed, HandedDatagram, Neighbours};
 use crate::introduction::{self, Balancers, Speaker};
 use crate::paths::Paths;
 use crate::streams::{StreamStep, Streams};
+use crate::system;
 use crate::udp::UdpSocket;
 use crate::{BindError, CertStore, Counters, Peers, Settings};
 use policy::Network;
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 use wire::{ShardId, Side, Transport};
 
 /// The inside socket's place in [`Shard::udp`].
@@ -627,9 +628,7 @@ fn poll_neighbours(
 /// How long ago a datagram came, by the clock that the kernel stamps with; a clock that was set back
 /// makes it zero.
 fn age(arrived: Option<Duration>) -> Duration {
-    let Some(arrived) = arrived else { return Duration::ZERO };
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    now.saturating_sub(arrived)
+    arrived.map_or(Duration::ZERO, |arrived| system::stamp().saturating_sub(arrived))
 }
 
 impl Round {

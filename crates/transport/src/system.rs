@@ -6,6 +6,7 @@ use crate::address::{Control, Name};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, SystemTime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -156,6 +157,12 @@ pub(crate) fn receive_error(
         control_length: head.msg_controllen as usize,
         truncated: false,
     })
+}
+
+/// The time by which the kernel stamps datagrams, since 1970.
+#[allow(clippy::disallowed_methods, reason = "a datagram's age, by the clock that has stamped it")]
+pub(crate) fn stamp() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// Puts a descriptor under the runtime of the calling thread.

@@ -5,7 +5,8 @@ use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering::AcqRel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Wake, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::time::Instant;
 use wire::ConnectionId;
 
 /// Connections to look at, each at most once. The lock is never contended: the runtime that wakes
@@ -15,7 +16,7 @@ pub(crate) struct WakeQueue(Mutex<Woken>);
 
 #[derive(Default)]
 struct Woken {
-    /// With the time that each was put here.
+    /// With the time at which each was put here.
     connections: VecDeque<(ConnectionId, Instant)>,
     driver: Option<Waker>,
 }
