@@ -344,6 +344,11 @@ pub enum Learned {
         /// Whether evidence and repetitions are forgotten, too.
         forgive: bool,
     },
+    /// An operator trusts a network no more that he trusted for a time.
+    Distrust {
+        /// Whom, as he named it then.
+        network: Network,
+    },
     /// An operator lifts one ban, of a pair or a shape.
     Unban {
         /// What is banned.

@@ -169,6 +169,12 @@ impl Trust {
             .filter_map(|resolved| self.hosts.get(resolved.host))
     }
 
+    /// What operators gave, and until when.
+    pub(crate) fn given(&self, now: Time) -> impl Iterator<Item = (Network, Time)> {
+        let given = self.given.iter().filter(move |(_, until)| *until > now);
+        given.map(|(trusted, until)| (trusted.network, *until))
+    }
+
     fn in_force(&self, now: Time) -> impl Iterator<Item = &Trusted> {
         let given = self.given.iter().filter(move |(_, until)| *until > now);
         let lasting = self.own.iter().chain(&self.listed);
@@ -309,6 +315,9 @@ mod tests {
         trust.give(at(0), network("198.51.100.0", 24), at(60));
         trust.configure(&policy());
         assert_eq!(trust.of(at(59), ip("198.51.100.7")), Some("operator"));
+        let given = |now| trust.given(at(now)).collect::<Vec<_>>();
+        assert_eq!(given(59), [(network("198.51.100.0", 24), at(60))]);
+        assert_eq!(given(60), []);
         assert_eq!(trust.of(at(60), ip("198.51.100.7")), None);
         trust.give(at(0), network("198.51.100.0", 24), at(0));
         assert_eq!(trust.of(at(1), ip("198.51.100.7")), None, "taken back");

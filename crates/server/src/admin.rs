@@ -19,6 +19,7 @@ mod policy;
 mod samples;
 mod sources;
 pub(crate) mod status;
+pub(crate) mod trust;
 mod ui;
 pub(crate) mod views;
 
@@ -76,6 +77,8 @@ fn router(hall: Hall) -> Router {
         .route("/bans/{*key}", delete(bans::lift).get(evidence::show))
         .route("/policy", get(policy::policy))
         .route("/trunks", get(policy::trunks))
+        .route("/trust", get(trust::list))
+        .route("/trust/{*network}", delete(trust::revoke))
         .route("/alerts", get(alerts::list))
         .route("/alerts/test", post(alerts::test))
         .route("/feeds", get(feeds::list))

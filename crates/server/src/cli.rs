@@ -3,7 +3,7 @@
 mod running;
 
 pub(crate) use running::{
-    AlertsCommand, BansCommand, FeedsCommand, ListFormat, PbxCommand, Reach, Running,
+    AlertsCommand, BansCommand, FeedsCommand, ListFormat, PbxCommand, Reach, Running, TrustCommand,
 };
 
 use crate::replay::EdgeAddress;

@@ -38,6 +38,7 @@ pub(crate) fn run(running: Running) -> ExitCode {
 fn talk(running: Running) -> Result<ExitCode, Unreached> {
     match running {
         Running::Bans { command } => bans(command),
+        Running::Trust { command } => lists::trust(command),
         Running::Pbx { command } => pbx(command),
         Running::Feeds { command } => lists::feeds(command),
         Running::Alerts { command } => lists::alerts(command),

@@ -116,3 +116,39 @@ fn where_nothing_can_be_kept_the_edge_says_so_and_serves() {
     phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), "s1", "UDP"));
     edge.pbx.receive_with("OPTIONS ");
 }
+
+#[test]
+fn trust_is_listed_and_revoked_and_both_outlive_a_restart() {
+    let mut edge = Edge::start("shards: 2");
+    let nobody = (0, "no operator trusts anybody for a time\n".to_owned(), String::new());
+    assert_eq!(edge.command(&["trust", "list"]), nobody);
+    for (key, length) in [("198.51.100.7", "48h"), ("203.0.113.0/24", "24h")] {
+        assert_eq!(edge.command(&["bans", "lift", key, "--trust", length]).0, 0);
+    }
+    let again = |edge: &mut Edge| {
+        edge.signal(libc::SIGTERM);
+        assert!(edge.wait().success());
+        edge.restart();
+    };
+    again(&mut edge);
+    let (code, said, _) = edge.command(&["trust", "list"]);
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(code == 0 && lines.len() == 2, "{said}");
+    assert!(lines[0].starts_with("203.0.113.0/24 until "), "what ends first first: {said}");
+    assert!(lines[1].starts_with("198.51.100.7 until "), "{said}");
+
+    let (code, _, said) = edge.command(&["trust", "revoke", "203.0.113.9"]);
+    assert!(code == 1 && said.contains("203.0.113.0/24 around it is trusted"), "{said}");
+    let (code, _, said) = edge.command(&["trust", "revoke", "198.51.101.0/24"]);
+    assert!(code == 1 && said.contains("no operator trusts 198.51.101.0/24"), "{said}");
+    let (code, said, _) = edge.command(&["trust", "revoke", "198.51.100.0/24"]);
+    assert_eq!((code, said.as_str()), (0, "198.51.100.7 is judged again\n"));
+    let ban = ["bans", "add", "198.51.100.7", "--for", "1h", "--why", "test"];
+    assert_eq!(edge.command(&ban).0, 0, "nothing keeps it from a ban any more");
+    again(&mut edge);
+    let (code, said, _) = edge.command(&["trust", "list", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!((code, said.as_array().unwrap().len()), (0, 1));
+    assert_eq!(said[0]["network"], "203.0.113.0/24");
+    assert!(said[0]["remaining_seconds"].as_u64().unwrap() > 86_000);
+}

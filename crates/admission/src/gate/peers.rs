@@ -39,6 +39,11 @@ impl Gate {
             Learned::Lift { network, trust, forgive } => {
                 self.on_lift_order(now, *network, *trust, *forgive);
             }
+            Learned::Distrust { network } => {
+                // what ends now is no trust, nor is it after a restart
+                self.trust.give(now, *network, now);
+                self.say(Effect::Remember(Memory::Trust { network: *network, until: now }));
+            }
             Learned::Unban { key, forgive } => {
                 self.bans.lift_key(now, key, *forgive);
                 self.on_lifts();

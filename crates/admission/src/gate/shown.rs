@@ -110,6 +110,11 @@ impl Gate {
         self.trust.of(now, ip)
     }
 
+    /// Whom operators trust for a time, and until when.
+    pub fn trusted_for_a_time(&self, now: Time) -> impl Iterator<Item = (Network, Time)> {
+        self.trust.given(now)
+    }
+
     /// The name of what trusts an address in this network, or a network around it: it cannot be
     /// banned.
     #[must_use]

@@ -28,6 +28,11 @@ pub(crate) enum Running {
         #[command(subcommand)]
         command: BansCommand,
     },
+    /// See whom operators trust for a time, and take that back
+    Trust {
+        #[command(subcommand)]
+        command: TrustCommand,
+    },
     /// See the PBXs, and let one of them get nothing new
     Pbx {
         #[command(subcommand)]
@@ -256,6 +261,28 @@ pub(crate) enum FeedsCommand {
 }
 
 #[derive(Debug, Subcommand)]
+pub(crate) enum TrustCommand {
+    /// List what `bans lift --trust` gave, what ends first first
+    ///
+    /// Whom the policy trusts (trust.networks, admin.networks, trunks) stands in the policy.
+    #[command(
+        after_help = "Exit codes: 0 listed, also when there is none; 2 usage; 5 no edge was reached"
+    )]
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Take it back: who is in there is judged again, at once and after a restart
+    #[command(after_help = REVOKE_EXAMPLES)]
+    Revoke {
+        /// An address or a network; a network takes back what was given to addresses in it, too
+        network: String,
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 pub(crate) enum AlertsCommand {
     /// List the targets: whether each takes messages, what waits, and why the last try failed
     #[command(after_help = "Exit codes: 0 listed; 2 usage; 5 no edge was reached")]
@@ -335,6 +362,14 @@ Examples:
   ringfence bans add 2001:db8:7::/48 --for 30d --why \"abuse desk does not answer\"
 
 Exit codes: 0 banned; 1 refused; 2 usage; 5 no edge was reached";
+
+const REVOKE_EXAMPLES: &str = "\
+Examples:
+  ringfence trust list
+  ringfence trust revoke 198.51.100.7
+  ringfence trust list --json | jq -r '.[].network' | xargs -n 1 ringfence trust revoke
+
+Exit codes: 0 revoked; 1 no operator trusts that; 2 usage; 5 no edge was reached";
 
 const LIFT_EXAMPLES: &str = "\
 Examples:

@@ -3,8 +3,9 @@
 use super::{complain, said, show};
 use crate::admin::feeds::{FeedView, Refreshing};
 use crate::admin::lists::{Imported, ListView, ListedBan};
-use crate::cli::{AlertsCommand, Exit, FeedsCommand, ListFormat, Reach};
-use crate::client::{Answer, Client, Unreached};
+use crate::admin::trust::{Revoked, TrustView};
+use crate::cli::{AlertsCommand, Exit, FeedsCommand, ListFormat, Reach, TrustCommand};
+use crate::client::{Answer, Client, Unreached, encoded};
 use ::alerts::{Tested, View};
 use hyper::Method;
 use policy::Network;
@@ -125,6 +126,30 @@ pub(super) fn feeds(command: FeedsCommand) -> Result<ExitCode, Unreached> {
             let answer = client.ask(Method::POST, "/api/v1/feeds/refresh", Some(&wish))?;
             Ok(show(&reach, &answer, |it: Refreshing| {
                 format!("fetching {}\n", it.refreshing.join(", "))
+            }))
+        }
+    }
+}
+
+/// Whom operators trust for a time, and that taken back.
+pub(super) fn trust(command: TrustCommand) -> Result<ExitCode, Unreached> {
+    let line = |it: &TrustView| {
+        let left = crate::top::length(it.remaining_seconds as f64);
+        format!("{} until {} ({left})\n", it.network, it.until)
+    };
+    match command {
+        TrustCommand::List { reach } => {
+            let answer = Client::new(&reach)?.get("/api/v1/trust")?;
+            Ok(show(&reach, &answer, |all: Vec<TrustView>| match all.is_empty() {
+                true => "no operator trusts anybody for a time\n".into(),
+                false => all.iter().map(line).collect(),
+            }))
+        }
+        TrustCommand::Revoke { network, reach } => {
+            let path = format!("/api/v1/trust/{}", encoded(&network));
+            let answer = Client::new(&reach)?.ask(Method::DELETE, &path, None)?;
+            Ok(show(&reach, &answer, |it: Revoked| {
+                it.revoked.iter().map(|it| format!("{} is judged again\n", it.network)).collect()
             }))
         }
     }
