@@ -129,7 +129,8 @@ impl Client {
                     Place::Unix(path) => path.display().to_string(),
                     Place::Http(authority) => format!("http://{authority}"),
                 };
-                let hint = "is it running, and does --config name its configuration?";
+                let hint = "is it running, and does --config name its configuration? One that was started before \
+                            admin.socket or state_dir changed is at the old place: --admin unix:PATH";
                 Unreached(format!("no edge is reached at {place}: {error}\n    hint: {hint}"))
             })
         })

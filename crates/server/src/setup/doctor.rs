@@ -1,7 +1,7 @@
 //! `ringfence doctor`: what is not as it should be, with its cure.
 
 use super::advice::{Advice, Severity, Wanted, advise};
-use super::facts::{Facts, Heard, Listening};
+use super::facts::{Facts, Heard, Listening, PbxFacts, Reached};
 use crate::cli::{Exit, print};
 use asterisk::{Pjsip, Protocol};
 use config::{Config, Loaded, Problem};
@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
+use wire::Transport;
 
 const DAY: u64 = 86_400;
 /// A certificate that ends sooner is a warning.
@@ -137,16 +138,23 @@ pub(super) fn judge(config: &Config, facts: &Facts) -> Vec<Finding> {
 }
 
 fn pbx_answers(facts: &Facts, findings: &mut Vec<Finding>) {
-    for (address, heard) in &facts.pbx {
-        findings.push(match heard {
-            Some(Heard { status, .. }) => {
-                Finding::good("pbx-answers", format!("the PBX at {address} answered OPTIONS with {status}"))
+    for PbxFacts { place, address, transport, reached, .. } in &facts.pbx {
+        let protocol = transport.as_param();
+        findings.push(match reached {
+            Reached::Answered(Heard { status, .. }) => {
+                Finding::good("pbx-answers", format!("the PBX at {place} answered OPTIONS with {status}"))
             }
-            None => Finding::new(
+            Reached::Connects => {
+                Finding::good("pbx-answers", format!("the PBX at {place} takes connections"))
+            }
+            Reached::Silent => Finding::new(
                 "pbx-answers",
                 Severity::Error,
-                format!("the PBX at {address} does not answer OPTIONS"),
-                format!("start it, and bind its UDP transport to {address} (in pjsip.conf: bind = {address})"),
+                match transport {
+                    Transport::Tls => format!("the PBX at {place} takes no connection"),
+                    _ => format!("the PBX at {place} does not answer OPTIONS"),
+                },
+                format!("start it, and bind its {protocol} transport to {address} (in pjsip.conf: bind = {address})"),
             ),
         });
     }
@@ -188,23 +196,33 @@ fn pbx_exposed(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
 }
 
 fn enumeration(facts: &Facts, findings: &mut Vec<Finding>) {
-    let Some((known, unknown)) = &facts.users else { return };
+    for pbx in &facts.pbx {
+        if let Some((known, unknown)) = &pbx.users {
+            findings.push(enumerable(&pbx.place, known, unknown));
+        }
+    }
+}
+
+fn enumerable(place: &str, known: &Heard, unknown: &Heard) -> Finding {
     if known == unknown {
         let what = "a user who exists and one who does not get the same challenge";
-        findings.push(Finding::good("enumeration", what));
-        return;
+        return Finding::good("enumeration", format!("{place}: {what}"));
     }
     let told = |heard: &Heard| {
         let of = |(realm, algorithm): &(String, String)| format!("realm \"{realm}\" {algorithm}");
         let challenges: Vec<String> = heard.challenges.iter().map(of).collect();
         format!("{} {}", heard.status, challenges.join(", "))
     };
-    findings.push(Finding::new(
+    Finding::new(
         "enumeration",
         Severity::Warning,
-        format!("users can be told apart: who exists gets {}, who does not {}", told(known), told(unknown)),
+        format!(
+            "{place}: users can be told apart: who exists gets {}, who does not {}",
+            told(known),
+            told(unknown)
+        ),
         "leave realm at its default, and give default_auth_algorithms_uas in [global] and all accounts the same algorithms",
-    ));
+    )
 }
 
 /// Whether everybody comes from the same private address.
@@ -407,7 +425,13 @@ fn addresses(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
 
 /// What Asterisk's files say.
 pub(super) fn of_asterisk(config: &Config, pjsip: &Pjsip, facts: &Facts) -> Vec<Finding> {
-    let Some(pbx) = config.policy.pbx.first() else { return Vec::new() };
+    // whose files these are: of the one that binds there, or runs on this machine
+    let transports = pjsip.transports();
+    let all = &config.policy.pbx;
+    let binds = |pbx: &&policy::Pbx| transports.iter().any(|one| one.bind == pbx.address);
+    let own =
+        all.iter().find(binds).or_else(|| all.iter().find(|it| it.address.ip().is_loopback()));
+    let Some(pbx) = own.or(all.first()) else { return Vec::new() };
     let named = config.policy.listeners.iter().flat_map(|listener| {
         let advertised = listener.advertise.as_deref().and_then(|text| {
             text.parse::<SocketAddr>().map(|address| address.ip()).or(text.parse()).ok()
@@ -417,8 +441,8 @@ pub(super) fn of_asterisk(config: &Config, pjsip: &Pjsip, facts: &Facts) -> Vec<
     let public = named.into_iter().find(|ip| !ip.is_unspecified() && !is_private(*ip));
     let wanted = Wanted { pbx: pbx.address, public, path: !pbx.registration.is_token() };
     let mut findings: Vec<Finding> = advise(pjsip, &wanted).into_iter().map(of_advice).collect();
-    let transports = pjsip.transports();
-    if !transports.iter().any(|one| one.protocol == Protocol::Udp) {
+    let by_udp = pbx.transport == Transport::Udp;
+    if by_udp && !transports.iter().any(|one| one.protocol == Protocol::Udp) {
         findings.push(Finding::new(
             "pbx-answers",
             Severity::Error,

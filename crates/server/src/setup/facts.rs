@@ -1,18 +1,18 @@
 //! What this machine and the PBX say: asked once, judged in [`mod@super::doctor`].
 
 use config::Config;
-use policy::Policy;
+use policy::{Pbx, Policy};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use wire::{HeaderName, Limits, Message};
+use wire::{HeaderName, Limits, Message, Transport};
 
 /// How long the PBX may take to answer, with one repetition halfway.
 const PBX_PATIENCE: Duration = Duration::from_secs(1);
@@ -36,14 +36,35 @@ pub(super) struct Heard {
     pub(super) challenges: Vec<(String, String)>,
 }
 
+/// What one of the PBXs shows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PbxFacts {
+    /// Its name, if it has one of its own, and its address.
+    pub(super) place: String,
+    pub(super) address: SocketAddr,
+    pub(super) transport: Transport,
+    pub(super) reached: Reached,
+    /// What it said to a user who exists, and to one who does not.
+    pub(super) users: Option<(Heard, Heard)>,
+}
+
+/// Whether a PBX is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reached {
+    /// It said this to OPTIONS.
+    Answered(Heard),
+    /// It takes connections: over TLS it is asked nothing more.
+    Connects,
+    /// No.
+    Silent,
+}
+
 /// What was found.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) sockets: Vec<Listening>,
-    /// By address of the PBX: what it said to OPTIONS.
-    pub(super) pbx: Vec<(SocketAddr, Option<Heard>)>,
-    /// What it said to a user who exists, and to one who does not.
-    pub(super) users: Option<(Heard, Heard)>,
+    /// The PBXs, in the order of the configuration.
+    pub(super) pbx: Vec<PbxFacts>,
     pub(super) rmem_max: Option<u64>,
     pub(super) wmem_max: Option<u64>,
     /// Open files that a process may have.
@@ -72,13 +93,10 @@ impl Facts {
     pub(super) fn gather(config: &Config, users: &[String]) -> Facts {
         let policy = &config.policy;
         let inside = policy.inside.ip();
-        let addresses = policy.pbx.iter().map(|pbx| pbx.address);
-        let pbx: Vec<_> =
-            addresses.map(|address| (address, ask(inside, address, "ringfence"))).collect();
+        let pbx = policy.pbx.iter().map(|pbx| pbx_facts(inside, pbx, users)).collect();
         let proc = Path::new("/proc");
         Facts {
             sockets: sockets(proc),
-            users: enumerated(policy, users),
             pbx,
             rmem_max: number(&proc.join("sys/net/core/rmem_max")),
             wmem_max: number(&proc.join("sys/net/core/wmem_max")),
@@ -164,19 +182,72 @@ fn kernel_address(text: &str) -> Option<SocketAddr> {
     Some(SocketAddr::new(ip.to_canonical(), port))
 }
 
+/// What a PBX shows. `users` are names that it knows.
+fn pbx_facts(from: IpAddr, pbx: &Pbx, users: &[String]) -> PbxFacts {
+    let Pbx { address, transport, .. } = *pbx;
+    let ask = |user: &str| match transport {
+        Transport::Udp => ask(from, address, user),
+        Transport::Tcp => ask_by_stream(address, user),
+        Transport::Tls => None,
+    };
+    let reached = match ask("ringfence") {
+        Some(heard) => Reached::Answered(heard),
+        None if transport == Transport::Tls && connect(address).is_some() => Reached::Connects,
+        None => Reached::Silent,
+    };
+    let answers = matches!(reached, Reached::Answered(_));
+    let users = users.first().filter(|_| answers).and_then(|known| {
+        let known = ask(known)?;
+        Some((known, ask("ringfence-doctor-nobody")?))
+    });
+    let place = match *pbx.name == *address.to_string() {
+        true => address.to_string(),
+        false => format!("{} ({}/{address})", pbx.name, transport.as_param()),
+    };
+    PbxFacts { place, address, transport, reached, users }
+}
+
+fn connect(pbx: SocketAddr) -> Option<TcpStream> {
+    TcpStream::connect_timeout(&pbx, PBX_PATIENCE).ok()
+}
+
+/// An OPTIONS in somebody's name.
+fn options(transport: &str, own: SocketAddr, pbx: SocketAddr, user: &str) -> String {
+    let n = own.port();
+    format!(
+        "OPTIONS sip:{pbx} SIP/2.0\r\nVia: SIP/2.0/{transport} {own};branch=z9hG4bKdoctor{n};rport\r\n\
+         Max-Forwards: 70\r\nFrom: <sip:{user}@{pbx}>;tag=doctor\r\nTo: <sip:{user}@{pbx}>\r\n\
+         Call-ID: doctor-{n}\r\nCSeq: 1 OPTIONS\r\nContact: <sip:{user}@{own}>\r\n\
+         Accept: application/sdp\r\nContent-Length: 0\r\n\r\n"
+    )
+}
+
+/// As [`ask`], over TCP.
+pub(super) fn ask_by_stream(pbx: SocketAddr, user: &str) -> Option<Heard> {
+    let mut stream = connect(pbx)?;
+    stream.set_read_timeout(Some(PBX_PATIENCE)).ok()?;
+    let own = stream.local_addr().ok()?;
+    stream.write_all(options("TCP", own, pbx, user).as_bytes()).ok()?;
+    let mut bytes = Vec::new();
+    let mut part = [0; 4_096];
+    while bytes.len() < 65_535 {
+        let read = stream.read(&mut part).ok().filter(|read| *read > 0)?;
+        bytes.extend_from_slice(part.get(..read)?);
+        // its end is where it can be read: it comes in as many parts as it likes
+        if let Some(heard) = heard(&bytes) {
+            return Some(heard);
+        }
+    }
+    None
+}
+
 /// Asks the PBX with OPTIONS in somebody's name, from the edge's own inside address.
 pub(super) fn ask(from: IpAddr, pbx: SocketAddr, user: &str) -> Option<Heard> {
     let socket = UdpSocket::bind((from, 0)).ok()?;
     socket.connect(pbx).ok()?;
     socket.set_read_timeout(Some(PBX_PATIENCE / 2)).ok()?;
     let own = socket.local_addr().ok()?;
-    let n = own.port();
-    let request = format!(
-        "OPTIONS sip:{pbx} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKdoctor{n};rport\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:{user}@{pbx}>;tag=doctor\r\nTo: <sip:{user}@{pbx}>\r\n\
-         Call-ID: doctor-{n}\r\nCSeq: 1 OPTIONS\r\nContact: <sip:{user}@{own}>\r\n\
-         Accept: application/sdp\r\nContent-Length: 0\r\n\r\n"
-    );
+    let request = options("UDP", own, pbx, user);
     let mut buffer = vec![0; 65_535];
     for _ in 0..2 {
         // refused: nobody listens there
@@ -205,15 +276,6 @@ fn heard(bytes: &[u8]) -> Option<Heard> {
         .collect();
     challenges.sort();
     (!message.is_request()).then(|| Heard { status: message.status(), challenges })
-}
-
-/// What it says to the first user it knows, and to one whom nobody has.
-fn enumerated(policy: &Policy, users: &[String]) -> Option<(Heard, Heard)> {
-    let pbx = policy.pbx.first()?.address;
-    let from = policy.inside.ip();
-    let known = ask(from, pbx, users.first()?)?;
-    let unknown = ask(from, pbx, "ringfence-doctor-nobody")?;
-    Some((known, unknown))
 }
 
 /// Whether a file can be made there; the directory itself may still have to be.

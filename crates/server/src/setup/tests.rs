@@ -2,12 +2,16 @@
 
 use super::advice::{Severity, Wanted, advise};
 use super::doctor::{judge, of_asterisk};
-use super::facts::{Facts, Heard, Listening, ask, connected, ends, sockets};
+use super::facts::{
+    Facts, Heard, Listening, PbxFacts, Reached, ask, ask_by_stream, connected, ends, sockets,
+};
 use super::init::{Plan, carrier, is_somebody};
 use ::asterisk::Pjsip;
 use config::{Config, Overrides};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{BufRead, BufReader, Write};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
+use wire::Transport;
 
 const YAML: &str = "version: 1\nshards: 2\nlisten: [{ transport: udp, address: \"203.0.113.1:5060\" }]\n\
     inside: { pbx: [\"127.0.0.1:5070\"] }\n";
@@ -32,12 +36,22 @@ fn listening(address: &str) -> Listening {
     Listening { protocol: "udp", address: address.parse().unwrap() }
 }
 
+fn answering(address: &str) -> PbxFacts {
+    let heard = || heard("asterisk", "MD5");
+    PbxFacts {
+        place: address.into(),
+        address: address.parse().unwrap(),
+        transport: Transport::Udp,
+        reached: Reached::Answered(heard()),
+        users: Some((heard(), heard())),
+    }
+}
+
 /// A machine on which all is well.
 fn well() -> Facts {
     Facts {
         sockets: vec![listening("127.0.0.1:5070"), listening("203.0.113.1:5060")],
-        pbx: vec![("127.0.0.1:5070".parse().unwrap(), Some(heard("asterisk", "MD5")))],
-        users: Some((heard("asterisk", "MD5"), heard("asterisk", "MD5"))),
+        pbx: vec![answering("127.0.0.1:5070")],
         rmem_max: Some(64 << 20),
         wmem_max: Some(64 << 20),
         files: Some(10_000_000),
@@ -68,11 +82,11 @@ fn each_fault_of_the_machine_is_found() {
     use Severity::{Error, Notice, Warning};
     type Fault = (&'static str, Severity, fn(&mut Facts));
     let faults: [Fault; 17] = [
-        ("pbx-answers", Error, |facts| facts.pbx[0].1 = None),
+        ("pbx-answers", Error, |facts| facts.pbx[0].reached = Reached::Silent),
         ("pbx-exposed", Error, |facts| facts.sockets.push(listening("0.0.0.0:5070"))),
         ("pbx-exposed", Error, |facts| facts.sockets.push(listening("[::]:5070"))),
         ("enumeration", Warning, |facts| {
-            facts.users = Some((heard("asterisk", "SHA-256"), heard("asterisk", "MD5")));
+            facts.pbx[0].users = Some((heard("asterisk", "SHA-256"), heard("asterisk", "MD5")));
         }),
         ("sources-hidden", Error, |facts| facts.sources = vec!["172.17.0.1".parse().unwrap(); 3]),
         ("clock", Warning, |facts| facts.clock.1 = Some(false)),
@@ -284,6 +298,62 @@ fn a_pbx_is_asked_and_a_silent_one_is_not_waited_for() {
     assert!(answering.join().unwrap().starts_with("OPTIONS sip:127.0.0.1:"));
     // its port is closed now
     assert_eq!(ask(from, address, "6001"), None);
+}
+
+#[test]
+fn a_pbx_over_tcp_is_asked_over_tcp() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let answering = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut reader = BufReader::new(stream);
+        let mut line = String::new();
+        reader.read_line(&mut line).unwrap();
+        let answer = "SIP/2.0 401 No\r\nVia: SIP/2.0/TCP 127.0.0.1;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\n\
+            To: <sip:a@b>;tag=2\r\nCall-ID: 1\r\nCSeq: 1 OPTIONS\r\n\
+            WWW-Authenticate: Digest realm=\"r\",nonce=\"n\",algorithm=MD5\r\nContent-Length: 0\r\n\r\n";
+        // in two parts
+        let (first, second) = answer.split_at(40);
+        for part in [first, second] {
+            reader.get_mut().write_all(part.as_bytes()).unwrap();
+        }
+        line
+    });
+    assert_eq!(ask_by_stream(address, "6001"), Some(heard("r", "MD5")));
+    assert!(answering.join().unwrap().starts_with("OPTIONS sip:127.0.0.1:"));
+    assert_eq!(ask_by_stream(address, "6001"), None, "nobody listens there any more");
+}
+
+#[test]
+fn each_of_several_pbxs_is_looked_at() {
+    let yaml = YAML.replace(
+        "[\"127.0.0.1:5070\"]",
+        "[{ address: \"127.0.0.1:5070\" }, { address: \"127.0.0.1:5071\", name: west, transport: tcp }]",
+    );
+    let west = PbxFacts {
+        place: "west (tcp/127.0.0.1:5071)".into(),
+        transport: Transport::Tcp,
+        ..answering("127.0.0.1:5071")
+    };
+    let facts = |west: PbxFacts| Facts { pbx: vec![answering("127.0.0.1:5070"), west], ..well() };
+    assert_eq!(wrong(&yaml, &facts(west.clone())), []);
+    let silent = facts(PbxFacts { reached: Reached::Silent, users: None, ..west.clone() });
+    assert_eq!(wrong(&yaml, &silent), [("pbx-answers", Severity::Error)]);
+    let told = judge(&config(&yaml), &silent);
+    let told = told.iter().find(|finding| finding.severity == Severity::Error).unwrap();
+    assert!(told.what.contains("west (tcp/127.0.0.1:5071) does not answer"), "{told:?}");
+    assert!(told.cure.contains("tcp transport to 127.0.0.1:5071"), "{told:?}");
+    let users = Some((heard("asterisk", "SHA-256"), heard("asterisk", "MD5")));
+    let apart = facts(PbxFacts { users, ..west.clone() });
+    assert_eq!(wrong(&yaml, &apart), [("enumeration", Severity::Warning)]);
+    let tls =
+        PbxFacts { transport: Transport::Tls, reached: Reached::Connects, users: None, ..west };
+    assert_eq!(wrong(&yaml, &facts(tls)), []);
+    // the files of this machine's Asterisk are those of the one that binds there
+    let mine = "[t]\ntype = transport\nprotocol = tcp\nbind = 127.0.0.1:5071\n";
+    let findings = of_asterisk(&config(&yaml), &pjsip(mine), &facts(answering("127.0.0.1:5071")));
+    let answers = |finding: &&super::doctor::Finding| finding.id == "pbx-answers";
+    assert_eq!(findings.iter().find(answers), None, "it needs no UDP");
 }
 
 #[test]

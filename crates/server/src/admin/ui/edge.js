@@ -5,18 +5,22 @@ import { bars, brief, byId, fullTime, keyed, make, number, percent, rate, span, 
 const TABLES_SHOWN = 8;
 const RULES_SHOWN = 10;
 
+const REPORTS = { audit: "Audit lines", hep: "HEP", alerts: "Alerts" };
+
 let before = null;
 
 export function showEdge(status) {
   const parts = status.pbx.map((pbx) => [`PBX ${pbx.name}`, pbx.up ? (pbx.draining ? "warn" : "good") : "bad", (pbx.up ? "answers" : "does not answer") + (pbx.draining ? ", gets nothing new" : "")]);
   for (const feed of status.feeds ?? []) {
-    const stale = feed.failures > 0 ? `, ${feed.failures} fetches failed` : "";
-    parts.push([`Feed ${feed.name}`, feed.failures > 0 ? "warn" : "good", `${feed.entries} entries${stale}`]);
+    const entries = `${number(feed.entries)} ${feed.entries === 1 ? "entry" : "entries"}`;
+    const age = feed.age_seconds === null ? "never fetched" : `${span(feed.age_seconds)} old`;
+    const failed = feed.failures === 1 ? "1 fetch failed" : `${number(feed.failures)} fetches failed`;
+    parts.push([`Feed ${feed.name}`, feed.failures > 0 ? "warn" : "good", `${entries}, ${feed.failures > 0 ? failed : age}`]);
   }
   parts.push(["Bans in the kernel", status.kernel_up ? "good" : "quiet", status.kernel_up ? "dropped there" : "not used"]);
   parts.push(["Bans and trust over a restart", status.state_up ? "good" : "warn", status.state_up ? "kept" : "NOT kept"]);
   for (const { kind, target, up, error } of status.reports) {
-    parts.push([`${kind} to ${target}`, up ? "good" : "warn", up ? "works" : error]);
+    parts.push([`${REPORTS[kind] ?? kind} to ${target}`, up ? "good" : "warn", up ? "works" : error]);
   }
   keyed(byId("pbx"), parts, ([name]) => name,
     ([name]) => make("li", {}, make("span", {}, name), make("span", { class: "badge" })),

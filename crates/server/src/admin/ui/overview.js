@@ -38,6 +38,13 @@ export function showStatus(status) {
   before = status;
 }
 
+/// Of several PBXs one that is down is no end of all calls.
+function pbxDown(down, count) {
+  const names = `${down.map((pbx) => pbx.name).join(", ")} ${down.length === 1 ? "does" : "do"} not answer.`;
+  if (down.length === count) return ["bad", "PBX down", `${names} Calls get 503 until that is over.`];
+  return ["warn", `${down.length === 1 ? "A PBX is" : "PBXs are"} down`, `${names} What is theirs goes to others of their group, else it gets 503.`];
+}
+
 /// What is most urgent is said first, in one place that is always there.
 function showState(status) {
   const down = status.pbx.filter((pbx) => !pbx.up);
@@ -47,7 +54,7 @@ function showState(status) {
   if (status.policy.mode === "off") state = ["warn", "Not judging", "The policy is in mode off: everything passes unjudged."];
   if (attacked > 0) state = ["warn", "Under attack", `${number(attacked)} of ${number(status.shards.length)} shards challenge strangers by themselves.`];
   if (status.shed !== "none") state = ["warn", "Overloaded", `More comes than can be dealt with: ${status.shed} are shed. Calls in progress and registered phones are not.`];
-  if (down.length) state = ["bad", "PBX down", `${down.map((pbx) => pbx.name).join(", ")} does not answer. Calls get 503 until it does.`];
+  if (down.length) state = pbxDown(down, status.pbx.length);
   if (!status.ready || !status.alive) state = ["bad", "Not ready", status.alive ? "No call can be sent here." : "A shard does not answer: see the log."];
   if (status.draining) state = ["warn", "Draining", `Nothing new is taken; ${number(status.unanswered)} in passage.`];
   if (status.panic_open_until) state = ["panic", "EVERYTHING PASSES", `Panic open until ${clockTime(status.panic_open_until)}: nothing is refused, the banned too.`];
