@@ -4,6 +4,7 @@
 use crate::admin::{Token, open_token};
 use crate::cli::Exit;
 use crate::clock::Clock;
+use crate::heap::Heap;
 use crate::kernel::KernelControl;
 use crate::mesh::Order;
 use crate::names::Watched;
@@ -60,6 +61,7 @@ pub(crate) struct Control {
     pub(crate) clock: Clock,
     pub(crate) status: Arc<Status>,
     pub(crate) kernel: KernelControl,
+    pub(crate) heap: Heap,
     /// The names that are to be kept resolved.
     pub(crate) watched: watch::Sender<Watched>,
     pub(crate) token: Arc<Mutex<Option<Token>>>,
@@ -213,6 +215,8 @@ impl Control {
                 error!("A shard does not answer");
             }
         }
+        let shards = self.status.telemetry.shards();
+        self.heap.on_held(shards.iter().map(|shard| shard.exchanges()).sum());
         if alive && watchdog {
             tell_manager(&[NotifyState::Watchdog]);
         }

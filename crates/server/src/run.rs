@@ -8,6 +8,7 @@ use crate::control::{COMMANDS, Command, Control, token};
 use crate::desk::Desk;
 use crate::driver::{self, Seat};
 use crate::feeds::{Crowd, FeedDesk};
+use crate::heap::Heap;
 use crate::kernel;
 use crate::lookout;
 use crate::memory;
@@ -150,6 +151,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         tls,
         clock,
         status,
+        heap: Heap::default(),
         kernel: kernel_control,
         watched,
         token: Arc::new(Mutex::new(token)),

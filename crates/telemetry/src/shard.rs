@@ -391,6 +391,12 @@ impl ShardMetrics {
         self.unanswered.value()
     }
 
+    /// Requests whose transactions are held, then.
+    #[must_use]
+    pub fn exchanges(&self) -> u64 {
+        self.tables[0].entries.value()
+    }
+
     /// Those of them that a drain waits for.
     #[must_use]
     pub fn awaited(&self) -> u64 {
