@@ -21,6 +21,7 @@ pub(crate) fn check(root: &Field<'_>, config: &Config, pbxs: &[(String, Place)])
     inside_address(root, config);
     listeners(root, config);
     pbx(root, config, pbxs);
+    sources(root, config);
     admin(root, config);
     names(root, config);
 }
@@ -167,6 +168,53 @@ fn pbx(root: &Field<'_>, config: &Config, places: &[(String, Place)]) {
     }
 }
 
+/// Where trunks' requests to the PBX leave from: it tells them from all others by that.
+fn sources(root: &Field<'_>, config: &Config) {
+    let places = element_places(root, &["trunks"]);
+    if places.len() != config.trunks.len() {
+        return;
+    }
+    let inside = config.policy.inside;
+    for (index, trunk) in config.trunks.iter().enumerate() {
+        let Some(source) = trunk.source else { continue };
+        let complain = |text: String, hint: String| {
+            let place = element(root, "trunks", index, "source").or(places.get(index).copied());
+            let path = format!("trunks[{index}].source");
+            error(root, place, &path, Complaint::new(text).hint(hint));
+        };
+        let example = || "any other loopback address will do, e.g. 127.0.0.9".to_owned();
+        let elsewhere = || format!("inside.address is {}: the PBX is reached from such", inside.ip());
+        if source.is_unspecified() || source.is_multicast() {
+            complain(format!("{source} is no address to send from"), example());
+            continue;
+        }
+        if source.is_ipv4() != inside.is_ipv4() {
+            complain(format!("{source} and inside.address are not of one family"), elsewhere());
+        } else if source == inside.ip() {
+            let text = format!("{source} is inside.address, from where all others come");
+            complain(text, example());
+        } else if source.is_loopback() != inside.ip().is_loopback() {
+            let is = if source.is_loopback() { "a" } else { "no" };
+            complain(format!("{source} is {is} loopback address"), elsewhere());
+        }
+        let same = |other: &crate::Trunk| other.source == Some(source);
+        if let Some(other) = config.trunks[..index].iter().position(same) {
+            let text = format!("{source} is the source of trunks[{other}] already");
+            complain(text, "each trunk has one of its own, or none".to_owned());
+        }
+        let ports = (0..config.shards).map(|shard| config.policy.inside_of(wire::ShardId(shard)));
+        let taken = |port| {
+            let ours = SocketAddr::new(source, port);
+            let mut listen = config.listen.iter();
+            listen.position(|it| overlap(it.listener.address, ours)).map(|at| (ours, at))
+        };
+        if let Some((ours, at)) = ports.map(|inside| inside.port()).find_map(taken) {
+            let text = format!("{ours} is already taken by listen[{at}]");
+            complain(text, "inside ports must be out of reach from outside".to_owned());
+        }
+    }
+}
+
 fn admin(root: &Field<'_>, config: &Config) {
     let Some(address) = config.admin.as_ref().and_then(|admin| admin.listen) else { return };
     for (index, listen) in config.listen.iter().enumerate() {
@@ -212,6 +260,14 @@ fn element_places(root: &Field<'_>, path: &[&str]) -> Vec<Place> {
     match descend(root.node, path).map(|node| &node.kind) {
         Some(Kind::List(nodes)) => nodes.iter().map(|node| node.place).collect(),
         _ => Vec::new(),
+    }
+}
+
+/// The place of a key's value in an element of a list.
+fn element(root: &Field<'_>, list: &str, index: usize, key: &str) -> Option<Place> {
+    match &descend(root.node, &[list])?.kind {
+        Kind::List(nodes) => descend(nodes.get(index)?, &[key]).map(|node| node.place),
+        _ => None,
     }
 }
 

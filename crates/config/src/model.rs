@@ -7,7 +7,7 @@ use crate::enforce::Enforce;
 use crate::feeds::{Crowdsec, Feed};
 use crate::hep::Hep;
 use policy::{HeaderRule, Identity, Network, Policy, TrunkLimits};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use wire::Transport;
@@ -119,6 +119,8 @@ pub struct Trunk {
     pub identity: Identity,
     /// The host in From of requests to it.
     pub from_domain: Option<String>,
+    /// From which address its requests go to the PBX; `None`: from `inside.address`.
+    pub source: Option<IpAddr>,
     /// How it is reached.
     pub transports: Vec<Transport>,
     /// Who is believed to be it over TLS.
@@ -159,6 +161,7 @@ impl Trunk {
             outwards: self.headers.outwards.clone(),
             identity: self.identity,
             from_domain: self.from_domain.as_deref().map(Into::into),
+            source: self.source,
             ..policy::Trunk::new(&self.name, hosts.map(|host| host.as_str().into()).collect())
         }
     }

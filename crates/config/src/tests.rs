@@ -68,9 +68,9 @@ fn what_is_printed_as_effective_loads_and_is_the_same() {
     let (certificate, key) = certificate(directory.path(), "one");
     let other = "version: 1\n\
         listen: [{ transport: tls, address: \"[::]:5061\", certificate: CERT, key: KEY, client_certificates: { authorities: CERT, required: false }, proxy_protocol: { from: [10.0.0.5, \"2001:db8::/64\"] } }]\n\
-        inside: { address: \"[::1]:6000\", pbx: [{ address: \"[::1]:5070\", registration: path }] }\n\
+        inside: { address: \"127.0.0.1:6000\", pbx: [{ address: \"127.0.0.1:5070\", registration: path }] }\n\
         trunks: [{ name: carrier, hosts: [sip.carrier.example], dids: [0049123456xx, 4940123456], \
-          limits: { calls: 30, calls_per_second: 5, longest_call: 1h }, identity: private, from_domain: carrier.example, \
+          limits: { calls: 30, calls_per_second: 5, longest_call: 1h }, identity: private, from_domain: carrier.example, source: 127.0.0.9, \
           headers: { inwards: [{ remove: Diversion }, { remove: \"X-*\" }], outwards: [{ set: User-Agent, to: PBX }, { add: X-Account, to: \"4711\" }] } }]\n\
         admin: off\n\
         audit: { to: syslog, socket: log, format: fail2ban, accepted: true, keep: 0, size: 8KiB }\n\

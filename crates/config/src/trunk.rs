@@ -69,6 +69,7 @@ fn table(field: &Field<'_>, unread: bool) -> Option<Trunk> {
     let headers = table.take("headers").and_then(|field| field.table()).map(headers);
     let identity = table.take("identity").and_then(|field| field.parse(|it| IDENTITY.parse(it)));
     let from_domain = table.optional("from_domain", value::sent_by);
+    let source = table.optional("source", value::ip);
     let transports = transports(&mut table);
     let tls_field = table.take("tls");
     if let Some(field) = tls_field.as_ref().filter(|_| !transports.contains(&Transport::Tls)) {
@@ -85,6 +86,7 @@ fn table(field: &Field<'_>, unread: bool) -> Option<Trunk> {
         headers: headers.unwrap_or_default(),
         identity: identity.unwrap_or_default(),
         from_domain,
+        source,
         transports,
         tls,
     })
@@ -266,6 +268,9 @@ pub(crate) fn print(trunk: &Trunk) -> Out {
     ]);
     if let Some(domain) = &trunk.from_domain {
         table = table.with("from_domain", text(domain));
+    }
+    if let Some(source) = trunk.source {
+        table = table.with("source", text(source));
     }
     let transports = trunk.transports.iter().map(|transport| text(transport.as_param()));
     table = table.with("transports", Out::List(transports.collect()));

@@ -188,6 +188,14 @@ pub(crate) fn name_server(text: &str) -> Result<SocketAddr, Complaint> {
     }
 }
 
+/// An IP address alone.
+pub(crate) fn ip(text: &str) -> Result<IpAddr, Complaint> {
+    let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
+    bare.parse().map_err(|_| {
+        Complaint::new(format!("\"{text}\" is no address")).hint("without a port: 127.0.0.9")
+    })
+}
+
 /// `203.0.113.0/24`, `2001:db8::/32`, or a single address.
 pub(crate) fn network(text: &str) -> Result<Network, Complaint> {
     let bad = |hint: String| Complaint::new(format!("\"{text}\" is no network")).hint(hint);

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::time::Duration;
 
 /// A carrier. Its addresses, and those of its names, are in the lists of [`crate::TrustRules`]
@@ -19,6 +20,9 @@ pub struct Trunk {
     pub identity: Identity,
     /// The host in From of requests to it; `None`: as the PBX has it.
     pub from_domain: Option<Box<str>>,
+    /// The address from which its requests go to the PBX, with the inside port of each shard;
+    /// `None`: the inside address, as all others.
+    pub source: Option<IpAddr>,
 }
 
 impl Trunk {
@@ -33,6 +37,7 @@ impl Trunk {
             outwards: Vec::new(),
             identity: Identity::default(),
             from_domain: None,
+            source: None,
         }
     }
 

@@ -170,12 +170,12 @@ impl Engine {
             // a phone that is gone is found by Timer B: ICMP from outside is easily forged
             Input::Unreachable { side: Side::Outside, .. } => {}
             Input::HandedOver { side, mut flow, bytes } => {
-                // answers to the PBX leave from this shard's own socket: it has no other
+                // answers to the PBX leave from this shard's own socket
                 if side == Side::Inside {
-                    flow.local = self.names.inside();
+                    flow.local = self.names.inside_at(flow.local);
                     if flow.connection.is_some()
-                        && let Some(own) =
-                            self.pbx_of(&flow, None).and_then(|pbx| self.flow_to(now, pbx))
+                        && let Some(pbx) = self.pbx_of(&flow, None)
+                        && let Some(own) = self.flow_to(now, pbx, flow.local)
                     {
                         flow = own;
                     }

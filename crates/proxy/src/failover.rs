@@ -125,9 +125,10 @@ impl Engine {
         let exchange = self.exchanges.at(id)?;
         exchange.tried.insert(exchange.pbx);
         let (last, tried, source) = (exchange.pbx, exchange.tried, exchange.origin.remote.ip());
+        let local = exchange.target.local;
         let from_trunk = self.gate.trunk(now, source).is_some();
         let pbx = self.next_pbx(message, from_trunk, last, tried)?;
-        let flow = self.flow_to(now, pbx)?;
+        let flow = self.flow_to(now, pbx, local)?;
         Some(Next { flow, pbx })
     }
 
@@ -250,7 +251,7 @@ impl Engine {
         }
         let (pbx, side, lost) = (exchange.pbx, exchange.origin_side.other(), exchange.target);
         let flow = match side {
-            Side::Inside => self.flow_to(now, pbx),
+            Side::Inside => self.flow_to(now, pbx, lost.local),
             Side::Outside => self.reconnect(now, &lost),
         };
         let Some(flow) = flow else { return false };

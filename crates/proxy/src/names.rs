@@ -19,6 +19,8 @@ pub(crate) struct Names {
     mark: Mark,
     inside: SocketAddr,
     inside_text: Vec<u8>,
+    /// More addresses of ours towards the PBX, with the same port.
+    sources: Vec<IpAddr>,
     shard: ShardId,
     shards: u8,
     /// Transport, bound address, and `host:port` to write (empty: the address that was asked).
@@ -65,6 +67,7 @@ impl Names {
             mark,
             inside,
             inside_text: inside.to_string().into_bytes(),
+            sources: policy.trunks.iter().filter_map(|trunk| trunk.source).collect(),
             shard,
             shards,
             listeners,
@@ -78,10 +81,26 @@ impl Names {
         self.inside
     }
 
+    /// This shard's own address at the IP of any shard's: what an answer to the PBX leaves from.
+    pub(crate) fn inside_at(&self, local: SocketAddr) -> SocketAddr {
+        match self.sources.contains(&local.ip()) {
+            true => SocketAddr::new(local.ip(), self.inside.port()),
+            false => self.inside,
+        }
+    }
+
+    /// Whether some trunks' requests come to the PBX from another address than all others.
+    pub(crate) fn has_sources(&self) -> bool {
+        !self.sources.is_empty()
+    }
+
     /// `host:port` of the side that `flow` is on.
     pub(crate) fn write_sent_by(&self, side: Side, flow: &Flow, out: &mut Vec<u8>) {
         if side == Side::Inside {
-            out.extend_from_slice(&self.inside_text);
+            match self.sources.contains(&flow.local.ip()) {
+                true => write_address(flow.local, out),
+                false => out.extend_from_slice(&self.inside_text),
+            }
             return;
         }
         match self.listener(flow) {
@@ -144,7 +163,8 @@ impl Names {
     pub(crate) fn is_inside(&self, uri: &Uri<'_>) -> bool {
         let base = self.base_port();
         let port = uri.port.unwrap_or(5060);
-        uri.host == Host::Address(self.inside.ip())
+        let is_own = |ip| uri.host == Host::Address(ip);
+        (is_own(self.inside.ip()) || self.sources.iter().any(|ip| is_own(*ip)))
             && (base..base.saturating_add(u16::from(self.shards))).contains(&port)
     }
 

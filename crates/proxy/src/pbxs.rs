@@ -315,11 +315,23 @@ impl Engine {
         affinity(arrival.message, self.gate.trunk(now, arrival.flow.remote.ip()).is_some())
     }
 
-    /// The flow towards a PBX; a connection is opened if there is none.
-    pub(crate) fn flow_to(&mut self, now: Time, pbx: usize) -> Option<Flow> {
+    /// Our address towards the PBX for what came by a flow: its trunk may have one of its own.
+    pub(crate) fn inside_for(&self, now: Time, flow: &Flow) -> SocketAddr {
+        let inside = self.names.inside();
+        if !self.names.has_sources() {
+            return inside;
+        }
+        let trunk = self.trunk_inwards(now, flow).and_then(|at| self.policy.trunks.get(at));
+        match trunk.and_then(|trunk| trunk.source) {
+            Some(source) => SocketAddr::new(source, inside.port()),
+            None => inside,
+        }
+    }
+
+    /// The flow towards a PBX from an address of ours; a connection is opened if there is none.
+    pub(crate) fn flow_to(&mut self, now: Time, pbx: usize, local: SocketAddr) -> Option<Flow> {
         let policy = self.policy.clone();
         let Pbx { transport, address, host, .. } = policy.pbx.get(pbx)?;
-        let local = self.names.inside();
         if *transport == Transport::Udp {
             return Some(Flow::udp(local, *address));
         }

@@ -34,8 +34,9 @@ impl Engine {
     /// Sends an OPTIONS. Nothing is kept, nothing retransmitted: the branch binds the Call-ID, so
     /// that the answer is known by itself.
     fn ask_pbx(&mut self, now: Time, pbx: usize, tag: &[u8]) -> bool {
-        let Some(flow) = self.flow_to(now, pbx) else { return false };
-        let Flow { local: inside, remote, transport, .. } = flow;
+        let inside = self.names.inside();
+        let Some(flow) = self.flow_to(now, pbx, inside) else { return false };
+        let Flow { remote, transport, .. } = flow;
         let mut param = Vec::new();
         write_transport(transport, &mut param);
         let param = String::from_utf8_lossy(&param);

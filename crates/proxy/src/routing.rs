@@ -61,7 +61,8 @@ impl Engine {
         arrival: Arrival<'_, '_>,
         pbx: usize,
     ) -> Result<Route, Reason> {
-        let flow = self.flow_to(now, pbx).ok_or(Reason::PbxUnreachable)?;
+        let local = self.inside_for(now, &arrival.flow);
+        let flow = self.flow_to(now, pbx, local).ok_or(Reason::PbxUnreachable)?;
         let secure = is_sips(arrival.message.request_uri());
         Ok(Route::To(Hop { side: Side::Inside, flow, pbx, key: 0, uri: None, secure }))
     }

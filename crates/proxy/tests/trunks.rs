@@ -2,7 +2,7 @@
 
 use policy::{Listener, Network, Pbx, Policy, Time, Trunk};
 use proxy::{Engine, Input, Learned, Output, Target};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::{ShardId, Side, Transport};
@@ -23,12 +23,16 @@ struct Edge {
 
 impl Edge {
     fn new() -> Self {
+        Edge::with_source(None)
+    }
+
+    fn with_source(source: Option<IpAddr>) -> Self {
         let listener =
             Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
         let pbx = Pbx::new(addr(PBX));
         let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
         let host = "sip.carrier.example";
-        policy.trunks = vec![Trunk::new("carrier", vec![host.into()])];
+        policy.trunks = vec![Trunk { source, ..Trunk::new("carrier", vec![host.into()]) }];
         let network = Network::host(addr(CARRIER).ip());
         policy.admission.trust.networks = vec![(network, "carrier".into())];
         let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
@@ -272,4 +276,73 @@ fn what_is_cancelled_or_in_a_dialog_stays_where_it_is() {
         edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "503 Service Unavailable", ""));
     assert!(to(&sent, SECOND, "INVITE").is_empty(), "{sent:?}");
     assert_eq!(to(&sent, PBX, "SIP/2.0 503").len(), 1, "{sent:?}");
+}
+
+/// A call of the carrier's to the PBX.
+fn from_carrier(method: &str, call: &str, more: &str) -> String {
+    format!(
+        "{method} sip:acct@{OUTSIDE} SIP/2.0\nVia: SIP/2.0/UDP {CARRIER};branch=z9hG4bK{call};rport\n\
+         Max-Forwards: 70\nFrom: <sip:+49@carrier>;tag=c\nTo: <sip:acct@x>{more}\nCall-ID: {call}\n\
+         CSeq: 1 {method}\nContact: <sip:c@{CARRIER}>\nContent-Length: 0\n\n"
+    )
+}
+
+/// Where each message left from, whom it went to, and what it begins with.
+fn left(edge: &mut Edge) -> Vec<(SocketAddr, SocketAddr, String)> {
+    let mut all = Vec::new();
+    while let Some(output) = edge.engine.poll_output() {
+        if let Output::Datagram { local, remote, bytes, .. } = output {
+            all.push((local, remote, String::from_utf8_lossy(bytes).into_owned()));
+        }
+    }
+    all
+}
+
+#[test]
+fn requests_of_a_trunk_with_a_source_come_from_there() {
+    let source = addr("127.0.0.9:5080");
+    let mut edge = Edge::with_source(Some(source.ip()));
+    let mut input = |side: Side, local: SocketAddr, remote: &str, text: &str| {
+        let (remote, bytes) = (addr(remote), text.replace("\r\n", "\n").replace('\n', "\r\n"));
+        let bytes = bytes.as_bytes();
+        edge.engine.handle_input(edge.now, Input::Datagram { side, local, remote, bytes });
+        left(&mut edge)
+    };
+    let outside = addr(OUTSIDE);
+    let sent = input(Side::Outside, outside, CARRIER, &from_carrier("INVITE", "1", ""));
+    let [(local, remote, invite)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((*local, *remote), (source, addr(PBX)));
+    assert!(invite.contains(&format!("Via: SIP/2.0/UDP {source};branch=")), "{invite}");
+    assert!(invite.contains(&format!("@{INSIDE};lr>")), "the dialog's requests come here: {invite}");
+
+    // what the PBX says to it goes back, and a CANCEL takes the same way
+    let sent = input(Side::Inside, source, PBX, &answer(invite, "180 Ringing", ""));
+    let [(local, remote, ringing)] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((*local, *remote), (outside, addr(CARRIER)));
+    assert!(ringing.starts_with("SIP/2.0 180 "), "{ringing}");
+    let sent = input(Side::Outside, outside, CARRIER, &from_carrier("CANCEL", "1", ""));
+    let cancel = sent.iter().find(|(.., text)| text.starts_with("CANCEL ")).expect("a CANCEL");
+    assert_eq!((cancel.0, cancel.1), (source, addr(PBX)));
+    let refused = answer(invite, "487 Request Terminated", "");
+    let sent = input(Side::Inside, source, PBX, &refused);
+    let ack = sent.iter().find(|(.., text)| text.starts_with("ACK ")).expect("an ACK");
+    assert_eq!((ack.0, ack.1), (source, addr(PBX)));
+
+    // a request inside a dialog, and the PBX's own to that address
+    let route = invite.lines().find_map(|line| line.strip_prefix("Record-Route: ")).expect("ours");
+    let bye = from_carrier("BYE", "2", ";tag=t");
+    let bye = bye.replace("Contact:", &format!("Route: {route}\nContact:"));
+    let sent = input(Side::Outside, outside, CARRIER, &bye);
+    assert_eq!((sent[0].0, sent[0].1), (source, addr(PBX)));
+    let options = from_pbx("OPTIONS", &format!("sip:{source}"), "");
+    let sent = input(Side::Inside, source, PBX, &options);
+    let [(local, _, ok)] = &sent[..] else { panic!("{sent:?}") };
+    assert!(*local == source && ok.starts_with("SIP/2.0 200 "), "{sent:?}");
+
+    // all others come from the inside address
+    let stranger = "192.0.2.66:5060";
+    let invite = from_carrier("INVITE", "3", "").replace(CARRIER, stranger);
+    let sent = input(Side::Outside, outside, stranger, &invite);
+    let inwards: Vec<_> = sent.iter().filter(|(_, to, _)| *to == addr(PBX)).collect();
+    assert!(inwards.iter().all(|(local, ..)| *local == addr(INSIDE)), "{sent:?}");
 }

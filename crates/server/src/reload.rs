@@ -54,6 +54,11 @@ pub(crate) fn merge(old: &Config, new: Config) -> (Config, Vec<Change>) {
         listen.balancers.clone_from(&old.balancers);
     }
     merged.policy.inside = old.policy.inside;
+    let bound = |name: &str| old.trunks.iter().find(|old| old.name == name)?.source;
+    for (trunk, rules) in merged.trunks.iter_mut().zip(&mut merged.policy.trunks) {
+        trunk.source = bound(&trunk.name);
+        rules.source = trunk.source;
+    }
     merged.policy.budgets.handshake = old.policy.budgets.handshake;
     merged.policy.capacities.connections = old.policy.capacities.connections;
     merged.policy.version = old.policy.version.wrapping_add(1);
@@ -119,10 +124,11 @@ fn needs_restart(path: &str, same_sockets: bool) -> bool {
     if under("admin.networks") || under("admin.token_file") {
         return false;
     }
+    let source = path.starts_with("trunks[") && path.ends_with("].source");
     // A listener's name and certificates can change; a socket more or less cannot, and who speaks
     // for others there is the socket's.
     let fixed = !same_sockets || path.contains("].proxy_protocol.");
-    FIXED.iter().any(|part| under(part)) || (under("listen") && fixed)
+    source || FIXED.iter().any(|part| under(part)) || (under("listen") && fixed)
 }
 
 #[cfg(test)]
@@ -201,6 +207,20 @@ mod tests {
         let mut kept = old.clone();
         kept.policy.version += 1;
         assert_eq!(format!("{merged:?}"), format!("{kept:?}"));
+    }
+
+    #[test]
+    fn a_trunks_source_is_a_socket() {
+        let with =
+            |more: &str| format!("{BASE}trunks: [{{ name: t, hosts: [192.0.2.1]{more} }}]\n");
+        let old = read(&with(", source: 127.0.0.9"));
+        let (merged, changes) = merge(&old, read(&with(", source: 127.0.0.8, dids: [\"49\"]")));
+        assert_eq!(told(&changes, true), ["trunks[t].source: 127.0.0.9 -> 127.0.0.8"]);
+        assert!(!told(&changes, false).is_empty());
+        assert_eq!(merged.policy.trunks[0].source, old.trunks[0].source);
+        assert_eq!(merged.trunks[0].source, old.trunks[0].source);
+        let (merged, _) = merge(&read(&with("")), read(&with(", source: 127.0.0.9")));
+        assert_eq!(merged.policy.trunks[0].source, None, "nothing is bound there");
     }
 
     #[test]

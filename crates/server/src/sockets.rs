@@ -125,6 +125,11 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
             sockets.listen_inside(&settings).map_err(failed)?;
         }
     }
+    for source in config.policy.trunks.iter().filter_map(|trunk| trunk.source) {
+        for sockets in &mut sockets {
+            sockets.add_source(&settings, source).map_err(failed)?;
+        }
+    }
     for listen in &config.listen {
         let transport = listen.listener.transport.as_param();
         info!(transport, address = %listen.listener.address, "Listening");

@@ -15,14 +15,14 @@ use socket2::Socket;
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use wire::{ShardId, Side, Transport};
 
-/// The inside socket's place in [`Shard::udp`].
+/// The place of the inside address's socket in [`Shard::udp`].
 const INSIDE: usize = 0;
 
 /// What an outside address speaks.
@@ -72,7 +72,8 @@ impl Listener {
 #[derive(Debug)]
 pub struct Sockets {
     shard: ShardId,
-    inside: Socket,
+    /// Of the inside address, then of more sources.
+    inside: Vec<Socket>,
     /// Where a PBX that speaks TCP calls back.
     inside_listener: Option<Socket>,
     /// In the order of the listeners.
@@ -104,7 +105,7 @@ pub fn bind(
         let inside = bind::bind_inside(settings, *address)?;
         all.push(Sockets {
             shard: ShardId(shard),
-            inside,
+            inside: vec![inside],
             inside_listener: None,
             outside: Vec::new(),
             neighbours,
@@ -143,12 +144,24 @@ impl Sockets {
         Ok(())
     }
 
+    /// Sends to the PBX from another address, too, with the port of the inside address.
+    ///
+    /// # Errors
+    /// When that cannot be had.
+    pub fn add_source(&mut self, settings: &Settings, source: IpAddr) -> Result<(), BindError> {
+        if let Ok(inside) = self.inside() {
+            let address = SocketAddr::new(source, inside.port());
+            self.inside.push(bind::bind_inside(settings, address)?);
+        }
+        Ok(())
+    }
+
     /// The inside address, its port settled.
     ///
     /// # Errors
     /// What `getsockname` says.
     pub fn inside(&self) -> io::Result<SocketAddr> {
-        local(&self.inside)
+        self.inside.first().ok_or_else(|| io::ErrorKind::NotFound.into()).and_then(local)
     }
 
     /// The outside addresses in the order of the listeners, ports settled.
@@ -159,7 +172,7 @@ impl Sockets {
         self.outside.iter().map(|outside| local(&outside.socket)).collect()
     }
 
-    /// Kernel buffers as granted to the inside socket and the outside UDP sockets; less than
+    /// Kernel buffers as granted to the inside sockets and the outside UDP sockets; less than
     /// asked for when the system's limit is lower.
     ///
     /// # Errors
@@ -167,7 +180,7 @@ impl Sockets {
     pub fn buffers(&self) -> io::Result<Vec<Buffers>> {
         let udp = |outside: &&Outside| matches!(outside.protocol, Protocol::Udp);
         let outside = self.outside.iter().filter(udp).map(|outside| &outside.socket);
-        std::iter::once(&self.inside).chain(outside).map(bind::buffers).collect()
+        self.inside.iter().chain(outside).map(bind::buffers).collect()
     }
 }
 
@@ -187,8 +200,10 @@ pub fn runtime() -> io::Result<tokio::runtime::Runtime> {
 
 /// One shard's sockets under its runtime. Not to be moved to another thread's runtime.
 pub struct Shard {
-    /// The inside socket, then the outside ones.
+    /// The inside sockets, then the outside ones.
     udp: Vec<UdpSocket>,
+    /// How many are inside.
+    inside: usize,
     receive: ReceiveBatch,
     unreachable: Reports,
     streams: Streams,
@@ -226,7 +241,7 @@ struct Round {
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 enum Stage {
-    /// The inside socket's error queue.
+    /// The inside sockets' error queues.
     Errors,
     /// What it and failed sends have reported.
     Reports,
@@ -287,7 +302,10 @@ impl Shard {
         let udp = |socket, side, balancers| {
             UdpSocket::new(socket, side, balancers, settings, counters.clone())
         };
-        let mut all = vec![udp(sockets.inside, Side::Inside, Balancers::default())?];
+        let inside = sockets.inside.into_iter();
+        let inside = inside.map(|socket| udp(socket, Side::Inside, Balancers::default()));
+        let mut all = inside.collect::<io::Result<Vec<_>>>()?;
+        let inside = all.len();
         let mut streams = Streams::new(sockets.shard, settings, counters.clone(), peers);
         if let Some(socket) = sockets.inside_listener {
             streams.listen(socket, None, Balancers::default())?;
@@ -305,6 +323,7 @@ impl Shard {
         let bound = settings.unreachable_reports;
         Ok(Shard {
             udp: all,
+            inside,
             receive: ReceiveBatch::new(settings),
             unreachable: Reports { queue: VecDeque::with_capacity(bound), bound },
             streams,
@@ -447,9 +466,14 @@ impl Shard {
     }
 
     fn send_datagram(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
-        let outside = self.udp.iter_mut().enumerate().skip(1);
+        let (inside, outside) = self.udp.split_at_mut(self.inside);
+        let outside = (self.inside..).zip(outside);
         let socket = match side {
-            Side::Inside => self.udp.first_mut().map(|socket| (INSIDE, socket)),
+            Side::Inside => {
+                let exact = inside.iter().position(|socket| socket.bound() == local);
+                let place = exact.unwrap_or(INSIDE);
+                inside.get_mut(place).map(|socket| (place, socket))
+            }
             // An exact address before a wildcard: the list is short and most often of one.
             Side::Outside => outside
                 .filter(|(_, socket)| socket.serves(local))
@@ -502,10 +526,15 @@ impl Shard {
         }
     }
 
+    /// Only the first inside socket's errors wake the shard: those of the others are found when it is
+    /// awake, with the next datagram at the latest, and cost nothing where there are none.
     fn drain_errors(&mut self) {
-        let Some(inside) = self.udp.get_mut(INSIDE).filter(|_| self.round.failed) else { return };
-        let reports = &mut self.unreachable;
-        let more = inside.drain_errors(&mut |remote| reports.push(Side::Inside, remote));
+        let (reports, mut more) = (&mut self.unreachable, false);
+        for (place, socket) in self.udp.iter_mut().take(self.inside).enumerate() {
+            if place != INSIDE || self.round.failed {
+                more |= socket.drain_errors(&mut |remote| reports.push(Side::Inside, remote));
+            }
+        }
         self.round.failed = more;
         self.round.unfinished |= more;
     }

@@ -263,3 +263,37 @@ fn granted_buffers_are_told() {
     assert_eq!(buffers.len(), 2);
     assert!(buffers.iter().all(|granted| granted.receive > 0 && granted.send > 0), "{buffers:?}");
 }
+
+#[test]
+fn a_source_of_its_own_sends_and_hears() {
+    let settings = Settings::default();
+    let inside: Vec<SocketAddr> = vec!["127.0.0.1:0".parse().unwrap(); 2];
+    let source: IpAddr = [127, 0, 0, 9].into();
+    let rig = Rig::with_sources(&settings, &[udp("127.0.0.1:0")], &inside, &[source]);
+    let pbx = phone("127.0.0.1:0");
+    let phone = phone("127.0.0.1:0");
+    let to = pbx.local_addr().unwrap();
+    let owner = usize::from(proxy::Engine::shard_of([127, 0, 0, 1].into(), 2).0);
+    let ours = SocketAddr::new(source, rig.inside[owner].port());
+    phone.send_to(format!("from {source} {to}").as_bytes(), rig.outside[0]).unwrap();
+    assert_eq!(receive(&pbx).1, ours);
+    pbx.send_to(b"echo", ours).unwrap();
+    assert_eq!(receive(&pbx), (format!("{owner} echo"), ours));
+    let (side, local) = rig.until(|seen| match seen {
+        Seen::Datagram { side, local, remote, .. } if remote == to => Some((side, local)),
+        _ => None,
+    });
+    assert_eq!((side, local), (Side::Inside, ours));
+    // one that nobody listens on is reported when it is used again
+    let dead = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for _ in 0..2 {
+        phone.send_to(format!("from {source} {dead}").as_bytes(), rig.outside[0]).unwrap();
+        phone.send_to(b"echo", rig.outside[0]).unwrap();
+        let _ = receive(&phone);
+    }
+    let remote = rig.until(|seen| match seen {
+        Seen::Unreachable { side: Side::Inside, remote } => Some(remote),
+        _ => None,
+    });
+    assert_eq!(remote, dead);
+}

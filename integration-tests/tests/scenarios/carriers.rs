@@ -10,6 +10,8 @@ edge!(
     a_dead_name_server_changes_nothing,
     a_trunk_with_digest_carries_calls_both_ways,
     a_trunk_by_its_address_needs_no_password,
+    a_trunk_is_known_by_a_source_of_its_own,
+    a_trunk_is_known_by_a_source_of_its_own_over_tcp,
     a_dead_host_of_a_carrier_is_passed_over,
     a_trunk_has_its_limit_of_calls,
     headers_change_on_their_way_to_a_carrier_and_from_it,
@@ -121,11 +123,22 @@ fn two_pbxs_with(
     more: &str,
     records: impl Fn(&Stage, &Stage) -> String,
 ) -> (Stage, Stage, Nsd) {
+    two_pbxs_of(Plan::new(mode), more, trunk_sections, records)
+}
+
+/// The same by a plan, with what its PBX is told; `@SOURCE@` is an address of nobody's.
+fn two_pbxs_of(
+    plan: Plan,
+    more: &str,
+    sections: impl Fn(&Stage) -> String,
+    records: impl Fn(&Stage, &Stage) -> String,
+) -> (Stage, Stage, Nsd) {
     let carrier = Plan::new(Mode::Direct).keeping_contacts().start();
-    let mut stage = Stage::new(mode);
+    let mut stage = plan.start();
     let nsd = Nsd::start(stage.network.host(4), &stage.directory, &records(&stage, &carrier));
     let (zone, server) = (ZONE, nsd.address);
     let more = more.replace("@CARRIER@", &carrier.directory.display().to_string());
+    let more = more.replace("@SOURCE@", &source(&stage).to_string());
     stage.plan = stage.plan.clone().with(&format!(
         "trunks: [{{ name: carrier, hosts: [{zone}]{more} }}]\n\
          resolver: {{ servers: [\"{server}\"], timeout: 500ms, attempts: 2 }}"
@@ -134,7 +147,7 @@ fn two_pbxs_with(
     wait_until("the name is known", PATIENCE, || {
         stage.ringfence().metric("ringfence_names", &["state=\"current\""]) == 1.0
     });
-    stage.pbx().add_trunk(&trunk_sections(&stage));
+    stage.pbx().add_trunk(&sections(&stage));
     wait_until("the trunk is registered", PATIENCE * 2, || {
         stage.pbx().cli("pjsip show registrations").contains("Registered")
     });
@@ -210,6 +223,63 @@ fn a_trunk_by_its_address_needs_no_password(mode: Mode) {
         call.answered().hang_up();
     }
     assert!(challenged(&other));
+}
+
+/// An address of nobody's.
+fn source(stage: &Stage) -> Ipv4Addr {
+    stage.network.host(9)
+}
+
+/// What a PBX is told that knows its trunk by the address that its requests come from, and nothing
+/// else.
+fn sections_by_source(stage: &Stage) -> String {
+    let matched = format!("match = {}\n", source(stage));
+    trunk_sections(stage)
+        .replace("[global](+)\nendpoint_identifier_order = header,ip,username,auth_username\n", "")
+        .replace("identify_by = header\n", "identify_by = ip\n")
+        .replace("match_header = X-Ringfence-Trunk: carrier\n", &matched)
+        .replace("line = yes\n", "")
+}
+
+fn known_by_source(plan: Plan, transport: &str) {
+    let (stage, carrier, mut nsd) =
+        two_pbxs_of(plan, ", source: @SOURCE@", sections_by_source, |_, carrier| {
+            records(carrier.public())
+        });
+    stage.pbx().listen_in();
+    calls_go_both_ways(&stage, &carrier);
+    // the carrier is somewhere else now, where the test speaks for it
+    nsd.change(&records(stage.network.far(1)));
+    let phone = |n| stage.phone_at("carrier", stage.network.far(n), Way::UDP);
+    let (one, stranger) = (phone(1), phone(2));
+    let changes = || stage.ringfence().metric("ringfence_name_changes_total", &[]);
+    wait_until("the name has another address", PATIENCE, || changes() == 2.0);
+    let mut leg = one.invite("100").answered();
+    leg.hears_echo();
+    assert_eq!(leg.reinvite("sendrecv", "sendonly").code(), Some(200));
+    leg.hang_up();
+    let leg = one.invite("100").answered();
+    stage.pbx().hang_up_all();
+    leg.wait_hang_up();
+    let ringing = one.invite("102");
+    ringing.wait(180);
+    ringing.cancel();
+    ringing.refused(487);
+    stage.pbx().wait_idle();
+    let invite = stranger.request("INVITE", &stranger.uri("100"));
+    assert_eq!(stranger.transact(&invite).code(), Some(401), "it comes from where all others do");
+    let log = stage.pbx().log();
+    let from = |ip: &dyn std::fmt::Display| log.contains(&format!(" from {transport}:{ip}:"));
+    assert!(from(&source(&stage)) && from(&stage.inside().ip()));
+}
+
+fn a_trunk_is_known_by_a_source_of_its_own(mode: Mode) {
+    known_by_source(Plan::new(mode), "UDP");
+}
+
+fn a_trunk_is_known_by_a_source_of_its_own_over_tcp(mode: Mode) {
+    const TCP: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\", transport: tcp }]\n";
+    known_by_source(Plan::new(mode).inside(TCP), "TCP");
 }
 
 /// One call at once: neither side has a second one until the first has ended.

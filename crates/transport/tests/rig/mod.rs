@@ -4,7 +4,7 @@
 
 use proxy::{Input, Output};
 use std::collections::VecDeque;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -38,7 +38,7 @@ enum Work {
 }
 
 /// Answers `echo …` with the shard's number and the same; sends `to ADDRESS` to that address on
-/// the inside; `flood N` brings N bytes down a stream; `close` closes it; `dial TRANSPORT ADDRESS
+/// the inside, `from SOURCE ADDRESS` the same from another address of ours; `flood N` brings N bytes down a stream; `close` closes it; `dial TRANSPORT ADDRESS
 /// NAME` opens a connection from the inside address and sends `hello` on it at once, `call` the same
 /// from the outside one.
 struct Engine {
@@ -77,6 +77,12 @@ impl Engine {
             self.dial(Side::Inside, self.inside, words);
         } else if let Some(words) = text.strip_prefix("call ") {
             self.dial(Side::Outside, local, words);
+        } else if let Some((source, to)) =
+            text.strip_prefix("from ").and_then(|words| words.split_once(' '))
+        {
+            let local = SocketAddr::new(source.parse().unwrap(), self.inside.port());
+            let (side, remote) = (Side::Inside, to.parse().unwrap());
+            self.work.push_back(Work::Datagram { side, local, remote, bytes: bytes.to_vec() });
         } else if let Some(to) = text.strip_prefix("to ") {
             let (side, local, remote) = (Side::Inside, self.inside, to.parse().unwrap());
             self.work.push_back(Work::Datagram { side, local, remote, bytes: bytes.to_vec() });
@@ -204,6 +210,24 @@ impl Rig {
     ) -> Rig {
         let mut all = transport::bind(settings, listeners, at).unwrap();
         all.iter_mut().for_each(|sockets| sockets.listen_inside(settings).unwrap());
+        Rig::of(settings, all, peers)
+    }
+
+    /// One with more sources inside.
+    pub fn with_sources(
+        settings: &Settings,
+        listeners: &[Listener],
+        at: &[SocketAddr],
+        sources: &[IpAddr],
+    ) -> Rig {
+        let mut all = transport::bind(settings, listeners, at).unwrap();
+        for sockets in &mut all {
+            sources.iter().for_each(|source| sockets.add_source(settings, *source).unwrap());
+        }
+        Rig::of(settings, all, Arc::default())
+    }
+
+    fn of(settings: &Settings, all: Vec<Sockets>, peers: Arc<Peers>) -> Rig {
         let (seen_to, seen) = sync_channel(10_000);
         let mut rig = Rig {
             inside: all.iter().map(|sockets| sockets.inside().unwrap()).collect(),
