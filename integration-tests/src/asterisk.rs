@@ -60,7 +60,13 @@ impl Asterisk {
     /// It takes over the realm's default a moment after it says that it is ready; a challenge
     /// before that is of no use.
     fn knows_its_realm(&self) -> bool {
-        self.ask(&unique()).contains("realm=\"asterisk\"")
+        self.challenges_as("asterisk")
+    }
+
+    /// Whether it challenges in this realm.
+    #[must_use]
+    pub fn challenges_as(&self, realm: &str) -> bool {
+        self.ask(&unique()).contains(&format!("realm=\"{realm}\""))
     }
 
     /// Asks it for OPTIONS, around the edge; the answer.

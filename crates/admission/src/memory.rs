@@ -24,8 +24,10 @@ pub enum Memory {
         /// Until when.
         until: Time,
     },
-    /// How the PBX challenges.
+    /// How a PBX challenges.
     Realm {
+        /// [`policy::Pbx::id`]; 0: of the only one there is.
+        pbx: u32,
         /// Realm.
         realm: Box<[u8]>,
         /// As in [`crate::Learned::Realm`].
@@ -47,7 +49,7 @@ pub enum MemoryKey {
     /// Of [`Memory::Trust`].
     Trust(Network),
     /// Of [`Memory::Realm`].
-    Realm,
+    Realm(u32),
     /// Of [`Memory::Hits`].
     Hits(ShardId, Counted, Box<str>),
 }
@@ -129,7 +131,7 @@ impl Memory {
             Memory::Ban(memory) => MemoryKey::Ban(memory.ban.key),
             Memory::Forgotten(key) => MemoryKey::Ban(*key),
             Memory::Trust { network, .. } => MemoryKey::Trust(*network),
-            Memory::Realm { .. } => MemoryKey::Realm,
+            Memory::Realm { pbx, .. } => MemoryKey::Realm(*pbx),
             Memory::Hits(hits) => MemoryKey::Hits(hits.shard, hits.of, hits.name.clone()),
         }
     }

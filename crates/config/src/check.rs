@@ -183,7 +183,8 @@ fn sources(root: &Field<'_>, config: &Config) {
             error(root, place, &path, Complaint::new(text).hint(hint));
         };
         let example = || "any other loopback address will do, e.g. 127.0.0.9".to_owned();
-        let elsewhere = || format!("inside.address is {}: the PBX is reached from such", inside.ip());
+        let elsewhere =
+            || format!("inside.address is {}: the PBX is reached from such", inside.ip());
         if source.is_unspecified() || source.is_multicast() {
             complain(format!("{source} is no address to send from"), example());
             continue;

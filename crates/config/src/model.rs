@@ -286,6 +286,8 @@ pub struct ResolverSettings {
     pub ttl_most: Duration,
     /// How long an address that its name has left is trusted still.
     pub grace: Duration,
+    /// How long what a name stood for last is good after a restart, until the name is answered.
+    pub recall: Duration,
     /// Names that may be watched.
     pub names: usize,
     /// Addresses that one name may have.
@@ -302,6 +304,7 @@ impl Default for ResolverSettings {
             ttl_least: Duration::from_secs(1),
             ttl_most: Duration::from_secs(3_600),
             grace: Duration::from_secs(3_600),
+            recall: Duration::from_secs(3 * 86_400),
             names: 256,
             addresses: 64,
         }

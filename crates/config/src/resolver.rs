@@ -23,6 +23,7 @@ impl Element for ResolverSettings {
             ttl_least,
             ttl_most,
             grace,
+            recall,
             names,
             addresses,
         } = self;
@@ -35,6 +36,9 @@ impl Element for ResolverSettings {
         keys.key("ttl_most", "A longer TTL counts as this long", ttl_most, TIME);
         let about = "How long an address that its name has left is trusted still";
         keys.key("grace", about, grace, Time(Duration::ZERO, TIME.1));
+        let about =
+            "How long what a name stood for last is good after a restart, until it is answered";
+        keys.key("recall", about, recall, Time(Duration::ZERO, TIME.1));
         keys.key("names", "Names that may be watched", names, Count(1, 4_096));
         keys.key("addresses", "Addresses that one name may have", addresses, Count(1, 1_024));
     }

@@ -32,4 +32,4 @@ pub use signature::{
     SignatureSpec, Signatures, Test, TextField,
 };
 pub use time::Time;
-pub use trunk::{HeaderRule, Identity, Trunk, TrunkLimits};
+pub use trunk::{HeaderRule, Identity, Rank, Trunk, TrunkLimits};

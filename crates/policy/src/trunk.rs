@@ -52,6 +52,18 @@ impl Trunk {
     }
 }
 
+/// A target's place among those of one host, as its SRV record says (RFC 2782). A host without such
+/// records has them all in one place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Rank {
+    /// Lower ones are tried first: by transport, NAPTR record and priority.
+    pub step: u16,
+    /// Its record's share among those of one step.
+    pub weight: u16,
+    /// Which record it is, whatever its place in an answer: its addresses are tried one after another.
+    pub record: u32,
+}
+
 /// Limits of a trunk's calls, all shards together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrunkLimits {

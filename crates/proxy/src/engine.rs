@@ -134,7 +134,7 @@ impl Engine {
             exchanges: Exchanges::new(capacities.exchanges, capacities.unproven_exchanges),
             bindings: Bindings::new(&secret, capacities.bindings),
             moves: Moves::new(&secret, capacities.moved_flows),
-            trunks: Trunks::new(&policy),
+            trunks: Trunks::new(&policy, &secret),
             calls: Calls::new(&policy),
             connections: Connections::new(capacities.connections),
             buffers: Buffers::new(capacities.retained_bytes),

@@ -1,6 +1,6 @@
 use crate::Event;
 use admission::{Alert, Ban, GateSnapshot, Lift, Memory};
-use policy::{Network, Policy, Time};
+use policy::{Network, Policy, Rank, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -204,7 +204,7 @@ pub enum Learned {
     Targets {
         /// As [`policy::Trunk::hosts`] has it.
         host: Box<str>,
-        /// In the order in which they are to be tried (RFC 3263 §4.3).
+        /// All of them.
         targets: Box<[Target]>,
     },
     /// A call over a trunk has begun or ended at a shard, which has so many now.
@@ -244,6 +244,8 @@ pub struct Target {
     pub local: SocketAddr,
     /// Its address.
     pub remote: SocketAddr,
+    /// Its place among the others of its host: each call draws its own lots.
+    pub rank: Rank,
 }
 
 /// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626).

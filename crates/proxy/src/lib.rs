@@ -34,6 +34,7 @@ mod hygiene;
 mod io;
 mod judge;
 mod load;
+mod lots;
 mod moves;
 mod names;
 mod outbox;

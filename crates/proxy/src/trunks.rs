@@ -5,6 +5,7 @@
 use crate::connections::Peer;
 use crate::engine::{Arrival, Engine};
 use crate::io::Target;
+use crate::lots::Lots;
 use crate::routing::{Hop, NO_PBX, Route};
 use admission::Branch;
 use admission::branch::{Binds, NO_SLOT};
@@ -25,11 +26,12 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 const TAG: &[u8] = b"trunk";
 
 /// The hosts of all trunks, and where they are reached.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Trunks {
     hosts: Vec<TrunkHost>,
     /// Targets that failed, and when each is asked by OPTIONS whether it lives.
     quarantine: Vec<(Target, Time)>,
+    lots: Lots,
 }
 
 #[derive(Debug)]
@@ -41,8 +43,9 @@ struct TrunkHost {
 }
 
 impl Trunks {
-    pub(crate) fn new(policy: &Policy) -> Self {
-        let mut trunks = Trunks::default();
+    pub(crate) fn new(policy: &Policy, secret: &[u8; 32]) -> Self {
+        let (hosts, quarantine, lots) = (Vec::new(), Vec::new(), Lots::new(secret));
+        let mut trunks = Trunks { hosts, quarantine, lots };
         trunks.configure(policy);
         trunks
     }
@@ -70,11 +73,13 @@ impl Trunks {
         }
     }
 
-    /// Where a URI's host is reached; `None` when it is no trunk's, or asks for TLS and there is none.
-    fn targets(&self, uri: &Uri<'_>) -> Option<Vec<Target>> {
+    /// Where a URI's host is reached, in the order in which it is tried (RFC 3263 §4.3) for what has
+    /// this key; `None` when it is no trunk's, or asks for TLS and there is none.
+    fn targets(&self, uri: &Uri<'_>, key: u64) -> Option<Vec<Target>> {
         let known = self.host(uri).filter(|_| uri.is_sip())?;
         let secure = |target: &&Target| !uri.is_sips() || target.transport == Transport::Tls;
-        let targets: Vec<_> = known.targets.iter().filter(secure).copied().collect();
+        let mut targets: Vec<_> = known.targets.iter().filter(secure).copied().collect();
+        self.lots.order(&mut targets, key);
         (!targets.is_empty() || !uri.is_sips()).then_some(targets)
     }
 
@@ -179,7 +184,8 @@ impl Engine {
         arrival: Arrival<'_, '_>,
     ) -> Result<Route, Reason> {
         let uri = Uri::parse(arrival.message.request_uri()).ok_or(Reason::NoRoute)?;
-        let targets = self.trunks.targets(&uri).ok_or(Reason::NoRoute)?;
+        let key = self.trunks.lots.key(arrival.message.call_id());
+        let targets = self.trunks.targets(&uri, key).ok_or(Reason::NoRoute)?;
         let target = self.trunks.choose(&targets, None).ok_or(Reason::FlowFailed)?;
         let owner = Engine::shard_of(target.remote.ip(), self.shards);
         if owner != self.shard && !arrival.handed {
@@ -194,7 +200,7 @@ impl Engine {
     /// The flow to a target: over a stream one that is open, else one that is opened now. Whom its
     /// certificate must name is its domain (RFC 5922 §7.1).
     fn flow_to_target(&mut self, now: Time, target: &Target) -> Option<Flow> {
-        let Target { transport, local, remote } = *target;
+        let Target { transport, local, remote, .. } = *target;
         if transport == Transport::Udp {
             return Some(Flow::udp(local, remote));
         }
@@ -221,7 +227,8 @@ impl Engine {
         failed: &Flow,
     ) -> Option<Flow> {
         let uri = Uri::parse(request.request_uri());
-        let mut targets = uri.and_then(|uri| self.trunks.targets(&uri)).unwrap_or_default();
+        let key = self.trunks.lots.key(request.call_id());
+        let mut targets = uri.and_then(|uri| self.trunks.targets(&uri, key)).unwrap_or_default();
         // our outside Record-Route stays, and names both
         targets.retain(|it| (it.transport, it.local) == (failed.transport, failed.local));
         let failed = *targets.iter().find(|target| target.remote == failed.remote)?;
@@ -234,7 +241,7 @@ impl Engine {
     /// binds the Call-ID, so that the answer is known by itself.
     pub(crate) fn ask_trunks(&mut self, now: Time) {
         while let Some(target) = self.trunks.poll_due(now) {
-            let Target { transport, local, remote } = target;
+            let Target { transport, local, remote, .. } = target;
             let Some(flow) = self.flow_to_target(now, &target) else { continue };
             let second = now.as_secs().to_be_bytes();
             let to = remote.to_string();

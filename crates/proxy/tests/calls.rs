@@ -51,8 +51,8 @@ impl Edge {
         let engine = Engine::new(policy(trunk), shard, shards, [7; 32], [1; 32]);
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);
         let mut edge = Edge { engine, now, learned: Vec::new() };
-        let target =
-            Target { transport: Transport::Udp, local: addr(OUTSIDE), remote: addr(CARRIER) };
+        let (transport, rank) = (Transport::Udp, policy::Rank::default());
+        let target = Target { transport, local: addr(OUTSIDE), remote: addr(CARRIER), rank };
         let targets = Learned::Targets { host: "carrier.example".into(), targets: [target].into() };
         edge.engine.handle_input(edge.now, Input::Learned(targets));
         edge

@@ -45,6 +45,7 @@ impl Edge {
             transport: Transport::Tls,
             local: addr(OUTSIDE),
             remote: addr(remote),
+            rank: policy::Rank::default(),
         };
         let targets = [target(FIRST), target(SECOND)].into();
         let learned = Learned::Targets { host: "carrier.example".into(), targets };

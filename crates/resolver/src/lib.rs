@@ -27,9 +27,9 @@ mod watch;
 
 pub use client::{Client, ClientError, client, guard};
 pub use memory::MEMORY_MAX;
-pub use order::{by_service, by_weight};
+pub use order::{by_priority, by_service};
 pub use question::{Answer, Failure, Kind, Naptr, Question, Record, Srv};
 pub use settings::Settings;
 pub use walk::{QUESTIONS_MAX, RECORDS_MAX, Resolved, resolve};
 pub use wanted::{Target, Unresolvable, Wanted};
-pub use watch::{Change, Counts, State, Watch};
+pub use watch::{Change, Counts, Standing, State, Watch};

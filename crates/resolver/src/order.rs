@@ -1,30 +1,24 @@
 //! The order that records ask for. `rsip-dns` keeps the order in which it is answered.
 
 use crate::question::{Naptr, Srv};
-use rand_core::RngCore;
 use wire::Transport;
 
-/// SRV records by priority, and within one by a lot weighted as RFC 2782 says. Those that say that
-/// there is no such service, or that have no port, are left out.
+/// SRV records by priority; within one in an order that is the same each time, because the lots are
+/// drawn with each call. Those that say that there is no such service, or that have no port, are left
+/// out.
 #[must_use]
-pub fn by_weight(mut records: Vec<Srv>, rng: &mut impl RngCore) -> Vec<Srv> {
+pub fn by_priority(mut records: Vec<Srv>) -> Vec<Srv> {
     records.retain(|srv| !srv.target.is_empty() && srv.port != 0);
-    // "place those with weight 0 at the beginning of the list": they have a small chance, too
-    records.sort_by_key(|srv| (srv.priority, srv.weight));
-    let mut ordered = Vec::with_capacity(records.len());
-    while let Some(first) = records.first() {
-        let priority = first.priority;
-        let same = records.iter().take_while(|srv| srv.priority == priority);
-        let sum: u64 = same.map(|srv| u64::from(srv.weight)).sum();
-        let lot = rng.next_u64() % (sum + 1);
-        let mut running = 0;
-        let drawn = records.iter().position(|srv| {
-            running += u64::from(srv.weight);
-            running >= lot
-        });
-        ordered.push(records.remove(drawn.unwrap_or(0)));
-    }
-    ordered
+    records.sort_by(|a, b| {
+        // of too many those of little weight are left out
+        let weight = b.weight.cmp(&a.weight);
+        a.priority
+            .cmp(&b.priority)
+            .then(weight)
+            .then(a.target.cmp(&b.target))
+            .then(a.port.cmp(&b.port))
+    });
+    records
 }
 
 /// NAPTR records that name a SIP service we speak, by order and preference, each with its
@@ -51,8 +45,6 @@ fn service(services: &[u8]) -> Option<Transport> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rand_chacha::ChaCha8Rng;
-    use rand_core::SeedableRng;
 
     fn srv(priority: u16, weight: u16, target: &str) -> Srv {
         Srv { priority, weight, port: 5060, target: target.into() }
@@ -63,41 +55,30 @@ mod tests {
     }
 
     #[test]
-    fn priorities_are_kept_and_weights_share() {
-        let records =
-            [srv(20, 9, "last"), srv(10, 60, "much"), srv(10, 20, "some"), srv(10, 0, "no")];
-        let mut rng = ChaCha8Rng::seed_from_u64(7);
-        let mut first = std::collections::BTreeMap::<String, u32>::new();
-        for _ in 0..8_000 {
-            let ordered = by_weight(records.to_vec(), &mut rng);
-            assert_eq!(&*ordered[3].target, "last");
-            *first.entry(ordered[0].target.to_string()).or_default() += 1;
-        }
-        // of 81 lots: one falls on 0, sixty on "much", twenty on "some"
-        assert!((5_700..6_150).contains(&first["much"]), "{first:?}");
-        assert!((1_800..2_150).contains(&first["some"]), "{first:?}");
-        assert!((50..160).contains(&first["no"]), "{first:?}");
-    }
-
-    #[test]
-    fn the_same_seed_draws_the_same_lots() {
-        let records: Vec<Srv> = (0..20).map(|n| srv(1, n * 7, &format!("t{n}"))).collect();
-        let draw =
-            |seed| targets(&by_weight(records.clone(), &mut ChaCha8Rng::seed_from_u64(seed)));
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
-    }
-
-    #[test]
-    fn the_largest_numbers_overflow_nothing() {
-        let records: Vec<Srv> = (0..1_000).map(|_| srv(65_535, 65_535, "t")).collect();
-        assert_eq!(by_weight(records, &mut ChaCha8Rng::seed_from_u64(1)).len(), 1_000);
+    fn priorities_are_kept_and_the_rest_has_an_order_of_its_own() {
+        let mut records = vec![
+            srv(20, 9, "last"),
+            srv(10, 20, "b"),
+            srv(10, 60, "much"),
+            srv(10, 20, "a"),
+            srv(10, 0, "no"),
+        ];
+        assert_eq!(targets(&by_priority(records.clone())), "much a b no last");
+        records.reverse();
+        assert_eq!(targets(&by_priority(records)), "much a b no last");
     }
 
     #[test]
     fn no_service_and_no_port_are_no_targets() {
         let records = vec![srv(0, 0, ""), Srv { port: 0, ..srv(0, 0, "t") }];
-        assert_eq!(by_weight(records, &mut ChaCha8Rng::seed_from_u64(1)), []);
+        assert_eq!(by_priority(records), []);
+    }
+
+    #[test]
+    fn a_record_is_known_by_its_host_and_port() {
+        assert_eq!(srv(1, 2, "sbc.example").id(), srv(3, 4, "SBC.example").id());
+        assert_ne!(srv(1, 2, "a").id(), srv(1, 2, "b").id());
+        assert_ne!(srv(1, 2, "a").id(), Srv { port: 5070, ..srv(1, 2, "a") }.id());
     }
 
     fn naptr(order: u16, preference: u16, flags: &str, services: &str) -> Naptr {

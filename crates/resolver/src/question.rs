@@ -75,6 +75,17 @@ pub struct Srv {
     pub target: Box<str>,
 }
 
+impl Srv {
+    /// Which one it is, whatever its place in an answer: FNV-1a over its host and port.
+    pub(crate) fn id(&self) -> u32 {
+        let bytes = self.target.bytes().chain(self.port.to_be_bytes());
+        let mix = |hash: u32, byte: u8| {
+            (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(16_777_619)
+        };
+        bytes.fold(0x811c_9dc5, mix)
+    }
+}
+
 /// Why a question has no answer. A name or record that does not exist is an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Failure {

@@ -18,6 +18,8 @@ pub struct Settings {
     pub ttl_most: Duration,
     /// How long an address that its name has left is still good for it.
     pub grace: Duration,
+    /// How long what a name stood for last is good after a restart, until the name is answered.
+    pub recall: Duration,
     /// Names that are watched; more are not.
     pub names: usize,
     /// Addresses of one name, those in grace included; more are left out.
@@ -34,6 +36,7 @@ impl Default for Settings {
             ttl_least: Duration::from_secs(1),
             ttl_most: Duration::from_secs(3_600),
             grace: Duration::from_secs(3_600),
+            recall: Duration::from_secs(3 * 86_400),
             names: 256,
             addresses: 64,
         }

@@ -4,22 +4,24 @@
 //!
 //! - Numeric hosts never reach it: it forgets their port. `maddr`, `transport=tls`, `sips` and IPv6
 //!   are read by [`Wanted`]: it ignores, downgrades, refuses and cannot read them.
-//! - It keeps the order in which it is answered, so records are put in order here ([`crate::by_weight`],
+//! - It keeps the order in which it is answered, so records are put in order here ([`crate::by_priority`],
 //!   [`crate::by_service`]); its own `sorted` overflows and ignores weights.
 //! - It takes a NAPTR record's transport from the name of the replacement and rebuilds that name.
 //!   So it gets a stand-in that says what the service field says, and the true name is asked.
 //! - It goes on with SRV and addresses when NAPTR or SRV records were there (RFC 3263 asks for
 //!   that only where there are none), and gives targets twice. Each step is a walk of its own here,
 //!   and the next is taken only if there was nothing.
+//! - A target of its says nothing of the SRV record that led there. It asks for a record's addresses
+//!   just before it gives them, and by a stand-in that says which record it is.
 //! - It takes a failed question for "there is none", and knows no TTL: the journal does.
 
 use crate::client::Client;
 use crate::memory::STALE_TTL;
-use crate::order::{by_service, by_weight};
-use crate::question::{Answer, Failure, Kind, Question, Record};
+use crate::order::{by_priority, by_service};
+use crate::question::{Answer, Failure, Kind, Question, Record, Srv};
 use crate::wanted::{Place, Target, Wanted};
 use async_trait::async_trait;
-use rand_chacha::ChaCha8Rng;
+use policy::Rank;
 use rsip_dns::records::SrvRecord;
 use rsip_dns::records::{AddrRecord, NaptrEntry, NaptrFlags, NaptrRecord, NaptrServices, SrvEntry};
 use rsip_dns::resolvables::{ResolvableAddrRecord, ResolvableNaptrRecord, ResolvableSrvRecord};
@@ -40,8 +42,8 @@ const TARGETS_MAX: usize = 256;
 /// Where something is to be sent to, and for how long that is so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resolved {
-    /// In the order in which they are to be tried (RFC 3263 §4.3). Empty: the DNS says that there
-    /// are none.
+    /// In the order in which they are to be tried (RFC 3263 §4.3), but for the lots among SRV records
+    /// of one priority. Empty: the DNS says that there are none.
     pub targets: Vec<Target>,
     /// The least TTL of all that was answered.
     pub ttl: Duration,
@@ -49,15 +51,15 @@ pub struct Resolved {
     pub stale: Option<Failure>,
 }
 
-/// Finds the targets of what is wanted. `rng` draws the lots among SRV records.
+/// Finds the targets of what is wanted.
 ///
 /// # Errors
 /// When there is no target, and a question failed: nothing is known then.
-pub async fn resolve(dns: &Client, wanted: &Wanted, rng: &ChaCha8Rng) -> Result<Resolved, Failure> {
+pub async fn resolve(dns: &Client, wanted: &Wanted) -> Result<Resolved, Failure> {
     if let Some(target) = wanted.literal() {
         return Ok(Resolved { targets: vec![target], ttl: Duration::MAX, stale: None });
     }
-    let mut walk = Walk { adapter: Adapter::new(dns, wanted, rng), targets: Vec::new() };
+    let mut walk = Walk { adapter: Adapter::new(dns, wanted), targets: Vec::new() };
     walk.go(wanted).await;
     let journal = walk.adapter.journal();
     match journal.failed {
@@ -128,9 +130,10 @@ impl Walk {
         while let Some(target) = from.resolve_next().await {
             let Some(transport) = ours(target.transport) else { continue };
             let address = SocketAddr::new(target.ip_addr, target.port.into());
-            let target = Target { transport, address };
-            if !self.targets.contains(&target) {
-                self.targets.push(target);
+            let known = |it: &Target| (it.transport, it.address) == (transport, address);
+            if !self.targets.iter().any(known) {
+                let rank = self.adapter.journal().rank;
+                self.targets.push(Target { transport, address, rank });
             }
             if self.targets.len() >= TARGETS_MAX {
                 return;
@@ -148,7 +151,6 @@ struct Adapter {
 }
 
 struct Journal {
-    rng: ChaCha8Rng,
     ttl: Duration,
     failed: Option<Failure>,
     asked: usize,
@@ -156,8 +158,12 @@ struct Journal {
     naptr: bool,
     /// An SRV record was there, even one that says that there is no such service.
     srv: bool,
-    /// True names behind stand-ins.
-    names: Vec<Box<str>>,
+    /// True names behind stand-ins, and the places of SRV records.
+    names: Vec<(Box<str>, Rank)>,
+    /// Of the record whose addresses were asked for last.
+    rank: Rank,
+    /// Steps so far.
+    steps: u16,
 }
 
 impl Journal {
@@ -167,20 +173,37 @@ impl Journal {
 
     /// A name for `rsip-dns` that says the transport, and stands for the true one.
     fn stand_in(&mut self, name: &str, transport: Transport) -> SrvDomain {
-        self.names.push(name.into());
-        // no host name has such a letter
-        let domain = format!("#{}", self.names.len() - 1).into();
+        let domain = self.stand_for(name, Rank::default()).into();
         let secure = transport == Transport::Tls;
         SrvDomain { domain, protocol: foreign(transport).protocol(), secure }
     }
 
+    fn stand_for(&mut self, name: &str, rank: Rank) -> String {
+        self.names.push((name.into(), rank));
+        // no host name has such a letter
+        format!("#{}", self.names.len() - 1)
+    }
+
+    fn stood_for(&self, domain: &str) -> Option<&(Box<str>, Rank)> {
+        let index = domain.strip_prefix('#')?.parse::<usize>().ok()?;
+        self.names.get(index)
+    }
+
     fn true_name(&self, service: &SrvDomain) -> Box<str> {
-        let domain = service.domain.to_string();
-        let index = domain.strip_prefix('#').and_then(|index| index.parse::<usize>().ok());
-        match index.and_then(|index| self.names.get(index)) {
-            Some(name) => name.clone(),
+        match self.stood_for(&service.domain.to_string()) {
+            Some((name, _)) => name.clone(),
             None => service.to_string().into(),
         }
+    }
+
+    /// The records of one service, each with its place.
+    fn ranked(&mut self, ordered: &[Srv]) -> Vec<Rank> {
+        let mut before = None;
+        let rank = |srv: &Srv| {
+            self.steps += u16::from(before.replace(srv.priority) != Some(srv.priority));
+            Rank { step: self.steps, weight: srv.weight, record: srv.id() }
+        };
+        ordered.iter().map(rank).collect()
     }
 
     fn note(&mut self, answered: &Result<Answer, Failure>) {
@@ -198,15 +221,16 @@ impl Journal {
 }
 
 impl Adapter {
-    fn new(dns: &Client, wanted: &Wanted, rng: &ChaCha8Rng) -> Self {
+    fn new(dns: &Client, wanted: &Wanted) -> Self {
         let journal = Journal {
-            rng: rng.clone(),
             ttl: Duration::MAX,
             failed: None,
             asked: 0,
             naptr: false,
             srv: false,
             names: Vec::new(),
+            rank: Rank::default(),
+            steps: 0,
         };
         Adapter { dns: dns.clone(), secure: wanted.secure, journal: Arc::new(Mutex::new(journal)) }
     }
@@ -263,18 +287,27 @@ impl DnsClient for Adapter {
         let records: Vec<_> = records.into_iter().filter_map(srv).collect();
         let mut journal = self.journal();
         journal.srv |= !records.is_empty();
-        let ordered = by_weight(records, &mut journal.rng);
-        let entries = ordered.into_iter().take(RECORDS_MAX).map(|srv| SrvEntry {
+        let mut ordered = by_priority(records);
+        ordered.truncate(RECORDS_MAX);
+        let ranks = journal.ranked(&ordered);
+        let entries = ordered.iter().zip(ranks).map(|(srv, rank)| SrvEntry {
             priority: srv.priority,
             weight: srv.weight,
             port: srv.port.into(),
-            target: srv.target.to_string().into(),
+            target: journal.stand_for(&srv.target, rank).into(),
         });
         Some(SrvRecord { entries: entries.collect(), domain })
     }
 
     async fn ip_lookup(&self, domain: rsip::Domain) -> Result<AddrRecord, rsip::Error> {
-        let name = domain.to_string();
+        let name = {
+            let mut journal = self.journal();
+            let record = journal.stood_for(&domain.to_string()).cloned();
+            let (name, rank) =
+                record.unwrap_or_else(|| (domain.to_string().into(), Rank::default()));
+            journal.rank = rank;
+            name
+        };
         let (four, six) = tokio::join!(self.ask(&name, Kind::A), self.ask(&name, Kind::Aaaa));
         let address = |record| match record {
             Record::Address(ip) => is_somebody(ip).then(|| ip.to_canonical()),

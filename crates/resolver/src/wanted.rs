@@ -1,5 +1,6 @@
 //! What is to be reached, as a URI or a configuration names it, and what of it needs no DNS.
 
+use policy::Rank;
 use std::net::{IpAddr, SocketAddr};
 use wire::{Host, Transport, Uri};
 
@@ -10,6 +11,8 @@ pub struct Target {
     pub transport: Transport,
     /// Where.
     pub address: SocketAddr,
+    /// Its place among the others; whoever sends draws the lots.
+    pub rank: Rank,
 }
 
 /// What is looked for (RFC 3263 §4).
@@ -106,7 +109,7 @@ impl Wanted {
         let Place::Address(ip) = self.host else { return None };
         let transport = self.transport_or_default();
         let port = self.port.unwrap_or(transport.default_port());
-        Some(Target { transport, address: SocketAddr::new(ip, port) })
+        Some(Target { transport, address: SocketAddr::new(ip, port), rank: Rank::default() })
     }
 
     /// RFC 3263 §4.1: UDP for `sip`, TLS for `sips`, where nothing says otherwise.

@@ -44,11 +44,14 @@ pub enum State {
     Stale,
     /// The DNS says that it has no address.
     Empty,
+    /// What it stood for in an earlier life; it has not been answered yet.
+    Recalled,
 }
 
 impl State {
     /// All of them.
-    pub const ALL: [State; 4] = [State::Unknown, State::Current, State::Stale, State::Empty];
+    pub const ALL: [State; 5] =
+        [State::Unknown, State::Current, State::Stale, State::Empty, State::Recalled];
 
     /// Label for metrics.
     #[must_use]
@@ -58,6 +61,7 @@ impl State {
             State::Current => "current",
             State::Stale => "stale",
             State::Empty => "empty",
+            State::Recalled => "recalled",
         }
     }
 }
@@ -73,6 +77,19 @@ pub struct Change {
     pub left: Vec<IpAddr>,
     /// All that are good for it, and until when; [`Time::FOREVER`]: until the next change.
     pub addresses: Vec<(IpAddr, Time)>,
+}
+
+/// What a name stood for, for another life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The name.
+    pub host: Box<str>,
+    /// When the DNS last said so.
+    pub at: Time,
+    /// All that are good for it, and until when; [`Time::FOREVER`]: until the next change.
+    pub addresses: Vec<(IpAddr, Time)>,
+    /// In their order.
+    pub targets: Vec<Target>,
 }
 
 /// Sizes and sums.
@@ -113,6 +130,37 @@ impl Watch {
             }
         }
         self.settings = settings;
+    }
+
+    /// What a name stood for in an earlier life is good until it is answered, and for
+    /// [`Settings::recall`] at most: what changes by it. Of one that has been answered nothing does.
+    pub fn recall(&mut self, now: Time, standing: &Standing) -> Option<Change> {
+        let until = standing.at + self.settings.recall;
+        let watched = self.names.iter_mut().find(|watched| watched.host == standing.host)?;
+        if watched.state != State::Unknown || until <= now {
+            return None;
+        }
+        let addresses = standing.addresses.iter().map(|(ip, good)| (*ip, until.min(*good)));
+        let addresses = addresses.filter(|(_, until)| *until > now).take(self.settings.addresses);
+        watched.addresses = addresses.collect();
+        watched.targets.clone_from(&standing.targets);
+        watched.state = State::Recalled;
+        self.counts.changes += 1;
+        let joined = watched.addresses.iter().map(|(ip, _)| *ip).collect();
+        let (host, addresses) = (watched.host.clone(), watched.addresses.clone());
+        Some(Change { host, joined, left: Vec::new(), addresses })
+    }
+
+    /// What a name stands for by its last whole answer, to be recalled by another life.
+    #[must_use]
+    pub fn standing(&self, now: Time, host: &str) -> Option<Standing> {
+        let watched = self.names.iter().find(|watched| *watched.host == *host)?;
+        (watched.state == State::Current).then(|| Standing {
+            host: watched.host.clone(),
+            at: now,
+            addresses: watched.addresses.clone(),
+            targets: watched.targets.clone(),
+        })
     }
 
     /// A name that is due, with the word that it is being asked about.
@@ -236,7 +284,8 @@ impl Watched {
         let left: Vec<IpAddr> = was.into_iter().filter(|ip| !named.contains(ip)).collect();
         let in_grace = self.addresses.iter().filter(|(ip, _)| !named.contains(ip));
         let in_grace = in_grace
-            .map(|(ip, until)| (*ip, if current(until) { now + settings.grace } else { *until }))
+            // what was recalled is good for longer only until its name says something
+            .map(|(ip, until)| (*ip, (*until).min(now + settings.grace)))
             .filter(|(_, until)| *until > now);
         let named = named.iter().map(|ip| (*ip, Time::FOREVER));
         let addresses: Vec<_> = named.chain(in_grace).take(settings.addresses).collect();
@@ -257,6 +306,7 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use policy::Rank;
     use std::net::SocketAddr;
     use wire::Transport;
 
@@ -271,8 +321,11 @@ mod tests {
     }
 
     fn says(addresses: &[u8], ttl: u64) -> Result<Resolved, Failure> {
-        let target =
-            |n: &u8| Target { transport: Transport::Udp, address: SocketAddr::new(ip(*n), 5060) };
+        let target = |n: &u8| Target {
+            transport: Transport::Udp,
+            address: SocketAddr::new(ip(*n), 5060),
+            rank: Rank::default(),
+        };
         let targets = addresses.iter().map(target).collect();
         Ok(Resolved { targets, ttl: Duration::from_secs(ttl), stale: None })
     }
@@ -376,6 +429,61 @@ mod tests {
         assert_eq!(watch.state(NAME), Some(State::Empty));
         answer(&mut watch, at(700), says(&[], 60));
         assert_eq!(watch.counts().addresses, 0);
+    }
+
+    fn standing(at: Time, addresses: &[(u8, Time)]) -> Standing {
+        let known: Vec<u8> = addresses.iter().map(|(n, _)| *n).collect();
+        let addresses = addresses.iter().map(|(n, until)| (ip(*n), *until)).collect();
+        let targets = says(&known, 0).unwrap().targets;
+        Standing { host: NAME.into(), at, addresses, targets }
+    }
+
+    #[test]
+    fn what_an_earlier_life_knew_is_good_until_the_first_answer() {
+        let mut before = watch();
+        answer(&mut before, at(0), says(&[1], 60)).unwrap();
+        answer(&mut before, at(60), says(&[2, 3], 60)).unwrap();
+        let known = before.standing(at(60), NAME).unwrap();
+        assert_eq!(
+            known.addresses,
+            [(ip(2), Time::FOREVER), (ip(3), Time::FOREVER), (ip(1), at(660))]
+        );
+        assert_eq!((known.at, known.targets.len()), (at(60), 2));
+
+        let recall = Duration::from_secs(3 * 86_400);
+        let mut watch = watch();
+        let change = watch.recall(at(100), &known).unwrap();
+        let end = at(60) + recall;
+        assert_eq!(change.addresses, [(ip(2), end), (ip(3), end), (ip(1), at(660))]);
+        assert_eq!(watch.targets(NAME).len(), 2);
+        assert_eq!((watch.state(NAME), watch.is_failing(NAME)), (Some(State::Recalled), false));
+        assert_eq!(watch.poll_timeout(), Some(at(0)), "it is asked about at once all the same");
+        assert_eq!(watch.standing(at(100), NAME), None, "what is recalled grows no younger");
+        // the name server is gone
+        assert_eq!(answer(&mut watch, at(100), Err(Failure::Timeout)), None);
+        assert_eq!((watch.state(NAME), watch.is_failing(NAME)), (Some(State::Stale), true));
+        assert_eq!(watch.recall(at(101), &known), None, "once");
+        // it is back: whom the name has left has the usual grace
+        let change = answer(&mut watch, at(101), says(&[3, 4], 60)).unwrap();
+        assert_eq!(
+            change.addresses,
+            [(ip(3), Time::FOREVER), (ip(4), Time::FOREVER), (ip(2), at(701)), (ip(1), at(660))]
+        );
+        assert_eq!(watch.recall(at(102), &known), None, "the DNS knows better");
+    }
+
+    #[test]
+    fn what_is_too_old_is_not_recalled() {
+        let day = |n: u64| at(0) + Duration::from_secs(n * 86_400);
+        let mut watch = watch();
+        let known = standing(at(0), &[(1, Time::FOREVER)]);
+        assert_eq!(watch.recall(day(3), &known), None);
+        assert_eq!(watch.state(NAME), Some(State::Unknown));
+        assert!(watch.recall(day(2), &known).is_some());
+        let mut off = Watch::new(settings());
+        let none = Settings { recall: Duration::ZERO, ..settings() };
+        off.configure(at(0), none, [NAME].into_iter());
+        assert_eq!(off.recall(at(0), &known), None);
     }
 
     #[test]

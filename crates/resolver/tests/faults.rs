@@ -6,8 +6,6 @@
 mod zone;
 
 use async_trait::async_trait;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use resolver::{Answer, Failure, Kind, Question, Record, Resolved, Target, Wanted, resolve};
 use rsip_dns::records::{AddrRecord, NaptrEntry, NaptrFlags, NaptrRecord, NaptrServices};
 use rsip_dns::records::{SrvEntry, SrvRecord};
@@ -83,8 +81,7 @@ async fn plain(zone: &Zone, uri: &str) -> Result<Vec<String>, String> {
 
 async fn resolved(zone: &Zone, uri: &str) -> Result<Resolved, Failure> {
     let uri = wire::Uri::parse(uri.as_bytes()).unwrap();
-    let rng = ChaCha8Rng::seed_from_u64(1);
-    resolve(&zone.client(), &Wanted::of_uri(&uri).unwrap(), &rng).await
+    resolve(&zone.client(), &Wanted::of_uri(&uri).unwrap()).await
 }
 
 async fn ours(zone: &Zone, uri: &str) -> Vec<String> {

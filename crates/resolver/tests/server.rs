@@ -7,8 +7,6 @@ mod liar;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use liar::{Habit, Liar, a, alias, naptr, srv};
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use resolver::{
     Client, Failure, Kind, Question, Record, Resolved, Settings, Wanted, client, resolve,
 };
@@ -39,7 +37,7 @@ async fn ask(client: &Client, kind: Kind) -> Result<(Vec<String>, u64), Failure>
 }
 
 async fn walk(client: &Client) -> Result<Resolved, Failure> {
-    resolve(client, &Wanted::of_host(NAME).unwrap(), &ChaCha8Rng::seed_from_u64(1)).await
+    resolve(client, &Wanted::of_host(NAME).unwrap()).await
 }
 
 fn texts(resolved: &Resolved) -> Vec<String> {

@@ -4,8 +4,6 @@
 
 mod zone;
 
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::SeedableRng;
 use resolver::{Failure, Kind, QUESTIONS_MAX, Target, Unresolvable, Wanted, guard, resolve};
 use resolver::{Question, Settings};
 use std::time::Duration;
@@ -21,8 +19,7 @@ fn texts(targets: &[Target]) -> Vec<String> {
 }
 
 async fn targets(zone: &Zone, wanted: &Wanted) -> Vec<String> {
-    let rng = ChaCha8Rng::seed_from_u64(1);
-    texts(&resolve(&zone.client(), wanted, &rng).await.unwrap().targets)
+    texts(&resolve(&zone.client(), wanted).await.unwrap().targets)
 }
 
 #[tokio::test]
@@ -122,13 +119,12 @@ async fn a_walk_has_an_end_whatever_the_zone_says() {
 #[tokio::test]
 async fn the_least_ttl_counts() {
     let zone = Zone::default();
-    let rng = ChaCha8Rng::seed_from_u64(1);
     zone.host("h.example", &["198.51.100.1"]);
     let wanted = Wanted::of_host("h.example").unwrap();
     // the zone says "none" for 900 s, and addresses for 300 s
-    assert_eq!(resolve(&zone.client(), &wanted, &rng).await.unwrap().ttl.as_secs(), 300);
+    assert_eq!(resolve(&zone.client(), &wanted).await.unwrap().ttl.as_secs(), 300);
     let none = Wanted::of_host("none.example").unwrap();
-    let resolved = resolve(&zone.client(), &none, &rng).await.unwrap();
+    let resolved = resolve(&zone.client(), &none).await.unwrap();
     assert_eq!((resolved.targets.len(), resolved.ttl.as_secs()), (0, 900));
 }
 
@@ -152,13 +148,12 @@ async fn what_fails_is_tried_again_and_then_remembered() {
         .host("c.example", &["198.51.100.9"]);
     let settings = Settings { attempts: 3, ..Settings::default() };
     let client = guarded(&zone, &settings);
-    let rng = ChaCha8Rng::seed_from_u64(1);
     let wanted = Wanted::of_host("c.example").unwrap();
-    let good = resolve(&client, &wanted, &rng).await.unwrap();
+    let good = resolve(&client, &wanted).await.unwrap();
     assert_eq!((texts(&good.targets), good.stale), (vec!["TLS 198.51.100.1:5061".into()], None));
     zone.asked();
     zone.fail("c.example", Kind::Naptr, Failure::Refused);
-    let stale = resolve(&client, &wanted, &rng).await.unwrap();
+    let stale = resolve(&client, &wanted).await.unwrap();
     assert_eq!(stale.targets, good.targets, "no other step is taken for it");
     assert_eq!((stale.stale, stale.ttl.as_secs()), (Some(Failure::Refused), 30));
     assert_eq!(zone.asked().iter().filter(|asked| *asked == "Naptr c.example").count(), 3);
@@ -170,7 +165,7 @@ async fn a_question_that_is_never_answered_ends() {
     let client = guard(&settings, service_fn(|_: Question| std::future::pending()));
     let wanted = Wanted::of_host("c.example").unwrap();
     let start = tokio::time::Instant::now();
-    let answer = resolve(&client, &wanted, &ChaCha8Rng::seed_from_u64(1)).await;
+    let answer = resolve(&client, &wanted).await;
     assert_eq!(answer, Err(Failure::Timeout));
     // NAPTR, SRV by UDP, SRV by TCP, A beside AAAA: two tries each
     assert_eq!(start.elapsed().as_secs(), 4 * 2 * 2);
@@ -195,7 +190,7 @@ async fn no_more_questions_are_under_way_than_allowed() {
         let client = client.clone();
         tokio::spawn(async move {
             let wanted = Wanted::of_host(&format!("n{n}.example")).unwrap();
-            resolve(&client, &wanted, &ChaCha8Rng::seed_from_u64(1)).await
+            resolve(&client, &wanted).await
         })
     });
     for walk in walks.collect::<Vec<_>>() {

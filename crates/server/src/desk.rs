@@ -9,6 +9,7 @@ use crate::mesh::{Look, Order};
 use admission::{Ban, BanId, BanKey, Known, Learned, SourceView};
 use policy::{Network, Time};
 use proxy::{Decision, Engine, Grounds};
+use state::{Fact, Writer};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -48,16 +49,24 @@ pub(crate) struct Desk {
     clock: Clock,
     /// Bans told to all shards so far.
     shared: Arc<AtomicU64>,
+    /// Where orders that outlive a restart are kept.
+    writer: Writer,
 }
 
 impl Desk {
     /// `shared` bans were told to all shards in earlier lives.
-    pub(crate) fn new(orders: Vec<mpsc::Sender<Order>>, clock: Clock, shared: u64) -> Self {
+    pub(crate) fn new(
+        orders: Vec<mpsc::Sender<Order>>,
+        clock: Clock,
+        shared: u64,
+        writer: Writer,
+    ) -> Self {
         Desk {
             orders: orders.into(),
             looks: Arc::new(Semaphore::new(LOOKS)),
             clock,
             shared: Arc::new(AtomicU64::new(shared)),
+            writer,
         }
     }
 
@@ -83,6 +92,7 @@ impl Desk {
     /// Lets a PBX ([`policy::Pbx::id`]) get nothing new, or lets it again. When this returns each
     /// shard has it or will have it before whatever is asked of it next.
     pub(crate) async fn drain_pbx(&self, pbx: u32, drained: bool) -> Result<(), Silent> {
+        self.writer.keep(Fact::Drained { pbx, drained });
         self.order_all(|| Order::DrainPbx { pbx, drained }).await
     }
 

@@ -108,6 +108,10 @@ impl Driver {
             draining: false,
             stopping: false,
         };
+        for learned in seat.remembrance.learned.iter().cloned() {
+            driver.engine.handle_input(now, Input::Learned(learned));
+            driver.fetch(now);
+        }
         for memory in seat.remembrance.recalled {
             driver.engine.handle_input(now, Input::Recall(&memory));
             driver.fetch(now);

@@ -4,8 +4,8 @@ use crate::clock::Clock;
 use admission::{BanId, BanKey, Memory};
 use config::Config;
 use policy::Network;
-use proxy::Engine;
-use state::{Health, Piece, State, Writer};
+use proxy::{Engine, Learned};
+use state::{Fact, Health, Piece, State, Writer};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use telemetry::{StateCounts, Telemetry};
@@ -19,6 +19,8 @@ const FILE: &str = "state.redb";
 #[derive(Debug)]
 pub(crate) struct Remembrance {
     pub(crate) recalled: Vec<Arc<Memory>>,
+    /// What all shards are to know of names and PBXs.
+    pub(crate) learned: Arc<Vec<Learned>>,
     pub(crate) writer: Writer,
 }
 
@@ -55,9 +57,19 @@ pub(crate) fn open(
     }));
     let shared = pieces.iter().filter_map(|piece| shared(&piece.memory)).max().unwrap_or(0);
     let parts = dealt(pieces, config.shards);
-    let remember = |recalled| Remembrance { recalled, writer: state.writer() };
+    let remember =
+        |recalled| Remembrance { recalled, learned: Arc::default(), writer: state.writer() };
     let parts = parts.into_iter().map(remember).collect();
     Ok((state, parts, shared))
+}
+
+/// The PBXs that an operator drained in an earlier life.
+pub(crate) fn drained(facts: &[Fact]) -> Vec<Learned> {
+    let drained = facts.iter().filter_map(|fact| match fact {
+        Fact::Drained { pbx, drained } => Some(Learned::Drained { pbx: *pbx, drained: *drained }),
+        Fact::Name(_) => None,
+    });
+    drained.collect()
 }
 
 /// The number of a ban that was told to all shards.
@@ -149,7 +161,7 @@ mod tests {
 
     #[test]
     fn all_get_what_may_be_anybodys() {
-        let realm = Memory::Realm { realm: b"r".as_slice().into(), algorithms: 1 };
+        let realm = Memory::Realm { pbx: 1, realm: b"r".as_slice().into(), algorithms: 1 };
         let pieces = vec![
             Piece { shard: None, memory: pair(1) },
             Piece { shard: Some(ShardId(1)), memory: realm },

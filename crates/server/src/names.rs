@@ -5,18 +5,21 @@ use crate::clock::Clock;
 use crate::mesh::Order;
 use config::{Config, ResolverSettings};
 use policy::Time;
-use proxy::Target;
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
-use resolver::{Client, Failure, Resolved, Settings, Unresolvable, Wanted, Watch};
+use proxy::{Learned, Target};
+use resolver::{Client, Failure, Resolved, Settings, Standing, Unresolvable, Wanted, Watch};
+use state::{Fact, NameFact, Writer};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::time::Duration;
 use telemetry::Telemetry;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::debug;
 use wire::Transport;
+
+/// How long what is kept of a name that does not change grows old before it is written again.
+const KEEP_AGAIN: Duration = Duration::from_secs(3_600);
 
 /// Where what names stand for is kept up to date. Ends with its [`Names::follow`]'s sender.
 #[derive(Debug)]
@@ -24,7 +27,6 @@ pub(crate) struct Names {
     clock: Clock,
     orders: Vec<mpsc::Sender<Order>>,
     telemetry: Arc<Telemetry>,
-    rng: ChaCha8Rng,
     settings: Settings,
     client: Option<Client>,
     watch: Watch,
@@ -32,6 +34,11 @@ pub(crate) struct Names {
     listeners: Vec<(Transport, SocketAddr)>,
     /// What shards know of trunks' hosts.
     told: HashMap<Box<str>, Box<[Target]>>,
+    /// What names stood for in an earlier life.
+    recalled: Vec<Standing>,
+    /// What is kept for the next one, and where.
+    kept: HashMap<Box<str>, Standing>,
+    writer: Writer,
     /// Lookups under way; each gives back its name.
     asked: JoinSet<(Box<str>, Result<Resolved, Failure>)>,
 }
@@ -67,27 +74,52 @@ impl Watched {
 }
 
 impl Names {
-    /// With `seed` for the lots among SRV records.
+    /// Nothing to watch yet; `facts` are what an earlier life kept.
     pub(crate) fn new(
         clock: Clock,
         orders: Vec<mpsc::Sender<Order>>,
         telemetry: Arc<Telemetry>,
-        seed: [u8; 32],
+        writer: Writer,
+        facts: Vec<Fact>,
     ) -> Self {
         let settings = Settings::default();
+        let names = facts.into_iter().filter_map(|fact| match fact {
+            Fact::Name(name) => Some(standing(name)),
+            Fact::Drained { .. } => None,
+        });
         Names {
             clock,
             orders,
             telemetry,
-            rng: ChaCha8Rng::from_seed(seed),
             watch: Watch::new(settings.clone()),
             settings,
             client: None,
             trunks: Vec::new(),
             listeners: Vec::new(),
             told: HashMap::new(),
+            recalled: names.collect(),
+            kept: HashMap::new(),
+            writer,
             asked: JoinSet::new(),
         }
+    }
+
+    /// What shards are to know before the first message: what names stood for when they were last
+    /// answered.
+    pub(crate) fn recall(&mut self, watched: &Watched) -> Vec<Learned> {
+        self.watch_over(watched.clone());
+        let mut all = Vec::new();
+        for standing in std::mem::take(&mut self.recalled) {
+            let Some(change) = self.watch.recall(self.clock.now(), &standing) else { continue };
+            telemetry::log::name_recalled(&change.host, &change.joined);
+            let targets = self.reached(&change.host, &standing.targets);
+            if self.transports(&change.host).is_some() && !targets.is_empty() {
+                self.told.insert(change.host.clone(), targets.clone());
+                all.push(Learned::Targets { host: change.host.clone(), targets });
+            }
+            all.push(Learned::Gate(resolved(change)));
+        }
+        all
     }
 
     /// Watches what is said until nobody can say any more.
@@ -117,22 +149,27 @@ impl Names {
     }
 
     async fn configure(&mut self, watched: Watched) {
-        let Watched { hosts, trunks, listeners, settings } = watched;
-        if self.settings != settings {
-            // made when a name is due: without names no name server is needed
-            self.client = None;
-        }
-        let hosts = hosts.iter().map(|host| &**host);
-        self.watch.configure(self.clock.now(), settings.clone(), hosts);
-        self.settings = settings;
-        self.told.retain(|host, _| trunks.iter().any(|(trunk, _)| trunk == host));
-        (self.trunks, self.listeners) = (trunks, listeners);
+        self.watch_over(watched);
         for (host, _) in self.trunks.clone() {
             match self.wanted(&host).ok().and_then(|wanted| wanted.literal()) {
                 Some(target) => self.reach(&host, &[target]).await,
                 None => self.reach_again(&host).await,
             }
         }
+    }
+
+    fn watch_over(&mut self, watched: Watched) {
+        let Watched { hosts, trunks, listeners, settings } = watched;
+        if self.settings != settings {
+            // made when a name is due: without names no name server is needed
+            self.client = None;
+        }
+        let names = hosts.iter().map(|host| &**host);
+        self.watch.configure(self.clock.now(), settings.clone(), names);
+        self.settings = settings;
+        self.told.retain(|host, _| trunks.iter().any(|(trunk, _)| trunk == host));
+        self.kept.retain(|host, _| hosts.contains(host));
+        (self.trunks, self.listeners) = (trunks, listeners);
     }
 
     /// Tells where a trunk's host is reached by what is known of its name. One that the DNS does
@@ -159,19 +196,39 @@ impl Names {
 
     /// Tells the shards where a trunk's host is reached, if that is news.
     async fn reach(&mut self, host: &str, targets: &[resolver::Target]) {
-        let allowed = self.transports(host).unwrap_or_default();
-        let targets = targets.iter().filter(|target| allowed.contains(&target.transport));
-        let from = |target: &resolver::Target| {
-            let (transport, remote) = (target.transport, target.address);
-            let local = source(transport, remote, &self.listeners)?;
-            Some(Target { transport, local, remote })
-        };
-        let targets: Box<[Target]> = targets.filter_map(from).collect();
+        let targets = self.reached(host, targets);
         if self.told.get(host) == Some(&targets) {
             return;
         }
         self.told.insert(host.into(), targets.clone());
         self.order(|| Order::Reach { host: host.into(), targets: targets.clone() }).await;
+    }
+
+    /// By which of its transports, and from where.
+    fn reached(&self, host: &str, targets: &[resolver::Target]) -> Box<[Target]> {
+        let allowed = self.transports(host).unwrap_or_default();
+        let targets = targets.iter().filter(|target| allowed.contains(&target.transport));
+        let from = |target: &resolver::Target| {
+            let (transport, remote, rank) = (target.transport, target.address, target.rank);
+            let local = source(transport, remote, &self.listeners)?;
+            Some(Target { transport, local, remote, rank })
+        };
+        targets.filter_map(from).collect()
+    }
+
+    /// Keeps what a name stands for over a restart: when that is another than before, and now and
+    /// then, because what is kept grows old.
+    fn keep(&mut self, host: &str) {
+        let Some(new) = self.watch.standing(self.clock.now(), host) else { return };
+        let old = self.kept.get(host);
+        let same = old.is_some_and(|old| {
+            (&old.addresses, &old.targets) == (&new.addresses, &new.targets)
+                && new.at.since(old.at) < KEEP_AGAIN
+        });
+        if !same {
+            self.writer.keep(Fact::Name(fact(&new)));
+            self.kept.insert(host.into(), new);
+        }
     }
 
     async fn order(&self, order: impl Fn() -> Order) {
@@ -188,11 +245,10 @@ impl Names {
                 self.client = client(&self.settings);
             }
             let client = self.client.clone();
-            let rng = ChaCha8Rng::seed_from_u64(self.rng.next_u64());
             let wanted = self.wanted(&host);
             self.asked.spawn(async move {
                 let answer = match (client, wanted) {
-                    (Some(client), Ok(wanted)) => resolver::resolve(&client, &wanted, &rng).await,
+                    (Some(client), Ok(wanted)) => resolver::resolve(&client, &wanted).await,
                     (None, _) => Err(Failure::Unreachable),
                     (_, Err(_)) => Err(Failure::NoName),
                 };
@@ -214,13 +270,13 @@ impl Names {
         if failed != self.watch.is_failing(host) {
             telemetry::log::name_state(host, failure.map(Failure::as_str));
         }
+        self.keep(host);
         if self.transports(host).is_some() && failure.is_none() {
             self.reach_again(host).await;
         }
         let Some(change) = change else { return };
         telemetry::log::name_changed(host, &change.joined, &change.left);
-        let learned =
-            admission::Learned::Resolved { host: change.host, addresses: change.addresses.into() };
+        let learned = resolved(change);
         self.order(|| Order::Learn(learned.clone())).await;
     }
 
@@ -237,6 +293,26 @@ impl Names {
             evictions: counts.left_out,
         };
         self.telemetry.names().on_names(counts.names, counts.changes, names, addresses);
+    }
+}
+
+fn resolved(change: resolver::Change) -> admission::Learned {
+    admission::Learned::Resolved { host: change.host, addresses: change.addresses.into() }
+}
+
+fn standing(fact: NameFact) -> Standing {
+    let target = |(transport, address, rank)| resolver::Target { transport, address, rank };
+    let NameFact { host, at, addresses, targets } = fact;
+    Standing { host, at, addresses, targets: targets.into_iter().map(target).collect() }
+}
+
+fn fact(standing: &Standing) -> NameFact {
+    let target = |it: &resolver::Target| (it.transport, it.address, it.rank);
+    NameFact {
+        host: standing.host.clone(),
+        at: standing.at,
+        addresses: standing.addresses.clone(),
+        targets: standing.targets.iter().map(target).collect(),
     }
 }
 
@@ -286,6 +362,7 @@ fn settings(from: &ResolverSettings) -> Settings {
         ttl_least: from.ttl_least,
         ttl_most: from.ttl_most,
         grace: from.grace,
+        recall: from.recall,
         names: from.names,
         addresses: from.addresses,
     }

@@ -11,7 +11,7 @@ use crate::feeds::{Crowd, FeedDesk};
 use crate::heap::Heap;
 use crate::kernel;
 use crate::lookout;
-use crate::memory;
+use crate::memory::{self, Remembrance};
 use crate::mesh;
 use crate::names::{Names, Watched};
 use crate::news::Newsroom;
@@ -94,7 +94,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let policy = Arc::new(config.policy.clone());
     let (kernel, kernel_control) = kernel::open(&config, clock, &telemetry);
     let news = Newsroom::new();
-    let (state, remembrances, shared) = memory::open(&config, clock, &telemetry)
+    let (mut state, remembrances, shared) = memory::open(&config, clock, &telemetry)
         .map_err(|error| failed("a thread cannot start", &error))?;
     let reports = Reports::open(&config, &policy, clock, &telemetry)
         .map_err(|error| failed("a thread cannot start", &error))?;
@@ -108,6 +108,12 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     telemetry.watch_pushes(Box::new(move || crowd_counts.counts()));
     let feed_kernel = kernel::FeedKernel::new(&config, &kernel);
     let (ready, readiness) = mpsc::channel(usize::from(shards));
+    let (facts, writer) = (state.take_facts(), state.writer());
+    let watched_names = Watched::of(&config);
+    let mut learned = memory::drained(&facts);
+    let mut names = Names::new(clock, orders.clone(), telemetry.clone(), writer.clone(), facts);
+    learned.extend(names.recall(&watched_names));
+    let learned = Arc::new(learned);
     for (((sockets, (mesh, mailbox)), metrics), remembrance) in
         sockets.into_iter().zip(ends).zip(telemetry.shards()).zip(remembrances)
     {
@@ -125,7 +131,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
             mailbox,
             kernel: kernel.clone(),
             crowd: crowd.clone(),
-            remembrance,
+            remembrance: Remembrance { learned: learned.clone(), ..remembrance },
             telemetry: telemetry.clone(),
             metrics: metrics.clone(),
             news: news.clone(),
@@ -135,9 +141,8 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         spawn(shard, seat)?;
     }
     drop((ready, kernel));
-    let names = Names::new(clock, orders.clone(), telemetry.clone(), random()?.0);
-    let (watched, _) = watch::channel(Watched::of(&config));
-    let desk = Desk::new(orders, clock, shared);
+    let (watched, _) = watch::channel(watched_names);
+    let desk = Desk::new(orders, clock, shared, writer);
     let reports = Arc::new(reports);
     let status =
         Status::new(telemetry, desk, news, feeds, reports.clone(), file.to_owned(), policy);

@@ -1,7 +1,7 @@
 //! The file.
 
-use crate::Piece;
-use crate::row::Line;
+use crate::row::{Line, Said};
+use crate::{Fact, Piece};
 use policy::Time;
 use redb::{Database, DatabaseError, ReadableTable, TableDefinition};
 use std::collections::HashMap;
@@ -53,6 +53,13 @@ pub(crate) struct File {
     rows_max: u64,
 }
 
+/// What was in a file.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    pub(crate) pieces: Vec<Piece>,
+    pub(crate) facts: Vec<Fact>,
+}
+
 /// What a file is opened for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Purpose {
@@ -71,12 +78,12 @@ pub(crate) struct Written {
 
 impl File {
     /// Opens or makes the file at `path`, and reads it.
-    pub(crate) fn open(path: &Path, purpose: &Purpose) -> (Option<Self>, Vec<Piece>, Health) {
+    pub(crate) fn open(path: &Path, purpose: &Purpose) -> (Option<Self>, Contents, Health) {
         let first = Self::try_open(path, purpose);
         let why = match first {
-            Ok((file, pieces)) => return (Some(file), pieces, Health::Good),
+            Ok((file, contents)) => return (Some(file), contents, Health::Good),
             Err(failure) if !failure.is_of_contents() => {
-                return (None, Vec::new(), Health::Missing { why: failure.to_string() });
+                return (None, Contents::default(), Health::Missing { why: failure.to_string() });
             }
             Err(failure) => failure.to_string(),
         };
@@ -85,42 +92,45 @@ impl File {
             .map_err(|error| Failure::Disk(error.to_string()))
             .and_then(|()| Self::try_open(path, purpose));
         match again {
-            Ok((file, pieces)) => (Some(file), pieces, Health::PutAside { to, why }),
+            Ok((file, contents)) => (Some(file), contents, Health::PutAside { to, why }),
             Err(failure) => {
-                (None, Vec::new(), Health::Missing { why: format!("{why}; {failure}") })
+                (None, Contents::default(), Health::Missing { why: format!("{why}; {failure}") })
             }
         }
     }
 
-    fn try_open(path: &Path, purpose: &Purpose) -> Result<(Self, Vec<Piece>), Failure> {
+    fn try_open(path: &Path, purpose: &Purpose) -> Result<(Self, Contents), Failure> {
         keep_private(path)?;
         let database = Database::create(path)?;
         migrate(&database, VERSION, &STEPS)?;
         let mut file = File { database, rows: 0, rows_max: purpose.rows_max };
-        let pieces = file.read(purpose)?;
-        Ok((file, pieces))
+        let contents = file.read(purpose)?;
+        Ok((file, contents))
     }
 
     /// All rows that are not too old; the others, and those that mean nothing, are taken out.
-    fn read(&mut self, purpose: &Purpose) -> Result<Vec<Piece>, redb::Error> {
-        let mut pieces = Vec::new();
+    fn read(&mut self, purpose: &Purpose) -> Result<Contents, redb::Error> {
+        let mut contents = Contents::default();
         let write = self.database.begin_write()?;
         let shards = u64::from(purpose.shards);
         let before = write.open_table(ABOUT)?.insert("shards", shards)?.map(|it| it.value());
         {
             let mut table = write.open_table(ROWS)?;
-            table.retain(|_, value| match piece(value, purpose.now) {
-                Some(piece) => {
-                    let shard = piece.shard.filter(|_| before == Some(shards));
-                    pieces.push(Piece { shard, ..piece });
-                    true
+            table.retain(|_, value| {
+                match said(value, purpose.now) {
+                    Some((shard, Said::Memory(memory))) => {
+                        let shard = Some(shard).filter(|_| before == Some(shards));
+                        contents.pieces.push(Piece { shard, memory });
+                    }
+                    Some((_, Said::Fact(fact))) => contents.facts.push(fact),
+                    None => return false,
                 }
-                None => false,
+                self.rows += 1;
+                true
             })?;
         }
         write.commit()?;
-        self.rows = pieces.len() as u64;
-        Ok(pieces)
+        Ok(contents)
     }
 
     /// Writes changes down, all or none.
@@ -159,13 +169,13 @@ fn keep_private(path: &Path) -> Result<(), Failure> {
     opened.map(drop).map_err(|error| Failure::Disk(error.to_string()))
 }
 
-/// A row that can be used.
-fn piece(value: &[u8], now: Time) -> Option<Piece> {
+/// A row that can be used: which shard wrote it, and what it says.
+fn said(value: &[u8], now: Time) -> Option<(ShardId, Said)> {
     let line: Line = serde_json::from_slice(value).ok()?;
     if now.since(line.row.last()) > TOO_OLD {
         return None;
     }
-    Some(Piece { shard: Some(ShardId(line.shard)), memory: line.row.memory()? })
+    Some((ShardId(line.shard), line.row.said()?))
 }
 
 /// Leads the file from its version to `version`.

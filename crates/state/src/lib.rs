@@ -1,9 +1,9 @@
-//! What the gates want remembered over a restart, in a file: bans, trust, long memories, and how
-//! the PBX challenges.
+//! What is to be remembered over a restart, in a file: of the gates bans, trust, long memories, and how
+//! PBXs challenge; and what names stood for, and which PBXs an operator drained.
 //!
 //! # Contract
 //!
-//! - A shard hands its memory over ([`Writer::remember`]) and goes on: it never waits, for a lock,
+//! - A shard hands its memory over ([`Writer::remember`], [`Writer::keep`]) and goes on: it never waits, for a lock,
 //!   a disk or a queue. What finds the queue full is lost and counted.
 //! - One thread writes, at most [`COMMIT_EVERY`] after it was told. Each commit is whole and on the
 //!   disk, so that what `kill -9` loses is what was told after the last.
@@ -13,6 +13,7 @@
 //!
 //! It does not judge what is too old to count: the gate does when it recalls.
 
+mod fact;
 mod file;
 mod row;
 mod writer;
@@ -20,6 +21,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use fact::{Fact, NameFact};
 pub use file::{Health, VERSION};
 pub use writer::{COMMIT_EVERY, Counters, QUEUE, State, Writer};
 

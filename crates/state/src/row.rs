@@ -1,6 +1,7 @@
 //! Memory as it is written: a key of bytes, and a value as JSON, which another version can read.
 //! Times are nanoseconds since 1970.
 
+use crate::fact::{Fact, NameRow};
 use admission::{
     Ban, BanId, BanKey, BanMemory, Counted, HitsMemory, Memory, MemoryKey, Origin, PairMemory,
     Proof, Record, SourceMemory,
@@ -23,7 +24,7 @@ pub(crate) fn key(key: &MemoryKey) -> String {
         MemoryKey::Ban(BanKey::AorSource { aor, source }) => format!("ban {aor:016x} {source}"),
         MemoryKey::Ban(BanKey::AorFlow { aor, flow }) => format!("ban {aor:016x} {flow}"),
         MemoryKey::Trust(network) => format!("trust {network}"),
-        MemoryKey::Realm => "realm".to_owned(),
+        MemoryKey::Realm(pbx) => format!("realm {pbx:08x}"),
         MemoryKey::Hits(shard, of, name) => format!("hits {} {} {name}", shard.0, counted(*of)),
     }
 }
@@ -44,16 +45,54 @@ pub(crate) struct Line {
     pub(crate) row: Row,
 }
 
+/// Whose it is.
+#[derive(Debug)]
+pub(crate) enum Said {
+    Memory(Memory),
+    Fact(Fact),
+}
+
 /// What it says.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Row {
-    Source { network: String, long: f32, at: u64, known: u64 },
-    Pair { key: u64, refusals: f32, long: f32, at: u64, home: u64 },
+    Source {
+        network: String,
+        long: f32,
+        at: u64,
+        known: u64,
+    },
+    Pair {
+        key: u64,
+        refusals: f32,
+        long: f32,
+        at: u64,
+        home: u64,
+    },
     Ban(Box<BanRow>),
-    Trust { network: String, until: u64 },
-    Realm { realm: String, algorithms: u8 },
-    Hits { shard: u8, of: String, name: String, others: u64, authenticated: u64, at: u64 },
+    Trust {
+        network: String,
+        until: u64,
+    },
+    Realm {
+        /// 0 in rows from before there could be several.
+        #[serde(default)]
+        pbx: u32,
+        realm: String,
+        algorithms: u8,
+    },
+    Name(NameRow),
+    Drained {
+        pbx: u32,
+    },
+    Hits {
+        shard: u8,
+        of: String,
+        name: String,
+        others: u64,
+        authenticated: u64,
+        at: u64,
+    },
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -130,9 +169,9 @@ impl Row {
             Memory::Trust { network, until } => {
                 Row::Trust { network: network.to_string(), until: until.as_nanos() }
             }
-            Memory::Realm { realm, algorithms } => {
+            Memory::Realm { pbx, realm, algorithms } => {
                 let realm = std::str::from_utf8(realm).ok()?.to_owned();
-                Row::Realm { realm, algorithms: *algorithms }
+                Row::Realm { pbx: *pbx, realm, algorithms: *algorithms }
             }
             Memory::Hits(hits) => Row::Hits {
                 shard: hits.shard.0,
@@ -145,9 +184,27 @@ impl Row {
         })
     }
 
-    /// `None` when a value in it means nothing.
-    pub(crate) fn memory(self) -> Option<Memory> {
+    /// `None` when it is nothing to be kept.
+    pub(crate) fn of_fact(fact: &Fact) -> Option<Self> {
+        Some(match fact {
+            _ if fact.is_nothing() => return None,
+            Fact::Name(name) => Row::Name(NameRow::of(name)),
+            Fact::Drained { pbx, .. } => Row::Drained { pbx: *pbx },
+        })
+    }
+
+    /// What it says; `None` when a value in it means nothing.
+    pub(crate) fn said(self) -> Option<Said> {
         Some(match self {
+            Row::Name(row) => Said::Fact(Fact::Name(row.fact()?)),
+            Row::Drained { pbx } => Said::Fact(Fact::Drained { pbx, drained: true }),
+            of_gate => Said::Memory(of_gate.memory()?),
+        })
+    }
+
+    fn memory(self) -> Option<Memory> {
+        Some(match self {
+            Row::Name(_) | Row::Drained { .. } => return None,
             Row::Source { network, long, at, known } => Memory::Source(SourceMemory {
                 network: network.parse().ok()?,
                 long: weight(long)?,
@@ -165,8 +222,8 @@ impl Row {
             Row::Trust { network, until } => {
                 Memory::Trust { network: network.parse().ok()?, until: Time::from_nanos(until) }
             }
-            Row::Realm { realm, algorithms } => {
-                Memory::Realm { realm: realm.into_bytes().into(), algorithms }
+            Row::Realm { pbx, realm, algorithms } => {
+                Memory::Realm { pbx, realm: realm.into_bytes().into(), algorithms }
             }
             Row::Hits { shard, of, name, others, authenticated, at } => Memory::Hits(HitsMemory {
                 shard: ShardId(shard),
@@ -187,7 +244,8 @@ impl Row {
             Row::Ban(row) => row.until.max(row.evidence_at),
             Row::Trust { until, .. } => *until,
             Row::Hits { at, .. } => *at,
-            Row::Realm { .. } => return Time::FOREVER,
+            Row::Name(row) => row.at,
+            Row::Realm { .. } | Row::Drained { .. } => return Time::FOREVER,
         })
     }
 

@@ -71,7 +71,8 @@ fn all_kinds() -> Vec<Memory> {
         ban(BanKey::AorFlow { aor: 5, flow }),
         ban(BanKey::Campaign(77)),
         Memory::Trust { network: network("192.0.2.0/28"), until: at(9) },
-        Memory::Realm { realm: b"asterisk".as_slice().into(), algorithms: 3 },
+        Memory::Realm { pbx: 1, realm: b"asterisk".as_slice().into(), algorithms: 3 },
+        Memory::Realm { pbx: 2, realm: b"other".as_slice().into(), algorithms: 1 },
         hits(Counted::Rule, 7, 0),
         hits(Counted::Signature, u64::MAX, 2),
     ]
@@ -192,7 +193,7 @@ fn what_nobody_spoke_of_for_a_month_is_dropped() {
     let told = folder.read(at(month + 20));
     let kinds: Vec<_> = told.values().map(Memory::key).collect();
     let bans = kinds.iter().filter(|key| matches!(key, MemoryKey::Ban(_))).count();
-    assert_eq!((kinds.len(), bans), (6, 5), "bans end later, and the realm stays: {kinds:?}");
+    assert_eq!((kinds.len(), bans), (7, 5), "bans end later, and realms stay: {kinds:?}");
 }
 
 fn spoil(folder: &Folder, spoil: impl FnOnce(&mut Vec<u8>)) {
@@ -315,7 +316,7 @@ fn a_file_that_another_process_has_is_left_alone() {
     assert!(pieces.is_empty() && matches!(health, Health::Missing { .. }), "{health:?}");
     drop(second);
     drop(first);
-    assert_eq!(folder.read(at(20)).len(), 12);
+    assert_eq!(folder.read(at(20)).len(), all_kinds().len());
 }
 
 #[test]
@@ -345,4 +346,68 @@ fn a_ban_of_a_connection_is_nothing_for_a_later_life() {
     folder.write(&[ban(BanKey::AorFlow { aor: 5, flow })]);
     assert_eq!(folder.read(at(20)).len(), 0);
     assert!(Path::new(&folder.file()).exists());
+}
+
+fn name(host: &str, at: Time) -> Fact {
+    let rank = policy::Rank { step: 1, weight: u16::MAX, record: u32::MAX };
+    Fact::Name(NameFact {
+        host: host.into(),
+        at,
+        addresses: vec![
+            ([198, 51, 100, 7].into(), Time::FOREVER),
+            ("2001:db8::1".parse().unwrap(), at),
+        ],
+        targets: vec![
+            (wire::Transport::Udp, "198.51.100.7:5060".parse().unwrap(), rank),
+            (wire::Transport::Tls, "[2001:db8::1]:5061".parse().unwrap(), policy::Rank::default()),
+        ],
+    })
+}
+
+#[test]
+fn facts_are_kept_and_taken_back() {
+    let folder = Folder::new();
+    let drained = |pbx, drained| Fact::Drained { pbx, drained };
+    let (state, ..) = folder.open(at(10));
+    for fact in [
+        name("a.example", at(1)),
+        name("a.example", at(2)),
+        name("b.example", at(3)),
+        drained(7, true),
+        drained(8, true),
+        drained(8, false),
+    ] {
+        state.writer().keep(fact);
+    }
+    state.writer().remember(ShardId(0), source("198.51.100.7/32", 1.0));
+    state.close();
+    let (mut state, pieces, _) = folder.open(at(20));
+    assert_eq!(pieces.len(), 1, "a gate hears of its own only");
+    let facts = state.take_facts();
+    assert_eq!(facts, [drained(7, true), name("a.example", at(2)), name("b.example", at(3))]);
+    assert_eq!(state.counters().rows.load(Relaxed), 4);
+    assert_eq!(state.take_facts(), []);
+    state.writer().keep(drained(7, false));
+    state.close();
+    // a month later nobody knows the names any more
+    let (mut state, ..) = folder.open(at(30 * 24 * 3_600 + 3));
+    assert_eq!(state.take_facts(), [name("b.example", at(3))]);
+    drop(state);
+    let (mut state, ..) = folder.open(at(30 * 24 * 3_600 + 4));
+    assert_eq!(state.take_facts(), []);
+}
+
+#[test]
+fn a_realm_of_a_file_from_before_there_were_several_is_nobodys_in_particular() {
+    let folder = Folder::new();
+    folder.write(&[]);
+    let database = file::raw(&folder.file());
+    let table = redb::TableDefinition::<&str, &[u8]>::new("memory");
+    let write = database.begin_write().unwrap();
+    let row = br#"{"shard":0,"realm":{"realm":"asterisk","algorithms":1}}"#.as_slice();
+    write.open_table(table).unwrap().insert("realm", row).unwrap();
+    write.commit().unwrap();
+    drop(database);
+    let realm = Memory::Realm { pbx: 0, realm: b"asterisk".as_slice().into(), algorithms: 1 };
+    assert_eq!(folder.read(at(20)).into_values().collect::<Vec<_>>(), [realm]);
 }

@@ -1,8 +1,8 @@
 //! The thread that writes.
 
-use crate::Piece;
-use crate::file::{Changes, File, Health, Purpose};
+use crate::file::{Changes, Contents, File, Health, Purpose};
 use crate::row::{Line, Row, key};
+use crate::{Fact, Piece};
 use admission::Memory;
 use policy::Time;
 use std::path::PathBuf;
@@ -46,6 +46,7 @@ pub struct Counters {
 #[derive(Debug)]
 pub struct State {
     writer: Writer,
+    facts: Vec<Fact>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -59,6 +60,7 @@ pub struct Writer {
 #[derive(Debug)]
 enum Letter {
     Remember(ShardId, Memory),
+    Keep(Fact),
     End,
 }
 
@@ -73,10 +75,10 @@ impl State {
         shards: u8,
     ) -> std::io::Result<(Self, Vec<Piece>, Health)> {
         let purpose = Purpose { now, shards, rows_max: ROWS_MAX };
-        let (file, pieces, health) = File::open(&path, &purpose);
+        let (file, Contents { pieces, facts }, health) = File::open(&path, &purpose);
         let counters = Arc::new(Counters::default());
         counters.works.store(file.is_some(), Relaxed);
-        counters.rows.store(pieces.len() as u64, Relaxed);
+        counters.rows.store((pieces.len() + facts.len()) as u64, Relaxed);
         let (letters, inbox) = sync_channel(QUEUE);
         let desk = Desk {
             path,
@@ -89,13 +91,19 @@ impl State {
         let thread =
             std::thread::Builder::new().name("state".into()).spawn(move || desk.run(&inbox))?;
         let writer = Writer { letters, counters };
-        Ok((State { writer, thread: Some(thread) }, pieces, health))
+        Ok((State { writer, facts, thread: Some(thread) }, pieces, health))
     }
 
     /// What a shard remembers by.
     #[must_use]
     pub fn writer(&self) -> Writer {
         self.writer.clone()
+    }
+
+    /// What an earlier life kept that is no gate's; once.
+    #[must_use]
+    pub fn take_facts(&mut self) -> Vec<Fact> {
+        std::mem::take(&mut self.facts)
     }
 
     /// For metrics.
@@ -126,7 +134,16 @@ impl Drop for State {
 impl Writer {
     /// Hands a piece of memory over. What finds no room is lost and counted.
     pub fn remember(&self, shard: ShardId, memory: Memory) {
-        match self.letters.try_send(Letter::Remember(shard, memory)) {
+        self.send(Letter::Remember(shard, memory));
+    }
+
+    /// Hands a fact over, as [`Writer::remember`] does.
+    pub fn keep(&self, fact: Fact) {
+        self.send(Letter::Keep(fact));
+    }
+
+    fn send(&self, letter: Letter) {
+        match self.letters.try_send(letter) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
                 self.counters.lost.fetch_add(1, Relaxed);
@@ -168,9 +185,15 @@ impl Desk {
 
     /// Whether it was the last.
     fn take(&mut self, letter: Letter) -> bool {
-        let Letter::Remember(shard, memory) = letter else { return true };
-        let key = key(&memory.key());
-        let row = if memory.is_nothing() { None } else { Row::of(&memory) };
+        let (key, shard, row) = match letter {
+            Letter::Remember(shard, memory) if memory.is_nothing() => {
+                (key(&memory.key()), shard, None)
+            }
+            Letter::Remember(shard, memory) => (key(&memory.key()), shard, Row::of(&memory)),
+            // all shards' alike
+            Letter::Keep(fact) => (fact.key(), ShardId(0), Row::of_fact(&fact)),
+            Letter::End => return true,
+        };
         let line = row.map(|row| Line { shard: shard.0, row });
         if self.changes.len() >= WAITING_MAX && !self.changes.contains_key(&key) {
             self.counters.lost.fetch_add(1, Relaxed);

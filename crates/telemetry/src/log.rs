@@ -72,6 +72,11 @@ pub fn name_changed(host: &str, joined: &[IpAddr], left: &[IpAddr]) {
     tracing::info!(host, ?joined, ?left, "A name's addresses changed");
 }
 
+/// Logs what a name that has not been answered yet stood for in an earlier life.
+pub fn name_recalled(host: &str, addresses: &[IpAddr]) {
+    tracing::info!(host, ?addresses, "A name's addresses are recalled");
+}
+
 /// Logs that a name cannot be asked about from now on, or can again.
 pub fn name_state(host: &str, failure: Option<&str>) {
     match failure {

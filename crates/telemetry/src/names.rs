@@ -4,7 +4,7 @@ use crate::shard::{Cell, TableCells};
 use proxy::Table;
 
 /// States of a name.
-pub(crate) const STATES: [&str; 4] = ["unknown", "current", "stale", "empty"];
+pub(crate) const STATES: [&str; 5] = ["unknown", "current", "stale", "empty", "recalled"];
 /// How asking about a name ends.
 pub(crate) const LOOKUPS: [&str; 8] =
     ["answered", "empty", "stale", "timeout", "refused", "unreachable", "unreadable", "no_name"];
@@ -31,7 +31,7 @@ impl NameMetrics {
 
     /// Publishes how many names are in each state, how often one changed its addresses, and the
     /// sizes of both tables.
-    pub fn on_names(&self, states: [usize; 4], changes: u64, names: Table, addresses: Table) {
+    pub fn on_names(&self, states: [usize; 5], changes: u64, names: Table, addresses: Table) {
         self.states.iter().zip(states).for_each(|(cell, count)| cell.set(count as u64));
         self.changes.set(changes);
         self.tables.iter().zip([names, addresses]).for_each(|(cells, table)| cells.set(table));

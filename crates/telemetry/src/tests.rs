@@ -129,7 +129,7 @@ fn busy() -> Telemetry {
     telemetry.names().on_lookup("answered");
     telemetry.names().on_lookup("sip.carrier.example");
     let table = Table { entries: 3, capacity: 256, evictions: 0 };
-    telemetry.names().on_names([0, 2, 1, 0], 5, table, Table { entries: 9, ..table });
+    telemetry.names().on_names([0, 2, 1, 0, 0], 5, table, Table { entries: 9, ..table });
     telemetry.on_drain();
     telemetry.on_admin(crate::AdminAnswer::Unauthorized);
     telemetry

@@ -8,6 +8,7 @@ use integration_tests::{Mode, Nsd, PATIENCE, Plan, Stage, Ua, Way, ZONE, edge, w
 edge!(
     a_carrier_that_moves_is_no_stranger_for_longer_than_its_ttl,
     a_dead_name_server_changes_nothing,
+    a_start_without_name_servers_knows_what_was_known,
     a_trunk_with_digest_carries_calls_both_ways,
     a_trunk_by_its_address_needs_no_password,
     a_trunk_is_known_by_a_source_of_its_own,
@@ -90,6 +91,25 @@ fn a_dead_name_server_changes_nothing(mode: Mode) {
     assert_eq!(stage.ringfence().metric("ringfence_name_changes_total", &[]), 1.0);
     let log = stage.ringfence().log();
     assert!(log.contains("A name cannot be resolved") && log.contains("resolved again"), "{log}");
+}
+
+fn a_start_without_name_servers_knows_what_was_known(mode: Mode) {
+    let (mut stage, mut nsd, pbx) = set_up(mode, |stage| stage.network.far(1));
+    nsd.stop();
+    drop(pbx);
+    stage.restart_edge();
+    let _pbx = stage.scripted_pbx();
+    let phone = |n| stage.phone_at("carrier", stage.network.far(n), Way::UDP);
+    let (carrier, stranger) = (phone(1), phone(2));
+    assert!(passes(&carrier) && !passes(&stranger));
+    let log = stage.ringfence().log();
+    assert!(log.contains("addresses are recalled"), "{log}");
+    let names = |state: &str| stage.ringfence().metric("ringfence_names", &[state]);
+    wait_until("its questions fail", PATIENCE, || names("state=\"stale\"") == 1.0);
+    assert!(passes(&carrier));
+    nsd.start_again();
+    wait_until("they are answered again", PATIENCE * 3, || names("state=\"current\"") == 1.0);
+    assert!(passes(&carrier) && !passes(&stranger));
 }
 
 /// What the PBX is told of its trunk: it registers at the carrier as 6003, calls it with that
@@ -238,7 +258,7 @@ fn sections_by_source(stage: &Stage) -> String {
         .replace("[global](+)\nendpoint_identifier_order = header,ip,username,auth_username\n", "")
         .replace("identify_by = header\n", "identify_by = ip\n")
         .replace("match_header = X-Ringfence-Trunk: carrier\n", &matched)
-        .replace("line = yes\n", "")
+        .replace("line = yes\nendpoint = carrier\n", "")
 }
 
 fn known_by_source(plan: Plan, transport: &str) {

@@ -5,7 +5,10 @@ use integration_tests::*;
 edge!(
     one_of_two_is_killed_in_a_run_of_calls,
     a_drained_one_keeps_its_calls_and_gets_no_new_ones,
+    a_drained_one_is_drained_after_a_restart,
     a_domain_has_a_pbx_of_its_own,
+    a_number_and_a_trunk_have_a_pbx_of_their_own,
+    each_of_two_has_a_realm_of_its_own,
     a_pbx_over_tcp_calls_and_is_called,
     a_pbx_over_tls_calls_and_is_called,
     a_pbx_over_tcp_comes_back,
@@ -122,9 +125,83 @@ fn a_drained_one_keeps_its_calls_and_gets_no_new_ones(mode: Mode) {
     assert_eq!(stage.pbx().contacts(user).len(), 1);
 }
 
+fn a_drained_one_is_drained_after_a_restart(mode: Mode) {
+    let mut stage = Plan::new(mode).office().inside(TWO).start();
+    let [at_one, _] = phones(&stage);
+    let _ = stage.ringfence().command(&["pbx", "drain", "one"]);
+    stage.restart_edge();
+    let listed = stage.ringfence().command(&["pbx", "list"]);
+    let line = listed.lines().find(|line| line.contains("one")).unwrap();
+    assert!(line.contains("draining"), "{listed}");
+    let (user, phone) = &at_one[0];
+    phone.register();
+    assert_eq!(stage.other().contacts(user).len(), 1);
+    let _ = stage.ringfence().command(&["pbx", "undrain", "one"]);
+    stage.restart_edge();
+    assert!(!stage.ringfence().command(&["pbx", "list"]).contains("draining"));
+}
+
+/// A group for what a number and a trunk name; who calls from far away is the trunk.
+const HOTLINE: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\" }]\n  groups: [{ name: hotline, pbx: [{ name: other, address: \"@OTHER@:5070\" }], for: { dids: [\"100\"], trunks: [carrier] } }]\n";
+
+fn a_number_and_a_trunk_have_a_pbx_of_their_own(mode: Mode) {
+    let plan = Plan::new(mode).inside(HOTLINE);
+    let stage = plan.with("trunks: [{ name: carrier, hosts: [\"127.128.0.0/9\"] }]").start();
+    stage.other().add_trunk(
+        "[global](+)\nendpoint_identifier_order = header,ip,username,auth_username\n\
+         [carrier]\ntype = endpoint\ncontext = phones\ndisallow = all\nallow = ulaw,alaw\n\
+         direct_media = no\nidentify_by = header\n\
+         [carrier]\ntype = identify\nendpoint = carrier\nmatch_header = X-Ringfence-Trunk: carrier\n",
+    );
+    let calls = || (stage.pbx().channels().len(), stage.other().channels().len());
+    let bob = stage.phone("6002");
+    let leg = bob.call("100").answered();
+    assert_eq!(calls(), (0, 1), "by its number");
+    leg.hang_up();
+    stage.other().wait_idle();
+    let ringing = bob.call("102");
+    ringing.wait(180);
+    assert_eq!(calls(), (1, 0), "another number");
+    ringing.cancel();
+    ringing.refused(487);
+    stage.pbx().wait_idle();
+    let carrier = stage.phone_at("carrier", stage.network.far(1), Way::UDP);
+    let ringing = carrier.invite("102");
+    ringing.wait(180);
+    assert_eq!(calls(), (0, 1), "by its trunk");
+    ringing.cancel();
+    ringing.refused(487);
+    stage.other().wait_idle();
+}
+
+/// One PBX for a domain, the other for all else.
+const DOMAINS: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\" }]\n  groups: [{ name: tests, pbx: [{ name: other, address: \"@OTHER@:5070\" }], for: { domains: [pbx.test] } }]\n";
+
+fn each_of_two_has_a_realm_of_its_own(mode: Mode) {
+    let plan = Plan::new(mode).inside(DOMAINS);
+    let mut stage = plan.with("policy: { edge_challenge: { mode: always } }").start();
+    stage.other().add_trunk("[global](+)\ndefault_realm = other.test\n");
+    wait_until("Asterisk has its realm", PATIENCE, || stage.other().challenges_as("other.test"));
+    for _ in 0..2 {
+        let alice = stage.phone("6001");
+        alice.register();
+        let leg = alice.call("100").answered();
+        leg.hears_echo();
+        leg.hang_up();
+        let challenged = alice.transact(&alice.registration(300)).expect_code(401);
+        assert!(challenged.value("WWW-Authenticate").contains("realm=\"other.test\""));
+        let bob = stage.phone("6002");
+        let options = bob.request("OPTIONS", &format!("sip:100@{}", stage.public()));
+        let challenged = bob.transact(&options).expect_code(401);
+        assert!(challenged.value("WWW-Authenticate").contains("realm=\"asterisk\""));
+        bob.authenticated(&options);
+        // the edge knows them again
+        stage.restart_edge();
+    }
+}
+
 fn a_domain_has_a_pbx_of_its_own(mode: Mode) {
-    const GROUPS: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\" }]\n  groups: [{ name: tests, pbx: [{ name: other, address: \"@OTHER@:5070\" }], for: { domains: [pbx.test] } }]\n";
-    let stage = Plan::new(mode).inside(GROUPS).start();
+    let stage = Plan::new(mode).inside(DOMAINS).start();
     let alice = stage.phone("6001");
     alice.register();
     assert_eq!((stage.pbx().contacts("6001").len(), stage.other().contacts("6001").len()), (0, 1));

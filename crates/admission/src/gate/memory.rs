@@ -145,9 +145,14 @@ impl Gate {
             Memory::Ban(memory) => self.on_recalled_ban(now, memory),
             Memory::Forgotten(_) => {}
             Memory::Trust { network, until } => self.trust.give(now, *network, *until),
-            Memory::Realm { realm, algorithms } => {
-                if let [pbx] = &self.policy.pbx[..] {
-                    self.challenges.of_mut(pbx.id()).on_learned(realm, *algorithms);
+            Memory::Realm { pbx, realm, algorithms } => {
+                let all = &self.policy.pbx[..];
+                let found = match (pbx, all) {
+                    (0, [only]) => Some(only),
+                    _ => all.iter().find(|it| it.id() == *pbx),
+                };
+                if let Some(id) = found.map(policy::Pbx::id) {
+                    self.challenges.of_mut(id).on_learned(realm, *algorithms);
                 }
             }
             Memory::Hits(hits) => self.on_recalled_hits(now, hits),

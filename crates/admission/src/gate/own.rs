@@ -126,10 +126,9 @@ impl Gate {
 
     /// The PBX challenges in another way than was known.
     pub(super) fn on_realm_seen(&mut self, learned: Learned) {
-        // with several of them a restart learns anew which has which
-        if let (Learned::Realm { realm, algorithms, .. }, [_]) = (&learned, &self.policy.pbx[..]) {
-            let (realm, algorithms) = (realm.clone(), *algorithms);
-            self.say(Effect::Remember(Memory::Realm { realm, algorithms }));
+        if let Learned::Realm { pbx, realm, algorithms } = &learned {
+            let (pbx, realm, algorithms) = (*pbx, realm.clone(), *algorithms);
+            self.say(Effect::Remember(Memory::Realm { pbx, realm, algorithms }));
         }
         self.learn_out(learned);
     }

@@ -260,7 +260,7 @@ fn what_nobody_needs_is_not_kept_and_what_an_operator_forgives_is_forgotten() {
     assert!(!kinds.contains(&MemoryKey::Source(network)), "{kinds:?}");
     let sources = kinds.iter().filter(|key| matches!(key, MemoryKey::Source(_)));
     assert_eq!(sources.count(), 1, "the phone's: {kinds:?}");
-    assert!(kinds.contains(&MemoryKey::Realm));
+    assert!(kinds.iter().any(|key| matches!(key, MemoryKey::Realm(_))));
 }
 
 #[test]
@@ -316,4 +316,26 @@ fn nobody_trusted_is_banned_by_a_memory_and_none_comes_from_the_future() {
     }
     assert!(gate.bans(10).is_empty());
     assert!(gate.on_source(early, network.address()).is_none());
+}
+
+#[test]
+fn a_realm_is_recalled_for_the_pbx_that_has_it() {
+    let mut play = Play::new();
+    let mut policy = (*play.gate.policy).clone();
+    let [a, b] = [2, 3].map(|n| policy::Pbx::new(([127, 0, 0, n], 5070).into()));
+    let realm = |pbx| Memory::Realm { pbx, realm: b"r".as_slice().into(), algorithms: 1 };
+    let (one, other) = (a.id(), b.id());
+    policy.pbx = vec![a.clone(), b];
+    play.gate.configure(play.now, policy.clone().into());
+    for nobody in [0, 7] {
+        play.gate.recall(play.now, &realm(nobody));
+    }
+    play.gate.recall(play.now, &realm(other));
+    assert!(play.gate.challenges.of_mut(other).is_ready(None));
+    assert!(!play.gate.challenges.of_mut(one).is_ready(None));
+    // a file from before there could be several means the only one
+    policy.pbx = vec![a];
+    play.gate.configure(play.now, policy.into());
+    play.gate.recall(play.now, &realm(0));
+    assert!(play.gate.challenges.of_mut(one).is_ready(None));
 }
