@@ -119,6 +119,7 @@ mod tests {
             shape: 1,
             proof: None,
             rule: u16::MAX,
+            raised_by: u16::MAX,
             signature: u16::MAX,
             weight,
         }

@@ -213,6 +213,8 @@ pub struct Record {
     pub proof: Option<Proof>,
     /// Index of the rule that weighed it, `u16::MAX` for none.
     pub rule: u16,
+    /// Index of the rule that made it weigh more, `u16::MAX` for none.
+    pub raised_by: u16,
     /// Index of the signature that it matched, `u16::MAX` for none.
     pub signature: u16,
     /// What it weighed.

@@ -128,6 +128,11 @@ impl Explanation<'_> {
             let name = self.names.and_then(|names| names.rules.get(rule));
             self.write_name(f, "rule", rule, name.map(|rule| &*rule.name))?;
         }
+        if record.raised_by != u16::MAX {
+            let rule = usize::from(record.raised_by);
+            let name = self.names.and_then(|names| names.rules.get(rule));
+            self.write_name(f, "raised by", rule, name.map(|rule| &*rule.name))?;
+        }
         if record.signature != u16::MAX {
             let signature = usize::from(record.signature);
             let name = self.names.and_then(|names| names.signatures.list().get(signature));
@@ -242,6 +247,7 @@ mod tests {
             shape: 0xabc,
             proof: Some(Proof::AckTag),
             rule: 6,
+            raised_by: u16::MAX,
             signature: u16::MAX,
             weight,
         }
@@ -268,7 +274,8 @@ mod tests {
     fn a_ban_is_told_to_a_person() {
         let admission = Admission::default();
         let rule = &admission.rules[6].name;
-        let ban = ban(vec![record(0, Outcome::Abandoned, 1.0), record(8, Outcome::Refused, 0.5)]);
+        let raised = Record { raised_by: 2, ..record(0, Outcome::Abandoned, 1.0) };
+        let ban = ban(vec![raised, record(8, Outcome::Refused, 0.5)]);
         let told = ban.explain(&admission).to_string();
         assert_eq!(
             told,
@@ -277,12 +284,14 @@ mod tests {
   from 2026-11-22 20:40:08 UTC until 2026-11-22 20:50:08 UTC (10 min)
   why: abandoned-invite (banned), score 2.60, return path proven by ack_tag, policy version 7
   evidence, oldest first:
-   1. 2026-11-22 20:40:00 UTC INVITE abandoned, weight 1.00, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, proven by ack_tag, shape 0000000000000abc
+   1. 2026-11-22 20:40:00 UTC INVITE abandoned, weight 1.00, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, raised by dialled-abroad, proven by ack_tag, shape 0000000000000abc
    2. 2026-11-22 20:40:08 UTC INVITE refused, weight 0.50, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, proven by ack_tag, shape 0000000000000abc
   lifted by: its end, an operator, or trust in these addresses"#
             )
         );
-        assert_eq!(ban.to_string(), told.replace(&format!("rule {rule}"), "rule number 6"));
+        let by_number = told.replace(&format!("rule {rule}"), "rule number 6");
+        let by_number = by_number.replace("by dialled-abroad", "by number 2");
+        assert_eq!(ban.to_string(), by_number);
     }
 
     #[test]

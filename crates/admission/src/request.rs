@@ -113,6 +113,8 @@ pub struct Ticket {
     pub method: u8,
     /// What its outcome's weight is multiplied with, by signatures and rules: 1, 2 or 3.
     pub factor: u8,
+    /// Index of the rule that made that so, `u16::MAX` for none: a signature or a feed did.
+    pub raised_by: u16,
     /// Index of the heaviest signature it matched, `u16::MAX` for none.
     pub signature: u16,
     /// It came with credentials that passed.

@@ -163,6 +163,8 @@ struct EvidenceFields<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    raised_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     signature: Option<&'a str>,
     shape: String,
 }
@@ -184,6 +186,7 @@ impl<'a> EvidenceFields<'a> {
             weight: record.weight,
             proof: record.proof.map(Proof::as_str),
             rule: rule(policy, record.rule),
+            raised_by: rule(policy, record.raised_by),
             signature: signature(policy, record.signature),
             shape: format!("{:016x}", record.shape),
         }

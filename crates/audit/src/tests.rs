@@ -46,6 +46,7 @@ fn ban() -> Ban {
         shape: 1,
         proof: Some(Proof::AckTag),
         rule: 0,
+        raised_by: 2,
         signature: u16::MAX,
         weight: 1.0,
     };

@@ -171,10 +171,12 @@ impl Rules {
         self.name(version, grounds.signature, |names| &names.signatures)
     }
 
-    /// Rule and signature of a piece of evidence, under the policy of that version.
-    pub(crate) fn of_record(&self, record: &Record, version: u64) -> [Option<String>; 2] {
+    /// Rule, the rule that raised it, and signature of a piece of evidence, under the policy of that
+    /// version.
+    pub(crate) fn of_record(&self, record: &Record, version: u64) -> [Option<String>; 3] {
         [
             self.name(version, record.rule, |names| &names.rules),
+            self.name(version, record.raised_by, |names| &names.rules),
             self.name(version, record.signature, |names| &names.signatures),
         ]
     }

@@ -143,6 +143,9 @@ struct RecordRow {
     shape: u64,
     proof: Option<String>,
     rule: u16,
+    /// Rows of older builds have none.
+    #[serde(default = "none")]
+    raised_by: u16,
     signature: u16,
     weight: f32,
 }
@@ -350,6 +353,7 @@ impl RecordRow {
             shape: record.shape,
             proof: record.proof.map(|proof| proof.as_str().to_owned()),
             rule: record.rule,
+            raised_by: record.raised_by,
             signature: record.signature,
             weight: record.weight,
         }
@@ -365,10 +369,16 @@ impl RecordRow {
             shape: self.shape,
             proof: proof(self.proof)?,
             rule: self.rule,
+            raised_by: self.raised_by,
             signature: self.signature,
             weight: weight(self.weight)?,
         })
     }
+}
+
+/// No rule.
+fn none() -> u16 {
+    u16::MAX
 }
 
 /// The one of that name.

@@ -33,6 +33,7 @@ fn ban(key: BanKey) -> Memory {
         shape: u64::MAX,
         proof: Some(Proof::AckTag),
         rule: 7,
+        raised_by: 2,
         signature: u16::MAX,
         weight: 1.5,
     };

@@ -150,6 +150,7 @@ impl Gate {
                 who,
                 method,
                 factor: 1,
+                raised_by: u16::MAX,
                 signature: u16::MAX,
                 credentials: passes,
                 at_home,

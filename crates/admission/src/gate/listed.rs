@@ -86,7 +86,7 @@ impl Gate {
         }
         let hits = self.on_listed(now, asked.ip, listing, FeedAction::Weight);
         if hits.contains(&Some(FeedHit::Weighed)) {
-            asked.ticket.factor = asked.ticket.factor.max(2);
+            asked.raise(2, u16::MAX);
         }
     }
 

@@ -65,11 +65,11 @@ impl Gate {
                     return Ok(());
                 }
                 Then::Score => {
-                    asked.ticket.factor = asked.ticket.factor.max(2);
+                    asked.raise(2, index as u16);
                     continue;
                 }
                 Then::Fast => {
-                    asked.ticket.factor = asked.ticket.factor.max(3);
+                    asked.raise(3, index as u16);
                     continue;
                 }
                 Then::Challenge => {
@@ -108,8 +108,8 @@ impl Gate {
             // when that succeeds it speaks against the signature
             _ if asked.ticket.at_home => {}
             Ceiling::Note => {}
-            Ceiling::Score => asked.ticket.factor = asked.ticket.factor.max(2),
-            Ceiling::Fast => asked.ticket.factor = asked.ticket.factor.max(3),
+            Ceiling::Score => asked.raise(2, u16::MAX),
+            Ceiling::Fast => asked.raise(3, u16::MAX),
             Ceiling::Drop => {
                 return Err(Stop { verdict: Verdict::Drop, reason: Reason::Signature });
             }
@@ -390,6 +390,13 @@ impl<'r, 'a: 'r> Asked<'r, 'a> {
     fn refusal(&self) -> Verdict {
         let stream = self.request.flow.transport.is_reliable();
         if stream { Verdict::Reject(503) } else { Verdict::Drop }
+    }
+
+    /// Its outcome weighs so many times as much, by that rule.
+    pub(super) fn raise(&mut self, factor: u8, by: u16) {
+        if factor > self.ticket.factor {
+            (self.ticket.factor, self.ticket.raised_by) = (factor, by);
+        }
     }
 
     fn stop(&mut self, stop: Stop, rule: usize, mode: Mode) -> Result<(), Stop> {

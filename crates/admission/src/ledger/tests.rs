@@ -21,6 +21,7 @@ fn open(now: Time, key: u64, method: u8) -> Open {
         who: Who::Unproven,
         method,
         factor: 1,
+        raised_by: u16::MAX,
         signature: u16::MAX,
         credentials: false,
         at_home: false,

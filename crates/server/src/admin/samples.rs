@@ -35,6 +35,7 @@ fn ban() -> Ban {
         shape: 0x9f3b_0c1d_2e4f_5a6b,
         proof: Some(Proof::AckTag),
         rule: 0,
+        raised_by: 2,
         signature: u16::MAX,
         weight: 3.0,
     };

@@ -33,6 +33,8 @@ pub(crate) struct RecordView {
     pub(crate) dialled: String,
     pub(crate) weight: f32,
     pub(crate) rule: Option<String>,
+    /// The rule that made it weigh more.
+    pub(crate) raised_by: Option<String>,
     pub(crate) signature: Option<String>,
     pub(crate) proof: Option<String>,
     pub(crate) shape: String,
@@ -184,7 +186,7 @@ impl ExplainedBan {
 impl RecordView {
     /// `version` is that of the policy whose names it has.
     pub(crate) fn new(record: &Record, version: u64, rules: &Rules) -> Self {
-        let [rule, signature] = rules.of_record(record, version);
+        let [rule, raised_by, signature] = rules.of_record(record, version);
         RecordView {
             at: record.at.utc(),
             method: method(record.method),
@@ -193,6 +195,7 @@ impl RecordView {
             dialled: text(&record.dialled),
             weight: record.weight,
             rule,
+            raised_by,
             signature,
             proof: proof(record.proof),
             shape: format!("{:016x}", record.shape),
