@@ -174,6 +174,8 @@ pub struct NarrowRules {
     pub invites: u32,
     /// Open other challenges of such a source.
     pub others: u32,
+    /// The same for a request that proves nothing: beyond it the edge challenges by itself.
+    pub others_unproven: u32,
     /// Open challenges of a narrowed one.
     pub narrowed: u32,
     /// Tries that a narrowed known source has for AORs that are not at home there.
@@ -527,6 +529,7 @@ impl Default for Admission {
             narrow: NarrowRules {
                 invites: 3,
                 others: 64,
+                others_unproven: 8,
                 narrowed: 1,
                 strange_aor: Rate::new(1, minutes(1)),
                 home_aor: Rate::new(1, Duration::from_secs(30)),

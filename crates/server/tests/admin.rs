@@ -222,6 +222,23 @@ fn a_ban_is_explained_by_address_aor_call_and_number() {
     assert_eq!(edge.ask("GET", "/api/v1/sources/192.0.2.1", "").0, 404);
 }
 
+#[test]
+fn trust_in_one_address_of_a_64_is_explained_where_it_is() {
+    let edge = Edge::start(
+        "policy:\n  trust:\n    networks: [{ network: \"2001:db8:1:2::7\", name: office }]",
+    );
+    let trusted_by = |subject: &str| {
+        let (code, explained) = edge.ask("GET", &format!("/api/v1/explain/{subject}"), "");
+        assert_eq!(code, 200, "{explained}");
+        let said = explained["text"].as_str().unwrap().contains("is trusted (office)");
+        assert_eq!(said, explained["trusted_by"] == "office", "{explained}");
+        said
+    };
+    assert!(trusted_by("2001:db8:1:2::7"));
+    assert!(!trusted_by("2001:db8:1:2::8"), "a neighbour in the /64");
+    assert!(!trusted_by("2001:db8:1:3::7"));
+}
+
 /// Reads server-sent events until one of that name, and gives back its data.
 fn await_event(reader: &mut impl BufRead, name: &str) -> Value {
     let mut current = String::new();

@@ -210,10 +210,7 @@ impl Gate {
             return self.challenge(asked, Reason::Campaign, Else::Drop);
         }
         let own_proof = ticket.proof.is_some();
-        let lifetime = rules.proof.lifetime;
-        let suspect =
-            || self.sources.find(asked.source).is_some_and(|it| it.is_suspect(now, lifetime));
-        let suspected = !own_proof && (suspect() || self.is_doubted(now, asked));
+        let suspected = !own_proof && (self.is_suspect(now, asked) || self.is_doubted(now, asked));
         let always = rules.edge_challenge.mode == ChallengeMode::Always;
         let attacked = ticket.who == Who::Unproven && (always || self.under_attack);
         if suspected || attacked {
@@ -234,19 +231,25 @@ impl Gate {
             true => (source.invites, source.proven_invites, rules.narrow.invites),
             false => (source.others, source.proven_others, rules.narrow.others),
         };
+        let proves = asked.ticket.proof.is_some();
+        let of_pbx = if invite || proves { most } else { most.min(rules.narrow.others_unproven) };
         // the challenge that is answered here is none that stays open
         let own = self.ledger.find(asked.ticket.entry);
         let own = asked.is_echo()
             && own.is_some_and(|own| own.challenges == 1 && own.is_invite() == invite);
-        let most = most + u32::from(own);
-        let (full, own_doing) = (u32::from(open) >= most, u32::from(proven) >= most);
+        let (most, of_pbx) = (most + u32::from(own), of_pbx + u32::from(own));
+        let (full, own_doing) = (u32::from(open) >= of_pbx, u32::from(proven) >= most);
         // those that are not proven may be a forger's: whoever proves himself has no part in them
-        if !full || asked.ticket.proof.is_some() && !own_doing {
+        if !full || proves && !own_doing {
             return Ok(());
         }
         if asked.ticket.who == Who::Unproven || !own_doing {
             let otherwise = if invite { Else::Drop } else { Else::Pass };
-            return self.challenge(asked, Reason::Narrowed, otherwise);
+            let reason = match u32::from(open) >= most {
+                true => Reason::Narrowed,
+                false => Reason::Unproven,
+            };
+            return self.challenge(asked, reason, otherwise);
         }
         Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed })
     }
@@ -309,8 +312,10 @@ impl Gate {
         let pair = self.tried_pair(asked);
         let refusals = self.pairs.find(pair);
         let refusals = refusals.map_or(0.0, |pair| pair.refusals(now, rules.half_life.pair));
-        // one may always be under way: what is refused already is for the bans and rates to judge
-        match self.tries.under_way(now, pair) {
+        // one may always be under way: what is refused already is for the bans and rates to judge;
+        // the refusal that nobody proved may be a forger's, and so costs a try and never a ban
+        let doubts = u32::from(!asked.ticket.at_home && self.is_suspect(now, asked));
+        match self.tries.under_way(now, pair) + doubts {
             0 => Ok(()),
             tries if refusals + (tries as f32) < rules.levels.pair => Ok(()),
             _ => Err(Stop { verdict: asked.refusal(), reason: Reason::TriesUnderWay }),
@@ -345,6 +350,12 @@ impl Gate {
         if !ticket.at_home {
             self.tries.end(ticket.account);
         }
+    }
+
+    /// Whether its source was refused lately without a proof that it was the source.
+    fn is_suspect(&self, now: Time, asked: &Asked<'_, '_>) -> bool {
+        let lifetime = self.policy.admission.proof.lifetime;
+        self.sources.find(asked.source).is_some_and(|it| it.is_suspect(now, lifetime))
     }
 
     /// Whether strangers were refused so often on this AOR that the next must be proven: unproven

@@ -251,7 +251,8 @@ impl Reference {
 
     /// "open challenges that have not ended: 3 INVITEs (1 when narrowed), 64 others. More get the
     /// edge's own challenge, or, when as many are proven, are dropped, and 503 on streams. Of a
-    /// request that proves itself only proven ones count."
+    /// request that proves itself only proven ones count." "Of others those that prove nothing get it
+    /// beyond 8 already."
     fn open_stop(&self, now: Time, flow: &Flow, asked: &Asked) -> Option<Verdict> {
         let rules = self.rules();
         let invite = asked.is_invite();
@@ -276,8 +277,12 @@ impl Reference {
         // The challenge that is answered here is none that stays open.
         let own = self.ledger.get(&asked.entry_key());
         let answers = asked.is_echo() && own.is_some_and(|own| own.challenges == 1);
-        let most = most + u32::from(answers);
-        let (full, own_doing) = (count(false) >= most, count(true) >= most);
+        let asks_pbx = match invite || asked.proof {
+            true => most,
+            false => most.min(narrow.others_unproven),
+        };
+        let (most, asks_pbx) = (most + u32::from(answers), asks_pbx + u32::from(answers));
+        let (full, own_doing) = (count(false) >= asks_pbx, count(true) >= most);
         if !full || asked.proof && !own_doing {
             return None;
         }
@@ -285,8 +290,9 @@ impl Reference {
             return Some((Class::Stop, Reason::Narrowed));
         }
         // "too many open challenges drop an INVITE and let the rest pass"
+        let reason = if count(false) >= most { Reason::Narrowed } else { Reason::Unproven };
         match self.can_challenge(now, flow) {
-            true => Some((Class::Challenge, Reason::Narrowed)),
+            true => Some((Class::Challenge, reason)),
             false => invite.then_some((Class::Stop, Reason::Narrowed)),
         }
     }
@@ -348,12 +354,13 @@ impl Reference {
     }
 
     /// "While one is under way, another passes only as long as both together stay below the pair's
-    /// level".
+    /// level". "A refusal that nobody proved counts as one under way, but where the AOR is at home".
     fn busy(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let (half_life, level) = (self.rules().half_life.pair, self.rules().levels.pair);
         let pair = tried_pair(flow, asked);
         let refusals = self.pairs.get(&pair).map_or(0.0, |it| it.short.value(now, half_life));
-        let tries = self.under_way(now, &Tried::Pair(pair));
+        let doubts = u32::from(!asked.at_home && self.is_suspect(now, asked));
+        let tries = self.under_way(now, &Tried::Pair(pair)) + doubts;
         let many = tries > 0 && refusals + f64::from(tries) >= f64::from(level);
         (asked.tries() && many).then_some((Class::Stop, Reason::TriesUnderWay))
     }

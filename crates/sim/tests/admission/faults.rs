@@ -234,8 +234,8 @@ fn fault_10_rates_ban_for_an_hour() {
     assert_eq!(bans(&scene), Vec::<String>::new());
     scene.world.run_for(secs(60));
     // Then it is as good as anybody.
-    let polite = attack(&mut scene, Tool::Plain(1), kind(), one(), secs(1), 20);
-    scene.world.run_for(secs(30));
+    let polite = attack(&mut scene, Tool::Plain(1), kind(), one(), secs(5), 20);
+    scene.world.run_for(secs(110));
     assert!(leaked(&scene, polite) >= 15, "{}", leaked(&scene, polite));
     no_violations(&scene);
 }

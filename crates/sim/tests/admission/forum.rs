@@ -60,6 +60,12 @@ fn a_number_abroad_weighs_three_times() {
     until_over(&mut scene, sipcli);
     assert_eq!(leaked(&scene, sipcli), 1);
     assert_eq!(whole_bans(&scene).len(), 1);
+    let (_, ban) = &scene.edge().expect("an edge").bans[0];
+    let rules = policy::Admission::default().rules;
+    for record in &ban.evidence {
+        let raised_by = rules.get(usize::from(record.raised_by)).map(|rule| &*rule.name);
+        assert_eq!(raised_by, Some("dialled-abroad"));
+    }
 }
 
 #[test]
@@ -144,6 +150,26 @@ fn scanners_by_their_shape_reach_nothing() {
         let scanner = attack(&mut scene, Tool::Vicious, kind, one, millis(100), 200);
         until_over(&mut scene, scanner);
         assert_eq!(leaked(&scene, scanner), 0, "{method}");
+        no_violations(&scene);
+    }
+}
+
+#[test]
+fn without_signatures_svwar_asks_the_pbx_about_few_accounts() {
+    // Open at a time, and for how long.
+    for (method, open, patience) in [("REGISTER", 8, 32), ("INVITE", 3, 8)] {
+        let mut scene = scene(Setup::default());
+        let phone = at_home(&mut scene, "6001");
+        let kind = Kind::Scan { method, first: 100 };
+        let one = Sources::One(address("100.64.1.1:5060"));
+        let svwar = attack(&mut scene, Tool::Vicious, kind, one, millis(50), 900);
+        scene.world.run_for(secs(45 + 60));
+        assert_eq!(scene.attacker(svwar).counts.shots, 900);
+        let most = open * (45 / patience + 2);
+        assert!(leaked(&scene, svwar) <= most, "{method}: {}", leaked(&scene, svwar));
+        // Its ACKs prove it; what it registers without a word more may be forged.
+        assert_eq!(whole_bans(&scene).len(), usize::from(method == "INVITE"), "{method}");
+        works(&mut scene, phone);
         no_violations(&scene);
     }
 }

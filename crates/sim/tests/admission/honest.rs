@@ -72,9 +72,15 @@ fn acks_with_wrong_branch_host_or_cseq_or_none() {
 
 #[test]
 fn sixty_phones_behind_one_address_after_a_power_cut() {
-    for transport in [Transport::Udp, Transport::Tcp] {
+    let udp = Transport::Udp;
+    for (transport, forgets_opaque) in [(udp, false), (udp, true), (Transport::Tcp, false)] {
         let mut scene = scene(Setup::default());
         let phones = office(&mut scene, 6_001..6_061, transport);
+        for phone in &phones {
+            scene.with_phone(*phone, |phone, _, _| {
+                phone.config.quirks.forgets_opaque = forgets_opaque;
+            });
+        }
         // All at once, on a morning when nobody is known, and again when all are.
         for _ in 0..2 {
             register_all(&mut scene, &phones);

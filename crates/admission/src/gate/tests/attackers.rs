@@ -130,8 +130,72 @@ fn a_guesser_who_echoes_nothing_must_answer_the_edge() {
         client
     };
     // the first guess is only suspicion; the others are proven by the edge's own nonce
-    assert_eq!(guesses(&mut play, silent, 100), 6);
+    assert_eq!(guesses(&mut play, silent, 100), 5);
     assert!(play.gate.counts().issued_by_edge > 0);
+    // what the first one costs is a try: he is banned when he goes on after the suspicion's end
+    assert!(play.bans().is_empty());
+    play.wait(600_000);
+    assert_eq!(guesses(&mut play, silent, 100), 1);
+    assert_eq!(play.bans().len(), 1);
+}
+
+#[test]
+fn a_forged_refusal_bans_nobody_and_costs_a_stranger_one_try_for_a_while() {
+    let mut play = Play::new();
+    let mut guest = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    let forged = |play: &mut Play| {
+        let mut forger = Client { opaque: false, ..guest.clone() };
+        play.attempt(&mut forger, 401).unwrap();
+    };
+    forged(&mut play);
+    for _ in 0..4 {
+        play.attempt(&mut guest, 401).unwrap();
+        play.wait(5_000);
+    }
+    let stopped = play.attempt(&mut guest, 200);
+    assert_eq!(stopped, Err(Got::Drop(Reason::TriesUnderWay)));
+    assert!(play.bans().is_empty());
+    play.wait(600_000);
+    play.attempt(&mut guest, 200).unwrap();
+    assert!(play.bans().is_empty());
+    // at home it costs nothing at all
+    let mut home = Client::new("198.51.100.8:5060", "REGISTER", "bob");
+    play.attempt(&mut home, 200).unwrap();
+    for _ in 0..4 {
+        play.attempt(&mut home, 401).unwrap();
+        play.wait(5_000);
+    }
+    let mut forger = Client { opaque: false, ..home.clone() };
+    play.attempt(&mut forger, 401).unwrap();
+    play.attempt(&mut home, 200).unwrap();
+}
+
+#[test]
+fn what_proves_nothing_asks_the_pbx_about_few_accounts() {
+    let mut play = Play::new();
+    for n in 0..100 {
+        let mut scanner = Client::new("198.51.100.7:5060", "REGISTER", &format!("{}", 100 + n));
+        let _ = play.abandon(&mut scanner, false);
+    }
+    assert_eq!(play.leaked, 8);
+    assert!(play.bans().is_empty(), "its address may be forged");
+    // a phone at that address registers all the same, with or without opaque
+    for (user, opaque) in [("alice", true), ("bob", false)] {
+        let mut phone = Client::new("198.51.100.7:5061", "REGISTER", user);
+        phone.opaque = opaque;
+        play.attempt(&mut phone, 200).unwrap();
+    }
+}
+
+#[test]
+fn what_a_scanner_left_open_counts_once_it_proves_itself() {
+    let mut play = Play::new();
+    for n in 0..8 {
+        let mut scanner = Client::tcp("198.51.100.7:5060", "REGISTER", &format!("{n}"), 1);
+        let _ = play.abandon(&mut scanner, false);
+    }
+    play.wait(40_000);
+    assert!(play.is_banned("198.51.100.7"), "eight registrations abandoned by a proven one");
 }
 
 #[test]

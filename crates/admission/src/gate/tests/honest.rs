@@ -19,8 +19,12 @@ fn sixty_phones_behind_one_new_address_register() {
         let mut answers = Vec::new();
         for phone in &mut phones {
             play.new_call(phone);
-            let Got::Pass(pass) = play.ask(phone, "", "") else { panic!("not let in") };
-            answers.push(play.challenge(phone, &pass, false).1);
+            answers.push(match play.ask(phone, "", "") {
+                Got::Pass(pass) => play.challenge(phone, &pass, false).1,
+                // beyond a few datagrams that prove nothing the edge asks them itself
+                Got::Challenge(line) if !tcp => line,
+                other => panic!("{other:?}"),
+            });
         }
         for (phone, line) in phones.iter().zip(&answers) {
             let credentials = Play::credentials(phone, line);
