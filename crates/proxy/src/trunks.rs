@@ -20,8 +20,10 @@ use wire::{Flow, HeaderName, Host, Message, NameAddr, Side, Span, Splice, Transp
 const TARGETS_MAX: usize = 64;
 /// Targets in quarantine; of more the one that is asked next gives way.
 const QUARANTINE_MAX: usize = 256;
-/// How often a target in quarantine is asked whether it lives.
-const ASK_EVERY: Duration = Duration::from_secs(10);
+/// When a target in quarantine is first asked whether it lives; twice as long after each failure, up
+/// to the longest.
+const ASK_AFTER: Duration = Duration::from_secs(10);
+const ASK_AFTER_MAX: Duration = Duration::from_secs(320);
 /// From-tag of that question.
 const TAG: &[u8] = b"trunk";
 
@@ -29,9 +31,20 @@ const TAG: &[u8] = b"trunk";
 #[derive(Debug)]
 pub(crate) struct Trunks {
     hosts: Vec<TrunkHost>,
-    /// Targets that failed, and when each is asked by OPTIONS whether it lives.
-    quarantine: Vec<(Target, Time)>,
+    /// Targets that failed, and for a while those that live again.
+    quarantine: Vec<Failed>,
     lots: Lots,
+}
+
+/// A target that failed.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    target: Target,
+    /// From one failure to the next question by OPTIONS.
+    wait: Duration,
+    /// When it is asked; once it lives, until when a failure is a further one.
+    due: Time,
+    lives: bool,
 }
 
 #[derive(Debug)]
@@ -63,7 +76,7 @@ impl Trunks {
         });
         self.hosts = hosts.collect();
         let hosts = &self.hosts;
-        self.quarantine.retain(|(down, _)| hosts.iter().any(|host| host.targets.contains(down)));
+        self.quarantine.retain(|it| hosts.iter().any(|host| host.targets.contains(&it.target)));
     }
 
     /// Where a host is reached from now on.
@@ -141,29 +154,55 @@ impl Trunks {
     }
 
     fn is_down(&self, target: &Target) -> bool {
-        self.quarantine.iter().any(|(down, _)| down == target)
+        self.quarantine.iter().any(|it| it.target == *target && !it.lives)
     }
 
     fn fail(&mut self, now: Time, target: Target) {
-        if self.is_down(&target) {
+        self.quarantine.retain(|it| !it.lives || it.due > now);
+        if let Some(known) = self.quarantine.iter_mut().find(|it| it.target == target) {
+            if std::mem::replace(&mut known.lives, false) {
+                known.put_off(now);
+            }
             return;
         }
         if self.quarantine.len() >= QUARANTINE_MAX {
-            let next = (0..self.quarantine.len()).min_by_key(|at| self.quarantine[*at].1);
+            let all = self.quarantine.iter().enumerate();
+            // one that lives gives way first
+            let next = all.min_by_key(|(_, it)| (!it.lives, it.due)).map(|(at, _)| at);
             next.map(|at| self.quarantine.swap_remove(at));
         }
-        self.quarantine.push((target, now + ASK_EVERY));
+        self.quarantine.push(Failed {
+            target,
+            wait: ASK_AFTER,
+            due: now + ASK_AFTER,
+            lives: false,
+        });
     }
 
     /// When a target in quarantine is to be asked.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.quarantine.iter().map(|(_, at)| *at).min()
+        self.quarantine.iter().filter(|it| !it.lives).map(|it| it.due).min()
     }
 
     fn poll_due(&mut self, now: Time) -> Option<Target> {
-        let due = self.quarantine.iter_mut().find(|(_, at)| *at <= now)?;
-        due.1 = now + ASK_EVERY;
-        Some(due.0)
+        let due = self.quarantine.iter_mut().find(|it| !it.lives && it.due <= now)?;
+        due.put_off(now);
+        Some(due.target)
+    }
+
+    fn on_lives(&mut self, now: Time, transport: Transport, remote: SocketAddr) {
+        for it in &mut self.quarantine {
+            if (it.target.transport, it.target.remote) == (transport, remote) && !it.lives {
+                (it.lives, it.due) = (true, now + it.wait + ASK_AFTER_MAX);
+            }
+        }
+    }
+}
+
+impl Failed {
+    fn put_off(&mut self, now: Time) {
+        self.wait = (self.wait * 2).min(ASK_AFTER_MAX);
+        self.due = now + self.wait;
     }
 }
 
@@ -283,8 +322,7 @@ impl Engine {
             && self.branches.is_proof(now, branch, &binds);
         if asked && message.status() != 503 {
             let transport = arrival.flow.transport;
-            let answered = |it: &Target| (it.transport, it.remote) == (transport, remote);
-            self.trunks.quarantine.retain(|(down, _)| !answered(down));
+            self.trunks.on_lives(now, transport, remote);
         }
         asked
     }

@@ -380,3 +380,57 @@ fn each_call_draws_lots_and_keeps_them_with_its_credentials() {
     // by fixed keys, so always the same; three quarters of 200, give or take six deviations
     assert!((113..=187).contains(&first), "{first}");
 }
+
+/// After how many seconds each OPTIONS comes.
+fn questions(edge: &mut Edge, seconds: u64) -> Vec<u64> {
+    let start = edge.now;
+    let mut all = Vec::new();
+    for second in 1..=seconds {
+        let sent = edge.pass((start + Duration::from_secs(second)).since(edge.now));
+        all.extend(to(&sent, CARRIER, "OPTIONS").iter().map(|_| second));
+    }
+    all
+}
+
+fn fail(edge: &mut Edge, call: u32) {
+    let first = edge.input(Side::Inside, PBX, &invite(call));
+    assert_eq!(to(&first, CARRIER, "INVITE").len(), 1, "{first:?}");
+    let sent =
+        edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "503 Service Unavailable", ""));
+    let second = to(&sent, SECOND, "INVITE")[0].to_owned();
+    edge.input(Side::Outside, SECOND, &answer(&second, "486 Busy Here", ""));
+}
+
+#[test]
+fn a_target_that_fails_again_and_again_is_asked_more_and_more_rarely() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER, SECOND]);
+    fail(&mut edge, 1);
+    let asked = questions(&mut edge, 1_000);
+    let waits: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    let about = |wait: u64, is: u64| wait <= is && is <= wait + 1;
+    let expected = [20, 40, 80, 160, 320, 320];
+    assert!(about(10, asked[0]), "{asked:?}");
+    assert_eq!(waits.len(), expected.len(), "{asked:?}");
+    assert!(expected.iter().zip(&waits).all(|(wait, is)| about(*wait, *is)), "{waits:?}");
+}
+
+#[test]
+fn one_that_lives_and_fails_waits_longer_and_after_a_good_while_no_more() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER, SECOND]);
+    let lives = |edge: &mut Edge, within: Duration| {
+        let sent = edge.pass(within);
+        let asked = to(&sent, CARRIER, "OPTIONS")[0].to_owned();
+        edge.input(Side::Outside, CARRIER, &answer(&asked, "200 OK", ""));
+    };
+    fail(&mut edge, 1);
+    lives(&mut edge, Duration::from_secs(11));
+    fail(&mut edge, 2);
+    let sent = edge.pass(Duration::from_secs(35));
+    assert!(to(&sent, CARRIER, "OPTIONS").is_empty(), "it has failed before");
+    lives(&mut edge, Duration::from_secs(6));
+    edge.pass(Duration::from_secs(1_000));
+    fail(&mut edge, 3);
+    lives(&mut edge, Duration::from_secs(11));
+}
