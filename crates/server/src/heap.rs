@@ -1,4 +1,4 @@
-//! How the C library's allocator grows (docs/decisions/0021-one-heap.md).
+//! How the C library's allocator grows (docs/decisions/0026-one-heap.md).
 //!
 //! And that it gives back to the system what a burst has left: by itself it gives back only what
 //! lies on top, and something small always does.
