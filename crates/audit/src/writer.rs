@@ -238,6 +238,10 @@ impl Desk {
     }
 
     fn take(&mut self, letter: Letter) {
+        if matches!(letter.fact, Fact::Look) {
+            // what comes behind it is for the target that was named with it
+            return self.look();
+        }
         if self.sink.is_some()
             && let Some(line) = self.lines.take(&letter, self.format, &self.counters)
         {
