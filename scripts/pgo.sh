@@ -26,7 +26,9 @@ cargo build --release --locked -q --manifest-path bench/load/Cargo.toml --target
 
 echo "pgo: traffic"
 for transport in udp tcp tls; do
+  # calls and registrations: over streams the generator's OPTIONS come from few addresses, and meet the rates
   BENCH_QUICK=1 bench/run --no-build --no-ramp --targets ringfence --seconds 4 --transport "$transport" \
+    --scenarios "$([[ $transport == udp ]] && echo register,invite,options || echo register,invite)" \
     --ringfence "$out/counting/$host/release/ringfence" > "$out/$transport.txt"
 done
 "$tools/llvm-profdata" merge -o "$out/profile" "$raw"
