@@ -386,14 +386,11 @@ fn mailbox(text: &str) -> Result<String, Complaint> {
 }
 
 fn url(text: &str) -> Result<String, Complaint> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
-    let sound = text.bytes().all(|byte| byte.is_ascii_graphic()) && text.len() <= 2_048;
-    if host.is_empty() || host.contains(['@', '{']) || !sound {
-        let complaint = Complaint::new(format!("\"{text}\" is no address of a webhook"));
-        return Err(complaint.hint("e.g. https://ntfy.example.com/edge; secrets stand in files"));
-    }
-    Ok(text.to_owned())
+    value::web_address(
+        text,
+        "webhook",
+        "e.g. https://ntfy.example.com/edge; secrets stand in files",
+    )
 }
 
 /// `off`, or a table; off when nothing is said.

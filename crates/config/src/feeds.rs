@@ -205,14 +205,7 @@ fn name(text: &str) -> Result<String, Complaint> {
 }
 
 fn url(text: &str) -> Result<String, Complaint> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
-    let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
-    let sound = text.bytes().all(|byte| byte.is_ascii_graphic()) && text.len() <= 2_048;
-    if host.is_empty() || host.contains(['@', '{']) || !sound {
-        let complaint = Complaint::new(format!("\"{text}\" is no address of a list"));
-        return Err(complaint.hint("e.g. https://example.com/list.txt"));
-    }
-    Ok(text.to_owned())
+    value::web_address(text, "list", "e.g. https://example.com/list.txt")
 }
 
 /// The list of feeds.

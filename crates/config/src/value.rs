@@ -352,6 +352,17 @@ pub(crate) fn header_name(text: &str) -> Result<Option<String>, Complaint> {
     Ok(Some(text.to_owned()))
 }
 
+/// An address of the web; `what` is there, as an error names it. No password stands in it.
+pub(crate) fn web_address(text: &str, what: &str, hint: &str) -> Result<String, Complaint> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = rest.and_then(|rest| rest.split(['/', '?']).next()).unwrap_or_default();
+    let sound = text.bytes().all(|byte| byte.is_ascii_graphic()) && text.len() <= 2_048;
+    if host.is_empty() || host.contains(['@', '{']) || !sound {
+        return Err(Complaint::new(format!("\"{text}\" is no address of a {what}")).hint(hint));
+    }
+    Ok(text.to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
