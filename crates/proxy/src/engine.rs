@@ -525,6 +525,11 @@ impl Engine {
             Some(_) => return self.arm(id),
             None => return,
         }
+        self.forget(id);
+    }
+
+    /// Forgets an exchange now.
+    pub(crate) fn forget(&mut self, id: ExchangeId) {
         if let Some(mut exchange) = self.exchanges.remove(id) {
             self.buffers.give_back(std::mem::take(&mut exchange.request));
             self.buffers.give_back(std::mem::take(&mut exchange.response));

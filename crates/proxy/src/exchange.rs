@@ -8,7 +8,7 @@ use crate::io::Table;
 use crate::pbxs::PbxSet;
 use admission::{Branch, Ticket};
 use policy::{Time, TimerBase};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
 use transaction::{Action, InviteClient, InviteServer, OtherClient, OtherServer, Reliability};
@@ -263,12 +263,15 @@ pub(crate) struct Exchanges {
     #[allow(clippy::vec_box, reason = "the boxes themselves are what is kept")]
     spare: Vec<Box<Exchange>>,
     capacity: usize,
-    refused: u64,
+    evictions: u64,
     unanswered: usize,
     /// Those among the unanswered that a drain waits for.
     awaited: usize,
     /// Those of strangers, and how many may be.
     strangers: Table,
+    /// Answered requests other than INVITE that only wait to be repeated (RFC 3261 §17.2.2, Timer
+    /// J), the oldest first: strangers' and others'. Some may be gone by now.
+    lingering: [VecDeque<ExchangeId>; 2],
 }
 
 /// Boxes kept for use again at most.
@@ -288,10 +291,11 @@ impl Exchanges {
             index: HashMap::default(),
             spare: Vec::new(),
             capacity,
-            refused: 0,
+            evictions: 0,
             unanswered: 0,
             awaited: 0,
             strangers: Table { capacity: strangers, ..Table::default() },
+            lingering: Default::default(),
         }
     }
 
@@ -300,14 +304,34 @@ impl Exchanges {
         self.strangers.capacity = strangers;
     }
 
-    /// A place for a new exchange; `None` when the table is full.
-    pub(crate) fn try_reserve(&mut self, stranger: bool) -> Option<ExchangeId> {
-        if stranger && self.strangers.entries >= self.strangers.capacity {
-            self.strangers.evictions += 1;
+    fn has_room(&self, stranger: bool) -> bool {
+        let among_strangers = !stranger || self.strangers.entries < self.strangers.capacity;
+        among_strangers && self.slots.len() - self.free.len() < self.capacity
+    }
+
+    fn on_full(&mut self, stranger: bool) {
+        match stranger && self.strangers.entries >= self.strangers.capacity {
+            true => self.strangers.evictions += 1,
+            false => self.evictions += 1,
+        }
+    }
+
+    /// What has to be forgotten before there is room for a new exchange: what has lingered longest,
+    /// of strangers while there are any. If its request is repeated it passes as a new one.
+    pub(crate) fn in_the_way(&mut self, stranger: bool) -> Option<ExchangeId> {
+        if self.has_room(stranger) {
             return None;
         }
-        if self.slots.len() - self.free.len() >= self.capacity {
-            self.refused += 1;
+        let [others, strangers] = &self.lingering;
+        let oldest = strangers.front().or_else(|| others.front().filter(|_| !stranger)).copied()?;
+        self.on_full(stranger);
+        Some(oldest)
+    }
+
+    /// A place for a new exchange; `None` when the table is full.
+    pub(crate) fn try_reserve(&mut self, stranger: bool) -> Option<ExchangeId> {
+        if !self.has_room(stranger) {
+            self.on_full(stranger);
             return None;
         }
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -375,27 +399,40 @@ impl Exchanges {
 
     /// Notes that a final response went back, or that none ever will.
     pub(crate) fn answered(&mut self, id: ExchangeId) {
-        if let Some(exchange) = self.at(id)
+        let slot = self.slots.get_mut(id.slot as usize);
+        let slot = slot.filter(|slot| slot.generation == id.generation);
+        if let Some(exchange) = slot.and_then(|slot| slot.exchange.as_deref_mut())
             && !exchange.answered
         {
             exchange.answered = true;
-            let awaited = usize::from(exchange.awaited);
             self.unanswered -= 1;
-            self.awaited -= awaited;
+            self.awaited -= usize::from(exchange.awaited);
+            let of = &mut self.lingering[usize::from(exchange.stranger)];
+            let lingers = !exchange.is_invite() && !exchange.server.is_terminated();
+            if lingers && of.len() < self.capacity {
+                of.push_back(id);
+            }
         }
     }
 
     /// Takes an exchange out; give its box back with [`Exchanges::recycle`].
     pub(crate) fn remove(&mut self, id: ExchangeId) -> Option<Box<Exchange>> {
-        self.answered(id);
         let slot = self.slots.get_mut(id.slot as usize)?;
         if slot.generation != id.generation {
             return None;
         }
         let exchange = slot.exchange.take()?;
         slot.generation = slot.generation.wrapping_add(1);
+        self.unanswered -= usize::from(!exchange.answered);
+        self.awaited -= usize::from(!exchange.answered && exchange.awaited);
         self.strangers.entries -= usize::from(exchange.stranger);
         self.free.push(id.slot);
+        let Exchanges { lingering, slots, .. } = self;
+        let gone = |id: &ExchangeId| slots[id.slot as usize].generation != id.generation;
+        let of = &mut lingering[usize::from(exchange.stranger)];
+        while of.front().is_some_and(gone) {
+            of.pop_front();
+        }
         for key in [exchange.key, exchange.ack_key, exchange.merge_key] {
             if self.index.get(&key) == Some(&id.slot) {
                 self.index.remove(&key);
@@ -428,7 +465,7 @@ impl Exchanges {
         Table {
             entries: self.slots.len() - self.free.len(),
             capacity: self.capacity,
-            evictions: self.refused,
+            evictions: self.evictions,
         }
     }
 }

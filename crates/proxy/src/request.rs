@@ -281,6 +281,9 @@ impl Engine {
         let Hop { side, flow: target, .. } = hop;
         let stranger = passage.ticket.is_some() && passage.who < Who::Known;
         let owner = if stranger { Owner::Stranger } else { Owner::Known };
+        if let Some(oldest) = self.exchanges.in_the_way(stranger) {
+            self.forget(oldest);
+        }
         let Some(id) = self.exchanges.try_reserve(stranger) else {
             return Err(Refusal::new(Reason::Overload));
         };

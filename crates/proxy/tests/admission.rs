@@ -322,6 +322,32 @@ fn strangers_fill_their_own_share_only() {
 }
 
 #[test]
+fn what_is_answered_makes_room_for_what_is_new() {
+    let mut edge = Edge::with(|policy| policy.capacities.unproven_exchanges = 2);
+    let options = |n: u32| {
+        let text = request("OPTIONS", &format!("z9hG4bK{n}"), 300, "");
+        text.replace("Call-ID: c1", &format!("Call-ID: c{n}"))
+    };
+    let mut answered = |n: u32| {
+        let outcome = edge.phone_sends(&options(n));
+        for inside in &outcome.inside {
+            edge.pbx_answers(inside, "200 OK", "t", "");
+        }
+        (outcome.inside.len(), edge.engine.snapshot().unproven_exchanges)
+    };
+    let full = |evictions| proxy::Table { entries: 2, capacity: 2, evictions };
+    assert_eq!([1, 2].map(&mut answered).map(|(passed, _)| passed), [1, 1]);
+    assert_eq!(answered(3), (1, full(1)), "the first is forgotten");
+    assert_eq!(answered(3), (0, full(1)), "the last is remembered: a repetition is answered");
+    assert_eq!(answered(1), (1, full(2)), "what is forgotten passes as new");
+    for n in [4, 5] {
+        assert_eq!(edge.phone_sends(&options(n)).inside.len(), 1);
+    }
+    assert_eq!(edge.phone_sends(&options(6)).inside.len(), 0, "these two wait for their answers");
+    assert_eq!(edge.engine.snapshot().unproven_exchanges, full(5));
+}
+
+#[test]
 fn only_trunks_say_who_calls() {
     let identity = "P-Asserted-Identity: <sip:boss@pbx>\nx-ringfence-source: 1.2.3.4:1\n";
     let invite = request("INVITE", "z9hG4bKa", 500, identity);
