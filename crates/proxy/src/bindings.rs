@@ -1,7 +1,8 @@
 //! Registered bindings (RFC 3261 §10.3, RFC 5626): which flow reaches a phone's Contact now.
 
-use crate::io::{Binding, Table};
+use crate::io::Table;
 use crate::token::Tokens;
+use crate::{Binding, BoundContact};
 use admission::Key;
 use admission::key::address_bytes;
 use policy::Time;
@@ -97,7 +98,7 @@ impl Bindings {
     ) -> crate::token::Text {
         // a mere claim does not lend its token, which has its own flow in it
         match self.entry(key).filter(|entry| entry.confirmed) {
-            Some(entry) => entry.binding.token.iter().copied().collect(),
+            Some(entry) => entry.binding.contact.token().iter().copied().collect(),
             None => tokens.contact(key, home, &registering.flow, registering.contact),
         }
     }
@@ -170,12 +171,12 @@ impl Bindings {
     /// check it, and costs less.
     pub(crate) fn with_token(&self, now: Time, token: &[u8]) -> Option<&Binding> {
         let binding = self.find(now, Tokens::claimed_key(token)?)?;
-        (*binding.token == *token).then_some(binding)
+        (binding.contact.token() == token).then_some(binding)
     }
 
     /// The token of a binding, confirmed or asked for.
     pub(crate) fn token_of(&self, key: u64) -> Option<&[u8]> {
-        self.entry(key).map(|entry| &*entry.binding.token)
+        self.entry(key).map(|entry| entry.binding.contact.token())
     }
 
     fn live(&self, now: Time, key: u64) -> Option<&Entry> {
@@ -231,10 +232,10 @@ impl Bindings {
         expires: Time,
         confirmed: bool,
     ) -> bool {
-        let Registering { aor, contact, call_id, flow, pbx, .. } = *registering;
+        let Registering { contact, call_id, flow, pbx, .. } = *registering;
         let call_id = self.key.hash(&[call_id]);
         if let Some(entry) = self.entry_mut(key)
-            && (contact.is_empty() || *entry.binding.contact == *contact)
+            && (contact.is_empty() || entry.binding.contact.uri() == contact)
         {
             let new = confirmed && !entry.confirmed;
             entry.confirmed |= confirmed;
@@ -248,8 +249,8 @@ impl Bindings {
             // the token had no room for it, and the table has forgotten it
             return false;
         }
-        let (token, contact, aor) = (token.into(), contact.into(), aor.into());
-        let binding = Binding { key, token, call_id, contact, aor, flow, pbx, expires };
+        let contact = BoundContact::new(token, contact);
+        let binding = Binding { key, call_id, contact, flow, pbx, expires };
         self.insert(now, Entry { binding, confirmed });
         true
     }

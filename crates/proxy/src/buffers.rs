@@ -12,7 +12,7 @@ const PIECES: usize = 32;
 /// A piece is no larger, or one buffer.
 const PIECE_BYTES: usize = 32 << 10;
 /// Free bytes kept in a class at most.
-const FREE_BYTES_PER_CLASS: usize = 4 << 20;
+const FREE_BYTES_PER_CLASS: usize = 1 << 20;
 
 /// Whose bytes are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

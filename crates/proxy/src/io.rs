@@ -1,4 +1,4 @@
-use crate::Event;
+use crate::{Binding, Event};
 use admission::{Alert, Ban, GateSnapshot, Lift, Memory};
 use policy::{Network, Policy, Rank, Time};
 use std::net::SocketAddr;
@@ -246,27 +246,6 @@ pub struct Target {
     pub remote: SocketAddr,
     /// Its place among the others of its host: each call draws its own lots.
     pub rank: Rank,
-}
-
-/// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Binding {
-    /// Keyed hash of what makes the binding the same at its next REGISTER.
-    pub key: u64,
-    /// The Contact's user towards the PBX: stable as long as the binding lives.
-    pub token: Box<[u8]>,
-    /// Hash of the Call-ID of its last REGISTER: the same phone keeps it.
-    pub call_id: u64,
-    /// The phone's own Contact URI.
-    pub contact: Box<[u8]>,
-    /// The AOR (To of the REGISTER), `user@host`, for explanations.
-    pub aor: Box<[u8]>,
-    /// How it is reached now.
-    pub flow: Flow,
-    /// The PBX that it is registered at ([`policy::Pbx::id`]).
-    pub pbx: u32,
-    /// When the registration ends, by the 200.
-    pub expires: Time,
 }
 
 /// A look at a PBX.

@@ -16,6 +16,7 @@
 //! It does not open connections, resolve names, read files, or judge sources (that is
 //! `admission`, which it asks).
 
+mod binding;
 mod bindings;
 mod buffers;
 mod calls;
@@ -48,10 +49,9 @@ mod timeouts;
 mod token;
 mod trunks;
 
+pub use binding::{Binding, BoundContact};
 pub use calls::TrunkState;
 pub use decisions::{Decision, without_port};
 pub use engine::Engine;
 pub use event::{Event, Grounds, Verdict};
-pub use io::{
-    Binding, CloseReason, Input, Learned, Output, PbxState, Snapshot, Stage, Table, Target,
-};
+pub use io::{CloseReason, Input, Learned, Output, PbxState, Snapshot, Stage, Table, Target};

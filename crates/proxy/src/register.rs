@@ -222,7 +222,7 @@ impl Engine {
         for value in response.values(HeaderName::Contact) {
             let Some((address, token)) = own_token(&value) else { continue };
             if let Some(binding) = self.bindings.with_token(now, token) {
-                splice.replace(address.uri_span, &binding.contact);
+                splice.replace(address.uri_span, binding.contact.uri());
                 continue;
             }
             let mut raw = Raw::default();
@@ -231,7 +231,7 @@ impl Engine {
                 continue;
             };
             match self.bindings.find(now, key) {
-                Some(binding) => splice.replace(address.uri_span, &binding.contact),
+                Some(binding) => splice.replace(address.uri_span, binding.contact.uri()),
                 None if !contact.is_empty() => splice.replace(address.uri_span, contact),
                 None => {}
             }

@@ -1,6 +1,7 @@
 //! Where a request goes (RFC 3261 §16.4, §16.5). From outside: to the PBX, whatever the request
 //! says, so the edge relays for nobody. From the PBX: to the flow that a token names.
 
+use crate::BoundContact;
 use crate::bindings::Registering;
 use crate::engine::{Arrival, Engine};
 use crate::register::is_printable;
@@ -35,7 +36,7 @@ pub(crate) struct Hop {
     /// Key of the binding that is called, 0 for none.
     pub(crate) key: u64,
     /// The Request-URI to write, when it was a token of ours: the phone's own Contact.
-    pub(crate) uri: Option<Box<[u8]>>,
+    pub(crate) uri: Option<BoundContact>,
     /// Whether the outside speaks `sips` here. The PBX is on loopback and hears `sip`: it would
     /// ask for TLS on its own side otherwise.
     pub(crate) secure: bool,
@@ -85,7 +86,7 @@ impl Engine {
             Token::Contact { key, flow, contact, .. } => {
                 let options = message.method() == Method::Options;
                 let (flow, contact) = self.bound_flow(now, key, flow, contact, options)?;
-                let secure = is_sips(&contact);
+                let secure = is_sips(contact.uri());
                 (flow, key, Some(contact), secure)
             }
             Token::Flow(FlowToken { key, flow, secure, .. }) => {
@@ -116,12 +117,12 @@ impl Engine {
         first: Option<Flow>,
         contact: &[u8],
         options: bool,
-    ) -> Result<(Flow, Box<[u8]>), Reason> {
+    ) -> Result<(Flow, BoundContact), Reason> {
         if let Some(binding) = self.bindings.find(now, key) {
             return Ok((binding.flow, binding.contact.clone()));
         }
         match first.filter(|_| !contact.is_empty()) {
-            Some(flow) => Ok((flow, contact.into())),
+            Some(flow) => Ok((flow, BoundContact::new(b"", contact))),
             // the first qualify OPTIONS leaves before the 200 that confirms the binding
             None if options => {
                 let claimed = self.bindings.find_claimed(now, key).ok_or(Reason::FlowFailed)?;
@@ -173,8 +174,8 @@ impl Engine {
             }
             splice.delete_value(&value);
         }
-        if let Some(uri) = &hop.uri {
-            splice.replace(message.request_uri_span(), uri);
+        if let Some(contact) = &hop.uri {
+            splice.replace(message.request_uri_span(), contact.uri());
             return;
         }
         // "The proxy MUST inspect the Request-URI of the request. If the Request-URI of the

@@ -15,6 +15,9 @@ pub const VERSION: u64 = 1;
 const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
 
+/// Pages of the file kept in memory at most, bytes: it is written behind, and read once.
+const CACHE_BYTES: usize = 2 << 20;
+
 /// What nothing spoke of for so long is dropped when the file is opened.
 const TOO_OLD: Duration = Duration::from_secs(30 * 24 * 3_600);
 
@@ -101,7 +104,7 @@ impl File {
 
     fn try_open(path: &Path, purpose: &Purpose) -> Result<(Self, Contents), Failure> {
         keep_private(path)?;
-        let database = Database::create(path)?;
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create(path)?;
         migrate(&database, VERSION, &STEPS)?;
         let mut file = File { database, rows: 0, rows_max: purpose.rows_max };
         let contents = file.read(purpose)?;
