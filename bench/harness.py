@@ -79,6 +79,17 @@ def memory_kib(pids):
     return pss
 
 
+def descriptors(pids):
+    """Open files and sockets of all of them."""
+    total = 0
+    for p in pids:
+        try:
+            total += len(os.listdir(f"/proc/{p}/fd"))
+        except OSError:
+            pass
+    return total
+
+
 def udp_sockets():
     """Inode -> (local address as /proc writes it, datagrams dropped because the socket was full)."""
     out = {}

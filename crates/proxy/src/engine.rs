@@ -6,7 +6,7 @@ use crate::calls::Calls;
 use crate::connections::Connections;
 use crate::credit::Credits;
 use crate::decisions::{Decision, Decisions};
-use crate::exchange::{ExchangeId, Exchanges};
+use crate::exchange::{ExchangeId, Exchanges, Remains};
 use crate::hygiene::Hidden;
 use crate::io::{Input, Learned, Output, PbxState, Snapshot};
 use crate::load::Load;
@@ -530,14 +530,10 @@ impl Engine {
 
     /// Forgets an exchange now.
     pub(crate) fn forget(&mut self, id: ExchangeId) {
-        if let Some(mut exchange) = self.exchanges.remove(id) {
-            self.buffers.give_back(std::mem::take(&mut exchange.request));
-            self.buffers.give_back(std::mem::take(&mut exchange.response));
-            self.buffers.give_back(std::mem::take(&mut exchange.cancel_request));
-            if exchange.call != 0 && !exchange.accepted {
-                self.end_call(self.clock, exchange.call, false);
-            }
-            self.exchanges.recycle(exchange);
+        let Some(Remains { messages, call }) = self.exchanges.remove(id) else { return };
+        messages.into_iter().for_each(|message| self.buffers.give_back(message));
+        if call != 0 {
+            self.end_call(self.clock, call, false);
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::buffers::Buffer;
 use crate::hashed::Hashed;
 use crate::io::Table;
 use crate::pbxs::PbxSet;
+use crate::slab::{Slab, SlotId};
 use admission::{Branch, Ticket};
 use policy::{Time, TimerBase};
 use std::collections::{HashMap, VecDeque};
@@ -29,11 +30,7 @@ pub(crate) enum Client {
 }
 
 /// Names an exchange; a stale one names nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ExchangeId {
-    pub(crate) slot: u32,
-    pub(crate) generation: u16,
-}
+pub(crate) type ExchangeId = SlotId;
 
 /// The pair and what it needs.
 #[derive(Debug)]
@@ -256,12 +253,8 @@ impl Exchange {
 /// All exchanges of a shard: a slab, and an index by server transaction.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
-    slots: Vec<Slot>,
-    free: Vec<u32>,
+    slab: Slab<Exchange>,
     index: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
-    /// Boxes to use again.
-    #[allow(clippy::vec_box, reason = "the boxes themselves are what is kept")]
-    spare: Vec<Box<Exchange>>,
     capacity: usize,
     evictions: u64,
     unanswered: usize,
@@ -274,22 +267,20 @@ pub(crate) struct Exchanges {
     lingering: [VecDeque<ExchangeId>; 2],
 }
 
-/// Boxes kept for use again at most.
-const SPARE_MAX: usize = 4_096;
-
+/// What an exchange leaves behind.
 #[derive(Debug)]
-struct Slot {
-    generation: u16,
-    exchange: Option<Box<Exchange>>,
+pub(crate) struct Remains {
+    /// Its messages: request, response, CANCEL.
+    pub(crate) messages: [Buffer; 3],
+    /// Key of the call over a trunk that it began in vain, 0 for none.
+    pub(crate) call: u64,
 }
 
 impl Exchanges {
     pub(crate) fn new(capacity: usize, strangers: usize) -> Self {
         Exchanges {
-            slots: Vec::new(),
-            free: Vec::new(),
+            slab: Slab::default(),
             index: HashMap::default(),
-            spare: Vec::new(),
             capacity,
             evictions: 0,
             unanswered: 0,
@@ -306,7 +297,7 @@ impl Exchanges {
 
     fn has_room(&self, stranger: bool) -> bool {
         let among_strangers = !stranger || self.strangers.entries < self.strangers.capacity;
-        among_strangers && self.slots.len() - self.free.len() < self.capacity
+        among_strangers && self.slab.len() < self.capacity
     }
 
     fn on_full(&mut self, stranger: bool) {
@@ -334,16 +325,12 @@ impl Exchanges {
             self.on_full(stranger);
             return None;
         }
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, exchange: None });
-            (self.slots.len() - 1) as u32
-        });
-        Some(ExchangeId { slot, generation: self.slots[slot as usize].generation })
+        Some(self.slab.reserve())
     }
 
     /// Gives a reserved place back.
     pub(crate) fn release(&mut self, id: ExchangeId) {
-        self.free.push(id.slot);
+        self.slab.release(id);
     }
 
     /// Fills a reserved place. A server transaction with the same key is not found any more: a
@@ -355,14 +342,7 @@ impl Exchanges {
         if exchange.merge_key != 0 {
             self.index.insert(exchange.merge_key, id.slot);
         }
-        let boxed = match self.spare.pop() {
-            Some(mut boxed) => {
-                *boxed = exchange;
-                boxed
-            }
-            None => Box::new(exchange),
-        };
-        self.slots[id.slot as usize].exchange = Some(boxed);
+        self.slab.fill(id, exchange);
         self.unanswered += 1;
     }
 
@@ -377,31 +357,22 @@ impl Exchanges {
     }
 
     pub(crate) fn find(&self, key: u64) -> Option<ExchangeId> {
-        let slot = *self.index.get(&key)?;
-        Some(ExchangeId { slot, generation: self.slots[slot as usize].generation })
+        self.slab.name(*self.index.get(&key)?)
     }
 
     /// The exchange whose Via has this branch.
     pub(crate) fn with_branch(&self, branch: &Branch) -> Option<ExchangeId> {
-        let slot = branch.slot();
-        let entry = self.slots.get(slot as usize)?;
-        let exchange = entry.exchange.as_ref()?;
-        (exchange.branch == *branch).then_some(ExchangeId { slot, generation: entry.generation })
+        let id = self.slab.name(branch.slot())?;
+        (self.slab.at(id)?.branch == *branch).then_some(id)
     }
 
     pub(crate) fn at(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
-        slot.exchange.as_deref_mut()
+        self.slab.at_mut(id)
     }
 
     /// Notes that a final response went back, or that none ever will.
     pub(crate) fn answered(&mut self, id: ExchangeId) {
-        let slot = self.slots.get_mut(id.slot as usize);
-        let slot = slot.filter(|slot| slot.generation == id.generation);
-        if let Some(exchange) = slot.and_then(|slot| slot.exchange.as_deref_mut())
+        if let Some(exchange) = self.slab.at_mut(id)
             && !exchange.answered
         {
             exchange.answered = true;
@@ -415,36 +386,26 @@ impl Exchanges {
         }
     }
 
-    /// Takes an exchange out; give its box back with [`Exchanges::recycle`].
-    pub(crate) fn remove(&mut self, id: ExchangeId) -> Option<Box<Exchange>> {
-        let slot = self.slots.get_mut(id.slot as usize)?;
-        if slot.generation != id.generation {
-            return None;
-        }
-        let exchange = slot.exchange.take()?;
-        slot.generation = slot.generation.wrapping_add(1);
+    /// Forgets an exchange; what it leaves behind.
+    pub(crate) fn remove(&mut self, id: ExchangeId) -> Option<Remains> {
+        let exchange = self.slab.at_mut(id)?;
         self.unanswered -= usize::from(!exchange.answered);
         self.awaited -= usize::from(!exchange.answered && exchange.awaited);
         self.strangers.entries -= usize::from(exchange.stranger);
-        self.free.push(id.slot);
-        let Exchanges { lingering, slots, .. } = self;
-        let gone = |id: &ExchangeId| slots[id.slot as usize].generation != id.generation;
-        let of = &mut lingering[usize::from(exchange.stranger)];
-        while of.front().is_some_and(gone) {
-            of.pop_front();
-        }
         for key in [exchange.key, exchange.ack_key, exchange.merge_key] {
             if self.index.get(&key) == Some(&id.slot) {
                 self.index.remove(&key);
             }
         }
-        Some(exchange)
-    }
-
-    pub(crate) fn recycle(&mut self, exchange: Box<Exchange>) {
-        if self.spare.len() < SPARE_MAX {
-            self.spare.push(exchange);
+        let Exchange { request, response, cancel_request, .. } = exchange;
+        let messages = [request, response, cancel_request].map(std::mem::take);
+        let call = if exchange.accepted { 0 } else { exchange.call };
+        let lingering = &mut self.lingering[usize::from(exchange.stranger)];
+        self.slab.release(id);
+        while lingering.front().is_some_and(|oldest| self.slab.at(*oldest).is_none()) {
+            lingering.pop_front();
         }
+        Some(Remains { messages, call })
     }
 
     pub(crate) fn unanswered(&self) -> usize {
@@ -462,10 +423,6 @@ impl Exchanges {
     }
 
     pub(crate) fn table(&self) -> Table {
-        Table {
-            entries: self.slots.len() - self.free.len(),
-            capacity: self.capacity,
-            evictions: self.evictions,
-        }
+        Table { entries: self.slab.len(), capacity: self.capacity, evictions: self.evictions }
     }
 }

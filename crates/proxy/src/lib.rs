@@ -45,6 +45,7 @@ mod register;
 mod request;
 mod response;
 mod routing;
+mod slab;
 mod timeouts;
 mod token;
 mod trunks;

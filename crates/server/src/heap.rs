@@ -9,16 +9,21 @@
 
 /// By how much it grows, bytes.
 const STEP: libc::c_int = 1 << 20;
+/// What is as large lies apart, and goes back to the system by itself when it is free; bytes. By
+/// itself the library raises this with each large piece that is freed, and then what is large
+/// lies among what is small.
+const APART: libc::c_int = 128 << 10;
 
 /// To be called before there is a second thread.
 pub(crate) fn settle() {
     #[cfg(target_env = "gnu")]
     #[allow(unsafe_code, reason = "mallopt has no safe form")]
-    // SAFETY: both parameters are documented in mallopt(3); values it does not take it refuses, and
+    // SAFETY: these parameters are documented in mallopt(3); values it does not take it refuses, and
     // then the heap grows as it did.
     unsafe {
         libc::mallopt(libc::M_ARENA_MAX, 1);
         libc::mallopt(libc::M_TOP_PAD, STEP);
+        libc::mallopt(libc::M_MMAP_THRESHOLD, APART);
     }
 }
 
