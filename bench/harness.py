@@ -10,6 +10,7 @@ ROOT = os.path.dirname(HERE)
 DIR = os.environ.get("BENCH_DIR", "/tmp/ringfence-bench")
 LOAD_BIN = os.path.join(os.environ.get("BENCH_LOAD_TARGET", f"{HERE}/load/target"), "release")
 LISTEN, TLS_LISTEN, INSIDE, BACKEND = "127.0.0.10:5060", "127.0.0.10:5061", "127.0.0.20:5080", "127.0.0.30:5080"
+OPENSIPS = os.environ.get("OPENSIPS", "")  # no Debian package: the source tree in which it was built
 PHONES_PORT = "15070"  # all phones', on addresses from 127.16.0.0 up; the generator binds it on every address
 
 
@@ -151,6 +152,10 @@ class Target:
         """Why this target can't run here, or None."""
         if self.name.startswith("kamailio") and not shutil.which("kamailio"):
             return "kamailio is not installed (apt-get install kamailio kamailio-extra-modules kamailio-tls-modules)"
+        if self.name == "opensips-min" and not os.access(f"{OPENSIPS}/opensips", os.X_OK):
+            return "OPENSIPS names no source tree in which it was built: see README.md"
+        if self.name == "opensips-min" and self.transport != "udp":
+            return "its configuration here speaks only UDP"
         if self.name.startswith("ringfence") and not os.access(self.ringfence or "", os.X_OK):
             return f"no binary at {self.ringfence} (cargo build --release -p ringfence)"
         if self.name == "null-relay" and self.transport != "udp":
@@ -160,7 +165,7 @@ class Target:
     def render(self, template, name):
         text = open(f"{HERE}/targets/{template}").read()
         values = {"LISTEN": LISTEN, "TLSLISTEN": TLS_LISTEN, "INSIDE": INSIDE, "BACKEND": BACKEND, "DIR": self.dir,
-                  "CHILDREN": str(self.threads), "PIKE": "16" if self.transport == "udp" else "1000000",
+                  "CHILDREN": str(self.threads), "OPENSIPS": OPENSIPS, "PIKE": "16" if self.transport == "udp" else "1000000",
                   "TLSYN": "yes" if self.transport == "tls" else "no"}
         for key, value in values.items():
             text = text.replace(f"@{key}@", value)
@@ -183,6 +188,9 @@ class Target:
         if self.name.startswith("ringfence"):
             template = "ringfence-tls.yaml" if self.transport == "tls" else f"{self.name}.yaml"
             return [self.ringfence, "run", "--config", self.render(template, "ringfence.yaml")]
+        if self.name == "opensips-min":
+            config = self.render("opensips-min.cfg", "opensips.cfg")
+            return [f"{OPENSIPS}/opensips", "-F", "-f", config, "-m", "4096", "-M", "16", "-a", "F_MALLOC", "-P", f"{self.dir}/pid"]
         shutil.copytree(f"{HERE}/targets/db", f"{self.dir}/db", dirs_exist_ok=True)
         defines = []
         if self.transport == "tls":

@@ -1,18 +1,12 @@
-//! Bytes kept for retransmissions and for building ACK, CANCEL and late answers. Recycled by size
-//! class, so the steady state allocates nothing.
+//! Bytes kept for retransmissions and for building ACK, CANCEL and late answers. They lie in pieces
+//! by size class, used again from the lowest on, so that the steady state allocates nothing and what
+//! a burst has filled goes back to the system.
 
 use crate::io::Table;
-use bytes::BytesMut;
+use crate::slots::{PIECE, Place, Slots};
 
 /// Capacities of the size classes.
 const CLASSES: [usize; 7] = [512, 1_024, 2_048, 4_096, 8_192, 16_384, 65_536];
-/// Buffers that are asked of the allocator in one piece, as far as [`PIECE_BYTES`] goes: shards share
-/// one heap, and while their tables fill they would wait for each other at its door.
-const PIECES: usize = 32;
-/// A piece is no larger, or one buffer.
-const PIECE_BYTES: usize = 32 << 10;
-/// Free bytes kept in a class at most.
-const FREE_BYTES_PER_CLASS: usize = 1 << 20;
 
 /// Whose bytes are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,29 +21,27 @@ pub(crate) enum Owner {
 /// A message kept. Give it back with [`Buffers::give_back`]; an empty one holds nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Buffer {
-    bytes: BytesMut,
+    slot: u32,
+    length: u32,
+    class: u8,
     owner: Owner,
 }
 
 impl Buffer {
     /// An empty one for what will be kept of this owner.
     pub(crate) fn of(owner: Owner) -> Self {
-        Buffer { bytes: BytesMut::new(), owner }
+        Buffer { owner, ..Buffer::default() }
     }
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
-    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.is_empty()
+        self.length == 0
     }
 }
 
 /// All buffers of a shard.
 #[derive(Debug)]
 pub(crate) struct Buffers {
-    free: [Vec<BytesMut>; CLASSES.len()],
-    /// What is left of the piece that was asked for last.
-    rest: [BytesMut; CLASSES.len()],
+    classes: [Class; CLASSES.len()],
     retained: usize,
     /// Of them by strangers.
     strangers: usize,
@@ -57,10 +49,35 @@ pub(crate) struct Buffers {
     refused: u64,
 }
 
+/// Buffers of one size.
+#[derive(Debug, Default)]
+struct Class {
+    slots: Slots,
+    /// Empty where the memory was given back.
+    pieces: Vec<Box<[u8]>>,
+}
+
+impl Class {
+    fn take(&mut self, size: usize) -> Place {
+        self.slots.take(|piece| {
+            if piece == self.pieces.len() {
+                self.pieces.push(Box::default());
+            }
+            // as zeros come from the system: what is never written costs nothing
+            self.pieces[piece] = vec![0; PIECE * size].into();
+        })
+    }
+
+    fn free(&mut self, place: Place) {
+        if let Some(gone) = self.slots.free(place) {
+            self.pieces[gone] = Box::default();
+        }
+    }
+}
+
 impl Buffers {
     pub(crate) fn new(capacity: usize) -> Self {
-        let (free, rest) = Default::default();
-        Buffers { free, rest, retained: 0, strangers: 0, capacity, refused: 0 }
+        Buffers { classes: Default::default(), retained: 0, strangers: 0, capacity, refused: 0 }
     }
 
     pub(crate) fn configure(&mut self, capacity: usize) {
@@ -69,72 +86,70 @@ impl Buffers {
 
     /// Keeps a copy of `bytes`; `None` when the bound on retained bytes is met.
     pub(crate) fn try_keep(&mut self, owner: Owner, bytes: &[u8]) -> Option<Buffer> {
+        if bytes.is_empty() {
+            return Some(Buffer::of(owner));
+        }
         let Some(class) = CLASSES.iter().position(|&size| size >= bytes.len()) else {
             self.refused += 1;
             return None;
         };
-        let full = match owner {
-            Owner::Known => self.retained + CLASSES[class] > self.capacity,
-            Owner::Stranger => {
-                self.retained + CLASSES[class] > self.capacity
-                    || self.strangers + CLASSES[class] > self.capacity / 2
-            }
-        };
+        let size = CLASSES[class];
+        let full = self.retained + size > self.capacity
+            || owner == Owner::Stranger && self.strangers + size > self.capacity / 2;
         if full {
             self.refused += 1;
             return None;
         }
-        let mut kept = self.free[class].pop().unwrap_or_else(|| self.cut(class));
-        self.retained += kept.capacity();
+        let slot = self.classes[class].take(size).slot();
+        self.retained += size;
         if owner == Owner::Stranger {
-            self.strangers += kept.capacity();
+            self.strangers += size;
         }
-        kept.extend_from_slice(bytes);
-        Some(Buffer { bytes: kept, owner })
+        let mut buffer = Buffer { slot, length: 0, class: class as u8, owner };
+        self.write(&mut buffer, bytes);
+        Some(buffer)
     }
 
-    /// A buffer that was not there before.
-    fn cut(&mut self, class: usize) -> BytesMut {
-        let (size, rest) = (CLASSES[class], &mut self.rest[class]);
-        if rest.capacity() < size {
-            *rest = BytesMut::with_capacity(size * PIECES.min(PIECE_BYTES / size).max(1));
-        }
-        let behind = rest.split_off(size);
-        std::mem::replace(rest, behind)
+    /// What is kept.
+    pub(crate) fn bytes(&self, buffer: &Buffer) -> &[u8] {
+        let class = usize::from(buffer.class);
+        let (size, Place { piece, within }) = (CLASSES[class], Place::of(buffer.slot));
+        let from = within * size;
+        let piece = self.classes[class].pieces.get(piece);
+        piece.and_then(|piece| piece.get(from..from + buffer.length as usize)).unwrap_or_default()
+    }
+
+    fn write(&mut self, buffer: &mut Buffer, bytes: &[u8]) {
+        let class = usize::from(buffer.class);
+        let (size, Place { piece, within }) = (CLASSES[class], Place::of(buffer.slot));
+        let from = within * size;
+        self.classes[class].pieces[piece][from..from + bytes.len()].copy_from_slice(bytes);
+        buffer.length = bytes.len() as u32;
     }
 
     /// Replaces what `buffer` holds. When the bound is met it holds nothing afterwards.
     pub(crate) fn replace(&mut self, buffer: &mut Buffer, bytes: &[u8]) {
-        if !bytes.is_empty() && buffer.bytes.capacity() >= bytes.len() {
-            buffer.bytes.clear();
-            buffer.bytes.extend_from_slice(bytes);
-            return;
+        if bytes.is_empty() || buffer.is_empty() || bytes.len() > CLASSES[usize::from(buffer.class)]
+        {
+            let owner = buffer.owner;
+            self.give_back(std::mem::take(buffer));
+            *buffer = self.try_keep(owner, bytes).unwrap_or(Buffer::of(owner));
+        } else {
+            self.write(buffer, bytes);
         }
-        let owner = buffer.owner;
-        self.give_back(std::mem::take(buffer));
-        *buffer = match bytes {
-            [] => Buffer::of(owner),
-            _ => self.try_keep(owner, bytes).unwrap_or(Buffer::of(owner)),
-        };
     }
 
     /// Takes a buffer back.
     pub(crate) fn give_back(&mut self, buffer: Buffer) {
-        let Buffer { mut bytes, owner } = buffer;
-        let size = bytes.capacity();
-        if size == 0 {
+        if buffer.is_empty() {
             return;
         }
-        self.retained -= size;
-        if owner == Owner::Stranger {
-            self.strangers -= size;
+        let class = usize::from(buffer.class);
+        self.retained -= CLASSES[class];
+        if buffer.owner == Owner::Stranger {
+            self.strangers -= CLASSES[class];
         }
-        if let Some(class) = CLASSES.iter().position(|&class| class == size)
-            && (self.free[class].len() + 1) * size <= FREE_BYTES_PER_CLASS
-        {
-            bytes.clear();
-            self.free[class].push(bytes);
-        }
+        self.classes[class].free(Place::of(buffer.slot));
     }
 
     pub(crate) fn table(&self) -> Table {
@@ -150,10 +165,10 @@ mod tests {
     fn what_is_kept_is_counted_and_given_back() {
         let mut buffers = Buffers::new(2_000);
         let mut first = buffers.try_keep(Owner::Known, &[1; 600]).expect("room");
-        assert_eq!((first.bytes().len(), buffers.table().entries), (600, 1_024));
+        assert_eq!((buffers.bytes(&first).len(), buffers.table().entries), (600, 1_024));
         assert!(buffers.try_keep(Owner::Known, &[2; 600]).is_none(), "the bound holds");
         buffers.replace(&mut first, &[3; 1_000]);
-        assert_eq!((first.bytes(), buffers.table().entries), (&[3; 1_000][..], 1_024));
+        assert_eq!((buffers.bytes(&first), buffers.table().entries), (&[3; 1_000][..], 1_024));
         buffers.give_back(first);
         assert_eq!(buffers.table(), Table { entries: 0, capacity: 2_000, evictions: 1 });
     }
@@ -167,6 +182,26 @@ mod tests {
         assert!(buffers.try_keep(Owner::Known, &[1; 2_000]).is_some(), "there is room for others");
         kept.into_iter().for_each(|buffer| buffers.give_back(buffer));
         assert!(buffers.try_keep(Owner::Stranger, &[1; 1_000]).is_some());
+    }
+
+    #[test]
+    fn what_a_burst_has_filled_is_given_back() {
+        let mut buffers = Buffers::new(1 << 30);
+        let fill = |byte| vec![byte as u8; 400 + byte % 1_000];
+        let burst: Vec<_> =
+            (0..10_000).map(|n| buffers.try_keep(Owner::Known, &fill(n)).expect("room")).collect();
+        assert!(burst.iter().enumerate().all(|(n, kept)| buffers.bytes(kept) == fill(n)));
+        let there = |buffers: &Buffers| -> usize {
+            buffers.classes.iter().flat_map(|class| &class.pieces).map(|piece| piece.len()).sum()
+        };
+        assert!(there(&buffers) >= buffers.table().entries);
+        let full = there(&buffers);
+        let (long, short): (Vec<_>, Vec<_>) =
+            burst.into_iter().enumerate().partition(|(n, _)| *n < 10);
+        short.into_iter().for_each(|(_, kept)| buffers.give_back(kept));
+        assert!(long.iter().all(|(n, kept)| buffers.bytes(kept) == fill(*n)));
+        // a piece that holds them and one to spare, in each of two classes
+        assert!(there(&buffers) <= 4 * PIECE * 2_048 && there(&buffers) < full / 8);
     }
 
     #[test]

@@ -40,7 +40,9 @@ impl Engine {
             return;
         }
         let limits = self.policy.limits;
-        let Ok(request) = Message::parse(exchange.request.bytes(), &limits) else { return };
+        let Ok(request) = Message::parse(self.buffers.bytes(&exchange.request), &limits) else {
+            return;
+        };
         let range = self.out.write(|out| {
             let to = request.lines(HeaderName::To).next().map(|(_, header)| header.line);
             write_hop_request(out, b"CANCEL", &request, to.map(|line| request.slice(line)));
@@ -79,7 +81,7 @@ impl Engine {
         // transaction handling the original request."
         exchange.timer_c = now + base.t1.saturating_mul(64);
         let (side, flow) = (exchange.origin_side.other(), exchange.target);
-        let range = self.out.copy(exchange.cancel_request.bytes());
+        let range = self.out.copy(self.buffers.bytes(&exchange.cancel_request));
         self.out.send(side, &flow, range);
         self.arm(id);
     }
@@ -89,7 +91,9 @@ impl Engine {
     pub(crate) fn send_ack(&mut self, id: ExchangeId, response: &Message<'_>) {
         let Some(exchange) = self.exchanges.at(id) else { return };
         let limits = self.policy.limits;
-        let Ok(request) = Message::parse(exchange.request.bytes(), &limits) else { return };
+        let Ok(request) = Message::parse(self.buffers.bytes(&exchange.request), &limits) else {
+            return;
+        };
         let range = self.out.write(|out| {
             let to = response.lines(HeaderName::To).next().map(|(_, header)| header.line);
             write_hop_request(out, b"ACK", &request, to.map(|line| response.slice(line)));
@@ -105,9 +109,9 @@ impl Engine {
     /// The ACK again, for a response that was repeated.
     pub(crate) fn resend_ack(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.at(id) else { return };
-        if exchange.request.bytes().starts_with(b"ACK ") {
+        if self.buffers.bytes(&exchange.request).starts_with(b"ACK ") {
             let (side, flow) = (exchange.origin_side.other(), exchange.target);
-            let range = self.out.copy(exchange.request.bytes());
+            let range = self.out.copy(self.buffers.bytes(&exchange.request));
             self.out.send(side, &flow, range);
         }
     }

@@ -4,7 +4,7 @@
 
 use crate::edits::{alias, edit_content_length};
 use crate::engine::{Arrival, Engine};
-use crate::exchange::{Client, Exchange, ExchangeId};
+use crate::exchange::{Client, ExchangeId};
 use crate::names::write_transport;
 use crate::routing::Hop;
 use crate::token::{FlowToken, Raw, Token};
@@ -93,7 +93,7 @@ impl Engine {
     /// As [`Engine::try_next`], with the request that is at hand.
     pub(crate) fn try_next_at_once(&mut self, now: Time, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.at(id) else { return false };
-        let request = exchange.request.bytes().to_vec();
+        let request = self.buffers.bytes(&exchange.request).to_vec();
         self.try_next(now, id, &request)
     }
 
@@ -106,7 +106,7 @@ impl Engine {
         if exchange.answered
             || exchange.cancel.is_some()
             || !exchange.cancel_request.is_empty()
-            || has_rung(exchange)
+            || has_rung(self.buffers.bytes(&exchange.response))
             || !message.to_tag().is_empty()
         {
             return false;
@@ -257,7 +257,7 @@ impl Engine {
         let Some(flow) = flow else { return false };
         let Some(exchange) = self.exchanges.at(id) else { return false };
         exchange.target = flow;
-        let range = self.out.copy(exchange.request.bytes());
+        let range = self.out.copy(self.buffers.bytes(&exchange.request));
         if let Some(connection) = flow.connection {
             self.watch(connection, id);
         }
@@ -267,8 +267,8 @@ impl Engine {
 }
 
 /// Whether more than a 100 went back.
-fn has_rung(exchange: &Exchange) -> bool {
-    exchange.response.bytes().get(8..11).is_some_and(|status| status != b"100")
+fn has_rung(response: &[u8]) -> bool {
+    response.get(8..11).is_some_and(|status| status != b"100")
 }
 
 /// Writes another transport into a URI of ours.

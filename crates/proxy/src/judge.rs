@@ -157,7 +157,7 @@ impl Engine {
             "REGISTER" => response.to(),
             _ => response.from(),
         };
-        let uri = request_uri(exchange.request.bytes());
+        let uri = request_uri(self.buffers.bytes(&exchange.request));
         let dialled = Uri::parse(uri).map_or(uri, |uri| uri.user);
         let flow = exchange.origin;
         let answer =

@@ -46,6 +46,7 @@ mod request;
 mod response;
 mod routing;
 mod slab;
+mod slots;
 mod timeouts;
 mod token;
 mod trunks;

@@ -145,17 +145,11 @@ impl Engine {
             return true;
         }
         let Some(exchange) = self.exchanges.at(id) else { return false };
-        let kept = std::mem::take(&mut exchange.request);
+        let kept = self.buffers.bytes(&exchange.request).to_vec();
         let limits = self.policy.limits;
-        let request = Message::parse(kept.bytes(), &limits);
-        if let Ok(request) = &request {
-            self.bind_all(now, request, response, flow, pbx);
-        }
-        let understood = request.is_ok();
-        if let Some(exchange) = self.exchanges.at(id) {
-            exchange.request = kept;
-        }
-        understood
+        let Ok(request) = Message::parse(&kept, &limits) else { return false };
+        self.bind_all(now, &request, response, flow, pbx);
+        true
     }
 
     /// Each Contact of a REGISTER is bound or not, as its 200 says.

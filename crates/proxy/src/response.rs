@@ -92,7 +92,8 @@ impl Engine {
     /// A 503: the next target is tried, if there is one (RFC 3263 §4.3).
     fn on_unavailable(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
         let Some(exchange) = self.exchanges.at(id) else { return };
-        let (request, invite) = (exchange.request.bytes().to_vec(), exchange.is_invite());
+        let (request, invite) =
+            (self.buffers.bytes(&exchange.request).to_vec(), exchange.is_invite());
         if exchange.answered {
             return self.note(arrival, Verdict::Absorb, Reason::Retransmission);
         }
@@ -299,7 +300,7 @@ impl Engine {
     /// paid for.
     pub(crate) fn try_send_response(&mut self, now: Time, id: ExchangeId) -> bool {
         let Some(exchange) = self.exchanges.at(id) else { return false };
-        let range = self.out.copy(exchange.response.bytes());
+        let range = self.out.copy(self.buffers.bytes(&exchange.response));
         let told = exchange.told || exchange.ticket.is_none();
         let sent = self.try_send(now, id, range);
         if sent && !told {
@@ -314,14 +315,11 @@ impl Engine {
         let Some(exchange) = self.exchanges.at(id).filter(|exchange| exchange.answered) else {
             return;
         };
-        let response = std::mem::take(&mut exchange.response);
-        if let Ok(message) = Message::parse(response.bytes(), &limits)
+        let response = self.buffers.bytes(&exchange.response).to_vec();
+        if let Ok(message) = Message::parse(&response, &limits)
             && message.status() >= 200
         {
             self.on_final(now, id, &message);
-        }
-        if let Some(exchange) = self.exchanges.at(id) {
-            exchange.response = response;
         }
     }
 
@@ -359,7 +357,9 @@ impl Engine {
         let base = self.policy.timers;
         let limits = self.policy.limits;
         let Some(exchange) = self.exchanges.at(id) else { return };
-        let Ok(request) = Message::parse(exchange.request.bytes(), &limits) else { return };
+        let Ok(request) = Message::parse(self.buffers.bytes(&exchange.request), &limits) else {
+            return;
+        };
         if !exchange.server.on_sent(now, status, &base) {
             return;
         }

@@ -69,7 +69,7 @@ impl Engine {
                     }
                     let Some(exchange) = self.exchanges.at(id) else { return };
                     let (side, flow) = (exchange.origin_side.other(), exchange.target);
-                    let range = self.out.copy(exchange.request.bytes());
+                    let range = self.out.copy(self.buffers.bytes(&exchange.request));
                     self.out.send(side, &flow, range);
                 }
                 Action::TimedOut => {
@@ -146,7 +146,7 @@ impl Engine {
             match cancel.on_timeout(now, &base) {
                 Action::Send => {
                     let (side, flow) = (exchange.origin_side.other(), exchange.target);
-                    let range = self.out.copy(exchange.cancel_request.bytes());
+                    let range = self.out.copy(self.buffers.bytes(&exchange.cancel_request));
                     self.out.send(side, &flow, range);
                 }
                 Action::None => return,

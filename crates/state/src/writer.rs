@@ -8,7 +8,7 @@ use policy::Time;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tracing::{info, warn};
@@ -16,7 +16,8 @@ use wire::ShardId;
 
 /// From the first change to the commit that has it.
 pub const COMMIT_EVERY: Duration = Duration::from_millis(250);
-/// Pieces that wait for the thread.
+/// Pieces that wait for the thread. The queue grows as it is needed: one that has its length from
+/// the beginning holds seven mebibytes for nothing.
 pub const QUEUE: usize = 1 << 16;
 /// Changes that wait for a disk that takes none; more are lost.
 const WAITING_MAX: usize = 1 << 18;
@@ -30,6 +31,8 @@ const ROWS_MAX: u64 = 1 << 22;
 pub struct Counters {
     /// Rows in the file.
     pub rows: AtomicU64,
+    /// Pieces on their way to the thread.
+    pub queued: AtomicU64,
     /// Changes that wait to be written.
     pub waiting: AtomicU64,
     /// Changes that were written.
@@ -53,7 +56,7 @@ pub struct State {
 /// What a shard has of it.
 #[derive(Clone, Debug)]
 pub struct Writer {
-    letters: SyncSender<Letter>,
+    letters: Sender<Letter>,
     counters: Arc<Counters>,
 }
 
@@ -79,7 +82,7 @@ impl State {
         let counters = Arc::new(Counters::default());
         counters.works.store(file.is_some(), Relaxed);
         counters.rows.store((pieces.len() + facts.len()) as u64, Relaxed);
-        let (letters, inbox) = sync_channel(QUEUE);
+        let (letters, inbox) = channel();
         let desk = Desk {
             path,
             purpose,
@@ -143,11 +146,11 @@ impl Writer {
     }
 
     fn send(&self, letter: Letter) {
-        match self.letters.try_send(letter) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.counters.lost.fetch_add(1, Relaxed);
-            }
+        let Counters { queued, lost, .. } = &*self.counters;
+        let full = queued.fetch_add(1, Relaxed) >= QUEUE as u64;
+        if full || self.letters.send(letter).is_err() {
+            queued.fetch_sub(1, Relaxed);
+            lost.fetch_add(1, Relaxed);
         }
     }
 }
@@ -185,6 +188,9 @@ impl Desk {
 
     /// Whether it was the last.
     fn take(&mut self, letter: Letter) -> bool {
+        if !matches!(letter, Letter::End) {
+            self.counters.queued.fetch_sub(1, Relaxed);
+        }
         let (key, shard, row) = match letter {
             Letter::Remember(shard, memory) if memory.is_nothing() => {
                 (key(&memory.key()), shard, None)
