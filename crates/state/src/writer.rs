@@ -82,6 +82,7 @@ impl State {
         let counters = Arc::new(Counters::default());
         counters.works.store(file.is_some(), Relaxed);
         counters.rows.store((pieces.len() + facts.len()) as u64, Relaxed);
+        #[allow(clippy::disallowed_methods, reason = "its bound is QUEUE, counted in `queued`")]
         let (letters, inbox) = channel();
         let desk = Desk {
             path,
