@@ -1,10 +1,10 @@
 //! What is known of one registered Contact.
 
-use policy::Time;
 use std::sync::Arc;
 use wire::Flow;
 
-/// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626).
+/// A registered Contact and the flow that reaches it (RFC 3261 §10, RFC 5626): written once, and
+/// shared by all shards. A REGISTER that only prolongs it changes nothing here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Binding {
     /// Keyed hash of what makes the binding the same at its next REGISTER.
@@ -17,11 +17,9 @@ pub struct Binding {
     pub flow: Flow,
     /// The PBX that it is registered at ([`policy::Pbx::id`]).
     pub pbx: u32,
-    /// When the registration ends, by the 200.
-    pub expires: Time,
 }
 
-/// A Contact by both its names: written once, and shared by all shards.
+/// A Contact by both its names; a copy shares them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BoundContact {
     text: Arc<[u8]>,

@@ -8,6 +8,7 @@ use admission::key::address_bytes;
 use policy::Time;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
+use std::sync::Arc;
 use wire::{Flow, ShardId};
 
 /// Entries looked at for one to push out when the table is full.
@@ -32,7 +33,9 @@ pub(crate) struct Registering<'a> {
 
 #[derive(Debug)]
 struct Entry {
-    binding: Binding,
+    binding: Arc<Binding>,
+    /// When the registration ends, by the 200.
+    expires: Time,
     /// Whether a 200 confirmed it. A pending entry only tells the way for the request that the
     /// PBX sends to a new contact before its 200.
     confirmed: bool,
@@ -114,14 +117,13 @@ impl Bindings {
         registering: &Registering<'_>,
         until: Time,
     ) {
-        if self.entry(key).is_some_and(|entry| entry.confirmed && entry.binding.expires > now) {
+        if self.entry(key).is_some_and(|entry| entry.confirmed && entry.expires > now) {
             return;
         }
         self.update(now, key, token, registering, until, false);
     }
 
-    /// The 200 lists the Contact: the binding is at this flow until `expires`. Whether it is new;
-    /// else only its flow and its end changed.
+    /// The 200 lists the Contact: the binding is at this flow until `expires`.
     pub(crate) fn confirmed(
         &mut self,
         now: Time,
@@ -129,23 +131,13 @@ impl Bindings {
         token: &[u8],
         registering: &Registering<'_>,
         expires: Time,
-    ) -> bool {
-        self.update(now, key, token, registering, expires, true)
+    ) {
+        self.update(now, key, token, registering, expires, true);
     }
 
     /// Another shard confirmed it.
-    pub(crate) fn learned(&mut self, now: Time, binding: Binding) {
-        self.insert(now, Entry { binding, confirmed: true });
-    }
-
-    /// Another shard saw it move, or stay.
-    pub(crate) fn moved(&mut self, key: u64, flow: Flow, pbx: u32, expires: Time) {
-        if let Some(entry) = self.entry_mut(key) {
-            entry.binding.flow = flow;
-            entry.binding.pbx = pbx;
-            entry.binding.expires = expires;
-            entry.confirmed = true;
-        }
+    pub(crate) fn learned(&mut self, now: Time, binding: Arc<Binding>, expires: Time) {
+        self.insert(now, Entry { binding, expires, confirmed: true });
     }
 
     /// The binding ended.
@@ -157,21 +149,21 @@ impl Bindings {
     }
 
     /// A binding that a 200 confirmed and that has not expired.
-    pub(crate) fn find(&self, now: Time, key: u64) -> Option<&Binding> {
+    pub(crate) fn find(&self, now: Time, key: u64) -> Option<&Arc<Binding>> {
         self.live(now, key).filter(|entry| entry.confirmed).map(|entry| &entry.binding)
     }
 
     /// The same, or what a REGISTER in passage claims: anybody may claim any Contact, so no more
     /// than an OPTIONS goes there.
     pub(crate) fn find_claimed(&self, now: Time, key: u64) -> Option<&Binding> {
-        self.live(now, key).map(|entry| &entry.binding)
+        self.live(now, key).map(|entry| &*entry.binding)
     }
 
     /// The live confirmed binding whose token this is. To know a token by heart is as good as to
     /// check it, and costs less.
     pub(crate) fn with_token(&self, now: Time, token: &[u8]) -> Option<&Binding> {
         let binding = self.find(now, Tokens::claimed_key(token)?)?;
-        (binding.contact.token() == token).then_some(binding)
+        (binding.contact.token() == token).then_some(&**binding)
     }
 
     /// The token of a binding, confirmed or asked for.
@@ -180,7 +172,7 @@ impl Bindings {
     }
 
     fn live(&self, now: Time, key: u64) -> Option<&Entry> {
-        self.entry(key).filter(|entry| entry.binding.expires > now)
+        self.entry(key).filter(|entry| entry.expires > now)
     }
 
     /// The key of a live confirmed binding for this AOR and Contact at this flow, 0 for none.
@@ -189,7 +181,7 @@ impl Bindings {
         match self.entry(key) {
             Some(entry)
                 if entry.confirmed
-                    && entry.binding.expires > now
+                    && entry.expires > now
                     && entry.binding.flow == registering.flow =>
             {
                 key
@@ -204,7 +196,7 @@ impl Bindings {
         for _ in 0..steps.min(self.entries.len()) {
             self.hand = (self.hand + 1) % self.entries.len();
             if let Some(entry) = &self.entries[self.hand]
-                && entry.binding.expires <= now
+                && entry.expires <= now
             {
                 self.remove(entry.binding.key);
             }
@@ -231,28 +223,28 @@ impl Bindings {
         registering: &Registering<'_>,
         expires: Time,
         confirmed: bool,
-    ) -> bool {
+    ) {
         let Registering { contact, call_id, flow, pbx, .. } = *registering;
         let call_id = self.key.hash(&[call_id]);
         if let Some(entry) = self.entry_mut(key)
             && (contact.is_empty() || entry.binding.contact.uri() == contact)
         {
-            let new = confirmed && !entry.confirmed;
             entry.confirmed |= confirmed;
-            entry.binding.call_id = call_id;
-            entry.binding.flow = flow;
-            entry.binding.pbx = pbx;
-            entry.binding.expires = expires;
-            return new;
+            entry.expires = expires;
+            let of = &entry.binding;
+            if (of.call_id, of.flow, of.pbx) != (call_id, flow, pbx) {
+                let contact = of.contact.clone();
+                entry.binding = Arc::new(Binding { key, call_id, contact, flow, pbx });
+            }
+            return;
         }
         if contact.is_empty() {
             // the token had no room for it, and the table has forgotten it
-            return false;
+            return;
         }
         let contact = BoundContact::new(token, contact);
-        let binding = Binding { key, call_id, contact, flow, pbx, expires };
-        self.insert(now, Entry { binding, confirmed });
-        true
+        let binding = Arc::new(Binding { key, call_id, contact, flow, pbx });
+        self.insert(now, Entry { binding, expires, confirmed });
     }
 
     fn insert(&mut self, now: Time, entry: Entry) {
@@ -281,12 +273,12 @@ impl Bindings {
             self.hand = (self.hand + 1) % self.entries.len();
             let Some(entry) = &self.entries[self.hand] else { continue };
             let key = entry.binding.key;
-            if entry.binding.expires <= now || !entry.confirmed {
-                self.evictions += u64::from(entry.binding.expires > now);
+            if entry.expires <= now || !entry.confirmed {
+                self.evictions += u64::from(entry.expires > now);
                 return self.remove(key);
             }
-            if first.is_none_or(|(expires, _)| entry.binding.expires < expires) {
-                first = Some((entry.binding.expires, key));
+            if first.is_none_or(|(expires, _)| entry.expires < expires) {
+                first = Some((entry.expires, key));
             }
         }
         match first {

@@ -182,9 +182,8 @@ impl Engine {
                 }
                 self.on_bytes(now, side, flow, bytes, true);
             }
-            Input::Learned(Learned::Binding(binding)) => self.bindings.learned(now, binding),
-            Input::Learned(Learned::Moved { key, flow, pbx, expires }) => {
-                self.bindings.moved(key, flow, pbx, expires);
+            Input::Learned(Learned::Bound { binding, expires }) => {
+                self.bindings.learned(now, binding, expires);
             }
             Input::Learned(Learned::FlowMoved { key, flow }) => {
                 self.moves.insert(key, flow);

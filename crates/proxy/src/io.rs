@@ -175,17 +175,11 @@ pub enum Output<'a> {
 /// What all shards must know.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Learned {
-    /// A phone's registration is new.
-    Binding(Binding),
-    /// A registration was refreshed, perhaps over another flow.
-    Moved {
-        /// Its key.
-        key: u64,
-        /// Its flow now.
-        flow: Flow,
-        /// The PBX that it is registered at now.
-        pbx: u32,
-        /// When it ends.
+    /// A phone has registered, for the first time or again.
+    Bound {
+        /// As what.
+        binding: Arc<Binding>,
+        /// When the registration ends, by the 200.
         expires: Time,
     },
     /// A phone came back by another flow during a dialog.

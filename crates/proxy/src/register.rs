@@ -195,13 +195,11 @@ impl Engine {
         seconds: u32,
     ) {
         let expires = now + Duration::from_secs(u64::from(seconds.min(EXPIRES_MAX)));
-        let new = self.bindings.confirmed(now, key, token, registering, expires);
-        if self.shards > 1 {
-            let Registering { flow, pbx, .. } = *registering;
-            self.out.learned(match self.bindings.find(now, key) {
-                Some(binding) if new => Learned::Binding(binding.clone()),
-                _ => Learned::Moved { key, flow, pbx, expires },
-            });
+        self.bindings.confirmed(now, key, token, registering, expires);
+        if self.shards > 1
+            && let Some(binding) = self.bindings.find(now, key)
+        {
+            self.out.learned(Learned::Bound { binding: binding.clone(), expires });
         }
     }
 
