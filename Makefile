@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim sim-nightly fuzz mutate \
-        integration bench bench-engine bench-gate bench-enforce pgo docker config-check clean
+        integration bench bench-engine bench-gate bench-enforce docker config-check clean
 
 CARGO ?= cargo
 SEEDS ?= 300
@@ -76,8 +76,6 @@ bench-enforce: ## what a ban in the kernel costs, and a restore of 100,000 (root
 	@$${CARGO_TARGET_DIR:-target}/release/bench-enforce
 	@chrt -r 1 $${CARGO_TARGET_DIR:-target}/release/bench-enforce way
 
-pgo: ## a release build laid out by what the edge does under the bench's traffic: target/pgo/ringfence
-	@scripts/pgo.sh
 
 docker: ## the container image
 	docker build -f docker/Dockerfile -t ringfence .
