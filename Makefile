@@ -76,7 +76,6 @@ bench-enforce: ## what a ban in the kernel costs, and a restore of 100,000 (root
 	@$${CARGO_TARGET_DIR:-target}/release/bench-enforce
 	@chrt -r 1 $${CARGO_TARGET_DIR:-target}/release/bench-enforce way
 
-
 docker: ## the container image
 	docker build -f docker/Dockerfile -t ringfence .
 
