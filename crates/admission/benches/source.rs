@@ -1,11 +1,12 @@
 //! The source stage: what one datagram of a banned source costs (aim: at most 60 ns), and one of a
 //! stranger, while a thousand, a hundred thousand and a million sources are banned (aim: at most
-//! half as much again from the first to the last).
+//! half as much again from the first to the last); and the same beside a feed that lists so many
+//! addresses.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 use admission::{Ban, BanId, BanKey, Gate, Learned, Origin};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use policy::{Listener, Network, Pbx, Policy, Reason, Time};
+use policy::{Feed, FeedAction, Feeds, Listener, Mode, Network, Pbx, Policy, Reason, Time};
 use std::hint::black_box;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -70,5 +71,40 @@ fn source(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, source);
+/// The `n`-th of all addresses, in an order that leaves none of their networks empty.
+fn scattered(n: u32) -> IpAddr {
+    IpAddr::from(n.wrapping_mul(STRIDE).to_be_bytes())
+}
+
+/// A feed with so many addresses.
+fn feed(now: Time, addresses: u32) -> Learned {
+    let networks: Vec<_> = (0..addresses).map(|n| Network::source(scattered(n))).collect();
+    let until = now + Duration::from_secs(3_600);
+    let feed = Feed { name: "list".into(), action: FeedAction::Ban, mode: Mode::Enforce, until };
+    Learned::Feeds(Arc::new(Feeds::new([(feed, &networks[..])])))
+}
+
+fn listed(c: &mut Criterion) {
+    let now = Time::ZERO + Duration::from_secs(1_800_000_000);
+    let mut group = c.benchmark_group("source/feed");
+    for addresses in [1_000u32, 100_000, 1_000_000] {
+        let mut gate = Gate::new(policy(1_000), ShardId(0), &[7; 32]);
+        gate.learned(now, &feed(now, addresses));
+        let mut at = 0u32;
+        let mut next = || {
+            at = at.wrapping_add(STRIDE);
+            ((u64::from(at) * u64::from(addresses)) >> 32) as u32
+        };
+        assert!(gate.on_source(now, scattered(77)).is_some(), "it is listed");
+        group.bench_function(BenchmarkId::new("listed", addresses), |b| {
+            b.iter(|| gate.on_source(now, black_box(scattered(next()))).is_some());
+        });
+        group.bench_function(BenchmarkId::new("stranger", addresses), |b| {
+            b.iter(|| gate.on_source(now, black_box(scattered(addresses + next()))).is_none());
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, source, listed);
 criterion_main!(benches);
