@@ -245,7 +245,7 @@ impl Voyage {
                 | Output::Lift(_)
                 | Output::Recalled(_)
                 | Output::Remember(_)
-                | Output::Evidence(_)
+                | Output::Evidence(..)
                 | Output::Alert(_) => continue,
                 other => panic!("one shard has nobody to talk to: {other:?}"),
             };

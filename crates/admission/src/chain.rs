@@ -88,11 +88,6 @@ impl Chains {
             .unwrap_or_default()
     }
 
-    /// The youngest record of a source, if one is kept.
-    pub(crate) fn last(&self, key: u64) -> Option<&Record> {
-        self.store.find(key)?.records.back()
-    }
-
     /// Chains, bound and evictions.
     pub(crate) fn table(&self) -> TableUse {
         self.store.table()

@@ -17,8 +17,8 @@ pub enum Effect {
     Banned(Box<Ban>),
     /// A ban ended.
     Lifted(Lift),
-    /// A proven outcome weighs on this source: the last record of its chain.
-    Evidence(Network),
+    /// A proven outcome weighs on this source, and what of it its chain keeps.
+    Evidence(Network, Box<Record>),
     /// Somebody should know.
     Alert(Alert),
     /// To be remembered over a restart: [`crate::Gate::recall`].

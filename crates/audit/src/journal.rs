@@ -26,7 +26,7 @@ pub(crate) enum Fact {
     /// A decision that is not kept: of it no more is known than this.
     Event(Event),
     Decision(Decision),
-    Evidence(Network, Record),
+    Evidence(Network, Box<Record>),
     Ban(Box<Ban>),
     Lift(Lift),
     Alert(Alert),
@@ -105,15 +105,11 @@ impl Journal {
         &mut self,
         now: Time,
         source: Network,
-        engine: &Engine,
+        record: Box<Record>,
         policy: &Arc<Policy>,
     ) {
-        if !self.clerk.is_on() {
-            return;
-        }
-        let Some(record) = engine.gate().last_evidence_on(source.address()) else { return };
-        if self.lets_pass(now, Key::of_outcome(record.outcome)) {
-            self.clerk.hand_over(now, Fact::Evidence(source, record.clone()), policy);
+        if self.clerk.is_on() && self.lets_pass(now, Key::of_outcome(record.outcome)) {
+            self.clerk.hand_over(now, Fact::Evidence(source, record), policy);
         }
     }
 

@@ -281,7 +281,7 @@ fn what_a_peer_wrote_is_in_no_plain_line() {
         source: Network::host("198.51.100.7".parse().unwrap()),
         dialled: hostile.as_bytes().into(),
     };
-    let evidence = ban().evidence.remove(0);
+    let evidence = Box::new(ban().evidence.remove(0));
     let facts = [
         Fact::Decision(decision),
         Fact::Ban(Box::new(Ban { why: hostile.into(), ..ban() })),

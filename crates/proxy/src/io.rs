@@ -1,5 +1,5 @@
 use crate::{Binding, Event};
-use admission::{Alert, Ban, GateSnapshot, Lift, Memory};
+use admission::{Alert, Ban, GateSnapshot, Lift, Memory, Record};
 use policy::{Network, Policy, Rank, Time};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -163,9 +163,8 @@ pub enum Output<'a> {
     Recalled(Box<Ban>),
     /// To be remembered over a restart, and given back by [`Input::Recall`].
     Remember(Memory),
-    /// A challenge ended badly for this source: its last piece of evidence
-    /// ([`admission::Gate::last_evidence_on`]) is new.
-    Evidence(Network),
+    /// A challenge ended badly for this source: the piece of evidence that this is.
+    Evidence(Network, Box<Record>),
     /// Somebody should know.
     Alert(Alert),
     /// A decision, for counters, the audit stream and explanations.

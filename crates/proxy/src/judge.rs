@@ -212,7 +212,7 @@ impl Engine {
                 Effect::Lifted(lift) => self.out.lifted(lift),
                 Effect::Recalled(ban) => self.out.recalled(ban),
                 Effect::Remember(memory) => self.out.remember(memory),
-                Effect::Evidence(source) => self.out.evidence(source),
+                Effect::Evidence(source, it) => self.out.evidence(source, it),
                 Effect::Alert(alert) => self.out.alert(alert),
                 Effect::Close(network) => self.close_all(now, network, CloseReason::Banned),
             }

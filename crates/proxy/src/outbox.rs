@@ -3,7 +3,7 @@
 
 use crate::Event;
 use crate::io::{CloseReason, Learned, Output};
-use admission::{Alert, Ban, Lift, Memory};
+use admission::{Alert, Ban, Lift, Memory, Record};
 use policy::Network;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ enum Entry {
     Lift(Lift),
     Recalled(Box<Ban>),
     Remember(Memory),
-    Evidence(Network),
+    Evidence(Network, Box<Record>),
     Alert(Alert),
     Event(Event),
 }
@@ -103,8 +103,8 @@ impl Outbox {
         self.queue.push_back(Entry::Remember(memory));
     }
 
-    pub(crate) fn evidence(&mut self, source: Network) {
-        self.queue.push_back(Entry::Evidence(source));
+    pub(crate) fn evidence(&mut self, source: Network, record: Box<Record>) {
+        self.queue.push_back(Entry::Evidence(source, record));
     }
 
     pub(crate) fn alert(&mut self, alert: Alert) {
@@ -142,7 +142,7 @@ impl Outbox {
             Entry::Lift(lift) => Output::Lift(lift),
             Entry::Recalled(ban) => Output::Recalled(ban),
             Entry::Remember(memory) => Output::Remember(memory),
-            Entry::Evidence(source) => Output::Evidence(source),
+            Entry::Evidence(source, record) => Output::Evidence(source, record),
             Entry::Alert(alert) => Output::Alert(alert),
             Entry::Event(event) => Output::Event(event),
         })

@@ -58,7 +58,7 @@ impl Edge {
                 }
                 Output::Event(event) => events.push(event),
                 // how the PBX challenges, and how challenges end
-                Output::Remember(_) | Output::Evidence(_) => {}
+                Output::Remember(_) | Output::Evidence(..) => {}
                 other => panic!("unexpected {other:?}"),
             }
         }

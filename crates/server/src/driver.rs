@@ -295,7 +295,7 @@ impl Outlets {
                     reporter.on_lift(now, &lift);
                     news.say(|| News::Lift(lift));
                 }
-                Output::Evidence(source) => reporter.on_evidence(now, source, engine),
+                Output::Evidence(source, record) => reporter.on_evidence(now, source, record),
                 Output::Alert(alert) => {
                     reporter.on_alert(now, &alert);
                     telemetry::log::alert(&alert, policy);

@@ -3,7 +3,7 @@
 
 use crate::alerts::AlertDesk;
 use crate::clock::Clock;
-use admission::{Alert, Ban, Lift};
+use admission::{Alert, Ban, Lift, Record};
 use audit::{Audit, Clerk, Format, Health, Journal, Settings, Target};
 use config::{AuditFormat, AuditTarget, Config, HepTransport, HepWhat};
 use hep::{Exporter, Hep};
@@ -198,8 +198,8 @@ impl Reporter {
         self.exporter.on_event(event, engine, &self.policy);
     }
 
-    pub(crate) fn on_evidence(&mut self, now: Time, source: Network, engine: &Engine) {
-        self.journal.on_evidence(now, source, engine, &self.policy);
+    pub(crate) fn on_evidence(&mut self, now: Time, source: Network, record: Box<Record>) {
+        self.journal.on_evidence(now, source, record, &self.policy);
     }
 
     pub(crate) fn on_ban(&self, now: Time, ban: &Ban) {

@@ -282,7 +282,7 @@ impl Edge {
                     self.bans.push((now, *ban));
                 }
                 Output::Lift(lift) => taken.extend(taping.then_some(StepOutput::Lift(lift))),
-                Output::Recalled(_) | Output::Evidence(_) => {}
+                Output::Recalled(_) | Output::Evidence(..) => {}
                 Output::Remember(memory) => self.remember(shard, memory),
                 Output::Alert(alert) => {
                     taken.extend(taping.then(|| StepOutput::Alert(alert.clone())));

@@ -169,14 +169,16 @@ impl Gate {
     /// Adds weight to a source, and acts on its levels. What a pair already answers for does not
     /// last: an old password is a week of refusals, and no reason to ban an address.
     fn add(&mut self, now: Time, evidence: &Evidence<'_>, weight: f32, rule: u16, lasts: bool) {
-        self.say(Effect::Evidence(Network::source(evidence.ip)));
         let rules = &self.policy.admission;
         let rank = crate::store::Rank::Proven;
         let Some(source) = self.sources.enter(evidence.source, evidence.ip, rank) else { return };
         let known = source.who(now, &rules.trust, rules.proof.lifetime) == Who::Known;
         let score = source.add(now, weight, lasts, &rules.half_life);
         self.walk.wanted(now);
-        self.chains.add(evidence.source, evidence.record(now, rule, weight));
+        let record = evidence.record(now, rule, weight);
+        self.chains.add(evidence.source, record.clone());
+        self.say(Effect::Evidence(Network::source(evidence.ip), Box::new(record)));
+        let rules = &self.policy.admission;
         let key = BanKey::Source(Network::source(evidence.ip));
         self.bans.evidence(now, &key);
         let (short, long) = (score.short >= rules.levels.ban, score.long >= rules.levels.ban_long);

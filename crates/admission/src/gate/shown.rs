@@ -64,12 +64,6 @@ impl Gate {
         self.chains.of(self.sources.key_of(source))
     }
 
-    /// The youngest piece of evidence on a source, where it is kept.
-    #[must_use]
-    pub fn last_evidence_on(&self, source: IpAddr) -> Option<&Record> {
-        self.chains.last(self.sources.key_of(source))
-    }
-
     /// Those sources among `count` entries of their table, from the `from`-th on, that have a
     /// score of at least `least`. And whether there are entries behind.
     #[must_use]

@@ -2,6 +2,7 @@
 
 mod attackers;
 mod bounds;
+mod evidence;
 mod feeds;
 mod honest;
 mod play;
