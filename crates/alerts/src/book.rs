@@ -108,6 +108,18 @@ impl Book {
         }
     }
 
+    /// The last chance begins: what waits and what comes gathers no more, and is tried once.
+    pub fn hurry(&mut self) {
+        self.pace.gather = Duration::ZERO;
+        self.due = Time::ZERO;
+    }
+
+    /// Whether nothing is being sent, and nothing is to be sent now.
+    #[must_use]
+    pub fn is_idle(&self, now: Time) -> bool {
+        self.flying.is_none() && self.poll_timeout().is_none_or(|due| due > now)
+    }
+
     /// Alerts that wait to be told, those that are only counted included.
     #[must_use]
     pub fn waiting(&self) -> u64 {

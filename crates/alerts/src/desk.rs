@@ -16,6 +16,8 @@ use tracing::{info, warn};
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What waits for a target's thread: a message and tests. More tests are refused.
 const ERRANDS: usize = 4;
+/// How long the end waits for what is still to be told.
+const END_PATIENCE: Duration = Duration::from_secs(2);
 /// How long a test waits for a target that is busy, beyond the target's own time.
 const TEST_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -116,6 +118,8 @@ enum Errand {
 struct Shared {
     settings: Option<Settings>,
     changes: u64,
+    /// The edge ends.
+    ends: bool,
     views: Vec<View>,
     doors: Vec<Door>,
 }
@@ -132,6 +136,7 @@ struct Door {
 pub struct Alerts {
     clerk: Clerk,
     shared: Arc<Mutex<Shared>>,
+    ended: Mutex<Receiver<()>>,
 }
 
 impl Alerts {
@@ -148,17 +153,20 @@ impl Alerts {
         let shared = Arc::<Mutex<Shared>>::default();
         let clerk =
             Clerk { letters: letters.clone(), on: Arc::default(), counters: Arc::default() };
+        let (end, ended) = sync_channel(1);
         let desk = Desk {
             inbox,
             letters,
             shared: shared.clone(),
             changes: 0,
+            ends: false,
+            _end: end,
             rounds: Vec::new(),
             next: 0,
             clock: Box::new(clock),
         };
         std::thread::Builder::new().name("alerts".into()).spawn(move || desk.run())?;
-        let alerts = Alerts { clerk, shared };
+        let alerts = Alerts { clerk, shared, ended: Mutex::new(ended) };
         alerts.configure(settings);
         Ok(alerts)
     }
@@ -201,6 +209,19 @@ impl Alerts {
         }
         // a thread that is busy looks anyway
         let _ = self.clerk.letters.try_send(Letter::Look);
+    }
+
+    /// The edge ends: tells what waits without gathering, once, and waits for that; no longer than
+    /// two seconds, whatever a target does. How many alerts remain untold.
+    #[must_use]
+    pub fn close(&self) -> u64 {
+        locked(&self.shared).ends = true;
+        // a thread that is busy looks anyway
+        let _ = self.clerk.letters.try_send(Letter::Look);
+        // nothing is ever said: the desk's end is dropped with it
+        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = ended.recv_timeout(END_PATIENCE);
+        locked(&self.shared).views.iter().map(|view| view.waiting).sum()
     }
 
     /// Sends a message to each target, or to the one of that name, past its book, and waits for what
@@ -256,6 +277,9 @@ struct Desk {
     shared: Arc<Mutex<Shared>>,
     /// Of the settings in use.
     changes: u64,
+    ends: bool,
+    /// Dropped when the desk has ended.
+    _end: SyncSender<()>,
     rounds: Vec<Round>,
     /// The number of the next round: what an older one's thread says is not about it.
     next: u64,
@@ -270,7 +294,7 @@ impl Desk {
                 true => self.inbox.recv().ok(),
                 false => self.inbox.recv_timeout(self.pause()).ok(),
             };
-            self.look();
+            let ends = self.look();
             let now = (self.clock)();
             while let Some(letter) = next {
                 self.take(now, letter);
@@ -280,6 +304,9 @@ impl Desk {
                 round.send(now);
             }
             self.publish();
+            if ends && self.rounds.iter().all(|round| round.book.is_idle(now)) {
+                return;
+            }
         }
     }
 
@@ -306,17 +333,25 @@ impl Desk {
         }
     }
 
+    /// Whether the edge ends, and whether the settings are others.
+    fn look(&mut self) -> bool {
+        let (ends, settings) = {
+            let shared = locked(&self.shared);
+            let changed = std::mem::replace(&mut self.changes, shared.changes) != shared.changes;
+            (shared.ends, changed.then(|| shared.settings.clone()))
+        };
+        if let Some(settings) = settings {
+            self.configure(settings);
+        }
+        if ends && !std::mem::replace(&mut self.ends, ends) {
+            self.rounds.iter_mut().for_each(|round| round.book.hurry());
+        }
+        ends
+    }
+
     /// Other settings: a target that stays as it is keeps its thread, one that keeps its name its
     /// book.
-    fn look(&mut self) {
-        let settings = {
-            let shared = locked(&self.shared);
-            if shared.changes == self.changes {
-                return;
-            }
-            self.changes = shared.changes;
-            shared.settings.clone()
-        };
+    fn configure(&mut self, settings: Option<Settings>) {
         let mut old = std::mem::take(&mut self.rounds);
         let Some(Settings { node, pace, targets }) = settings else { return };
         for target in targets {

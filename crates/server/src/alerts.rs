@@ -60,6 +60,11 @@ impl AlertDesk {
         self.alerts.clerk().tell(alert);
     }
 
+    /// The edge ends: tells what waits, within a bound. How many alerts remain untold.
+    pub(crate) fn close(&self) -> u64 {
+        self.alerts.close()
+    }
+
     /// From when on something is told.
     pub(crate) fn bounds(&self) -> Bounds {
         self.bounds.lock().unwrap_or_else(PoisonError::into_inner).clone()

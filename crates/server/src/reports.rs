@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use telemetry::{AuditCounts, HepCounts, ReportCounts, Telemetry};
+use tracing::warn;
 use wire::ShardId;
 
 /// Where syslog and the journal usually listen.
@@ -138,8 +139,12 @@ impl Reports {
         &self.alerts
     }
 
-    /// Writes what waits, and ends.
+    /// Tells and writes what waits, and ends; each within its bound.
     pub(crate) fn close(&self, now: Time, policy: &Arc<Policy>) {
+        let untold = self.alerts.close();
+        if untold > 0 {
+            warn!(untold, "Alerts were not taken before the end");
+        }
         self.note(now, "stop", json!({}), policy);
         self.audit.close();
     }

@@ -77,6 +77,18 @@ fn certificate(directory: &tempfile::TempDir) -> (String, String) {
     (write("cert.pem", pem), write("key.pem", key.serialize_pem()))
 }
 
+/// A stranger who has proven himself asks for what never existed: `bob`.
+fn ask_for_bob(edge: &Edge) {
+    let stranger = Ipv4Addr::new(127, 0, 0, 9);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::from((stranger, 0)).into()).unwrap();
+    socket.connect(&SocketAddr::from((edge.ip, 5060)).into()).unwrap();
+    let mut stream = TcpStream::from(socket);
+    let from = stream.local_addr().unwrap();
+    stream.write_all(request("REGISTER", from, "honey", "TCP").as_bytes()).unwrap();
+    edge.await_metric("ringfence_alerts_total{alert=\"honeytoken\"} 1");
+}
+
 #[test]
 fn what_happens_is_told_and_a_dead_target_is_in_nobodys_way() {
     let hook = Hook::start();
@@ -101,14 +113,7 @@ fn what_happens_is_told_and_a_dead_target_is_in_nobodys_way() {
     let told = hook.await_alert("certificate", false);
     assert!(told["what"].as_str().unwrap().contains("ends in 3 days"), "{told}");
 
-    // a stranger who has proven himself asks for what never existed
-    let stranger = Ipv4Addr::new(127, 0, 0, 9);
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::from((stranger, 0)).into()).unwrap();
-    socket.connect(&SocketAddr::from((edge.ip, 5060)).into()).unwrap();
-    let mut stream = TcpStream::from(socket);
-    let from = stream.local_addr().unwrap();
-    stream.write_all(request("REGISTER", from, "honey", "TCP").as_bytes()).unwrap();
+    ask_for_bob(&edge);
     let told = hook.await_alert("honeytoken", false);
     assert_eq!((&told["subject"], &told["severity"]), (&"127.0.0.9".into(), &"ticket".into()));
 
@@ -149,6 +154,29 @@ fn what_happens_is_told_and_a_dead_target_is_in_nobodys_way() {
     let (_, said, _) = edge.command(&["check", "--print-effective"]);
     assert!(said.contains("key_file") && !said.contains("s3cret"), "{said}");
     assert!(!edge.log().contains("s3cret") && !targets.to_string().contains("s3cret"));
+}
+
+#[test]
+fn what_gathers_when_the_edge_stops_is_told_and_a_silent_target_does_not_hold_it() {
+    let hook = Hook::start();
+    // it takes connections and says nothing
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut edge = Edge::start(&format!(
+        "policy: {{ honeytokens: [bob] }}\nalerts:\n  gather: 5m\n  targets:\n    \
+         - {{ name: hook, url: \"http://{}/\" }}\n    \
+         - {{ name: silent, url: \"http://{}/\", timeout: 60s }}",
+        hook.address,
+        silent.local_addr().unwrap()
+    ));
+    ask_for_bob(&edge);
+    edge.signal(libc::SIGTERM);
+    assert!(edge.wait().success(), "{}", edge.log());
+    hook.await_alert("honeytoken", false);
+    let log = edge.log();
+    assert!(
+        log.contains("Alerts were not taken before the end") && log.contains("untold"),
+        "{log}"
+    );
 }
 
 #[test]

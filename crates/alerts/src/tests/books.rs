@@ -167,3 +167,23 @@ fn what_was_told_is_remembered_within_a_bound() {
     assert!(!book.on_alert(now, alert(Kind::Campaign, "599")));
     assert!(book.on_alert(now, alert(Kind::Campaign, "0")), "the oldest are forgotten");
 }
+
+#[test]
+fn at_the_end_nothing_gathers_and_each_is_tried_once() {
+    let mut book = book();
+    assert!(book.is_idle(at(0)));
+    book.on_alert(at(0), alert(Kind::Campaign, "a"));
+    assert!(book.poll_digest(at(1)).is_none(), "it gathers");
+    book.hurry();
+    assert!(!book.is_idle(at(1)));
+    book.poll_digest(at(1)).unwrap();
+    book.on_alert(at(1), alert(Kind::Storm, ""));
+    assert!(!book.is_idle(at(1)), "it is being sent");
+    book.on_sent(at(1));
+    assert!(book.poll_digest(at(1)).is_some(), "what came meanwhile, too");
+    book.on_failed(at(1), None);
+    assert!(book.is_idle(at(1)) && book.waiting() == 1, "no second try");
+    // one that has failed before has its last chance, too
+    book.hurry();
+    assert!(book.poll_digest(at(1)).is_some());
+}

@@ -301,3 +301,32 @@ fn a_reload_keeps_what_was_told_and_what_waits() {
     assert_eq!(subjects, ["waits"]);
     assert!(before.is_empty());
 }
+
+#[test]
+fn the_end_tells_what_waits_and_waits_for_nobody_who_is_silent() {
+    let sink = http(&["200 OK"], false);
+    let quick = webhook("quick", Shape::Json, format!("http://{}/", sink.address));
+    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = webhook("dead", Shape::Json, format!("http://{dead}/"));
+    let (alerts, _) = start(vec![quick.clone(), dead], 64);
+    wait(&alerts, "dead", |_| true);
+    alerts.clerk().tell(alert(Kind::Honeytoken, "a"));
+    // it gathers, and time stands still
+    assert_eq!(alerts.close(), 1, "nobody listens at one of them");
+    assert!(sink.next().body.contains("honeytoken"));
+    assert_eq!(wait(&alerts, "quick", |_| true).sent, 1);
+    assert_eq!(wait(&alerts, "dead", |_| true).failed, 1);
+
+    // it takes connections and says nothing, for a minute
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let slow = Target { timeout: Duration::from_secs(60), ..webhook("slow", Shape::Json, url) };
+    let (alerts, _) = start(vec![slow, quick], 64);
+    wait(&alerts, "slow", |_| true);
+    alerts.clerk().tell(alert(Kind::Honeytoken, "b"));
+    assert_eq!(alerts.close(), 1);
+    assert!(sink.next().body.contains("honeytoken"), "the other is told meanwhile");
+    // it is still waited for there, and was not here
+    let view = wait(&alerts, "slow", |_| true);
+    assert_eq!((view.failed, view.waiting), (0, 1));
+}
