@@ -238,15 +238,15 @@ impl Alert {
 
     /// A table is so many percent full; `over`: less than it should worry anybody.
     #[must_use]
-    pub fn table(table: &str, percent: u64, over: bool) -> Self {
+    pub fn table(table: &str, shard: usize, percent: u64, over: bool) -> Self {
         if over {
-            let what = format!("Table {table} has room again: {percent} % are full");
+            let what = format!("Table {table} has room again: {percent} % are full at most");
             return Alert::over(Kind::TableFilling, table, what);
         }
         Alert::new(
             Kind::TableFilling,
             table,
-            format!("Table {table} is {percent} % full"),
+            format!("Table {table} of shard {shard} is {percent} % full"),
             format!(
                 "If that is honest growth, raise {table} in `policy.capacities` and reload; if it is \
                  an attack, `ringfence top` shows whose"

@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use telemetry::{Fill, Telemetry};
 use tokio::time::{MissedTickBehavior, interval};
 
 /// How often PBXs are looked at, and after how many such looks tables and certificates.
@@ -30,8 +31,8 @@ const TABLES: [&str; 6] =
 struct Seen {
     /// By name: whether it serves.
     pbxs: Vec<(String, bool)>,
-    /// Name, entries, bound.
-    tables: Vec<(&'static str, u64, u64)>,
+    /// Each in the shard where it is fullest.
+    tables: Vec<Fill>,
     /// When each ends, or why that is not known.
     certificates: Vec<(PathBuf, Result<Time, String>)>,
 }
@@ -55,12 +56,13 @@ impl Lookout {
             }
             told.extend(self.judge(now, key, !up, |bad| Alert::pbx(name, !bad)));
         }
-        for (table, entries, capacity) in &seen.tables {
-            let key = (Kind::TableFilling, (*table).to_owned());
-            let percent = (entries * 100).checked_div(*capacity).unwrap_or_default();
+        for &Fill { table, shard, percent } in &seen.tables {
+            let key = (Kind::TableFilling, table.to_owned());
             let falls = if self.open.contains_key(&key) { TABLE_FALLS } else { 0 };
             let full = percent >= bounds.percent.saturating_sub(falls);
-            told.extend(self.judge(now, key, full, |bad| Alert::table(table, percent, !bad)));
+            told.extend(
+                self.judge(now, key, full, |bad| Alert::table(table, shard, percent, !bad)),
+            );
         }
         for (file, end) in &seen.certificates {
             let key = (Kind::Certificate, file.display().to_string());
@@ -115,7 +117,7 @@ pub(crate) async fn follow(status: Arc<Status>) {
         let others = std::mem::replace(&mut bounds, wanted) != bounds;
         let mut seen = Seen { pbxs: pbxs(&status), ..Seen::default() };
         if looks % TABLES_EACH == 0 {
-            seen.tables = tables(&status);
+            seen.tables = tables(&status.telemetry);
         }
         if looks % CERTIFICATES_EACH == 0 || others {
             seen.certificates = certificates(bounds.certificates.clone()).await;
@@ -133,10 +135,8 @@ fn pbxs(status: &Status) -> Vec<(String, bool)> {
     policy.pbx.iter().map(state).collect()
 }
 
-fn tables(status: &Status) -> Vec<(&'static str, u64, u64)> {
-    let tables = status.telemetry.summary().tables.into_iter();
-    let wanted = tables.filter(|(name, ..)| TABLES.contains(name));
-    wanted.map(|(name, entries, capacity, _)| (name, entries, capacity)).collect()
+fn tables(telemetry: &Telemetry) -> Vec<Fill> {
+    telemetry.fills().filter(|fill| TABLES.contains(&fill.table)).collect()
 }
 
 async fn certificates(files: Vec<PathBuf>) -> Vec<(PathBuf, Result<Time, String>)> {
@@ -191,17 +191,17 @@ mod tests {
     #[test]
     fn a_table_is_told_of_until_it_has_fallen_for_good() {
         let mut lookout = Lookout::default();
-        let mut look = |entries| {
-            let tables = vec![("bindings", entries, 1_000), ("exchanges", 0, 0)];
+        let mut look = |percent| {
+            let tables = vec![Fill { table: "bindings", shard: 1, percent }];
             looks(&mut lookout, 0, Seen { tables, ..Seen::default() })
         };
-        assert_eq!(look(799), []);
-        assert_eq!(look(800), [("bindings".into(), false)]);
-        for entries in [790, 810, 1_000, 701] {
-            assert_eq!(look(entries), [], "{entries}");
+        assert_eq!(look(79), []);
+        assert_eq!(look(80), [("bindings".into(), false)]);
+        for percent in [79, 81, 100, 70] {
+            assert_eq!(look(percent), [], "{percent}");
         }
-        assert_eq!(look(699), [("bindings".into(), true)]);
-        assert_eq!(look(790), []);
+        assert_eq!(look(69), [("bindings".into(), true)]);
+        assert_eq!(look(79), []);
     }
 
     #[test]
@@ -223,8 +223,25 @@ mod tests {
 
     #[test]
     fn the_tables_are_those_that_there_are() {
-        let summary = telemetry::Telemetry::new("0", 1, &[]).summary();
-        let known = |name: &&str| summary.tables.iter().any(|(table, ..)| table == name);
-        assert!(TABLES.iter().all(known), "{:?}", summary.tables);
+        let known: Vec<_> = Telemetry::new("0", 1, &[]).fills().map(|fill| fill.table).collect();
+        assert!(TABLES.iter().all(|table| known.contains(table)), "{known:?}");
+    }
+
+    #[test]
+    fn one_shard_whose_table_fills_is_seen_among_others_with_room() {
+        let telemetry = Telemetry::new("0", 4, &[]);
+        for (shard, entries) in telemetry.shards().iter().zip([0, 1, 85, 2]) {
+            let bindings = proxy::Table { entries, capacity: 100, evictions: 0 };
+            shard.on_snapshot(&proxy::Snapshot { bindings, ..Default::default() });
+        }
+        let seen = Seen { tables: tables(&telemetry), ..Seen::default() };
+        let told = Lookout::default().look(at(0), &seen, &bounds());
+        let [alert] = &told[..] else { panic!("{told:?}") };
+        assert_eq!(alert.what, "Table bindings of shard 2 is 85 % full");
+        let scrape = telemetry.render();
+        assert!(
+            scrape.contains("ringfence_table_fill_percent{table=\"bindings\"} 85\n"),
+            "{scrape}"
+        );
     }
 }

@@ -130,6 +130,8 @@ catalogue! {
     TABLE_ENTRIES: Gauge "table_entries" ["table"] "Entries of a table, all shards together.";
     TABLE_EVICTIONS: Counter "table_evictions_total" ["table"]
         "Entries pushed out because the table was full.";
+    TABLE_FILL: Gauge "table_fill_percent" ["table"]
+        "How full a table is in the shard where it is fullest, of its bound there.";
     TIMERS: Gauge "timers" [] "Deadlines waiting.";
     TRANSACTIONS: Gauge "transactions" ["side"] "Transactions alive, by the side of their peer.";
     TRANSPORT: Counter "transport_total" ["event"] "What the sockets have seen, by kind of event.";

@@ -34,4 +34,4 @@ pub use reports::{AlertCounts, AlertTarget, AuditCounts, HepCounts, ReportCounts
 pub use scrape::{AdminAnswer, Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};
 pub use state::{StateCounts, StateWatch};
-pub use summary::{ShardSummary, Summary};
+pub use summary::{Fill, ShardSummary, Summary};

@@ -360,6 +360,11 @@ impl Telemetry {
             catalogue::TABLE_ENTRIES => self.tables(&mut family, |table| &table.entries),
             catalogue::TABLE_CAPACITY => self.tables(&mut family, |table| &table.capacity),
             catalogue::TABLE_EVICTIONS => self.tables(&mut family, |table| &table.evictions),
+            catalogue::TABLE_FILL => {
+                self.fills().for_each(|it| family.push(&[it.table], it.percent));
+                let of_names = names::TABLES.iter().zip(&self.names.tables);
+                of_names.for_each(|(name, cells)| family.push(&[name], cells.percent()));
+            }
             catalogue::REQUESTS => {
                 let rows = pairs(&TRANSPORTS, &Event::METHODS);
                 self.decisions(&mut family, &rows, |shard| &shard.requests);

@@ -167,6 +167,12 @@ impl TableCells {
         self.capacity.set(table.capacity as u64);
         self.evictions.set(table.evictions);
     }
+
+    /// How full it is; 0 where it has no bound.
+    pub(crate) fn percent(&self) -> u64 {
+        let full = self.entries.value().saturating_mul(100);
+        full.checked_div(self.capacity.value()).unwrap_or_default()
+    }
 }
 
 fn cells(length: usize) -> Box<[Cell]> {

@@ -37,7 +37,30 @@ pub struct ShardSummary {
     pub requests: u64,
 }
 
+/// A table, in the shard where it is fullest: that one turns away, however much room others have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fill {
+    /// Its name.
+    pub table: &'static str,
+    /// That shard.
+    pub shard: usize,
+    /// How full it is; 0 where it has no bound.
+    pub percent: u64,
+}
+
 impl Telemetry {
+    /// How full each table of the shards is.
+    pub fn fills(&self) -> impl Iterator<Item = Fill> {
+        let fullest = |(index, &table): (usize, &&'static str)| {
+            let shards = self.shards().iter().enumerate();
+            let fills = shards.map(|(shard, it)| (it.tables[index].percent(), shard));
+            // of shards that are as full as each other the first
+            let (percent, shard) = fills.max_by_key(|&(percent, shard)| (percent, !shard))?;
+            Some(Fill { table, shard, percent })
+        };
+        TABLES.iter().enumerate().filter_map(fullest)
+    }
+
     /// The sums of this moment.
     #[must_use]
     pub fn summary(&self) -> Summary {

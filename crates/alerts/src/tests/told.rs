@@ -143,7 +143,7 @@ fn mail_goes_out_as_the_server_is_set_up() {
         let target = Target { authorities, ..mailbox(&sink, protection, login) };
         let (alerts, hand) = start(vec![target], 64);
         wait(&alerts, "mail", |_| true);
-        alerts.clerk().tell(Alert::table("bindings", 81, false));
+        alerts.clerk().tell(Alert::table("bindings", 2, 81, false));
         wait(&alerts, "mail", |view| view.waiting == 1);
         hand.go_on(10);
         let mail = sink.next();
@@ -152,7 +152,7 @@ fn mail_goes_out_as_the_server_is_set_up() {
             "MAIL FROM:<edge@example.com>",
             "RCPT TO:<ops@example.com>",
             "RCPT TO:<night@example.com>",
-            "Subject: [ringfence] edge-1.example.com: Table bindings is 81 % full",
+            "Subject: [ringfence] edge-1.example.com: Table bindings of shard 2 is 81 %",
             "Date: Sun, 09 Sep 2001 01:46:50 +0000",
             "policy.capacities",
         ] {

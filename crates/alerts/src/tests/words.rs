@@ -35,7 +35,7 @@ fn each_alert_says_what_to_do() {
     let mut alerts: Vec<_> =
         seen.iter().map(|seen| (seen.as_str(), Alert::of_gate(seen, &policy).unwrap())).collect();
     alerts.push(("pbx_down", Alert::pbx("127.0.0.1:5070", false)));
-    alerts.push(("table_filling", Alert::table("bindings", 81, false)));
+    alerts.push(("table_filling", Alert::table("bindings", 2, 81, false)));
     let file = Path::new("/etc/ringfence/fullchain.pem");
     let day = 86_400;
     alerts.push(("certificate", Alert::certificate(file, at(day), Ok(Some(at(4 * day + 5))))));
