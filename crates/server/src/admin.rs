@@ -15,6 +15,7 @@ pub(crate) mod lists;
 mod pages;
 mod pbxs;
 mod policy;
+pub(crate) mod presence;
 #[cfg(test)]
 mod samples;
 mod sources;

@@ -1,5 +1,6 @@
 //! The other end of the admin API: how the command line reaches a running edge.
 
+use crate::admin::presence;
 use crate::cli::{DEFAULT_CONFIG, Reach};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -9,6 +10,7 @@ use hyper_util::rt::TokioIo;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -19,6 +21,8 @@ use tokio::runtime::Runtime;
 const PATIENCE: Duration = Duration::from_secs(130);
 /// Longest answer, in bytes.
 const ANSWER_MAX: usize = 256 << 20;
+/// Running edges that are named when the one in question is not reached.
+const OTHERS_MAX: usize = 4;
 /// What a path keeps as it is.
 const PLAIN: &AsciiSet =
     &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b':').remove(b'/').remove(b'@');
@@ -28,6 +32,61 @@ const PLAIN: &AsciiSet =
 enum Place {
     Unix(PathBuf),
     Http(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Unix(path) => write!(f, "{}", path.display()),
+            Place::Http(authority) => write!(f, "http://{authority}"),
+        }
+    }
+}
+
+impl Place {
+    /// Why nobody was reached there, for people.
+    fn why(&self, error: &Failure) -> String {
+        match (self, kind(error)) {
+            (Place::Unix(_), Some(ErrorKind::NotFound)) => "there is no such socket".into(),
+            (Place::Unix(_), Some(ErrorKind::ConnectionRefused)) => {
+                "an edge that has died left its socket there, and none listens".into()
+            }
+            _ => error.to_string(),
+        }
+    }
+
+    /// What may help.
+    fn hint(&self, error: &Failure) -> String {
+        const RUNNING: &str = "is it running, and does --config name its configuration?";
+        let Place::Unix(own) = self else {
+            return "is it running, with this as its admin.listen?".into();
+        };
+        if kind(error) == Some(ErrorKind::PermissionDenied) {
+            return "root, the edge's user and the members of its group may ask it".into();
+        }
+        let mut others = presence::sockets();
+        others.retain(|other| other != own);
+        // the nearest first
+        others.sort_by_key(|other| {
+            let shared = own.iter().zip(other).take_while(|(one, two)| one == two);
+            std::cmp::Reverse(shared.count())
+        });
+        let others = others.iter().take(OTHERS_MAX);
+        let others: Vec<_> = others.map(|it| format!("--admin unix:{}", it.display())).collect();
+        match &others[..] {
+            [] => RUNNING.into(),
+            _ => format!(
+                "one that was started with another configuration, or before admin.socket or \
+                 state_dir changed, is reached by {}",
+                others.join(" or ")
+            ),
+        }
+    }
+}
+
+/// What the system said, if it was the system.
+fn kind(error: &Failure) -> Option<ErrorKind> {
+    error.downcast_ref::<std::io::Error>().map(std::io::Error::kind)
 }
 
 /// An edge that can be asked.
@@ -125,13 +184,8 @@ impl Client {
         self.runtime.block_on(async {
             let asked = tokio::time::timeout(PATIENCE, asked).await;
             asked.unwrap_or_else(|_| Err("it does not answer".into())).map_err(|error| {
-                let place = match &self.place {
-                    Place::Unix(path) => path.display().to_string(),
-                    Place::Http(authority) => format!("http://{authority}"),
-                };
-                let hint = "is it running, and does --config name its configuration? One that was started before \
-                            admin.socket or state_dir changed is at the old place: --admin unix:PATH";
-                Unreached(format!("no edge is reached at {place}: {error}\n    hint: {hint}"))
+                let (what, hint) = (self.place.why(&error), self.place.hint(&error));
+                Unreached(format!("no edge is reached at {}: {what}\n    hint: {hint}", self.place))
             })
         })
     }

@@ -506,6 +506,28 @@ fn where_no_edge_runs_the_command_line_says_so() {
     let (code, out, err) = edge.command(&["status"]);
     assert_eq!((code, out.as_str()), (5, ""));
     assert!(err.contains("no edge is reached at") && err.contains("admin.sock"), "{err}");
+    assert!(err.contains("there is no such socket"), "{err}");
+}
+
+#[test]
+fn where_the_edge_is_elsewhere_the_command_line_says_where() {
+    let mut edge = Edge::start("");
+    let elsewhere = edge.file().with_file_name("elsewhere.sock");
+    // needs a restart, which does not come
+    edge.configure(&format!(
+        "admin: {{ listen: \"{{ip}}:9060\", socket: {} }}",
+        elsewhere.display()
+    ));
+    let (code, _, err) = edge.command(&["status"]);
+    let reached = format!("unix:{}", edge.socket().display());
+    assert!(code == 5 && err.contains(&format!("--admin {reached}")), "{err}");
+    assert_eq!(edge.command(&["status", "--admin", &reached]).0, 0);
+
+    edge.configure("");
+    edge.signal(libc::SIGKILL);
+    edge.wait();
+    let (code, _, err) = edge.command(&["status"]);
+    assert!(code == 5 && err.contains("left its socket there, and none listens"), "{err}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::auth::Way;
 use super::events::Stream;
-use super::{Hall, router};
+use super::{Hall, presence, router};
 use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
@@ -90,7 +90,7 @@ fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory)?;
     }
-    let draft = path.with_file_name(format!(".{}", std::process::id()));
+    let draft = presence::draft(path);
     let _ = std::fs::remove_file(&draft);
     let listener = UnixListener::bind(&draft)?;
     let placed = std::fs::set_permissions(&draft, Permissions::from_mode(SOCKET_MODE))
