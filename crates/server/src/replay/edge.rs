@@ -53,7 +53,10 @@ pub(super) struct Edge {
 
 impl Edge {
     pub(super) fn new(policy: Policy, secret: [u8; 32], seed: [u8; 32]) -> Self {
-        let policy = Arc::new(policy.with_one_pbx());
+        let mut policy = policy.with_one_pbx();
+        // nobody asks this edge to explain itself
+        policy.capacities.decisions = 0;
+        let policy = Arc::new(policy);
         Edge {
             engine: Engine::new(policy.clone(), SHARD, 1, secret, seed),
             policy,

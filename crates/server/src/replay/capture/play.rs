@@ -185,23 +185,25 @@ impl Play {
         bytes: &[u8],
     ) {
         let limits = self.limits;
+        // once for all that look at it, but for the engines, which read what they are given
+        let message = Message::parse(bytes, &limits).ok();
         let mut names: [&[u8]; 2] = [b""; 2];
-        if let Ok(message) = Message::parse(bytes, &limits)
-            && message.is_request()
-        {
+        if let Some(message) = message.as_ref().filter(|message| message.is_request()) {
             names[0] = Uri::parse(message.from().uri).map_or(&b""[..], |uri| uri.user);
-            if let Some(digest) = words::credentials(&message).next()
+            if let Some(digest) = words::credentials(message).next()
                 && !digest.username.is_empty()
             {
                 names[1] = digest.username;
-                self.asked.insert(request_key(ends.0.ip(), &message), digest.username.into());
+                self.asked.insert(request_key(ends.0.ip(), message), digest.username.into());
             }
         }
-        let first = self.first.on_client(at, transport, ends, bytes);
-        let second = match &mut self.second {
-            Some(stage) => stage.on_client(at, transport, ends, bytes),
-            None => None,
+        let by = (transport, ends.0, ends.1);
+        let judge = |stage: &mut Stage| match &message {
+            Some(message) => stage.on_client(at, by, message),
+            None => stage.on_garbage(at, by, bytes),
         };
+        let first = judge(&mut self.first);
+        let second = self.second.as_mut().and_then(judge);
         if first.is_some() || second.is_some() {
             let compared = self.second.is_some();
             self.tally.decided(ends.0.ip(), names, (first, second), compared);
@@ -210,13 +212,13 @@ impl Play {
 
     fn on_edge(&mut self, at: Time, client: SocketAddr, bytes: &[u8]) {
         let limits = self.limits;
-        if let Ok(message) = Message::parse(bytes, &limits)
-            && (200..300).contains(&message.status())
+        let Ok(message) = Message::parse(bytes, &limits) else { return };
+        if (200..300).contains(&message.status())
             && let Some(user) = self.asked.remove(&request_key(client.ip(), &message))
         {
             self.tally.authenticated(&user, client.ip());
         }
-        self.each(|stage| stage.on_edge(at, client, bytes));
+        self.each(|stage| stage.on_edge(at, client, &message));
     }
 
     fn each(&mut self, mut act: impl FnMut(&mut Stage)) {

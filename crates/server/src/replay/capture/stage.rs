@@ -159,35 +159,36 @@ impl Stage {
         self.edge.happen(at, Happening::Closed { remote: client }, b"", &mut self.said);
     }
 
-    /// Something that a client sent to the edge: what was decided of it. `None` when nothing was,
-    /// because there was nothing to decide.
+    /// A message that a client sent to the edge, from the first address to the second: what was
+    /// decided of it. `None` when nothing was, because there was nothing to decide.
     pub(super) fn on_client(
         &mut self,
         at: Time,
-        transport: Transport,
-        (client, local): (SocketAddr, SocketAddr),
-        bytes: &[u8],
+        by: (Transport, SocketAddr, SocketAddr),
+        message: &Message<'_>,
     ) -> Option<Decision> {
-        let by = (transport, client, local);
-        let limits = self.limits;
-        match Message::parse(bytes, &limits) {
-            Ok(message) if message.is_request() => self.on_client_request(at, by, &message),
-            Ok(message) => self.on_client_response(at, by, &message),
-            Err(_) => {
-                self.feed(at, by, bytes);
-                self.decision()
-            }
+        match message.is_request() {
+            true => self.on_client_request(at, by, message),
+            false => self.on_client_response(at, by, message),
         }
     }
 
-    /// Something that the edge (in the capture mostly the PBX itself) sent to a client.
-    pub(super) fn on_edge(&mut self, at: Time, client: SocketAddr, bytes: &[u8]) {
-        let limits = self.limits;
-        let Ok(message) = Message::parse(bytes, &limits) else { return };
-        if message.is_request() {
-            self.on_pbx_request(at, client, &message);
-        } else {
-            self.on_pbx_response(at, client, &message);
+    /// What a client sent and is no message, likewise.
+    pub(super) fn on_garbage(
+        &mut self,
+        at: Time,
+        by: (Transport, SocketAddr, SocketAddr),
+        bytes: &[u8],
+    ) -> Option<Decision> {
+        self.feed(at, by, bytes);
+        self.decision()
+    }
+
+    /// A message that the edge (in the capture mostly the PBX itself) sent to a client.
+    pub(super) fn on_edge(&mut self, at: Time, client: SocketAddr, message: &Message<'_>) {
+        match message.is_request() {
+            true => self.on_pbx_request(at, client, message),
+            false => self.on_pbx_response(at, client, message),
         }
     }
 
@@ -214,7 +215,8 @@ impl Stage {
             Some((nonce.as_slice(), opaque.as_slice(), had_opaque))
         });
         let in_dialog = !message.to_tag().is_empty();
-        let routes = self.dialogs.get(&dialog_key(Side::Outside, message)).filter(|_| in_dialog);
+        let dialog = in_dialog.then(|| dialog_key(Side::Outside, message));
+        let routes = dialog.and_then(|key| self.dialogs.get(&key));
         let known = Known {
             to_tag: answer.map(|passage| passage.tag.as_slice()).filter(|tag| !tag.is_empty()),
             routes: routes.map(Vec::as_slice),
