@@ -136,7 +136,7 @@ impl<'a> DecisionFields<'a> {
             response: Some(event.status).filter(|status| *status != 0),
             line: some(|it| &it.line),
             call_id: some(|it| &it.call_id),
-            aor: some(|it| &it.aor),
+            aor: some(Decision::aor),
             user_agent: some(|it| &it.user_agent),
             who: grounds.map(|it| it.who.as_str()),
             score: grounds.map(|it| it.score),

@@ -7,6 +7,9 @@ use arrayvec::ArrayVec;
 use policy::Time;
 use wire::{HeaderName, Message};
 
+/// As much of a first line as is kept.
+const LINE_BYTES_MAX: usize = 96;
+
 /// A decision with as much of its message as explains it. The texts are as they were written, and
 /// so hostile; what is longer than they are is cut off.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,11 +19,11 @@ pub struct Decision {
     /// What was decided.
     pub event: Event,
     /// The first line.
-    pub line: ArrayVec<u8, 96>,
+    pub line: ArrayVec<u8, LINE_BYTES_MAX>,
     /// Call-ID.
     pub call_id: ArrayVec<u8, { Decision::TEXT_BYTES_MAX }>,
-    /// The AOR: To of a REGISTER, else From, as `user@host`.
-    pub aor: ArrayVec<u8, { Decision::TEXT_BYTES_MAX }>,
+    /// The URI of whom it is about: To of a REGISTER, else From.
+    uri: ArrayVec<u8, 96>,
     /// What it says that it is.
     pub user_agent: ArrayVec<u8, 48>,
     /// Where its message is kept, if it is.
@@ -31,12 +34,19 @@ impl Decision {
     /// Longest Call-ID and AOR that are kept whole.
     pub const TEXT_BYTES_MAX: usize = 64;
 
+    /// The AOR that it is about, as `user@host`: read when somebody looks, which few are looked at.
+    #[must_use]
+    pub fn aor(&self) -> &[u8] {
+        let aor = without_port(aor(&self.uri));
+        aor.get(..Decision::TEXT_BYTES_MAX).unwrap_or(aor)
+    }
+
     /// Whether it is about this Call-ID or AOR, as far as they are kept.
     #[must_use]
     pub fn names(&self, text: &[u8]) -> bool {
         let text = without_port(text);
         let kept = text.get(..Decision::TEXT_BYTES_MAX).unwrap_or(text);
-        !kept.is_empty() && (self.call_id.as_slice() == kept || self.aor.as_slice() == kept)
+        !kept.is_empty() && (self.call_id.as_slice() == kept || self.aor() == kept)
     }
 }
 
@@ -146,17 +156,19 @@ impl Decisions {
             at,
             event,
             message.bytes(),
-            [message.call_id(), without_port(aor(whose.uri)), user_agent],
+            [line_of(message), message.call_id(), whose.uri, user_agent],
         );
     }
 
     /// A decision on bytes that are no message.
     pub(crate) fn note_malformed(&mut self, at: Time, event: &Event, bytes: &[u8]) {
-        self.push(at, event, bytes, [b""; 3]);
+        let head = bytes.get(..LINE_BYTES_MAX).unwrap_or(bytes);
+        let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).next();
+        self.push(at, event, bytes, [line.unwrap_or_default(), b"", b"", b""]);
     }
 
-    fn push(&mut self, at: Time, event: &Event, bytes: &[u8], texts: [&[u8]; 3]) {
-        let [call_id, aor, user_agent] = texts;
+    fn push(&mut self, at: Time, event: &Event, bytes: &[u8], texts: [&[u8]; 4]) {
+        let [line, call_id, uri, user_agent] = texts;
         let Some(place) = self.made.checked_rem(self.capacity as u64) else { return };
         let place = place as usize;
         self.made += 1;
@@ -169,7 +181,7 @@ impl Decisions {
                 event: event.clone(),
                 line: ArrayVec::new(),
                 call_id: ArrayVec::new(),
-                aor: ArrayVec::new(),
+                uri: ArrayVec::new(),
                 user_agent: ArrayVec::new(),
                 message: None,
             });
@@ -179,11 +191,9 @@ impl Decisions {
         decision.message = if judged { self.messages.keep(bytes) } else { None };
         decision.at = at;
         decision.event = event.clone();
-        let head = bytes.get(..decision.line.capacity()).unwrap_or(bytes);
-        let line = head.split(|byte| matches!(byte, b'\r' | b'\n')).next();
-        keep(&mut decision.line, line.unwrap_or_default());
+        keep(&mut decision.line, line);
         keep(&mut decision.call_id, call_id);
-        keep(&mut decision.aor, aor);
+        keep(&mut decision.uri, uri);
         keep(&mut decision.user_agent, user_agent);
     }
 
@@ -222,6 +232,14 @@ impl Decisions {
             evictions: self.made - (self.ring.len() as u64).min(self.made),
         }
     }
+}
+
+/// The first line of a message, without its end.
+fn line_of<'a>(message: &Message<'a>) -> &'a [u8] {
+    let end = message.headers().first().map_or(message.headers_end(), |header| header.line.start);
+    let line = message.bytes().get(..usize::from(end)).unwrap_or_default();
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 fn keep<const N: usize>(text: &mut ArrayVec<u8, N>, from: &[u8]) {
@@ -323,7 +341,7 @@ mod tests {
         let (_, decision) = decisions.before(u64::MAX).next().unwrap();
         assert_eq!(decision.line.as_slice(), &text.as_bytes()[..96]);
         assert_eq!(decision.call_id.as_slice(), &long.as_bytes()[..64]);
-        assert_eq!(decision.aor.as_slice(), &long.as_bytes()[..64]);
+        assert_eq!(decision.aor(), &long.as_bytes()[..64]);
         assert_eq!(decision.user_agent.as_slice(), b"phone");
         assert!(decision.names(long.as_bytes()) && !decision.names(b"phone"));
         assert!(!decision.names(b""));

@@ -231,7 +231,7 @@ impl DecisionView {
             method: method(event.method),
             line: text(&decision.line),
             call_id: text(&decision.call_id),
-            aor: text(&decision.aor),
+            aor: text(decision.aor()),
             user_agent: text(&decision.user_agent),
             verdict: verdict.into(),
             status,
