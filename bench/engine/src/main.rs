@@ -4,8 +4,8 @@
 //! `cargo run --release -p bench-engine [-- UNITS [KIND]]`. Time runs 1 ms a unit, so 1000 units
 //! are a second; the first 40 s fill the tables and are not counted. Only calls into the engine are
 //! timed, not the phones and the PBX that this program plays. The rules are the shipped ones, with
-//! the shipped signatures. TELEMETRY=off counts no event and keeps no decision, to see what that
-//! costs (`bench/telemetry`); WARM_UP=n units fill the tables instead of 40,000.
+//! the shipped signatures. TELEMETRY says what is told of a message, to see what that costs
+//! (`bench/telemetry`); WARM_UP=n units fill the tables instead of 40,000.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,16 +16,17 @@
 )]
 
 mod peers;
+mod reports;
 
 use peers::{INSIDE, OUTSIDE, PBX, Phone, answers, parse_addr};
 use policy::{Listener, Pbx, Policy, Time};
 use proxy::{Engine, Input, Output};
+use reports::Reports;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use telemetry::ShardMetrics;
 use wire::{ShardId, Side, Transport};
 
 /// Counts what is asked of the system's allocator.
@@ -79,8 +80,7 @@ struct Bench {
     inside: SocketAddr,
     out: Vec<Datagram>,
     spare: Vec<Vec<u8>>,
-    /// What the driver counts, if it does.
-    metrics: Option<ShardMetrics>,
+    reports: Reports,
     cost: Cost,
 }
 
@@ -92,18 +92,18 @@ impl Bench {
         let mut policy = Policy::new(vec![listener], inside, vec![pbx]);
         policy.domains.push("pbx.test".into());
         policy.admission.signatures = config::shipped_signatures().unwrap().signatures;
-        let counted = std::env::var_os("TELEMETRY").is_none_or(|word| word != "off");
-        if !counted {
+        if !Reports::are_counted() {
             policy.capacities.decisions = 0;
         }
+        let policy = Arc::new(policy);
         Bench {
-            engine: Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]),
+            reports: Reports::new(&policy),
+            engine: Engine::new(policy, ShardId(0), 1, [7; 32], [1; 32]),
             now: Time::ZERO + Duration::from_secs(1_800_000_000),
             outside,
             inside,
             out: Vec::new(),
             spare: Vec::new(),
-            metrics: counted.then(ShardMetrics::default),
             cost: Cost::default(),
         }
     }
@@ -127,12 +127,8 @@ impl Bench {
     fn metered(&mut self, side: Side, local: SocketAddr, remote: SocketAddr, bytes: &[u8]) {
         let woken = Instant::now();
         self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
-        let metrics = self.metrics.as_ref();
-        drain(&mut self.engine, &mut self.out, &mut self.spare, metrics);
-        if let Some(metrics) = metrics {
-            metrics.on_flush(|| woken.elapsed());
-            metrics.on_wakeup(1);
-        }
+        self.drain();
+        self.reports.on_wakeup(woken);
     }
 
     /// Lets time pass; deadlines fire.
@@ -141,9 +137,24 @@ impl Bench {
         while self.engine.poll_timeout().is_some_and(|due| due <= self.now) {
             let (started, before) = (Instant::now(), ALLOCATIONS.load(Relaxed));
             self.engine.handle_timeout(self.now);
-            drain(&mut self.engine, &mut self.out, &mut self.spare, self.metrics.as_ref());
+            self.drain();
             self.cost.timers += started.elapsed();
             self.cost.allocations += ALLOCATIONS.load(Relaxed) - before;
+        }
+    }
+
+    fn drain(&mut self) {
+        while let Some(output) = self.engine.poll_output() {
+            match output {
+                Output::Datagram { side, remote, bytes, .. } => {
+                    let mut kept = self.spare.pop().unwrap_or_default();
+                    kept.clear();
+                    kept.extend_from_slice(bytes);
+                    self.out.push(Datagram { side, remote, bytes: kept });
+                }
+                Output::Event(event) => self.reports.on_event(self.now, &event, &self.engine),
+                _ => {}
+            }
         }
     }
 
@@ -172,26 +183,6 @@ impl Bench {
             }
         }
         assert!(phone.is_done(), "a unit did not end: {phone:?}");
-    }
-}
-
-fn drain(
-    engine: &mut Engine,
-    out: &mut Vec<Datagram>,
-    spare: &mut Vec<Vec<u8>>,
-    metrics: Option<&ShardMetrics>,
-) {
-    while let Some(output) = engine.poll_output() {
-        match (output, metrics) {
-            (Output::Datagram { side, remote, bytes, .. }, _) => {
-                let mut kept = spare.pop().unwrap_or_default();
-                kept.clear();
-                kept.extend_from_slice(bytes);
-                out.push(Datagram { side, remote, bytes: kept });
-            }
-            (Output::Event(event), Some(metrics)) => metrics.on_event(&event),
-            _ => {}
-        }
     }
 }
 
@@ -224,7 +215,9 @@ fn main() {
             bench.unit(&mut Phone::new(method, n));
             bench.pass(Duration::from_millis(1));
         }
+        let scraped = bench.reports.scrape(&bench.engine);
         // for whoever counts instructions
+        eprintln!("a scrape: {scraped} bytes");
         eprintln!("messages: {}", bench.cost.messages);
         let (cost, held) = (bench.cost, bench.engine.snapshot());
         let per_unit = |time: Duration| time.as_secs_f64() * 1e6 / units as f64;
