@@ -131,6 +131,109 @@ fn hostile_text_stays_text_and_a_ban_is_seen_explained_and_lifted() {
     assert!(lines.iter().all(told), "{lines:?}");
 }
 
+/// Texts that are hard to read on what is behind them: contrast below 4.5 (WCAG 2.2, 1.4.3).
+const FAINT: &str = "
+    const brush = document.createElement('canvas').getContext('2d', { willReadFrequently: true });
+    const mixed = (colours) => {
+      brush.clearRect(0, 0, 1, 1);
+      for (const colour of colours) { brush.fillStyle = colour; brush.fillRect(0, 0, 1, 1); }
+      return [...brush.getImageData(0, 0, 1, 1).data].slice(0, 3);
+    };
+    const light = (rgb) => {
+      const [r, g, b] = rgb.map((it) => it / 255).map((it) => it <= 0.04045 ? it / 12.92 : ((it + 0.055) / 1.055) ** 2.4);
+      return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    };
+    const faint = [];
+    for (const element of document.querySelectorAll('body *')) {
+      const own = [...element.childNodes].filter((it) => it.nodeType == 3 && it.data.trim());
+      if (!own.length || !element.checkVisibility() || element.closest('.unseen, .skip, .toast')) continue;
+      const behind = [];
+      for (let it = element; it; it = it.parentElement) behind.unshift(getComputedStyle(it).backgroundColor);
+      const [one, other] = [light(mixed(behind)), light(mixed([...behind, getComputedStyle(element).color]))];
+      const contrast = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+      if (contrast < 4.5) faint.push(`${contrast.toFixed(2)}: ${own[0].data.trim()} (${element.className || element.tagName})`);
+    }
+    return faint";
+
+// WebDriver's keys.
+const TAB: char = '\u{e004}';
+const ENTER: char = '\u{e007}';
+const ESCAPE: char = '\u{e00c}';
+
+#[test]
+#[ignore = "needs chromium and chromium-driver: integration-tests/run brings and runs it"]
+fn small_screens_the_night_keys_and_screen_readers_are_served() {
+    let (edge, _directory) = edge();
+    let browser = Browser::start();
+    browser.go(&format!("http://{}:9060/", edge.ip));
+    browser.until("document.querySelector('#state-title').textContent == 'Serving'");
+    let wish = json!({ "key": "2001:db8:ffff:ffff::/64", "for": "1h", "why": "rang at night" });
+    assert_eq!(edge.ask("POST", "/api/v1/bans", &wish.to_string()).0, 201);
+    let stranger = Socket::bind(Ipv4Addr::new(127, 0, 0, 77), 0);
+    let long = "as-long-as-it-gets".repeat(12);
+    until("the page shows a decision", || {
+        let text = request("OPTIONS", stranger.address(), &format!("{long}{}", branch()), "UDP");
+        stranger.send(
+            (edge.ip, 5060),
+            &text.replace("User-Agent: Phone", &format!("User-Agent: {long}")),
+        );
+        browser.run("return document.querySelector('#decisions tbody tr') && true").as_bool()
+    });
+    browser.until("document.querySelector('#bans tbody tr')");
+
+    // Nothing is wider than the screen, and all can be read, by day and by night.
+    for scheme in ["light", "dark"] {
+        for width in [320, 390, 768, 1280] {
+            browser.look_like(width, 900, 1, scheme);
+            let wide = browser.run("return document.documentElement.scrollWidth - innerWidth");
+            assert!(wide.as_i64().unwrap() <= 0, "{width}: {wide} too wide");
+            assert_eq!(browser.run(FAINT), json!([]), "{scheme}, {width}");
+        }
+    }
+
+    // All that is pressed, written into or read as a whole has a name.
+    let tree = browser.devtools("Accessibility.getFullAXTree", &json!({}));
+    let named = ["button", "link", "textbox", "searchbox", "combobox", "table", "region", "dialog"];
+    let mut met = Vec::new();
+    for node in tree["nodes"].as_array().unwrap() {
+        let role = node["role"]["value"].as_str().unwrap_or_default();
+        if named.contains(&role) && node["ignored"] == false {
+            let name = node["name"]["value"].as_str().unwrap_or_default();
+            assert!(!name.trim().is_empty(), "{node}");
+            met.push(role);
+        }
+    }
+    for role in ["button", "searchbox", "table", "region"] {
+        assert!(met.contains(&role), "no {role} in {met:?}");
+    }
+
+    // Without a mouse: each stop can be seen, and a dialog gives the focus back.
+    let focus =
+        |what: &str| browser.run(&format!("const it = document.activeElement; return {what}"));
+    browser.key(TAB);
+    assert_eq!(focus("it.className"), json!("skip"));
+    let mut stops = 1;
+    while focus("it.id") != json!("subject") {
+        browser.key(TAB);
+        stops += 1;
+        assert!(stops < 10, "the search is not reached: {}", focus("it.outerHTML"));
+        assert_ne!(focus("getComputedStyle(it).outlineStyle"), json!("none"));
+    }
+    browser.type_in("2001:db8:ffff:ffff::/64");
+    browser.key(ENTER);
+    browser.until("document.querySelector('#explain-body .ban')");
+    assert_eq!(focus("it.closest('dialog')?.id"), json!("explain"));
+    assert_eq!(browser.run(FAINT), json!([]), "the explanation");
+    browser.key(ESCAPE);
+    browser.until("!document.querySelector('dialog[open]')");
+    assert_eq!(focus("it.id"), json!("subject"));
+    browser.look_like(390, 844, 2, "dark");
+    browser.press("#ban-add");
+    let high = "return document.querySelector('#ban').getBoundingClientRect().bottom - innerHeight";
+    assert!(browser.run(high).as_f64().unwrap() <= 0.0, "a dialog fits a phone");
+    assert_eq!(browser.run(FAINT), json!([]), "a dialog by night");
+}
+
 /// A number that was not given yet.
 fn branch() -> usize {
     static NEXT: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);

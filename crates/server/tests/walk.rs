@@ -99,6 +99,8 @@ struct Album(bool);
 impl Album {
     fn take(&self, browser: &Browser, name: &str) {
         if self.0 {
+            // there are no scrollbars in it
+            browser.run("document.documentElement.style.scrollbarGutter = 'auto'");
             fs::write(root().join("docs").join(name), browser.picture()).unwrap();
         }
     }
@@ -199,7 +201,7 @@ fn a_newcomer_sees_understands_and_changes() {
     assert!(told.contains("policy.yaml:3"), "{told}");
     assert!(told.contains("did you mean \"methods\"?"), "{told}");
     assert!(browser.text("#policy").contains("balanced"), "the old one acts");
-    browser.until("!('shown' in document.querySelector('#toast').dataset)");
+    browser.until("getComputedStyle(document.querySelector('#toast')).opacity == '0'");
     browser.run("document.querySelector('#reloads').scrollIntoView({ block: 'end' })");
     album.take(&browser, "dashboard-reload.png");
 

@@ -115,6 +115,13 @@ impl Browser {
         self.ask("POST", &format!("/element/{id}/value"), &json!({ "text": text }));
     }
 
+    /// Presses a key, wherever the focus is: a character, or one of WebDriver's numbers for others.
+    pub fn key(&self, key: char) {
+        let [down, up] = ["keyDown", "keyUp"].map(|kind| json!({ "type": kind, "value": key }));
+        let keyboard = json!({ "type": "key", "id": "keyboard", "actions": [down, up] });
+        self.ask("POST", "/actions", &json!({ "actions": [keyboard] }));
+    }
+
     /// Goes to a page.
     pub fn go(&self, url: &str) {
         self.ask("POST", "/url", &json!({ "url": url }));
@@ -138,6 +145,7 @@ impl Browser {
             "width": width, "height": height, "deviceScaleFactor": scale, "mobile": width < 500,
         });
         self.devtools("Emulation.setDeviceMetricsOverride", &screen);
+        self.devtools("Emulation.setScrollbarsHidden", &json!({ "hidden": true }));
         let feature = json!({ "name": "prefers-color-scheme", "value": scheme });
         self.devtools("Emulation.setEmulatedMedia", &json!({ "features": [feature] }));
     }
