@@ -19,8 +19,27 @@ const PROVISIONAL: usize = 3;
 /// than all together sent.
 #[derive(Debug)]
 pub(crate) struct Credits {
-    key: Key,
+    seats: Seats,
     places: Box<[Place]>,
+}
+
+/// Which place a source has. Public for whoever checks from outside that no more bytes leave than
+/// came: it holds for a place.
+#[derive(Clone, Debug)]
+pub struct Seats(Key);
+
+impl Seats {
+    /// As the engines of an edge with this secret have them.
+    #[must_use]
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Seats(Key::derive(secret, "credits"))
+    }
+
+    /// The number of a source's place.
+    #[must_use]
+    pub fn of(&self, source: IpAddr) -> usize {
+        self.0.hash(&[&admission::key::address_bytes(source)]) as usize % PLACES
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,7 +51,7 @@ struct Place {
 impl Credits {
     pub(crate) fn new(secret: &[u8; 32]) -> Self {
         let places = vec![Place::default(); PLACES].into_boxed_slice();
-        Credits { key: Key::derive(secret, "credits"), places }
+        Credits { seats: Seats::new(secret), places }
     }
 
     /// A request came.
@@ -61,9 +80,8 @@ impl Credits {
     }
 
     fn place(&mut self, now: Time, source: IpAddr) -> &mut Place {
-        let hash = self.key.hash(&[&admission::key::address_bytes(source)]);
         let epoch = (now.as_secs() / EPOCH) as u16;
-        let place = &mut self.places[hash as usize % PLACES];
+        let place = &mut self.places[self.seats.of(source)];
         if place.epoch != epoch {
             *place = Place { epoch, bytes: 0 };
         }

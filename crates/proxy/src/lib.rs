@@ -53,6 +53,7 @@ mod trunks;
 
 pub use binding::{Binding, BoundContact};
 pub use calls::TrunkState;
+pub use credit::Seats;
 pub use decisions::{Decision, without_port};
 pub use engine::Engine;
 pub use event::{Event, Grounds, Verdict};

@@ -119,7 +119,7 @@ impl Edge {
             nonces: BTreeMap::new(),
             asking: BTreeMap::new(),
             provisional: BTreeSet::new(),
-            watch: Watch::default(),
+            watch: Watch::new(&secret),
             pays: true,
             tape: None,
             bans: Vec::new(),
@@ -160,8 +160,8 @@ impl Edge {
             |n| Engine::new(self.policy.clone(), ShardId(n), shards, self.secret, rng.seed());
         self.engines = (0..shards).map(start).collect();
         if let Some(tape) = &mut self.tape {
-            let (shard, outputs) = (0, Vec::new());
-            tape.push(Step { now, shard, input: StepInput::Restart, outputs });
+            let (shard, outputs, outcomes) = (0, Vec::new(), self.outcomes);
+            tape.push(Step { now, shard, input: StepInput::Restart, outputs, outcomes });
         }
         self.conns.clear();
         for conn in std::mem::take(&mut self.opened).into_keys() {
@@ -383,7 +383,8 @@ impl Edge {
             _ => StepInput::Other,
         };
         let shard = u8::try_from(shard).unwrap_or(u8::MAX);
-        self.tape.get_or_insert_default().push(Step { now, shard, input, outputs });
+        let outcomes = self.outcomes();
+        self.tape.get_or_insert_default().push(Step { now, shard, input, outputs, outcomes });
     }
 
     /// Whether the oracle trusts an address by its words: the PBX's, our own, networks by name.

@@ -12,7 +12,7 @@ mod steps;
 
 pub use bans::Banned;
 
-use crate::edge::{Step, StepInput, StepOutput};
+use crate::edge::{Outcomes, Step, StepInput, StepOutput};
 use crate::sip::{Msg, take_frame};
 use asked::Asked;
 use bans::{Ban, Key, Really, Repeats};
@@ -86,6 +86,8 @@ pub struct Reference {
     really: Really,
     /// Where the gate and the model were not of one mind.
     pub differences: Vec<String>,
+    /// When the gates had last counted as many of each outcome.
+    agreed: [Time; Outcome::ALL.len()],
     /// Requests that both judged, by what became of them.
     pub judged: BTreeMap<(&'static str, &'static str), u64>,
 }
@@ -149,6 +151,7 @@ impl Reference {
             banned: Vec::new(),
             really: Really::default(),
             differences: Vec::new(),
+            agreed: [Time::ZERO; Outcome::ALL.len()],
             judged: BTreeMap::new(),
         }
     }
@@ -212,15 +215,29 @@ impl Reference {
             StepInput::Timeout | StepInput::Other => self.answers(step.now, &step.outputs),
             StepInput::Restart => self.forget(),
         }
+        self.note_agreement(step.now, &step.outcomes);
     }
 
     /// Compares how many challenges ended how with what the gates counted.
-    pub fn compare_outcomes(&mut self, gate: &[u64; Outcome::ALL.len()]) {
-        for (outcome, gate) in Outcome::ALL.into_iter().zip(gate) {
-            let here = self.outcomes.get(&outcome).copied().unwrap_or(0);
-            if *gate != here {
-                let what = format!("{here} {}, but the gate counted {gate}", outcome.as_str());
-                self.differences.push(what);
+    pub fn compare_outcomes(&mut self, gate: &Outcomes) {
+        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
+            let (here, gate, since) = (self.counted(outcome), gate[at], self.agreed[at]);
+            if gate != here {
+                let what = outcome.as_str();
+                self.differences.push(format!("{since}: {here} {what}, the gate counts {gate}"));
+            }
+        }
+    }
+
+    fn counted(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or(0)
+    }
+
+    /// Notes since when each outcome's count is another than the gates'.
+    fn note_agreement(&mut self, now: Time, gate: &Outcomes) {
+        for (at, outcome) in Outcome::ALL.into_iter().enumerate() {
+            if self.counted(outcome) == gate[at] {
+                self.agreed[at] = now;
             }
         }
     }
@@ -265,6 +282,7 @@ impl Reference {
         (self.banned, self.really) = (old.banned, old.really);
         self.really.forget();
         (self.differences, self.judged) = (old.differences, old.judged);
+        self.agreed = old.agreed;
     }
 
     /// Somebody at this address is one of the PBX's own.

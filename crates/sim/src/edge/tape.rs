@@ -1,6 +1,7 @@
 //! What went into an edge and what came out, step by step: to be judged by another, or to be
 //! played to another.
 
+use super::Outcomes;
 use admission::{Alert, Ban, Lift};
 use policy::Time;
 use proxy::Event;
@@ -18,6 +19,8 @@ pub struct Step {
     pub input: StepInput,
     /// What came out, in order.
     pub outputs: Vec<StepOutput>,
+    /// How many challenges had ended how by then.
+    pub outcomes: Outcomes,
 }
 
 /// What goes into an engine.

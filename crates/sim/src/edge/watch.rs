@@ -3,6 +3,7 @@
 
 use crate::sip::{Msg, SipUri, auth_param, uri_of};
 use policy::{Network, Time};
+use proxy::Seats;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -16,9 +17,13 @@ const PROOF: Duration = Duration::from_secs(20 * 60);
 const SUCCESS: Duration = Duration::from_secs(25 * 3_600);
 
 /// The onlooker.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Watch {
     sources: BTreeMap<Network, Seen>,
+    /// Sources that share a place share what they paid: all together get no more than they sent.
+    seats: Seats,
+    /// By place, bytes that came from unproven sources, and that went there.
+    bytes: BTreeMap<usize, (u64, u64)>,
     /// Requests that went inside, ACK and CANCEL apart, by Call-ID: how many, and when the last.
     pub reached: BTreeMap<String, (u64, Time)>,
     branches: BTreeSet<String>,
@@ -33,11 +38,22 @@ struct Seen {
     told: VecDeque<String>,
     proven: Option<Time>,
     authenticated: Option<Time>,
-    paid: u64,
-    answered: u64,
 }
 
 impl Watch {
+    /// Of an edge with this secret.
+    pub fn new(secret: &[u8; 32]) -> Self {
+        Watch {
+            sources: BTreeMap::new(),
+            seats: Seats::new(secret),
+            bytes: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            branches: BTreeSet::new(),
+            public: BTreeSet::new(),
+            counts_only: false,
+        }
+    }
+
     /// Looks at no message from now on: for floods of more sources than it could remember.
     pub fn only_count(&mut self) {
         self.counts_only = true;
@@ -49,7 +65,7 @@ impl Watch {
             return;
         }
         let seen = self.sources.entry(Network::source(source)).or_default();
-        seen.paid += bytes.len() as u64;
+        self.bytes.entry(self.seats.of(source)).or_default().0 += bytes.len() as u64;
         // What nobody was told, nobody can give back.
         if seen.told.is_empty() {
             return;
@@ -88,26 +104,21 @@ impl Watch {
         while seen.told.len() > TOLD {
             seen.told.pop_front();
         }
-        if !stream && !seen.has_way_back(now) {
-            seen.answered += length as u64;
+        // "a call that is accepted is told, once, whatever it costs"
+        let accepted = (200..300).contains(&msg.status()) && msg.method() == "INVITE";
+        if !stream && !accepted && !seen.has_way_back(now) {
+            self.bytes.entry(self.seats.of(to)).or_default().1 += length as u64;
         }
         if (200..300).contains(&msg.status()) && msg.method() != "OPTIONS" {
             seen.authenticated = Some(now);
         }
     }
 
-    /// By how many bytes the answers to an unproven source exceed what came from it, when that is
-    /// more than chance explains: the edge counts in a table of fixed size, in which one source in
-    /// some thousands shares a place with another, and spends what that one paid.
+    /// By how many bytes the answers to unproven sources of one place exceed what came from them.
     #[must_use]
     pub fn excess(&self, source: IpAddr) -> Option<u64> {
-        let over = |seen: &Seen| seen.answered.saturating_sub(seen.paid);
-        let excess = self.sources.get(&Network::source(source)).map_or(0, over);
-        if excess == 0 {
-            return None;
-        }
-        let sharing = self.sources.values().filter(|seen| over(seen) > 0).count();
-        (excess > 2_048 || sharing > 1 + self.sources.len().pow(2) / (1 << 14)).then_some(excess)
+        let (came, went) = self.bytes.get(&self.seats.of(source))?;
+        went.checked_sub(*came).filter(|excess| *excess > 0)
     }
 
     /// Whether a source ever gave back what only it was told, or had a connection.
