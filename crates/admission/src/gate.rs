@@ -27,6 +27,7 @@ use crate::rates::Rates;
 use crate::shapes::Shapes;
 use crate::sources::Sources;
 use crate::storm::Storm;
+use crate::templates::Templates;
 use crate::tries::Tries;
 use crate::trust::Trust;
 use crate::{
@@ -70,6 +71,7 @@ pub struct Gate {
     aors: Aors,
     networks: Networks,
     shapes: Shapes,
+    templates: Templates,
     bans: Bans,
     rates: Rates,
     chains: Chains,
@@ -170,6 +172,7 @@ impl Gate {
             aors: Aors::new(bounds.aors),
             networks: Networks::new(secret, bounds.networks),
             shapes: Shapes::new(secret, bounds.shapes),
+            templates: Templates::new(secret),
             bans: Bans::new(secret, shard, rules),
             rates: Rates::new(bounds.rates),
             chains: Chains::new(bounds.chains),
@@ -206,6 +209,7 @@ impl Gate {
         self.aors.configure(bounds.aors);
         self.networks.configure(bounds.networks);
         self.shapes.configure(bounds.shapes);
+        self.templates.configure();
         self.bans.configure(now, &policy.admission, &self.trust);
         self.rates.configure(bounds.rates);
         self.chains.configure(bounds.chains);

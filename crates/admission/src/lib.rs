@@ -42,6 +42,7 @@ mod shapes;
 mod sources;
 mod store;
 mod storm;
+mod templates;
 mod tries;
 mod trust;
 

@@ -22,6 +22,11 @@ use wire::{HeaderName, Message, NameAddr, find_byte};
 /// codecs of SDP.
 #[must_use]
 pub fn shape(message: &Message<'_>) -> u64 {
+    shape_in(frame(message), message)
+}
+
+/// What of a shape all requests of one [`policy::Template`] have in common.
+pub(crate) fn frame(message: &Message<'_>) -> u64 {
     let mut hash = Hash::new();
     hash.bytes(message.method().as_bytes());
     hash.word(match message.max_forwards() {
@@ -30,17 +35,22 @@ pub fn shape(message: &Message<'_>) -> u64 {
         None => 0,
     });
     headers(message, &mut hash);
-    let via = message.via();
-    token(via.branch, &mut hash);
     params(message.via_value().bytes, &mut hash);
-    token(tag(message.from_tag()), &mut hash);
-    token(message.call_id(), &mut hash);
     address(&message.from(), &mut hash);
     address(&message.to(), &mut hash);
     if let Some((_, line)) = message.lines(HeaderName::Contact).next() {
         contact(message.slice(line.value), &mut hash);
     }
     sdp(message.body(), &mut hash);
+    hash.finish()
+}
+
+/// The shape of a request with that frame.
+pub(crate) fn shape_in(frame: u64, message: &Message<'_>) -> u64 {
+    let mut hash = Hash(frame);
+    token(message.via().branch, &mut hash);
+    token(tag(message.from_tag()), &mut hash);
+    token(message.call_id(), &mut hash);
     hash.finish()
 }
 

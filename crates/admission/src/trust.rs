@@ -18,6 +18,36 @@ pub(crate) struct Trust {
     /// What all hosts stand for, by address: there may be thousands.
     resolved: Vec<Resolved>,
     given: Vec<(Trusted, Time)>,
+    /// First bytes of addresses that any of these may trust.
+    first: FirstBytes,
+}
+
+/// A set of first bytes, of IPv4 and of IPv6 addresses: most sources share theirs with nobody who
+/// is trusted, which is all there is to ask then.
+#[derive(Clone, Copy, Debug, Default)]
+struct FirstBytes([[u64; 4]; 2]);
+
+impl FirstBytes {
+    fn add(&mut self, network: Network) {
+        let (family, first) = first_byte(network.address());
+        // a network wider than its first byte has several
+        let wide = 0xff_u8.checked_shr(network.prefix().into()).unwrap_or(0);
+        for byte in first..=first | wide {
+            self.0[family][usize::from(byte / 64)] |= 1 << (byte % 64);
+        }
+    }
+
+    fn has(&self, ip: IpAddr) -> bool {
+        let (family, first) = first_byte(ip);
+        self.0[family][usize::from(first / 64)] >> (first % 64) & 1 == 1
+    }
+}
+
+fn first_byte(ip: IpAddr) -> (usize, u8) {
+    match ip {
+        IpAddr::V4(v4) => (0, v4.octets()[0]),
+        IpAddr::V6(v6) => (1, v6.octets()[0]),
+    }
 }
 
 /// A name of the policy's.
@@ -106,6 +136,12 @@ impl Trust {
             self.resolved.extend(resolved);
         }
         self.resolved.sort_by_key(|resolved| (resolved.ip, resolved.host));
+        let given = self.given.iter().map(|(trusted, _)| trusted);
+        let networks = self.own.iter().chain(&self.listed).chain(given).map(|it| it.network);
+        let hosts = self.resolved.iter().map(|resolved| Network::host(resolved.ip));
+        let mut first = FirstBytes::default();
+        networks.chain(hosts).for_each(|network| first.add(network));
+        self.first = first;
     }
 
     /// An operator trusts a network until then. Of more than [`GIVEN_MAX`] the one that ends first
@@ -120,11 +156,15 @@ impl Trust {
             first.map(|at| self.given.swap_remove(at));
         }
         self.given.push((Trusted::new(network, "operator"), until));
+        self.first.add(network);
     }
 
     /// The name of what trusts this address.
     pub(crate) fn of(&self, now: Time, ip: IpAddr) -> Option<&str> {
         let ip = ip.to_canonical();
+        if !self.first.has(ip) {
+            return None;
+        }
         self.in_force(now)
             .find(|trusted| trusted.network.contains(ip))
             .map(|trusted| &*trusted.name)

@@ -17,6 +17,7 @@ mod condition;
 mod facts;
 mod outline;
 mod questions;
+mod template;
 
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ use std::sync::Arc;
 use wire::Message;
 
 pub use condition::{Condition, Order, Peculiarity, SignatureError, Test, TextField};
+pub use template::{Template, plain_user};
 
 /// The most that a match may do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,8 +111,23 @@ impl Signatures {
     #[must_use]
     pub fn matches(&self, message: &Message<'_>) -> Hits {
         match &self.compiled {
-            Some(compiled) if message.is_request() => compiled.matches(message),
+            Some(compiled) if message.is_request() => compiled.matches(message).0,
             _ => Hits::new(),
         }
+    }
+
+    /// The same for a request of that template; and whether every other request of it matches them
+    /// and no more, as long as it does not [differ](Signatures::may_differ).
+    #[must_use]
+    pub fn matches_all(&self, message: &Message<'_>, template: &Template<'_>) -> (Hits, bool) {
+        let Some(compiled) = &self.compiled else { return (Hits::new(), true) };
+        let (hits, varies) = compiled.matches(message);
+        (hits, !varies && !compiled.may_differ(template))
+    }
+
+    /// Whether what varies in a request may make it match what others of its template don't.
+    #[must_use]
+    pub fn may_differ(&self, template: &Template<'_>) -> bool {
+        self.compiled.as_ref().is_some_and(|compiled| compiled.may_differ(template))
     }
 }

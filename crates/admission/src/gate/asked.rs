@@ -1,7 +1,6 @@
 //! What is read of a request once, for all steps of its judgement.
 
 use super::Gate;
-use super::looks::Looks;
 use crate::challenge::made_for;
 use crate::ledger::{Flags, INVITE, Open};
 use crate::offers::Offered;
@@ -9,7 +8,7 @@ use crate::proof::{Echo, is_own_nonce};
 use crate::rules::user;
 use crate::sources::Score;
 use crate::{BanId, Credentials, Proof, Request, Ticket, Verdict};
-use policy::{Outcome, Reason, Time, Who};
+use policy::{Hits, Outcome, Reason, Time, Who};
 use std::net::IpAddr;
 use wire::{Digest, HeaderName, Host, Message, Uri};
 
@@ -38,7 +37,8 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) ban: Option<BanId>,
     /// Index of the rule that spoke last, and of the signature.
     pub(super) rule: u16,
-    pub(super) looks: Looks,
+    /// Signatures that it matches, as far as they are asked.
+    pub(super) hits: Hits,
     /// A rule wants it challenged.
     pub(super) challenge: Option<(Reason, u16)>,
     /// Rules behind this one are not asked.
@@ -96,7 +96,8 @@ impl Gate {
         let method = policy::method_index(message.method());
         let from = if method == REGISTER { message.to() } else { message.from() };
         let aor = self.aor_of(from.uri);
-        let dialled = user(message.request_uri());
+        let uri = message.request_uri();
+        let dialled = policy::plain_user(uri).unwrap_or_else(|| user(uri));
         let source = self.sources.key_of(ip);
         let passes = classified.credentials == Credentials::Relayed;
         let account = match classified.username {
@@ -137,7 +138,7 @@ impl Gate {
             would: None,
             ban: None,
             rule: u16::MAX,
-            looks: Looks::Read,
+            hits: Hits::new(),
             challenge: None,
             rules_end: usize::MAX,
             ticket: Ticket {

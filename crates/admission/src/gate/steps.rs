@@ -85,7 +85,7 @@ impl Gate {
 
     /// What it looks like.
     pub(super) fn check_signatures(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
-        let hits = self.hits(asked);
+        let hits = std::mem::take(&mut asked.hits);
         let mut heaviest = Ceiling::Note;
         for hit in &hits {
             let list = self.policy.admission.signatures.list();
@@ -385,6 +385,7 @@ impl Gate {
     pub(super) fn note_looks(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
         // what they would do to a request is nothing to an ACK
         let _ = (now, self.check_rules(asked));
+        asked.hits = self.policy.admission.signatures.matches(asked.request.message);
         let _ = self.check_signatures(asked);
         asked.ticket.candidate = self.is_candidate(asked);
         asked.ticket.honeytoken = self.asks_for_honeytoken(asked);

@@ -3,6 +3,7 @@
 use super::condition::{Condition, SignatureError};
 use super::facts::{self, Facts, Reading};
 use super::questions::{self, Questions};
+use super::template::{Shows, Template};
 use super::{HITS_MAX, Hits, SignatureSpec};
 use crate::Mode;
 use wire::Message;
@@ -24,8 +25,15 @@ pub(super) struct Compiled {
     /// By fact: the signatures that may match when it is true.
     triggers: Box<[Box<[u16]>]>,
     /// Signatures that nothing triggers.
-    always: [u64; SIGNATURES_MAX / 64],
+    always: Slots,
+    /// Signatures that look at what varies under one template.
+    varying: Slots,
+    /// Whether a trigger is where nothing is looked at that varies: no template says anything.
+    unseen: bool,
 }
+
+/// A set of signatures, by their place.
+type Slots = [u64; SIGNATURES_MAX / 64];
 
 /// A signature that can match.
 #[derive(Debug)]
@@ -61,8 +69,11 @@ impl Compiled {
         armed.sort_by_key(|(ceiling, armed)| (std::cmp::Reverse(*ceiling), armed.index));
         let signatures: Box<[Armed]> = armed.into_iter().map(|(_, armed)| armed).collect();
         let mut triggers = vec![Vec::new(); builder.costs.len()];
-        let mut always = [0; SIGNATURES_MAX / 64];
+        let (mut always, mut varying): (Slots, Slots) = Default::default();
         for (slot, armed) in signatures.iter().enumerate() {
+            if armed.when.any(&|fact| builder.shows(fact) != Shows::Stays) {
+                varying[slot / 64] |= 1 << (slot % 64);
+            }
             match armed.when.triggers(&builder.costs) {
                 Some((_, facts)) => {
                     facts
@@ -72,13 +83,22 @@ impl Compiled {
                 None => always[slot / 64] |= 1 << (slot % 64),
             }
         }
-        let sieve = builder.sieve(|fact| !triggers[usize::from(fact)].is_empty(), specs)?;
+        let is_asked = |fact: u16| !triggers[usize::from(fact)].is_empty();
+        let mut all = 0..builder.costs.len() as u16;
+        let unseen = all.any(|fact| is_asked(fact) && builder.shows(fact) == Shows::Unseen);
+        let sieve = builder.sieve(is_asked, specs)?;
         let facts = builder.finish(specs)?;
         let triggers = triggers.into_iter().map(Vec::into_boxed_slice).collect();
-        Ok(Compiled { sieve, facts, signatures, triggers, always })
+        Ok(Compiled { sieve, facts, signatures, triggers, always, varying, unseen })
     }
 
-    pub(super) fn matches(&self, message: &Message<'_>) -> Hits {
+    /// Whether something that varies under the template may make a signature match.
+    pub(super) fn may_differ(&self, template: &Template<'_>) -> bool {
+        self.unseen || self.sieve.any_of_cut(template)
+    }
+
+    /// Which match, and whether one of those that came into question looks at what varies.
+    pub(super) fn matches(&self, message: &Message<'_>) -> (Hits, bool) {
         let mut candidates = self.always;
         let sieved = self.sieve.all(message);
         sieved.each(|fact| {
@@ -90,8 +110,9 @@ impl Compiled {
         });
         let mut hits = Hits::new();
         if candidates.iter().all(|word| *word == 0) {
-            return hits;
+            return (hits, false);
         }
+        let varies = candidates.iter().zip(&self.varying).any(|(a, b)| a & b != 0);
         let mut reading = self.facts.of(message, &self.sieve, sieved);
         for (word, bits) in candidates.iter().enumerate() {
             let mut bits = *bits;
@@ -102,12 +123,12 @@ impl Compiled {
                 if armed.when.holds(&mut reading) {
                     hits.push(armed.index);
                     if hits.len() == HITS_MAX {
-                        return hits;
+                        return (hits, varies);
                     }
                 }
             }
         }
-        hits
+        (hits, varies)
     }
 }
 
@@ -130,6 +151,15 @@ impl Expression {
                 }
                 missing == 0
             }
+        }
+    }
+
+    /// Whether one of its facts is so.
+    fn any(&self, is_so: &impl Fn(u16) -> bool) -> bool {
+        match self {
+            Expression::Fact(fact) => is_so(*fact),
+            Expression::Not(inner) => inner.any(is_so),
+            Expression::AtLeast(_, list) => list.iter().any(|inner| inner.any(is_so)),
         }
     }
 
@@ -227,6 +257,10 @@ impl Builder {
         self.origins.push((self.signature, self.leaf - 1));
         self.known.push(leaf.clone());
         Ok(fact)
+    }
+
+    fn shows(&self, fact: u16) -> Shows {
+        self.known.get(usize::from(fact)).map_or(Shows::Unseen, Shows::of)
     }
 
     /// What asks some of the facts only.

@@ -3,6 +3,7 @@
 
 use super::automaton::Automaton;
 use super::condition::{Order as OrderKind, Peculiarity, TextField};
+use super::template::{Cut, Template};
 use crate::method_index;
 use arrayvec::ArrayVec;
 use wire::{Header, HeaderName, Message, find_byte};
@@ -12,7 +13,7 @@ pub(super) const FACTS_MAX: usize = 512;
 /// Header names that a catalogue may speak of.
 const NAMES_MAX: usize = 250;
 /// Bytes that a tag may have without being called long.
-const LONG_TAG: usize = 192;
+pub(super) const LONG_TAG: usize = 192;
 /// Parameters of the top Via that are looked at.
 const VIA_PARAMS_MAX: usize = 12;
 /// Fields that have an automaton.
@@ -239,6 +240,32 @@ impl Facts {
         set
     }
 
+    /// Whether something of what varies in a request makes a fact true. Facts of headers' values
+    /// are not looked at.
+    pub(super) fn any_of_cut(&self, template: &Template<'_>) -> bool {
+        let mut any = false;
+        let mut scan = |field: usize, text: &[u8]| {
+            if let (Some(Some(automaton)), false) = (self.fields.get(field), text.is_empty()) {
+                automaton.scan(text, |_| any = true);
+            }
+        };
+        for (cut, field) in [
+            (Cut::RequestUser, REQUEST),
+            (Cut::FromUser, FROM),
+            (Cut::ToUser, TO),
+            (Cut::ContactUser, CONTACT),
+            (Cut::FromName, FROM_NAME),
+            (Cut::FromTag, FROM_TAG),
+            (Cut::Branch, BRANCH),
+            (Cut::CallId, CALL_ID),
+            (Cut::Origin, SDP),
+        ] {
+            scan(field, template.cut(cut));
+        }
+        scan(BODY, template.body);
+        any
+    }
+
     /// A reading of the request, of which others know some facts.
     pub(super) fn of<'r, 'a>(
         &'r self,
@@ -427,7 +454,7 @@ fn is_before<I: Iterator<Item = u8>>(symbols: &[u8], sequence: impl Fn() -> I) -
 }
 
 /// The user of a SIP URI as written, and what begins with its host; both empty for any other.
-fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
+pub(super) fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
     let rest = match uri {
         [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => rest,
         [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
@@ -444,7 +471,7 @@ fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// The URI of the first address in a header's value.
-fn first_uri(value: &[u8]) -> &[u8] {
+pub(super) fn first_uri(value: &[u8]) -> &[u8] {
     let start = match value.split_first() {
         // a quoted name may hold a bracket
         Some((b'"', rest)) => find_byte(b'"', rest).map_or(0, |end| end + 2),

@@ -1,0 +1,329 @@
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+use super::*;
+use crate::shape::shape;
+use base64::Engine as _;
+use policy::{
+    Ceiling, Condition, MethodSet, Mode, Order, Peculiarity, SignatureSpec, Test, TextField,
+};
+use std::io::Read as _;
+use std::path::Path;
+use wire::{HeaderName, Limits};
+
+const INVITE: &str = "INVITE sip:900972@pbx.example.com SIP/2.0\r\n\
+Via: SIP/2.0/UDP 192.0.2.9:5071;branch=z9hG4bK-897b2a55;rport\r\n\
+From: \"100\" <sip:100@pbx.example.com>;tag=2fd7b751\r\n\
+To: <sip:900972@pbx.example.com>\r\n\
+Call-ID: 897b2a55\r\n\
+CSeq: 1 INVITE\r\n\
+Contact: <sip:100@192.0.2.9:5071>\r\n\
+Max-Forwards: 70\r\n\
+User-Agent: Desk Phone 7\r\n\
+Content-Type: application/sdp\r\n\
+\r\n\
+v=0\r\n\
+o=- 1 1 IN IP4 192.0.2.9\r\n\
+s=-\r\n\
+m=audio 4000 RTP/AVP 8 0\r\n";
+
+/// What tools and honest products sent.
+fn recorded() -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for file in ["../config/tests/data/tools.jsonl.gz", "../wire/tests/data/legit.jsonl.gz"] {
+        let packed = std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        let mut text = String::new();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_string(&mut text).unwrap();
+        all.extend(text.lines().map(|line| {
+            let json: serde_json::Value = serde_json::from_str(line).unwrap();
+            let payload = json["payload_b64"].as_str().unwrap();
+            base64::engine::general_purpose::STANDARD.decode(payload).unwrap()
+        }));
+    }
+    all
+}
+
+fn words(list: &[&str]) -> Vec<Box<str>> {
+    list.iter().map(|word| (*word).into()).collect()
+}
+
+/// Catalogues of a few signatures each, which together look at everything that there is to look at.
+fn catalogues() -> Vec<Signatures> {
+    use TextField as F;
+    let fields = [
+        F::UserAgent,
+        F::Branch,
+        F::ViaHost,
+        F::FromTag,
+        F::CallId,
+        F::FromName,
+        F::RequestUser,
+        F::RequestHost,
+        F::FromUser,
+        F::FromHost,
+        F::ToUser,
+        F::ToHost,
+        F::ContactUser,
+        F::ContactHost,
+        F::AnyUser,
+        F::AnyHost,
+        F::Sdp,
+        F::SdpSession,
+        F::SdpOrigin,
+    ];
+    // each matches some of what is recorded and some of what is put in, and not all of it
+    let tests = [
+        Test::Matches(words(&[".*[05].?"])),
+        Test::Contains(words(&["a;", "%", "97"])),
+        Test::Is(words(&["100", "z9hG4bK", "alice", "-"])),
+        Test::Starts(words(&["z9hG4bK-", "1", "\"a"])),
+    ];
+    let texts = fields
+        .iter()
+        .flat_map(|field| tests.iter().map(|test| Condition::Text(*field, test.clone())));
+    let peculiar = Peculiarity::ALL.into_iter().map(Condition::Peculiar);
+    let others = [
+        Condition::Method(MethodSet::of(&["INVITE"]).unwrap()),
+        Condition::MaxForwards(vec![70]),
+        Condition::Transport(words(&["tcp"])),
+        Condition::Padded("To".into()),
+        Condition::Present("Supported".into()),
+        Condition::Header("Allow".into(), tests[1].clone()),
+        Condition::HeaderOrder(Order::Before, words(&["From", "To", "Call-ID"])),
+        Condition::ViaParams(words(&["branch", "rport"])),
+    ];
+    let leaves: Vec<Condition> = texts.chain(peculiar).chain(others).collect();
+    // by themselves, in pairs of which each is rare, and denied
+    let pairs = leaves.iter().zip(leaves.iter().skip(7));
+    let pairs = pairs.map(|(a, b)| Condition::All(vec![a.clone(), b.clone()]));
+    let denied = leaves.iter().zip(leaves.iter().skip(13)).step_by(5);
+    let denied =
+        denied.map(|(a, b)| Condition::All(vec![a.clone(), Condition::Not(Box::new(b.clone()))]));
+    let few = leaves.iter().step_by(9).cloned();
+    // of a body, and of a line of which something is cut out
+    let rare = || Test::Contains(words(&["97"]));
+    let more =
+        [Condition::Text(TextField::Body, rare()), Condition::Header("Call-ID".into(), rare())];
+    let all: Vec<Condition> = few.chain(pairs).chain(denied).chain(more).collect();
+    let catalogue = |some: &[Condition]| {
+        let specs = some.iter().map(|when| SignatureSpec {
+            id: "it".into(),
+            ceiling: Ceiling::Note,
+            mode: Mode::Enforce,
+            what: "".into(),
+            source: "".into(),
+            false_positives: "".into(),
+            when: when.clone(),
+        });
+        Signatures::compile(specs.collect()).unwrap()
+    };
+    all.chunks(4).map(catalogue).collect()
+}
+
+/// What is put into the place of something that varies.
+const FILLINGS: [&str; 14] = [
+    "100",
+    "alice",
+    "z9hG4bK",
+    "z9hG4bK-100",
+    "-897b2a55",
+    "897b2a55",
+    "a;b=c",
+    "a@b",
+    "1%27;x",
+    "Desk Phone 7",
+    "a<b",
+    "0123456789abcdef0123456789abcdef",
+    "b:5@[::1]",
+    "\"q",
+];
+
+/// The message with other users, identifiers and bytes.
+fn varied(message: &Message<'_>, draw: &mut impl FnMut(usize) -> usize) -> Vec<u8> {
+    let all = message.bytes();
+    let mut parts = vec![message.via().branch, message.from_tag(), message.call_id()];
+    parts.push(message.from().display_name);
+    let contact = message.value(HeaderName::Contact).unwrap_or_default();
+    for uri in [message.request_uri(), message.from().uri, message.to().uri, contact] {
+        parts.extend(uri.split(|byte| b":@<>;\"".contains(byte)).filter(|part| !part.is_empty()));
+    }
+    parts.extend(wire::lines(message.body()).nth(1));
+    let mut text = all.to_vec();
+    for _ in 0..=draw(3) {
+        let part = parts[draw(parts.len())];
+        let part = part.to_vec();
+        let Some(at) = text.windows(part.len().max(1)).position(|window| window == part) else {
+            continue;
+        };
+        let filling = FILLINGS[draw(FILLINGS.len())].bytes();
+        text.splice(at..at + part.len(), filling);
+    }
+    if draw(4) == 0 {
+        let at = draw(text.len());
+        text[at] = b"\"<>;@:= 0a"[draw(10)];
+    }
+    text
+}
+
+/// Looks at them all with one memory, and at each by itself. How many were looked at, and of how
+/// many the template was known and said all.
+fn compare(signatures: &Signatures, texts: impl Iterator<Item = Vec<u8>>) -> (usize, usize) {
+    let mut templates = Templates::new(&[7; 32]);
+    let (mut seen, mut known) = (0, 0);
+    for text in texts {
+        let Ok(message) = Message::parse(&text, &Limits::default()) else { continue };
+        if !message.is_request() {
+            continue;
+        }
+        seen += 1;
+        known += usize::from(templates.is_known(signatures, &message));
+        let (shape_seen, hits) = templates.look(signatures, &message);
+        let text = text.escape_ascii();
+        assert_eq!(shape_seen, shape(&message), "{text}");
+        assert_eq!(hits, signatures.matches(&message), "{text}");
+    }
+    (seen, known)
+}
+
+impl Templates {
+    fn is_known(&self, signatures: &Signatures, message: &Message<'_>) -> bool {
+        let Some((template, hash)) = self.template(message) else { return false };
+        let known = self.places[hash as usize % PLACES].as_ref().filter(|it| it.hash == hash);
+        known.and_then(|met| met.known.as_ref()).is_some_and(|known| known.hits.is_some())
+            && !signatures.may_differ(&template)
+    }
+}
+
+/// xorshift64, below a bound.
+fn draws(mut state: u64) -> impl FnMut(usize) -> usize {
+    move |below| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state >> 33) as usize % below.max(1)
+    }
+}
+
+#[test]
+fn what_is_remembered_is_what_would_be_read() {
+    let mut recorded = recorded();
+    recorded.extend(std::iter::repeat_n(INVITE.into(), 20));
+    let mut draw = draws(0x9e37_79b9_7f4a_7c15);
+    let mut texts = Vec::new();
+    for text in &recorded {
+        let Ok(message) = Message::parse(text, &Limits::default()) else { continue };
+        // the third time what the first ones had in common is known
+        let some: Vec<_> = (0..8).map(|_| varied(&message, &mut draw)).collect();
+        texts.extend(some.iter().cycle().take(3 * some.len()).cloned());
+    }
+    let (mut seen, mut known) = (0, 0);
+    for signatures in catalogues() {
+        let (s, k) = compare(&signatures, texts.iter().cloned());
+        (seen, known) = (seen + s, known + k);
+    }
+    println!("{known} of {seen} known");
+    assert!(seen > 50_000 && known > seen / 20, "{known} of {seen}");
+}
+
+#[test]
+fn senders_who_repeat_themselves_are_known() {
+    let signatures = signatures_of_tools();
+    let texts = (1..=100u32).map(|n| {
+        INVITE
+            .replace("897b2a55", &format!("{:08x}", n.wrapping_mul(0x9e37_79b9)))
+            .replace("2fd7b751", &format!("{:08x}", n.wrapping_mul(0x85eb_ca6b)))
+            .replace("900972", &format!("900972{n}"))
+            .replace("100", &format!("2{n}"))
+            .replace("CSeq: 1", &format!("CSeq: {n}"))
+            .replace("o=- 1 1", &format!("o=- {n} {n}"))
+            .into_bytes()
+    });
+    // the lengths of what is cut out are no part of a template, but for what they say of the body
+    assert_eq!(compare(&signatures, texts), (100, 98));
+}
+
+fn signatures_of_tools() -> Signatures {
+    let spec = |when| SignatureSpec {
+        id: "tool".into(),
+        ceiling: Ceiling::Drop,
+        mode: Mode::Enforce,
+        what: "".into(),
+        source: "".into(),
+        false_positives: "".into(),
+        when,
+    };
+    let is = |field, word: &str| Condition::Text(field, Test::Is(words(&[word])));
+    Signatures::compile(vec![
+        spec(is(TextField::UserAgent, "friendly-scanner")),
+        spec(is(TextField::FromUser, "scanner")),
+        spec(Condition::All(vec![
+            Condition::Method(MethodSet::of(&["INVITE"]).unwrap()),
+            Condition::Peculiar(Peculiarity::FromIsTo),
+        ])),
+    ])
+    .unwrap()
+}
+
+#[test]
+fn what_varies_is_looked_at_each_time() {
+    let signatures = signatures_of_tools();
+    let mut templates = Templates::new(&[7; 32]);
+    let mut hits = |text: &str| {
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        templates.look(&signatures, &message).1.into_iter().collect::<Vec<u16>>()
+    };
+    let other = |to: &str| INVITE.replace("sip:100@pbx", to);
+    for _ in 0..3 {
+        assert!(hits(INVITE).is_empty());
+        assert_eq!(hits(&other("sip:scanner@pbx")), [1]);
+        assert_eq!(hits(&other("sip:900972@pbx")), [2], "from is to");
+        assert!(hits(&other("sip:900973@pbx")).is_empty());
+        assert_eq!(hits(&INVITE.replace("Desk Phone 7", "friendly-scanner")), [0]);
+    }
+}
+
+#[test]
+fn a_flood_of_ever_other_templates_takes_no_more_room() {
+    let signatures = signatures_of_tools();
+    let texts = (0..20 * PLACES).map(|n| {
+        let text = INVITE.replace("Desk Phone 7", &format!("Desk Phone {}", n % (10 * PLACES)));
+        text.into_bytes()
+    });
+    let (seen, known) = compare(&signatures, texts);
+    assert_eq!(seen, 20 * PLACES);
+    assert!(known < seen / 4, "{known}");
+}
+
+#[test]
+fn too_long_a_template_is_none() {
+    let templates = Templates::new(&[7; 32]);
+    let hash = |length: usize| {
+        let text = INVITE.replace("Desk Phone 7", &"x".repeat(length));
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        templates.template(&message).is_some()
+    };
+    assert!(hash(1_000) && !hash(3_000));
+}
+
+#[test]
+fn other_bytes_or_cuts_have_another_hash() {
+    let templates = Templates::new(&[7; 32]);
+    let hash = |text: &str| {
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        templates.template(&message).unwrap().1
+    };
+    let mut seen = std::collections::HashSet::from([hash(INVITE)]);
+    for at in 0..INVITE.len() {
+        let mut other = INVITE.to_owned();
+        other.replace_range(at..=at, "j");
+        let Ok(message) = Message::parse(other.as_bytes(), &Limits::default()) else { continue };
+        let mut stays = 0;
+        Template::of(&message, |piece| stays += piece.len()).unwrap();
+        assert!(INVITE.len() - stays > 40, "{stays} of {}", INVITE.len());
+        seen.insert(hash(&other));
+    }
+    // most bytes are of the template, and each changes its hash
+    assert!(seen.len() > 150, "{}", seen.len());
+    for length in 0..40 {
+        let agent = "x".repeat(length);
+        assert!(seen.insert(hash(&INVITE.replace("Desk Phone 7", &agent))), "{length}");
+    }
+}

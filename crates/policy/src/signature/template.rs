@@ -1,0 +1,273 @@
+//! A request taken apart: what one sender varies from request to request, and the bytes that stay.
+//!
+//! Senders repeat themselves. A scanner sends one text to all numbers, a phone one text all day; what
+//! they change are identifiers and users. So what the rest of a text says has to be read once, and
+//! then is known by a hash of that rest.
+//!
+//! Whatever is said of a request is a function of its template (the bytes that stay, where they
+//! were cut, and how what was cut out relates to each other) and of what was cut out, each for
+//! itself. Where that would not be so, nothing is cut out.
+
+use super::condition::{Condition, TextField};
+use super::facts::{LONG_TAG, first_uri, user_and_host};
+use wire::{HeaderName, Message, find_byte};
+
+/// What branches begin with (RFC 3261 §8.1.1.7).
+const COOKIE: &[u8] = b"z9hG4bK";
+
+/// A request as what stays and what varies.
+#[derive(Debug)]
+pub struct Template<'a> {
+    marks: u64,
+    cut: [&'a [u8]; Cut::COUNT],
+    /// The body, when something was cut out of it.
+    pub(super) body: &'a [u8],
+}
+
+/// What one sender varies, where it is said to whom it means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Cut {
+    RequestUser,
+    FromUser,
+    ToUser,
+    ContactUser,
+    FromName,
+    FromTag,
+    Branch,
+    CallId,
+    /// The line `o=` of SDP.
+    Origin,
+    /// What nobody reads: numbers of CSeq and Content-Length, credentials.
+    Unread,
+}
+
+impl Cut {
+    const COUNT: usize = Cut::Unread as usize + 1;
+}
+
+impl<'a> Template<'a> {
+    /// Takes a request apart, and gives the bytes that stay piece by piece. `None` for a response.
+    #[inline]
+    pub fn of(message: &Message<'a>, on_piece: impl FnMut(&'a [u8])) -> Option<Self> {
+        let mut knife = Knife::new(message.bytes(), on_piece);
+        knife.user(Cut::RequestUser, plain_user(message.request_uri()));
+        let (from, to) = (plain_user(message.from().uri), plain_user(message.to().uri));
+        let (mut via, mut contact) = (false, false);
+        for header in message.headers() {
+            match header.name {
+                HeaderName::Via if !std::mem::replace(&mut via, true) => {
+                    knife.branch(message.via().branch);
+                }
+                HeaderName::From => knife.from(message, from),
+                HeaderName::To => knife.user(Cut::ToUser, to),
+                HeaderName::Contact if !std::mem::replace(&mut contact, true) => {
+                    knife.contact(message.slice(header.value));
+                }
+                HeaderName::CallId => knife.cut(Cut::CallId, message.call_id()),
+                HeaderName::CSeq
+                | HeaderName::ContentLength
+                | HeaderName::Authorization
+                | HeaderName::ProxyAuthorization => {
+                    knife.cut(Cut::Unread, message.slice(header.value));
+                }
+                _ => {}
+            }
+        }
+        knife.body(message.body());
+        knife.template.marks |= relations(message, from, to);
+        knife.finish().filter(|_| message.is_request())
+    }
+
+    /// What was cut out between which pieces, and how that relates to each other: part of the
+    /// template.
+    #[must_use]
+    pub fn marks(&self) -> u64 {
+        self.marks
+    }
+
+    /// What was cut out, and where it is more than that, the text that it is of; empty for nothing.
+    pub(super) fn cut(&self, cut: Cut) -> &'a [u8] {
+        self.cut[cut as usize]
+    }
+}
+
+/// Cuts from the first byte to the last.
+struct Knife<'a, F> {
+    bytes: &'a [u8],
+    /// Behind what was cut out last.
+    start: usize,
+    template: Template<'a>,
+    on_piece: F,
+    /// Whether it went well so far.
+    is_whole: bool,
+}
+
+impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
+    fn new(bytes: &'a [u8], on_piece: F) -> Self {
+        let template = Template { marks: 0, cut: [b""; Cut::COUNT], body: b"" };
+        Knife { bytes, start: 0, template, on_piece, is_whole: true }
+    }
+
+    #[inline]
+    fn cut(&mut self, cut: Cut, text: &'a [u8]) {
+        self.cut_of(cut, text, text);
+    }
+
+    /// Cuts `part` of a text out, a part of the message behind all that was cut out before.
+    #[inline]
+    fn cut_of(&mut self, cut: Cut, part: &'a [u8], text: &'a [u8]) {
+        if part.is_empty() {
+            return;
+        }
+        let at = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
+        match self.bytes.get(self.start..at) {
+            Some(piece) => (self.on_piece)(piece),
+            None => self.is_whole = false,
+        }
+        self.start = at.wrapping_add(part.len());
+        self.template.marks |= 1 << cut as u8;
+        self.template.cut[cut as usize] = text;
+    }
+
+    fn user(&mut self, cut: Cut, plain: Option<&'a [u8]>) {
+        self.cut(cut, plain.unwrap_or_default());
+    }
+
+    /// The magic cookie stays.
+    fn branch(&mut self, branch: &'a [u8]) {
+        self.cut_of(Cut::Branch, branch.strip_prefix(COOKIE).unwrap_or(branch), branch);
+    }
+
+    fn from(&mut self, message: &Message<'a>, user: Option<&'a [u8]>) {
+        let name = message.from().display_name;
+        let inner = match name {
+            [b'"', inner @ .., b'"'] => inner,
+            [b'"', ..] => b"",
+            bare => bare,
+        };
+        self.cut_of(Cut::FromName, inner, name);
+        // an agent that is called as its user is told by both
+        let mut agents = message.lines(HeaderName::UserAgent);
+        if !agents.any(|(_, line)| Some(message.slice(line.value)) == user) {
+            self.user(Cut::FromUser, user);
+        }
+        self.cut(Cut::FromTag, message.from_tag());
+    }
+
+    /// The user of a Contact's first address, when its brackets are the value's first ones.
+    fn contact(&mut self, value: &'a [u8]) {
+        let uri = match (find_byte(b'<', value), find_byte(b'>', value)) {
+            (Some(open), Some(close)) => value.get(open + 1..close),
+            (None, None) => Some(first_uri(value)),
+            _ => None,
+        };
+        let is_first =
+            |uri: &&[u8]| value.first() != Some(&b'"') || std::ptr::eq(*uri, first_uri(value));
+        if let Some(uri) = uri.filter(is_first) {
+            self.user(Cut::ContactUser, plain_user(uri));
+        }
+    }
+
+    /// Of SDP the origin, which is the second line (RFC 4566 §5).
+    fn body(&mut self, body: &'a [u8]) {
+        if !body.starts_with(b"v=") {
+            return;
+        }
+        let first_line =
+            |text: &'a [u8]| find_byte(b'\n', text).and_then(|at| text.split_at_checked(at + 1));
+        let Some((_, rest)) = first_line(body) else { return };
+        let line = first_line(rest).map_or(rest, |(line, _)| line);
+        let line = line.strip_suffix(b"\n").unwrap_or(line);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        if let Some(origin) = line.strip_prefix(b"o=") {
+            self.cut_of(Cut::Origin, origin, line);
+            self.template.body = body;
+        }
+    }
+
+    fn finish(mut self) -> Option<Template<'a>> {
+        (self.on_piece)(self.bytes.get(self.start..)?);
+        self.is_whole.then_some(self.template)
+    }
+}
+
+/// The user of a SIP URI that has one of letters, digits and few marks, which no reader takes for
+/// anything else; not empty.
+#[inline]
+#[must_use]
+pub fn plain_user(uri: &[u8]) -> Option<&[u8]> {
+    let rest = match uri {
+        [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..]
+        | [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
+        _ => return None,
+    };
+    let end = rest.iter().position(|byte| !PLAIN[usize::from(*byte)])?;
+    (end > 0 && rest[end] == b'@').then(|| &rest[..end])
+}
+
+/// How identifiers and users relate to each other, as marks behind those of the cuts.
+fn relations(message: &Message<'_>, from: Option<&[u8]>, to: Option<&[u8]>) -> u64 {
+    let (call_id, tag, branch) = (message.call_id(), message.from_tag(), message.via().branch);
+    let branch = branch.strip_prefix(COOKIE).unwrap_or(branch);
+    let from_is_to = match (from, to) {
+        (Some(from), Some(to)) => from == to,
+        _ => user_and_host(message.from().uri).0 == user_and_host(message.to().uri).0,
+    };
+    let all = [
+        branch == call_id || branch.strip_prefix(b"-") == Some(call_id),
+        tag == call_id,
+        tag.len() > LONG_TAG,
+        from_is_to,
+    ];
+    all.iter().zip(16..).fold(0, |marks, (holds, bit)| marks | u64::from(*holds) << bit)
+}
+
+/// Where the truth of a condition shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shows {
+    /// In the template.
+    Stays,
+    /// In what was cut out, too.
+    Varies,
+    /// In lines of which nothing is looked at that was cut out.
+    Unseen,
+}
+
+impl Shows {
+    /// Of a condition that joins no others.
+    pub(super) fn of(leaf: &Condition) -> Self {
+        use TextField as F;
+        match leaf {
+            Condition::Text(F::Branch | F::FromTag | F::CallId | F::FromName, _)
+            | Condition::Text(F::RequestUser | F::FromUser | F::ToUser, _)
+            | Condition::Text(F::ContactUser | F::AnyUser, _)
+            | Condition::Text(F::Sdp | F::SdpOrigin | F::Body, _) => Shows::Varies,
+            Condition::Header(name, _) => match HeaderName::of(name.as_bytes()) {
+                HeaderName::Via
+                | HeaderName::From
+                | HeaderName::To
+                | HeaderName::Contact
+                | HeaderName::CallId
+                | HeaderName::CSeq
+                | HeaderName::ContentLength
+                | HeaderName::Authorization
+                | HeaderName::ProxyAuthorization => Shows::Unseen,
+                _ => Shows::Stays,
+            },
+            _ => Shows::Stays,
+        }
+    }
+}
+
+/// Bytes of a plain user part.
+const PLAIN: [bool; 256] = {
+    let (mut table, mut at) = ([false; 256], 0);
+    while at < 256 {
+        let byte = at as u8;
+        table[at] =
+            byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.' | b'_' | b'*');
+        at += 1;
+    }
+    table
+};
