@@ -6,6 +6,8 @@
 //! processor's caches. `all`: each request comes from another of all the tracked sources at
 //! random, so each look-up waits for memory. The rules and signatures are the shipped ones.
 //!
+//! `COUNT=who/kind` counts under valgrind instead, `MEMORY=proven|known` says what a source takes.
+//!
 //! Times are the thread's own processor time: what else runs on the machine counts only by what it
 //! does to the caches.
 
@@ -23,6 +25,7 @@ use admission::{
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkId, Criterion, criterion_group};
 use policy::{Network, Policy, Reason, Time, Who};
+use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -33,6 +36,10 @@ use wire::{Flow, Message, ShardId};
 const SIZES: [(u32, &str); 3] = [(1_000, "1k"), (100_000, "100k"), (1_000_000, "1M")];
 /// Sources that send, in the `active` benches.
 const ACTIVE: u32 = 1_000;
+/// Requests that are timed together: they were just parsed, as they are in life.
+const CHUNK: u64 = 256;
+/// Different texts of each kind: more templates than the gate remembers.
+const VARIANTS: u32 = 4_096;
 /// Between two requests: slow enough for the rates that strangers have.
 const STEP: Duration = Duration::from_micros(30);
 /// The smallest tracked source.
@@ -54,14 +61,20 @@ const SDP: &str = "v=0\r\no=- 3724394400 3724394400 IN IP4 192.168.1.5\r\ns=pjme
     a=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-16\r\na=sendrecv\r\n";
 
 fn request(method: &str, more: &str, body: &str) -> Vec<u8> {
+    variant(method, more, body, 1, 0)
+}
+
+/// The same with other identifiers, and of another version of the agent.
+fn variant(method: &str, more: &str, body: &str, n: u32, version: u32) -> Vec<u8> {
+    let id = u64::from(n).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (user, to) = if method == "REGISTER" { ("", "6001") } else { ("6002@", "6002") };
     let kind = if body.is_empty() { "" } else { "Content-Type: application/sdp\r\n" };
     format!(
         "{method} sip:{user}pbx.example.com SIP/2.0\r\n\
-         Via: SIP/2.0/UDP 192.168.1.5:5062;rport;branch=z9hG4bKPj3f1c0d5e8a7b4c2d9e6f1a0b3c5d7e9f\r\n\
-         Max-Forwards: 70\r\nFrom: \"6001\" <sip:6001@pbx.example.com>;tag=4c2d9e6f1a0b3c5d\r\n\
-         To: <sip:{to}@pbx.example.com>\r\nCall-ID: 7e9f3f1c0d5e8a7b4c2d9e6f1a0b3c5d\r\n\
-         CSeq: 20511 {method}\r\nUser-Agent: Grandstream GXP1625 1.0.7.13\r\n\
+         Via: SIP/2.0/UDP 192.168.1.5:5062;rport;branch=z9hG4bKPj3f1c0d5e8a7b4c2d{id:016x}\r\n\
+         Max-Forwards: 70\r\nFrom: \"6001\" <sip:6001@pbx.example.com>;tag={id:016x}\r\n\
+         To: <sip:{to}@pbx.example.com>\r\nCall-ID: 7e9f3f1c0d5e8a7b{id:016x}\r\n\
+         CSeq: 20511 {method}\r\nUser-Agent: Grandstream GXP1625 1.0.7.{version}\r\n\
          Contact: <sip:6001@192.168.1.5:5062;ob>\r\nAllow: INVITE, ACK, OPTIONS, CANCEL, BYE, \
          SUBSCRIBE, NOTIFY, INFO, REFER, UPDATE\r\nSupported: replaces, timer, path, outbound\r\n\
          {more}{kind}Content-Length: {length}\r\n\r\n{body}",
@@ -164,6 +177,23 @@ impl Bench {
     #[inline(never)]
     fn metered(&mut self, flow: &Flow, message: &Message<'_>) -> (Verdict, Who) {
         self.ask(flow, message)
+    }
+
+    /// What the judgements take; what follows from them is not in it.
+    fn timed(&mut self, asked: &[(Flow, Message<'_>)], who: Who) -> u64 {
+        let mut judged = Vec::with_capacity(asked.len());
+        let start = OwnTime.start();
+        for (flow, message) in asked {
+            judged.push(self.ask(flow, message));
+        }
+        let taken = OwnTime.end(start);
+        for (verdict, seen) in black_box(judged) {
+            let Verdict::Accept(mut pass) = verdict else { panic!("{verdict:?}") };
+            assert_eq!(seen, who);
+            // the PBX has taken the credentials
+            self.gate.on_provisional(180, &mut pass.ticket);
+        }
+        taken
     }
 
     fn ticket(&mut self, flow: &Flow, message: &Message<'_>) -> Ticket {
@@ -278,11 +308,24 @@ fn source_stage(c: &mut Criterion<OwnTime>) {
     group.finish();
 }
 
+/// Requests of one kind, such as `INVITE`, with ever other identifiers. With `+new` behind it each
+/// looks like none before it; without it all of them look alike.
+fn requests(kind: &str) -> Vec<Vec<u8>> {
+    let one = |n| match kind {
+        "INVITE" => variant("INVITE", "", SDP, n, 13),
+        "INVITE+new" => variant("INVITE", "", SDP, n, n),
+        "REGISTER" => variant("REGISTER", "", "", n, 13),
+        "REGISTER+new" => variant("REGISTER", "", "", n, n),
+        _ => request("REGISTER", CREDENTIALS, ""),
+    };
+    (0..VARIANTS).map(one).collect()
+}
+
 /// The request stage for a sender of a kind among as many tracked sources of that kind.
 fn request_stage(
     c: &mut Criterion<OwnTime>,
     who: Who,
-    messages: &[(&str, Vec<u8>)],
+    kinds: &[&str],
     track: impl Fn(&mut Bench, u32),
     offset: u32,
 ) {
@@ -290,16 +333,26 @@ fn request_stage(
     for (sources, name) in SIZES {
         let mut bench = Bench::new();
         track(&mut bench, sources);
-        for (method, bytes) in messages {
-            let message = parse(bytes);
+        for kind in kinds {
+            let texts = requests(kind);
+            let mut texts = texts.iter().cycle();
             for (among, word) in [(ACTIVE, "active"), (sources, "all")] {
-                let id = BenchmarkId::new(format!("{method}/{word}"), name);
+                let id = BenchmarkId::new(format!("{kind}/{word}"), name);
                 group.bench_function(id, |b| {
-                    b.iter(|| {
-                        let flow = flow(bench.draw(among, sources) + offset);
-                        let (verdict, seen) = black_box(bench.ask(&flow, &message));
-                        assert_eq!(seen, who);
-                        assert!(matches!(verdict, Verdict::Accept(_)), "{verdict:?}");
+                    b.iter_custom(|times| {
+                        let mut taken = 0;
+                        for done in (0..times).step_by(CHUNK as usize) {
+                            // each source once: credentials that the PBX has not seen count
+                            let mut senders = BTreeSet::new();
+                            while senders.len() < CHUNK.min(times - done) as usize {
+                                senders.insert(bench.draw(among, sources));
+                            }
+                            let flows = senders.iter().map(|n| flow(n + offset));
+                            let asked: Vec<_> =
+                                flows.zip(texts.by_ref().map(|text| parse(text))).collect();
+                            taken += bench.timed(&asked, who);
+                        }
+                        taken
                     });
                 });
             }
@@ -309,14 +362,12 @@ fn request_stage(
 }
 
 fn request_stages(c: &mut Criterion<OwnTime>) {
-    let invite = || ("INVITE", request("INVITE", "", SDP));
-    let register = || ("REGISTER", request("REGISTER", "", ""));
-    let tried = ("REGISTER+credentials", request("REGISTER", CREDENTIALS, ""));
-    let known = [invite(), register(), tried];
+    let known = ["INVITE", "REGISTER", "REGISTER+credentials"];
     request_stage(c, Who::Known, &known, Bench::track_known, 0);
-    request_stage(c, Who::Proven, &[invite(), register()], Bench::track_proven, 0);
+    request_stage(c, Who::Proven, &["INVITE", "REGISTER"], Bench::track_proven, 0);
     // from addresses of which nothing is known, beside as many that are
-    request_stage(c, Who::Unproven, &[invite(), register()], Bench::track_proven, 1 << 24);
+    let unproven = ["INVITE", "REGISTER", "INVITE+new", "REGISTER+new"];
+    request_stage(c, Who::Unproven, &unproven, Bench::track_proven, 1 << 24);
 }
 
 criterion_group! {
@@ -336,11 +387,6 @@ const COUNTED: u32 = 2_000;
 /// kind, such as `known/INVITE`, with a thousand sources tracked.
 fn count(which: &str) {
     let (who, kind) = which.split_once('/').unwrap();
-    let bytes = match kind {
-        "INVITE" => request("INVITE", "", SDP),
-        "REGISTER" => request("REGISTER", "", ""),
-        _ => request("REGISTER", CREDENTIALS, ""),
-    };
     let mut bench = Bench::new();
     let offset = if who == "unproven" { 1 << 24 } else { 0 };
     if who == "known" {
@@ -348,17 +394,42 @@ fn count(which: &str) {
     } else {
         bench.track_proven(ACTIVE)
     }
-    let message = parse(&bytes);
-    for n in 0..COUNTED {
-        let (verdict, seen) = bench.metered(&flow(n % ACTIVE + offset), &message);
+    let texts = requests(kind);
+    for (n, text) in (0..COUNTED).zip(&texts) {
+        let (verdict, seen) = bench.metered(&flow(n % ACTIVE + offset), &parse(text));
         assert!(seen.as_str() == who && matches!(verdict, Verdict::Accept(_)), "{verdict:?}");
     }
     println!("decisions: {COUNTED}");
 }
 
+/// Sources whose memory is measured.
+const REMEMBERED: u32 = 1_000_000;
+
+/// Bytes that the process takes for each source of a kind, all tables together: `proven` ones that
+/// gave up, or `known` ones with a home each.
+fn memory(which: &str) {
+    let pages = || {
+        let told = std::fs::read_to_string("/proc/self/statm").unwrap();
+        told.split(' ').nth(1).unwrap().parse::<u64>().unwrap()
+    };
+    let (mut bench, before) = (Bench::new(), pages());
+    match which {
+        "known" => bench.track_known(REMEMBERED),
+        _ => bench.track_proven(REMEMBERED),
+    }
+    let taken = (pages() - before) * 4_096;
+    println!(
+        "{which}: {} bytes a source, {:?}",
+        taken / u64::from(REMEMBERED),
+        bench.gate.snapshot()
+    );
+}
+
 fn main() {
-    match std::env::var("COUNT") {
-        Ok(which) => count(&which),
-        Err(_) => benches(),
+    let told = |name| std::env::var(name).ok();
+    match (told("COUNT"), told("MEMORY")) {
+        (Some(which), _) => count(&which),
+        (_, Some(which)) => memory(&which),
+        _ => benches(),
     }
 }
