@@ -246,6 +246,13 @@ fn marks(
     let v6 = |transport| stage.server(Way { transport, family: Family::V6 }).port().to_string();
     let yes = |on: bool| if on { "yes" } else { "no" }.to_owned();
     let path = |path: PathBuf| path.display().to_string();
+    let clients = match stage.plan.wants_certificate {
+        true => format!(
+            "verify_client = yes\nrequire_client_cert = yes\nca_list_file = {}",
+            path(stage.directory.join("client.pem"))
+        ),
+        false => String::new(),
+    };
     vec![
         ("RUN", path(run.to_owned())),
         ("NAME", "test".into()),
@@ -259,6 +266,7 @@ fn marks(
         ("PORT6TLS", v6(Transport::Tls)),
         ("CERT", path(stage.directory.join("cert.pem"))),
         ("KEY", path(stage.directory.join("key.pem"))),
+        ("CLIENTS", clients),
         ("QUALIFY", stage.plan.qualify.to_string()),
         ("PATH", yes(stage.plan.path && stage.is_edge())),
         ("NONCE", stage.plan.nonce_life.to_string()),

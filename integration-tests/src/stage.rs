@@ -132,6 +132,8 @@ pub struct Plan {
     pub path: bool,
     /// `rewrite_contact` of a direct Asterisk.
     pub rewrite: bool,
+    /// Whether a direct Asterisk wants TLS clients to show `client.pem` of its directory.
+    pub wants_certificate: bool,
     /// Sixty more accounts: 6301 to 6360.
     pub office: bool,
     /// Whether a load balancer at [`Stage::balancer`] says for whom it speaks, over TCP and TLS.
@@ -154,6 +156,7 @@ impl Plan {
             nonce_life: 32,
             path: false,
             rewrite: true,
+            wants_certificate: false,
             office: false,
             balanced: false,
             inside: None,
@@ -189,6 +192,12 @@ impl Plan {
     #[must_use]
     pub fn keeping_contacts(self) -> Self {
         Plan { rewrite: false, ..self }
+    }
+
+    /// With a direct Asterisk that lets no TLS client in without a certificate.
+    #[must_use]
+    pub fn wanting_certificate(self) -> Self {
+        Plan { wants_certificate: true, ..self }
     }
 
     /// With sixty more accounts.
@@ -247,7 +256,7 @@ impl Stage {
         let network = Network::claim();
         let directory = scratch().join(format!("stage-{}-{}", network.index, crate::unique()));
         fs::create_dir_all(&directory).unwrap();
-        tls::write_certificate(&directory);
+        tls::write_certificates(&directory);
         let (edge, asterisk, other, phones) = (None, None, None, Cell::new(10));
         let mut stage = Stage { plan, network, directory, edge, asterisk, other, phones };
         if stage.plan.asterisk {

@@ -12,11 +12,16 @@ use crate::nsd::ZONE;
 use crate::stage::DOMAIN;
 
 /// Writes `cert.pem` and `key.pem`: self-signed, for the stage's domain, and for the carrier's that it
-/// may play.
-pub(crate) fn write_certificate(directory: &Path) {
-    let made = rcgen::generate_simple_self_signed([DOMAIN.to_owned(), ZONE.to_owned()]).unwrap();
-    fs::write(directory.join("cert.pem"), made.cert.pem()).unwrap();
-    fs::write(directory.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+/// may play; and with `client.pem` and `client-key.pem` what it may want its clients to show.
+pub(crate) fn write_certificates(directory: &Path) {
+    let write = |names: &[&str], certificate: &str, key: &str| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let made = rcgen::generate_simple_self_signed(names).unwrap();
+        fs::write(directory.join(certificate), made.cert.pem()).unwrap();
+        fs::write(directory.join(key), made.signing_key.serialize_pem()).unwrap();
+    };
+    write(&[DOMAIN, ZONE], "cert.pem", "key.pem");
+    write(&["edge.test"], "client.pem", "client-key.pem");
 }
 
 /// A phone's end that trusts the stage's certificate and nothing else.

@@ -300,16 +300,31 @@ pub(crate) fn host(text: &str) -> Result<String, Complaint> {
     })
 }
 
-/// As [`host`] without a last dot, or an IP network.
+/// As [`host_and_port`], or an IP network.
 pub(crate) fn host_or_network(text: &str) -> Result<String, Complaint> {
-    if text.contains('/') {
-        return Ok(network(text)?.to_string());
+    if text.contains('/') { Ok(network(text)?.to_string()) } else { host_and_port(text) }
+}
+
+/// As [`host`] without a last dot, with an optional port. SRV records say their own.
+pub(crate) fn host_and_port(text: &str) -> Result<String, Complaint> {
+    let (name, port) = match policy::Trunk::host_and_port(text) {
+        (name, Some(port)) if port > 0 => (host(name)?, Some(port)),
+        _ => (host(text)?, None),
+    };
+    let name = name.trim_end_matches('.');
+    match port {
+        Some(_) if name.starts_with('_') => {
+            let complaint = Complaint::new(format!("the SRV records of {name} say their ports"));
+            Err(complaint.hint("without a port; or a host with it"))
+        }
+        Some(port) => Ok(format!("{name}:{port}")),
+        None => Ok(name.to_owned()),
     }
-    Ok(host(text)?.trim_end_matches('.').to_owned())
 }
 
 /// The network that a host stands for, if it is no name.
 pub(crate) fn network_of(host: &str) -> Option<Network> {
+    let (host, _) = policy::Trunk::host_and_port(host);
     network(host.trim_start_matches('[').trim_end_matches(']')).ok()
 }
 

@@ -38,6 +38,8 @@ pub enum Reason {
     Overload,
     /// The PBX does not answer.
     PbxUnreachable,
+    /// Nobody knows where the trunk is: its name has not been resolved, or has no address.
+    TrunkUnreachable,
     /// The other side did not answer in time.
     Timeout,
     /// The edge is draining and takes no new call.
@@ -82,7 +84,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 38] = [
+    pub const ALL: [Reason; 39] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -101,6 +103,7 @@ impl Reason {
         Reason::NoRoute,
         Reason::Overload,
         Reason::PbxUnreachable,
+        Reason::TrunkUnreachable,
         Reason::Timeout,
         Reason::Draining,
         Reason::TrunkCalls,
@@ -145,6 +148,7 @@ impl Reason {
             Reason::NoRoute => "no_route",
             Reason::Overload => "overload",
             Reason::PbxUnreachable => "pbx_unreachable",
+            Reason::TrunkUnreachable => "trunk_unreachable",
             Reason::Timeout => "timeout",
             Reason::Draining => "draining",
             Reason::TrunkCalls => "trunk_calls",

@@ -8,7 +8,8 @@ pub struct Trunk {
     /// One word, unique; the PBX is told it in `X-Ringfence-Trunk`.
     pub name: Box<str>,
     /// Where the PBX may call: names of hosts and of SRV records, and addresses, lower case, IPv6 in
-    /// brackets.
+    /// brackets; names of hosts and addresses with a port, if it is not what SRV records or the
+    /// transport say.
     pub hosts: Vec<Box<str>>,
     /// How many calls it may have, both ways together.
     pub limits: TrunkLimits,
@@ -41,9 +42,21 @@ impl Trunk {
         }
     }
 
+    /// A host of a trunk without its port, and that.
+    #[must_use]
+    pub fn host_and_port(host: &str) -> (&str, Option<u16>) {
+        match host.rsplit_once(':') {
+            Some((name, port)) if !name.contains(':') || name.ends_with(']') => {
+                (name, port.parse().ok())
+            }
+            _ => (host, None),
+        }
+    }
+
     /// The domain that a host of a trunk is of: of a name of SRV records that of their service.
     #[must_use]
     pub fn domain(host: &str) -> &str {
+        let (host, _) = Trunk::host_and_port(host);
         let rest = host.trim_start_matches('[').trim_end_matches(']');
         match rest.strip_prefix('_').and_then(|rest| rest.split_once("._")) {
             Some((_, protocol)) => protocol.split_once('.').map_or(rest, |(_, domain)| domain),
@@ -129,4 +142,23 @@ pub enum Identity {
     Private,
     /// Nothing.
     Remove,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Trunk;
+
+    #[test]
+    fn a_host_may_have_a_port_and_its_domain_has_none() {
+        for (host, parts, domain) in [
+            ("sip.example", ("sip.example", None), "sip.example"),
+            ("sip.example:5080", ("sip.example", Some(5080)), "sip.example"),
+            ("192.0.2.1:5080", ("192.0.2.1", Some(5080)), "192.0.2.1"),
+            ("[2001:db8::1]", ("[2001:db8::1]", None), "2001:db8::1"),
+            ("[2001:db8::1]:5080", ("[2001:db8::1]", Some(5080)), "2001:db8::1"),
+            ("_sips._tcp.sip.example", ("_sips._tcp.sip.example", None), "sip.example"),
+        ] {
+            assert_eq!((Trunk::host_and_port(host), Trunk::domain(host)), (parts, domain));
+        }
+    }
 }

@@ -6,7 +6,7 @@ use crate::exchange::ExchangeId;
 use crate::hashed::Hashed;
 use crate::io::{CloseReason, Table};
 use crate::{Event, Verdict};
-use policy::{Budgets, Network, Reason, Time};
+use policy::{Budgets, Network, Pbx, Reason, Time};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -41,6 +41,8 @@ pub(crate) struct Connection {
     pinged: Time,
     /// Whether anything has ever come.
     spoken: bool,
+    /// The edge opened it to a PBX that a reload reaches otherwise.
+    left: bool,
     /// Earliest entry in the timing wheel.
     armed: Time,
     /// Exchanges whose request went to this connection.
@@ -111,6 +113,7 @@ impl Connection {
             since: now,
             pinged: now,
             spoken: false,
+            left: false,
             armed: Time::FOREVER,
             exchanges: Vec::new(),
         }
@@ -124,7 +127,7 @@ impl Connection {
 
     fn deadline(&self, budgets: &Budgets) -> Time {
         // the PBX may be silent for as long as it likes
-        if self.side == Side::Inside && self.progress == Progress::Idle {
+        if self.side == Side::Inside && self.progress == Progress::Idle && !self.left {
             return Time::FOREVER;
         }
         if self.is_kept() {
@@ -148,7 +151,7 @@ impl Engine {
             return;
         };
         if flow.local == self.names.inside() {
-            if !self.policy.is_pbx_host(flow.remote.ip()) {
+            if !self.is_pbxs(now, &flow) {
                 self.event(Side::Inside, flow, NO_METHOD, 0, Verdict::Drop, Reason::NotPbx);
                 return self.out.close(id, CloseReason::NotPbx);
             }
@@ -191,6 +194,28 @@ impl Engine {
         self.out.connect(side, flow(id), &peer.name);
         self.arm_connection(now, id);
         Some(flow(id))
+    }
+
+    /// After a reload: a connection to a PBX that is reached otherwise, or is none any more, ends when
+    /// it has been silent for as long as a client's may. What goes on there goes on.
+    pub(crate) fn leave_connections(&mut self, now: Time) {
+        let policy = self.policy.clone();
+        let is_left = |peer: &Peer<'_>| {
+            let leads = |pbx: &Pbx| {
+                (pbx.transport, pbx.address) == (peer.transport, peer.remote)
+                    && *pbx.host == *peer.name
+            };
+            peer.side == Side::Inside && !policy.pbx.iter().any(leads)
+        };
+        let opened = self.connections.opened.iter();
+        let all: Vec<_> = opened.map(|(peer, id)| (*id, is_left(peer))).collect();
+        for (id, left) in all {
+            let Some(connection) = self.connections.table.get_mut(&id) else { continue };
+            if left != std::mem::replace(&mut connection.left, left) && left {
+                connection.since = now;
+                self.arm_connection(now, id);
+            }
+        }
     }
 
     pub(crate) fn on_stream(&mut self, now: Time, id: ConnectionId, bytes: &[u8]) {

@@ -66,7 +66,7 @@ pub struct Engine {
     pub(crate) out: Outbox,
     decisions: Decisions,
     /// The time of the stimulus that is dealt with now.
-    clock: Time,
+    pub(crate) clock: Time,
     pub(crate) draining: bool,
     pub(crate) load: Load,
     rng: ChaCha8Rng,
@@ -354,11 +354,12 @@ impl Engine {
         self.moves.configure(capacities.moved_flows);
         self.trunks.configure(&policy);
         self.calls.configure(&policy);
-        self.pbxs.configure(&policy);
+        self.pbxs.configure(now, &policy);
         self.connections.configure(capacities.connections);
         self.decisions.configure(capacities.decisions, capacities.recorded_bytes);
         self.buffers.configure(capacities.retained_bytes);
         self.policy = policy;
+        self.leave_connections(now);
     }
 
     fn on_datagram(&mut self, now: Time, side: Side, flow: Flow, bytes: &[u8]) {
@@ -390,7 +391,7 @@ impl Engine {
     ) -> bool {
         // a connection was looked at when it came
         let datagram = flow.connection.is_none();
-        if side == Side::Inside && datagram && !self.policy.is_pbx(flow.remote) {
+        if side == Side::Inside && datagram && !self.is_pbxs(now, &flow) {
             self.event(side, flow, NO_METHOD, 0, Verdict::Drop, Reason::NotPbx);
             return true;
         }

@@ -254,7 +254,8 @@ impl Engine {
             Side::Inside => self.flow_to(now, pbx, lost.local),
             Side::Outside => self.reconnect(now, &lost),
         };
-        let Some(flow) = flow else { return false };
+        // a reload may have changed how it is reached: what was written names the old way
+        let Some(flow) = flow.filter(|flow| flow.transport == lost.transport) else { return false };
         let Some(exchange) = self.exchanges.at(id) else { return false };
         exchange.target = flow;
         let range = self.out.copy(self.buffers.bytes(&exchange.request));

@@ -14,19 +14,37 @@ use admission::Key;
 use policy::{Checks, Pbx, PbxGroup, Policy, Reason, Time};
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::time::Duration;
 use wire::{Flow, Host, Message, Method, NameAddr, Side, Transport, Uri};
+
+/// How long a PBX that a reload reaches otherwise is heard from where it was: what phones' bindings
+/// and its own transactions name there ends by then.
+const HEARD_STILL: Duration = Duration::from_secs(3_700);
 
 /// All PBXs, in the order of the policy.
 #[derive(Debug)]
 pub(crate) struct Pbxs {
     key: Key,
     all: Vec<Member>,
+    /// Where those that stay were before a reload; at most [`Pbx::MAX`].
+    former: Vec<Former>,
+}
+
+/// Where a PBX was.
+#[derive(Clone, Copy, Debug)]
+struct Former {
+    id: u32,
+    transport: Transport,
+    address: SocketAddr,
+    until: Time,
 }
 
 /// What is known of one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Member {
     pub(crate) id: u32,
+    transport: Transport,
+    address: SocketAddr,
     group: usize,
     priority: u16,
     weight: u16,
@@ -64,18 +82,21 @@ enum Affinity<'a> {
 
 impl Pbxs {
     pub(crate) fn new(policy: &Policy, secret: &[u8; 32]) -> Self {
-        let mut pbxs = Pbxs { key: Key::derive(secret, "pbx"), all: Vec::new() };
-        pbxs.configure(policy);
+        let key = Key::derive(secret, "pbx");
+        let mut pbxs = Pbxs { key, all: Vec::new(), former: Vec::new() };
+        pbxs.configure(Time::ZERO, policy);
         pbxs
     }
 
     /// Other PBXs; what is known of those that stay is kept.
-    pub(crate) fn configure(&mut self, policy: &Policy) {
+    pub(crate) fn configure(&mut self, now: Time, policy: &Policy) {
         let old = std::mem::take(&mut self.all);
         let member = |pbx: &Pbx| {
             let known = old.iter().find(|old| old.id == pbx.id());
             Member {
                 id: pbx.id(),
+                transport: pbx.transport,
+                address: pbx.address,
                 group: pbx.group,
                 priority: pbx.priority,
                 weight: pbx.weight.max(1),
@@ -87,6 +108,34 @@ impl Pbxs {
             }
         };
         self.all = policy.pbx.iter().take(Pbx::MAX).map(member).collect();
+        self.remember(now, &old);
+    }
+
+    /// Those that are reached otherwise than before are heard for a while where they were.
+    fn remember(&mut self, now: Time, old: &[Member]) {
+        let until = now + HEARD_STILL;
+        for Member { id, transport, address, .. } in old.iter().copied() {
+            let stays = self.all.iter().find(|member| member.id == id);
+            if stays.is_some_and(|it| (it.transport, it.address) != (transport, address)) {
+                let other =
+                    |it: &Former| (it.id, it.transport, it.address) != (id, transport, address);
+                self.former.retain(other);
+                self.former.insert(0, Former { id, transport, address, until });
+            }
+        }
+        let all = &self.all;
+        self.former.retain(|it| it.until > now && all.iter().any(|member| member.id == it.id));
+        self.former.truncate(Pbx::MAX);
+    }
+
+    /// The PBX that was there before a reload: a datagram's by its address, a connection's by its host.
+    fn formerly(&self, now: Time, transport: Transport, remote: SocketAddr) -> Option<usize> {
+        let same = |it: &&Former| match transport {
+            Transport::Udp => it.address == remote,
+            stream => it.transport == stream && it.address.ip() == remote.ip(),
+        };
+        let found = self.former.iter().filter(|it| it.until > now).find(same)?;
+        self.with_id(found.id)
     }
 
     pub(crate) fn at(&mut self, pbx: usize) -> Option<&mut Member> {
@@ -346,14 +395,26 @@ impl Engine {
         let exactly = all
             .iter()
             .position(|pbx| pbx.transport == flow.transport && pbx.address == flow.remote);
+        let formerly = || self.pbxs.formerly(self.clock, flow.transport, flow.remote);
         if exactly.is_some() || !flow.transport.is_reliable() {
-            return exactly.or_else(|| all.iter().position(|pbx| pbx.address == flow.remote));
+            let by_address = || all.iter().position(|pbx| pbx.address == flow.remote);
+            return exactly.or_else(by_address).or_else(formerly);
         }
         let on_host =
             |pbx: &Pbx| pbx.transport == flow.transport && pbx.address.ip() == flow.remote.ip();
         let port = message.filter(|it| it.is_request()).and_then(|it| it.via().port);
         let named = all.iter().position(|pbx| on_host(pbx) && Some(pbx.address.port()) == port);
-        named.or_else(|| all.iter().position(on_host))
+        named.or_else(|| all.iter().position(on_host)).or_else(formerly)
+    }
+
+    /// Whether what comes by this inside flow is a PBX's: it stands in the policy, or did until a
+    /// while ago.
+    pub(crate) fn is_pbxs(&self, now: Time, flow: &Flow) -> bool {
+        let known = match flow.transport {
+            Transport::Udp => self.policy.is_pbx(flow.remote),
+            _ => self.policy.is_pbx_host(flow.remote.ip()),
+        };
+        known || self.pbxs.formerly(now, flow.transport, flow.remote).is_some()
     }
 }
 
@@ -451,7 +512,54 @@ mod tests {
         one.drain(one.id(0), true);
         let pbx = ["b", "a"]
             .map(|name| Pbx { name: name.into(), ..Pbx::new(([127, 0, 0, 2], 5070).into()) });
-        one.configure(&Policy::new(Vec::new(), ([127, 0, 0, 1], 5080).into(), pbx.into()));
+        let policy = |pbx| Policy::new(Vec::new(), ([127, 0, 0, 1], 5080).into(), pbx);
+        one.configure(Time::ZERO, &policy(pbx.into()));
         assert_eq!(one.states().map(|it| it.draining).collect::<Vec<_>>(), [false, true]);
+    }
+
+    #[test]
+    fn who_was_elsewhere_is_heard_there_for_a_while() {
+        let at = |octet| SocketAddr::from(([127, 0, 0, octet], 5070));
+        let pbx = |name: &str, transport, octet| Pbx {
+            name: name.into(),
+            transport,
+            ..Pbx::new(at(octet))
+        };
+        let policy = |pbx| Policy::new(Vec::new(), ([127, 0, 0, 1], 5080).into(), pbx);
+        let was = vec![
+            pbx("gone", Transport::Udp, 2),
+            pbx("moved", Transport::Udp, 3),
+            pbx("stream", Transport::Tcp, 4),
+            pbx("same", Transport::Udp, 5),
+        ];
+        let mut pbxs = Pbxs::new(&policy(was), &[7; 32]);
+        let is = vec![
+            pbx("same", Transport::Udp, 5),
+            pbx("stream", Transport::Udp, 4),
+            pbx("moved", Transport::Udp, 9),
+        ];
+        let now = Time::ZERO + Duration::from_secs(1_000);
+        pbxs.configure(now, &policy(is.clone()));
+        let port = |octet| SocketAddr::from(([127, 0, 0, octet], 40_000));
+        let heard = |pbxs: &Pbxs, now| {
+            [
+                (Transport::Udp, at(2)),
+                (Transport::Udp, at(3)),
+                (Transport::Tcp, port(4)),
+                (Transport::Udp, at(5)),
+            ]
+            .map(|(transport, remote)| pbxs.formerly(now, transport, remote))
+        };
+        assert_eq!(heard(&pbxs, now), [None, Some(2), Some(1), None]);
+        assert_eq!(pbxs.formerly(now, Transport::Udp, port(3)), None, "another port is another");
+        assert_eq!(pbxs.formerly(now, Transport::Tls, port(4)), None);
+        // it is bounded, however often it is reloaded, and ends
+        for _ in 0..100 {
+            pbxs.configure(now, &policy(vec![pbx("moved", Transport::Udp, 3)]));
+            pbxs.configure(now, &policy(is.clone()));
+        }
+        assert!(pbxs.former.len() <= Pbx::MAX);
+        assert_eq!(heard(&pbxs, now)[1], Some(2));
+        assert_eq!(heard(&pbxs, now + HEARD_STILL), [None; 4]);
     }
 }

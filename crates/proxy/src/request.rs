@@ -106,10 +106,12 @@ impl Engine {
                 return Ok(());
             }
             Ok(Route::To(hop)) => hop,
-            Err(Reason::FlowFailed) if *b"OPTIONS" == *method_bytes(arrival.message) => {
+            Err(reason @ (Reason::FlowFailed | Reason::TrunkUnreachable))
+                if *b"OPTIONS" == *method_bytes(arrival.message) =>
+            {
                 // Asterisk takes any answer to its qualify OPTIONS, a refusal too, for a sign of
-                // life of the phone; silence is the truth
-                self.note(arrival, Verdict::Drop, Reason::FlowFailed);
+                // life of the phone or the carrier; silence is the truth
+                self.note(arrival, Verdict::Drop, reason);
                 return Ok(());
             }
             Err(reason) => return Err(Refusal::new(reason)),
@@ -552,6 +554,7 @@ impl Refusal {
             Reason::Timeout => 408,
             Reason::Overload
             | Reason::PbxUnreachable
+            | Reason::TrunkUnreachable
             | Reason::Draining
             | Reason::TrunkCalls
             | Reason::TrunkRate => 503,

@@ -112,6 +112,7 @@ impl Engine {
             return;
         }
         let inwards = exchange.origin_side == Side::Outside;
+        let trunk = self.trunks.has(exchange.target.remote);
         let unanswered = !exchange.answered && !exchange.client.is_terminated();
         let provisional = exchange.provisional;
         if unanswered {
@@ -132,7 +133,8 @@ impl Engine {
         exchange.timer_c = Time::FOREVER;
         if !exchange.answered {
             if inwards || !options {
-                self.answer(now, id, if inwards { 503 } else { 480 });
+                // RFC 3261 §16.9; a phone that is gone is no fault of the edge's
+                self.answer(now, id, if inwards || trunk { 503 } else { 480 });
             }
             self.abandon(now, id);
         }

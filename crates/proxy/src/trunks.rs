@@ -6,6 +6,7 @@ use crate::connections::Peer;
 use crate::engine::{Arrival, Engine};
 use crate::io::Target;
 use crate::lots::Lots;
+use crate::names::write_transport;
 use crate::routing::{Hop, NO_PBX, Route};
 use admission::Branch;
 use admission::branch::{Binds, NO_SLOT};
@@ -96,11 +97,16 @@ impl Trunks {
         (!targets.is_empty() || !uri.is_sips()).then_some(targets)
     }
 
+    /// The host that a URI names: one with its port before one with any, and none with another.
     fn host(&self, uri: &Uri<'_>) -> Option<&TrunkHost> {
-        self.hosts.iter().find(|known| {
-            Host::parse(known.host.as_bytes())
-                .is_some_and(|host| host.matches(&without_dot(uri.host)))
-        })
+        let port = |known: &TrunkHost| policy::Trunk::host_and_port(&known.host).1;
+        let same = |known: &&TrunkHost| {
+            let (host, _) = policy::Trunk::host_and_port(&known.host);
+            Host::parse(host.as_bytes()).is_some_and(|host| host.matches(&without_dot(uri.host)))
+        };
+        let all = || self.hosts.iter().filter(same);
+        let any = || all().find(|known| port(known).is_none() || uri.port.is_none());
+        all().find(|known| port(known) == uri.port).or_else(any)
     }
 
     /// The place of the trunk whose host a Request-URI names, if that is reached at `remote`.
@@ -225,7 +231,7 @@ impl Engine {
         let uri = Uri::parse(arrival.message.request_uri()).ok_or(Reason::NoRoute)?;
         let key = self.trunks.lots.key(arrival.message.call_id());
         let targets = self.trunks.targets(&uri, key).ok_or(Reason::NoRoute)?;
-        let target = self.trunks.choose(&targets, None).ok_or(Reason::FlowFailed)?;
+        let target = self.trunks.choose(&targets, None).ok_or(Reason::TrunkUnreachable)?;
         let owner = Engine::shard_of(target.remote.ip(), self.shards);
         if owner != self.shard && !arrival.handed {
             return Ok(Route::Shard(owner));
@@ -328,16 +334,17 @@ impl Engine {
     }
 
     /// A REGISTER of the PBX's: its Contact names the outside listener, because the carrier calls
-    /// it there. User and parameters stay, `line` among them.
+    /// it there. User and parameters stay, `line` among them, but for the transport, which is that of
+    /// the carrier.
     pub(crate) fn edit_outside_contacts(&self, splice: &mut Splice<'_, '_>, flow: &Flow) {
         let mut name = Vec::new();
         self.names.write_sent_by(Side::Outside, flow, &mut name);
-        if flow.transport != Transport::Udp {
-            name.extend_from_slice(TRANSPORT);
-            name.extend_from_slice(flow.transport.as_param().as_bytes());
-        }
+        write_transport(flow.transport, &mut name);
         for value in splice.message().values(HeaderName::Contact) {
             if let Some(span) = host_port(&value) {
+                if let Some(transport) = transport_behind(&value, span) {
+                    splice.replace(transport, b"");
+                }
                 splice.replace(span, &name);
             }
         }
@@ -354,31 +361,34 @@ impl Engine {
         let mut name = Vec::new();
         // writing to a Vec does not fail
         drop(write!(name, "{}", pbx.address));
+        write_transport(pbx.transport, &mut name);
         for value in splice.message().values(HeaderName::Contact) {
             let address = NameAddr::parse(value.bytes, value.span.start);
             let uri = address.and_then(|address| Uri::parse(address.uri));
             if uri.is_some_and(|uri| self.names.is_ours(&uri, arrival.flow.local))
                 && let Some(span) = host_port(&value)
             {
-                let span = with_transport(span, splice.message(), arrival.flow.transport);
+                if let Some(transport) = transport_behind(&value, span) {
+                    splice.replace(transport, b"");
+                }
                 splice.replace(span, &name);
             }
         }
     }
 }
 
-/// What is written behind our name where the carrier calls back over a stream.
-const TRANSPORT: &[u8] = b";transport=";
-
-/// Host and port, and behind them the transport that we wrote.
-fn with_transport(span: Span, message: &Message<'_>, transport: Transport) -> Span {
-    let written = [TRANSPORT, transport.as_param().as_bytes()].concat();
-    let behind = message.bytes().get(usize::from(span.end)..).unwrap_or_default();
-    let begins = behind.get(..written.len()).is_some_and(|it| it.eq_ignore_ascii_case(&written));
-    match begins {
-        true => Span { start: span.start, end: span.end + written.len() as u16 },
-        false => span,
-    }
+/// Where the URI of a Contact says behind host and port by which transport it is reached.
+fn transport_behind(value: &wire::Value<'_>, host_port: Span) -> Option<Span> {
+    const TRANSPORT: &[u8] = b";transport=";
+    let address = NameAddr::parse(value.bytes, value.span.start)?;
+    let behind = usize::from(host_port.end - address.uri_span.start);
+    let params = address.uri.get(behind..)?.split(|byte| *byte == b'?').next()?;
+    let same = |window: &[u8]| window.eq_ignore_ascii_case(TRANSPORT);
+    let at = params.windows(TRANSPORT.len()).position(same)?;
+    let rest = params.get(at + 1..)?;
+    let length = rest.iter().position(|byte| *byte == b';').unwrap_or(rest.len());
+    let start = host_port.end + at as u16;
+    Some(Span { start, end: start + 1 + length as u16 })
 }
 
 /// Where host and port stand in an address with a SIP URI.

@@ -30,6 +30,7 @@ struct Edge {
     engine: Engine,
     now: Time,
     dialled: Vec<Flow>,
+    closed: Vec<ConnectionId>,
 }
 
 fn policy() -> Policy {
@@ -49,7 +50,7 @@ impl Edge {
     fn new(policy: Policy) -> Self {
         let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);
-        Edge { engine, now, dialled: Vec::new() }
+        Edge { engine, now, dialled: Vec::new(), closed: Vec::new() }
     }
 
     fn datagram(&mut self, side: Side, local: &str, remote: &str, text: &str) -> Vec<Sent> {
@@ -95,6 +96,7 @@ impl Edge {
                     sent.push(Sent { to: remote, transport: Transport::Udp, text });
                 }
                 Output::Connect { flow, .. } => self.dialled.push(flow),
+                Output::Close { connection, .. } => self.closed.push(connection),
                 Output::Stream { connection, bytes } => {
                     let flow = self.dialled.iter().find(|it| it.connection == Some(connection));
                     let flow = flow.expect("a connection that the engine opened");
@@ -367,4 +369,74 @@ fn rules_name_the_group_and_the_first_that_does_wins() {
     edge.engine.handle_input(edge.now, Input::Configure(Arc::new(policy)));
     let sent = edge.phone(&request("OPTIONS", "sip:100@x.example.com", "rest", ""));
     assert_eq!(only(&sent).to, at(4));
+}
+
+/// The same policy, but its first PBX is reached so.
+fn reached(transport: Transport, address: &str) -> Arc<Policy> {
+    let mut policy = policy();
+    (policy.pbx[0].transport, policy.pbx[0].address) = (transport, addr(address));
+    Arc::new(policy)
+}
+
+#[test]
+fn a_reload_changes_the_way_to_a_pbx_and_nothing_is_lost() {
+    const TLS: &str = "127.0.0.2:5071";
+    let mut edge = Edge::new(policy());
+    let invite = only(&edge.phone(&invite("c1"))).clone();
+    let ok = answer(&invite.text, "200 OK", &format!("Contact: <sip:{A}>\n"));
+    let ok = edge.pbx(A, &ok).into_iter().find(|it| it.to == addr(PHONE)).expect("relayed");
+    let pending = only(&edge.phone(&request("OPTIONS", "sip:1@pbx.example.com", "o", ""))).clone();
+
+    // to TCP: what is new goes there, also inside the dialog that began over UDP
+    edge.input(Input::Configure(reached(Transport::Tcp, A)));
+    let bye = bye_of(&ok.text);
+    let sent = only(&edge.phone(&bye)).clone();
+    assert_eq!((sent.to, sent.transport), (addr(A), Transport::Tcp));
+    let answered = edge.pbx(A, &answer(&pending.text, "200 OK", ""));
+    assert!(answered.iter().any(|it| it.to == addr(PHONE) && it.text.starts_with("SIP/2.0 200")));
+
+    // to TLS at another port: what it says where it was is still its own
+    edge.input(Input::Configure(reached(Transport::Tls, TLS)));
+    let sent = only(&edge.phone(&self::invite("c2"))).clone();
+    assert_eq!((sent.to, sent.transport), (addr(TLS), Transport::Tls));
+    let asked = request("OPTIONS", &format!("sip:{INSIDE}"), "p", "").replace(PHONE, A);
+    let heard = |edge: &mut Edge, call: &str| {
+        let sent = edge.pbx(A, &asked.replace("z9hG4bKp", &format!("z9hG4bK{call}")));
+        sent.iter().any(|it| it.text.starts_with("SIP/2.0 200"))
+    };
+    assert!(heard(&mut edge, "p1"));
+    let back = |edge: &mut Edge| {
+        let flow = Flow {
+            transport: Transport::Tcp,
+            connection: Some(ConnectionId::new(ShardId(0), 5)),
+            ..Flow::udp(addr(INSIDE), addr("127.0.0.2:40000"))
+        };
+        edge.input(Input::Opened { flow });
+        let open = edge.closed.is_empty();
+        edge.closed.clear();
+        open
+    };
+    assert!(back(&mut edge), "phones' bindings there name TCP");
+
+    // the connection that nobody uses any more ends, and so does the old place
+    let tcp = edge.dialled[0].connection.expect("opened");
+    edge.pass(Duration::from_secs(3_600));
+    assert_eq!(edge.closed, []);
+    edge.pass(Duration::from_secs(200));
+    assert_eq!(edge.closed, [tcp]);
+    assert!(!heard(&mut edge, "p2"));
+}
+
+/// The BYE of a phone that had this answer.
+fn bye_of(ok: &str) -> String {
+    let route: String = ok
+        .lines()
+        .filter_map(|line| line.strip_prefix("Record-Route: "))
+        .rev()
+        .map(|value| format!("Route: {value}\n"))
+        .collect();
+    let target = format!("sip:{A}");
+    request("BYE", &target, "c1", &route)
+        .replace(&format!("To: <{target}>"), "To: <sip:100@pbx.example.com>;tag=t")
+        .replace("CSeq: 1", "CSeq: 2")
 }

@@ -21,25 +21,35 @@ struct Edge {
     now: Time,
 }
 
+fn policy(source: Option<IpAddr>) -> Policy {
+    let listener = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
+    let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![Pbx::new(addr(PBX))]);
+    let host = "sip.carrier.example";
+    policy.trunks = vec![Trunk { source, ..Trunk::new("carrier", vec![host.into()]) }];
+    let network = Network::host(addr(CARRIER).ip());
+    policy.admission.trust.networks = vec![(network, "carrier".into())];
+    policy
+}
+
 impl Edge {
     fn new() -> Self {
         Edge::with_source(None)
     }
 
     fn with_source(source: Option<IpAddr>) -> Self {
-        let listener =
-            Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
-        let pbx = Pbx::new(addr(PBX));
-        let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![pbx]);
-        let host = "sip.carrier.example";
-        policy.trunks = vec![Trunk { source, ..Trunk::new("carrier", vec![host.into()]) }];
-        let network = Network::host(addr(CARRIER).ip());
-        policy.admission.trust.networks = vec![(network, "carrier".into())];
+        Edge::with_policy(policy(source))
+    }
+
+    fn with_policy(policy: Policy) -> Self {
         let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
         Edge { engine, now: Time::ZERO + Duration::from_secs(1_700_000_000) }
     }
 
     fn reach(&mut self, remotes: &[&str]) {
+        self.reach_as("sip.carrier.example", remotes);
+    }
+
+    fn reach_as(&mut self, host: &str, remotes: &[&str]) {
         let target = |remote: &&str| Target {
             transport: Transport::Udp,
             local: addr(OUTSIDE),
@@ -47,7 +57,7 @@ impl Edge {
             rank: Rank::default(),
         };
         let targets = remotes.iter().map(target).collect();
-        let learned = Learned::Targets { host: "sip.carrier.example".into(), targets };
+        let learned = Learned::Targets { host: host.into(), targets };
         self.engine.handle_input(self.now, Input::Learned(learned));
     }
 
@@ -107,7 +117,7 @@ fn a_call_goes_to_the_trunk_and_comes_back() {
     let invite =
         from_pbx("INVITE", "sip:+4940@SIP.carrier.example", "Contact: <sip:a@127.0.0.1:5070>\n");
     let refused = edge.input(Side::Inside, PBX, &invite);
-    assert!(refused[0].1.starts_with("SIP/2.0 480 "), "its name is not resolved yet: {refused:?}");
+    assert!(refused[0].1.starts_with("SIP/2.0 503 "), "its name is not resolved yet: {refused:?}");
     edge.reach(&[CARRIER]);
     let invite = invite.replace("cINVITE", "c2").replace("z9hG4bKpbx", "z9hG4bKp2");
     let sent = edge.input(Side::Inside, PBX, &invite);
@@ -146,6 +156,37 @@ fn hosts_that_are_no_trunks_are_not_called() {
 }
 
 #[test]
+fn a_port_chooses_among_the_hosts_of_a_trunk() {
+    const OTHER: &str = "198.51.100.9:5080";
+    let mut policy = policy(None);
+    policy.trunks[0].hosts = ["sip.carrier.example", "sip.carrier.example:5080", "x.example:5090"]
+        .map(Into::into)
+        .to_vec();
+    let mut edge = Edge::with_policy(policy);
+    edge.reach(&[CARRIER]);
+    edge.reach_as("sip.carrier.example:5080", &[OTHER]);
+    edge.reach_as("x.example:5090", &[SECOND]);
+    for (number, (uri, at)) in [
+        ("sip:1@sip.carrier.example", Ok(CARRIER)),
+        ("sip:1@sip.carrier.example:5080", Ok(OTHER)),
+        ("sip:1@sip.carrier.example:5060", Ok(CARRIER)),
+        ("sip:1@x.example", Ok(SECOND)),
+        ("sip:1@x.example:5090", Ok(SECOND)),
+        ("sip:1@x.example:5060", Err("SIP/2.0 404 ")),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let text = from_pbx("INVITE", uri, "").replace("pbxINVITE", &format!("pbx{number}"));
+        let sent = edge.input(Side::Inside, PBX, &text.replace("cINVITE", &format!("c{number}")));
+        match at {
+            Ok(at) => assert_eq!(to(&sent, at, "INVITE").len(), 1, "{uri}: {sent:?}"),
+            Err(refused) => assert_eq!(to(&sent, PBX, refused).len(), 1, "{uri}: {sent:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_registration_names_the_outside_and_the_pbx_finds_its_contact() {
     let mut edge = Edge::new();
     edge.reach(&[CARRIER]);
@@ -164,6 +205,30 @@ fn a_registration_names_the_outside_and_the_pbx_finds_its_contact() {
     assert_eq!(*to, addr(PBX));
     assert!(text.contains(&format!("Contact: {contact}\r\n")), "{text}");
     assert!(text.contains("Contact: <sip:acct@192.0.2.9:5060>;expires=60\r\n"), "{text}");
+}
+
+/// The PBX is called back as the carrier is reached, whatever the PBX itself speaks.
+#[test]
+fn a_registration_names_no_transport_of_the_pbxs() {
+    let mut edge = Edge::new();
+    edge.reach(&[CARRIER]);
+    for (mine, outside) in [
+        ("127.0.0.1:5071;transport=TLS;line=x", ";line=x"),
+        ("127.0.0.1;line=x;Transport=tcp", ";line=x"),
+        ("127.0.0.1:5071;transport=tcp?transport=tls", "?transport=tls"),
+        ("127.0.0.1;transport=tcp", ""),
+    ] {
+        let contact =
+            format!("Contact: \"a;transport=x\" <sip:b;transport=c@{mine}>;transport=d\n");
+        let register = from_pbx("REGISTER", "sip:sip.carrier.example", &contact)
+            .replace("branch=z9hG4bK", &format!("branch=z9hG4bK{}", mine.len()));
+        let sent = edge.input(Side::Inside, PBX, &register);
+        let [(_, text)] = &sent[..] else { panic!("{sent:?}") };
+        let expected = format!(
+            "Contact: \"a;transport=x\" <sip:b;transport=c@{OUTSIDE}{outside}>;transport=d\r\n"
+        );
+        assert!(text.contains(&expected), "{expected}: {text}");
+    }
 }
 
 #[test]

@@ -81,13 +81,15 @@ impl Wanted {
     }
 
     /// What a bare host asks for: an address (an IPv6 one in brackets), a domain name, or with a
-    /// first label like `_sip` the name of SRV records.
+    /// first label like `_sip` the name of SRV records; with a port (`sip.example.com:5080`) no SRV
+    /// records are asked for.
     ///
     /// # Errors
     /// [`Unresolvable::Host`].
     pub fn of_host(host: &str) -> Result<Self, Unresolvable> {
+        let (host, port) = policy::Trunk::host_and_port(host);
         let host = place(Host::parse(host.as_bytes()).ok_or(Unresolvable::Host)?)?;
-        Ok(Wanted { host, port: None, transport: None, secure: false })
+        Ok(Wanted { host, port, transport: None, secure: false })
     }
 
     /// With this port.

@@ -66,6 +66,24 @@ async fn srv_records_can_be_named_themselves() {
     }
 }
 
+#[tokio::test]
+async fn a_host_of_the_configuration_may_have_a_port() {
+    let zone = Zone::default();
+    zone.host("h.example", &["198.51.100.1"])
+        .srv("_sip._udp.h.example", &[(1, 0, 5070, "h.example")])
+        .naptr("h.example", &[(1, 1, "s", "SIP+D2U", "_sip._udp.h.example")]);
+    for (host, expected) in [
+        ("h.example", "UDP 198.51.100.1:5070"),
+        ("h.example:5080", "UDP 198.51.100.1:5080"),
+        ("198.51.100.7:5080", "UDP 198.51.100.7:5080"),
+        ("[2001:db8::1]:5080", "UDP [2001:db8::1]:5080"),
+    ] {
+        assert_eq!(targets(&zone, &Wanted::of_host(host).unwrap()).await, [expected], "{host}");
+    }
+    let tls = Wanted::of_host("h.example:5080").unwrap().by(wire::Transport::Tls);
+    assert_eq!(targets(&zone, &tls).await, ["TLS 198.51.100.1:5080"]);
+}
+
 #[test]
 fn what_cannot_be_is_refused() {
     for (uri, error) in [

@@ -12,7 +12,7 @@ use crate::news::News;
 use crate::reload::{Change, merge};
 use crate::reloads::{self, Cause, Prepared, ReloadView};
 use crate::run::Failure;
-use crate::sockets::Tls;
+use crate::sockets::{Tls, inside_listeners, needs_inside_listeners};
 use crate::status::Status;
 use crate::watch::{Seen, Watch};
 use config::{Config, Loaded};
@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Interval, MissedTickBehavior, interval, timeout};
 use tracing::{error, info, warn};
+use transport::InsideListener;
 
 /// How often shards are asked whether they live, when no watchdog wants it more often.
 const BEAT_EVERY: Duration = Duration::from_secs(2);
@@ -58,6 +59,8 @@ pub(crate) struct Control {
     pub(crate) config: Config,
     pub(crate) level: LogLevel,
     pub(crate) tls: Tls,
+    /// Whether PBXs that speak TCP can open connections to the shards: once they could, they can.
+    pub(crate) listens_inside: bool,
     pub(crate) clock: Clock,
     pub(crate) status: Arc<Status>,
     pub(crate) kernel: KernelControl,
@@ -293,6 +296,10 @@ impl Control {
         }
         let (config, changes) = merge(&self.config, config);
         let token = token(&config)?;
+        let listeners = match needs_inside_listeners(&config) && !self.listens_inside {
+            true => inside_listeners(&config).map_err(|error| error.to_string())?,
+            false => Vec::new(),
+        };
         let certificates = self.tls.reload(&config).map_err(|error| error.to_string())?;
         self.level.set(&config.log.level).map_err(|error| error.to_string())?;
         *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
@@ -300,6 +307,7 @@ impl Control {
         let policy = Arc::new(self.config.policy.clone());
         self.status.rules().take(policy);
         self.status.reports.configure(&self.config);
+        self.listen_inside(listeners).await;
         self.configure().await;
         self.status.feeds.configure(&self.config);
         self.watched.send_if_modified(|watched| {
@@ -320,6 +328,15 @@ impl Control {
             info!("{}", again.text(false));
         }
         Ok(changes)
+    }
+
+    /// Gives the shards what PBXs open connections to; nothing when they have it.
+    async fn listen_inside(&mut self, listeners: Vec<InsideListener>) {
+        self.listens_inside |= !listeners.is_empty();
+        for (orders, listener) in self.orders().iter().zip(listeners) {
+            // One that has ended is noticed by the beat.
+            let _ = timeout(ORDER_PATIENCE, orders.send(Order::ListenInside(listener))).await;
+        }
     }
 
     /// Gives the shards their rules: the configuration's, or while everything passes those that

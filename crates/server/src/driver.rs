@@ -205,6 +205,11 @@ impl Driver {
                 self.fetch(now);
                 self.publish(now);
             }
+            Order::ListenInside(listener) => {
+                if let Err(error) = self.sockets.listen_inside(listener) {
+                    tracing::error!(%error, "PBXs cannot open connections to a shard");
+                }
+            }
             Order::Drain(done) => {
                 self.engine.handle_input(now, Input::Drain);
                 self.fetch(now);

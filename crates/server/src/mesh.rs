@@ -5,6 +5,7 @@ use proxy::{Engine, Input, Learned};
 use std::fmt;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
+use transport::InsideListener;
 use wire::{Flow, ShardId, Side};
 
 /// Orders that may wait for a shard: more than those who look into it at a time
@@ -38,6 +39,8 @@ impl Letter {
 pub(crate) enum Order {
     /// New rules.
     Configure(Arc<Policy>),
+    /// Take connections of PBXs there.
+    ListenInside(InsideListener),
     /// Take nothing new; answered when the engine was told and its numbers are published.
     Drain(oneshot::Sender<()>),
     /// Say that you live.

@@ -3,10 +3,15 @@
 
 use crate::clock::Clock;
 use crate::mesh::Order;
+use crate::news::News;
+use crate::status::Status;
 use config::{Config, ResolverSettings};
 use policy::Time;
 use proxy::{Learned, Target};
-use resolver::{Client, Failure, Resolved, Settings, Standing, Unresolvable, Wanted, Watch};
+use resolver::{
+    Change, Client, Failure, Resolved, Settings, Standing, Unresolvable, Wanted, Watch,
+};
+use serde_json::json;
 use state::{Fact, NameFact, Writer};
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -123,7 +128,11 @@ impl Names {
     }
 
     /// Watches what is said until nobody can say any more.
-    pub(crate) async fn follow(mut self, mut watched: watch::Receiver<Watched>) {
+    pub(crate) async fn follow(
+        mut self,
+        mut watched: watch::Receiver<Watched>,
+        status: Arc<Status>,
+    ) {
         let first = watched.borrow_and_update().clone();
         self.configure(first).await;
         loop {
@@ -139,8 +148,10 @@ impl Names {
                     self.configure(watched).await;
                 }
                 Some(answered) = self.asked.join_next() => {
-                    if let Ok((host, answer)) = answered {
-                        self.on_answer(&host, answer).await;
+                    if let Ok((host, answer)) = answered
+                        && let Some(change) = self.on_answer(&host, answer).await
+                    {
+                        tell(&status, &change);
                     }
                 }
                 () = tokio::time::sleep_until(due) => {}
@@ -257,7 +268,8 @@ impl Names {
         }
     }
 
-    async fn on_answer(&mut self, host: &str, answer: Result<Resolved, Failure>) {
+    /// What it changes about whom the name stands for.
+    async fn on_answer(&mut self, host: &str, answer: Result<Resolved, Failure>) -> Option<Change> {
         let (result, failure) = match &answer {
             Ok(Resolved { stale: Some(failure), .. }) => ("stale", Some(*failure)),
             Ok(resolved) if resolved.targets.is_empty() => ("empty", None),
@@ -274,10 +286,11 @@ impl Names {
         if self.transports(host).is_some() && failure.is_none() {
             self.reach_again(host).await;
         }
-        let Some(change) = change else { return };
+        let change = change?;
         telemetry::log::name_changed(host, &change.joined, &change.left);
-        let learned = resolved(change);
+        let learned = resolved(change.clone());
         self.order(|| Order::Learn(learned.clone())).await;
+        Some(change)
     }
 
     fn publish(&self) {
@@ -296,7 +309,18 @@ impl Names {
     }
 }
 
-fn resolved(change: resolver::Change) -> admission::Learned {
+/// Tells the audit stream, and who follows the events, that a name stands for other addresses.
+fn tell(status: &Status, change: &Change) {
+    let Change { host, joined, left, .. } = change;
+    let policy = status.rules().policy.clone();
+    let named = policy.admission.trust.hosts.iter().filter(|(named, _)| named == host);
+    let names: Vec<_> = named.map(|(_, name)| name).collect();
+    let fields = json!({ "host": host, "names": names, "joined": joined, "left": left });
+    status.note("name_change", fields.clone());
+    status.news.say(|| News::Control("name_change", fields));
+}
+
+fn resolved(change: Change) -> admission::Learned {
     admission::Learned::Resolved { host: change.host, addresses: change.addresses.into() }
 }
 

@@ -16,7 +16,7 @@ use crate::mesh;
 use crate::names::{Names, Watched};
 use crate::news::Newsroom;
 use crate::reports::Reports;
-use crate::sockets::{Tls, bind, settings};
+use crate::sockets::{Tls, bind, needs_inside_listeners, settings};
 use crate::status::Status;
 use crate::watch::Watch;
 use config::{Config, Loaded, Overrides, Secret, SecretOrigin};
@@ -151,6 +151,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let (commands, command) = mpsc::channel(COMMANDS);
     let control = Control {
         file: file.to_owned(),
+        listens_inside: needs_inside_listeners(&config),
         config,
         level,
         tls,
@@ -188,7 +189,7 @@ fn govern(
         let hall = Hall::new(control.status.clone(), commands, control.token.clone());
         let served = listeners.serve(&hall);
         let served = served.map_err(|error| failed("the admin API cannot be served", &error))?;
-        tokio::spawn(names.follow(control.watched.subscribe()));
+        tokio::spawn(names.follow(control.watched.subscribe(), control.status.clone()));
         tokio::spawn(lookout::follow(control.status.clone()));
         let status = control.status.clone();
         tokio::spawn(status.feeds.clone().follow(status, feed_kernel));

@@ -7,8 +7,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tracing::info;
 use transport::{
-    CertStore, CertificateFiles, ClientCertificates, Listener, Peer, Peers, Protocol, Settings,
-    Sockets, TlsError, TlsFiles,
+    BindError, CertStore, CertificateFiles, ClientCertificates, InsideListener, Listener, Peer,
+    Peers, Protocol, Settings, Sockets, TlsError, TlsFiles,
 };
 use wire::{ShardId, Side, Transport};
 
@@ -118,11 +118,12 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
     let inside: Vec<SocketAddr> =
         (0..config.shards).map(|shard| config.policy.inside_of(ShardId(shard))).collect();
     let settings = settings(config);
-    let failed = |error: transport::BindError| Failure::new(Exit::Bind, error.to_string());
+    let failed = |error: BindError| Failure::new(Exit::Bind, error.to_string());
     let mut sockets = transport::bind(&settings, &listeners, &inside).map_err(failed)?;
-    if config.policy.pbx.iter().any(|pbx| pbx.transport == Transport::Tcp) {
-        for sockets in &mut sockets {
-            sockets.listen_inside(&settings).map_err(failed)?;
+    if needs_inside_listeners(config) {
+        let listeners = inside_listeners(config).map_err(failed)?;
+        for (sockets, listener) in sockets.iter_mut().zip(listeners) {
+            sockets.listen_inside(listener);
         }
     }
     for source in config.policy.trunks.iter().filter_map(|trunk| trunk.source) {
@@ -140,6 +141,18 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
     }
     note_buffers(config, &sockets);
     Ok(sockets)
+}
+
+/// Whether a PBX may open connections to us.
+pub(crate) fn needs_inside_listeners(config: &Config) -> bool {
+    config.policy.pbx.iter().any(|pbx| pbx.transport == Transport::Tcp)
+}
+
+/// Where it opens them: one for each shard.
+pub(crate) fn inside_listeners(config: &Config) -> Result<Vec<InsideListener>, BindError> {
+    let settings = settings(config);
+    let inside = (0..config.shards).map(|shard| config.policy.inside_of(ShardId(shard)));
+    inside.map(|address| InsideListener::bind(&settings, address)).collect()
 }
 
 /// The kernel may grant less than was asked for; bursts are lost then.

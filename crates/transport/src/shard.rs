@@ -68,14 +68,27 @@ impl Listener {
     }
 }
 
+/// Where PBXs that speak TCP call a shard back, on its way to that shard's thread.
+#[derive(Debug)]
+pub struct InsideListener(Socket);
+
+impl InsideListener {
+    /// Listens for TCP connections at a shard's inside address.
+    ///
+    /// # Errors
+    /// When that cannot be had.
+    pub fn bind(settings: &Settings, inside: SocketAddr) -> Result<Self, BindError> {
+        bind::bind_inside_listener(settings, inside).map(InsideListener)
+    }
+}
+
 /// The bound sockets of one shard, on their way to its thread.
 #[derive(Debug)]
 pub struct Sockets {
     shard: ShardId,
     /// Of the inside address, then of more sources.
     inside: Vec<Socket>,
-    /// Where a PBX that speaks TCP calls back.
-    inside_listener: Option<Socket>,
+    inside_listener: Option<InsideListener>,
     /// In the order of the listeners.
     outside: Vec<Outside>,
     neighbours: Neighbours,
@@ -133,15 +146,9 @@ impl Sockets {
         self.shard
     }
 
-    /// Listens for TCP connections at the inside address, too.
-    ///
-    /// # Errors
-    /// When that cannot be had.
-    pub fn listen_inside(&mut self, settings: &Settings) -> Result<(), BindError> {
-        if let Ok(address) = self.inside() {
-            self.inside_listener = Some(bind::bind_inside_listener(settings, address)?);
-        }
-        Ok(())
+    /// Takes the PBX's connections there, too.
+    pub fn listen_inside(&mut self, listener: InsideListener) {
+        self.inside_listener = Some(listener);
     }
 
     /// Sends to the PBX from another address, too, with the port of the inside address.
@@ -307,7 +314,7 @@ impl Shard {
         let mut all = inside.collect::<io::Result<Vec<_>>>()?;
         let inside = all.len();
         let mut streams = Streams::new(sockets.shard, settings, counters.clone(), peers);
-        if let Some(socket) = sockets.inside_listener {
+        if let Some(InsideListener(socket)) = sockets.inside_listener {
             streams.listen(socket, None, Balancers::default())?;
         }
         for Outside { protocol, socket, balancers } in sockets.outside {
@@ -336,6 +343,14 @@ impl Shard {
             datagrams_per_wake: settings.datagrams_per_wake.max(1),
             waited: Duration::ZERO,
         })
+    }
+
+    /// Takes the PBX's connections there from now on.
+    ///
+    /// # Errors
+    /// As [`Shard::new`].
+    pub fn listen_inside(&mut self, listener: InsideListener) -> io::Result<()> {
+        self.streams.listen(listener.0, None, Balancers::default())
     }
 
     /// What the sockets have seen.

@@ -1,14 +1,15 @@
 //! Connections that the edge opens.
 #![allow(clippy::unwrap_used)]
 
+mod authority;
 mod rig;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use authority::{Authority, san};
 use rig::{PATIENCE, Rig, Seen};
+use rustls::pki_types::CertificateDer;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use transport::{Listener, Peer, Peers, Protocol, Settings};
@@ -129,49 +130,24 @@ fn one_that_is_refused_or_too_slow_is_closed() {
     rig.until_count(|counters| counters.connect_failed.value(), |count| count == 1);
 }
 
-/// Signs certificates; its own is in a file.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new(name: &str) -> Authority {
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let certificate = params.self_signed(&key).unwrap();
-        let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("dial");
-        std::fs::create_dir_all(&directory).unwrap();
-        let file = directory.join(format!("{name}.pem"));
-        std::fs::write(&file, certificate.pem()).unwrap();
-        Authority { issuer: Issuer::new(params, key), file }
-    }
-
-    fn serve(&self, host: &str) -> Arc<ServerConfig> {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![host.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).unwrap();
-        let config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key)
-            .unwrap();
-        Arc::new(config)
-    }
-}
-
 fn shake(server: &TcpListener, config: Arc<ServerConfig>) -> std::io::Result<String> {
+    shake_and_see(server, config).map(|(heard, _)| heard)
+}
+
+/// What was heard over TLS, and the certificate that the edge showed.
+fn shake_and_see(
+    server: &TcpListener,
+    config: Arc<ServerConfig>,
+) -> std::io::Result<(String, Option<CertificateDer<'static>>)> {
     let (stream, _) = accept(server);
     let connection = ServerConnection::new(config).unwrap();
     let mut stream = StreamOwned::new(connection, stream);
     let mut bytes = [0; 5];
     stream.read_exact(&mut bytes)?;
     stream.write_all(b"echo")?;
-    Ok(String::from_utf8_lossy(&bytes).into_owned() + &read(&mut stream, 6))
+    let heard = String::from_utf8_lossy(&bytes).into_owned() + &read(&mut stream, 6);
+    let shown = stream.conn.peer_certificates().and_then(|chain| chain.first().cloned());
+    Ok((heard, shown.map(CertificateDer::into_owned)))
 }
 
 #[test]
@@ -209,4 +185,130 @@ fn tls_is_for_him_who_proves_his_name_to_whom_we_believe() {
     let (_server, address) = server();
     order(&rig, &format!("call tls {address} pbx.example.com"));
     assert_eq!(rig.until(closed), first());
+}
+
+/// Whether the edge, which believes `authority`, lets a server be `name` that shows this.
+fn believes(authority: &Authority, name: &str, shown: Arc<ServerConfig>) -> bool {
+    let peer = Peer {
+        side: Side::Outside,
+        name: name.into(),
+        authorities: Some(authority.file.clone()),
+        shows: None,
+    };
+    let rig = rig(&Settings::default(), &Peers::open(&[peer]).unwrap());
+    let (server, address) = server();
+    order(&rig, &format!("call tls {address} {name}"));
+    let believed = shake(&server, shown).is_ok();
+    if !believed {
+        assert_eq!(rig.until(closed), first());
+    }
+    believed
+}
+
+/// RFC 5922 §7.1 and §7.2.
+#[test]
+fn the_sip_uris_of_a_certificate_say_whom_it_is_for() {
+    let ours = Authority::new("uris");
+    let (name, host, ip) = ("carrier.example", "sbc.carrier.example", "127.0.0.1");
+    let believed: &[(&str, &[&str])] = &[
+        (name, &["sip:carrier.example"]),
+        (name, &["SIP:Carrier.Example"]),
+        (name, &["sip:carrier.example:5061;transport=tls", "sbc.carrier.example"]),
+        (name, &["sip:other.example", "sip:carrier.example"]),
+        (name, &["carrier.example"]),
+        // with a user, or of another scheme, a URI is no SIP domain
+        (name, &["sip:alice@other.example", "sips:other.example", "carrier.example"]),
+        // decision 29: as everywhere else in TLS
+        (host, &["*.carrier.example"]),
+        (ip, &["sip:127.0.0.1"]),
+        (ip, &["127.0.0.1"]),
+    ];
+    let refused: &[(&str, &[&str])] = &[
+        // where there are SIP domains they decide
+        (name, &["sip:other.example", "carrier.example"]),
+        (name, &["sip:*.example", "carrier.example"]),
+        (name, &["sip:sbc.carrier.example"]),
+        (host, &["sip:carrier.example"]),
+        (host, &["sip:*.carrier.example"]),
+        (name, &["sip:alice@carrier.example"]),
+        (name, &["sips:carrier.example"]),
+        (name, &["https://carrier.example/"]),
+        (name, &["*.carrier.example"]),
+        (name, &[]),
+        (ip, &["sip:127.0.0.2", "127.0.0.1"]),
+        (ip, &["sip:localhost"]),
+    ];
+    for (all, expected) in [(believed, true), (refused, false)] {
+        for (name, shown) in all {
+            let signed = ours.sign(shown.iter().map(|name| san(name)).collect());
+            let is = believes(&ours, name, signed.serve(None, rustls::ALL_VERSIONS));
+            assert_eq!(is, expected, "{name}: {shown:?}");
+        }
+    }
+}
+
+/// The right name is no help to whom nobody vouches for.
+#[test]
+fn a_sip_uri_stands_for_no_part_of_the_chain() {
+    let (ours, theirs) = (Authority::new("chain"), Authority::new("others"));
+    let names = || vec![san("sip:carrier.example"), san("carrier.example")];
+    let shown = |signed: authority::Signed| signed.serve(None, rustls::ALL_VERSIONS);
+    assert!(believes(&ours, "carrier.example", shown(ours.sign(names()))));
+    assert!(!believes(&ours, "carrier.example", shown(theirs.sign(names()))));
+    let expired = ours.sign_with(names(), |it| it.not_after = rcgen::date_time_ymd(2020, 1, 1));
+    assert!(!believes(&ours, "carrier.example", shown(expired)));
+    let early = ours.sign_with(names(), |it| it.not_before = rcgen::date_time_ymd(4000, 1, 1));
+    assert!(!believes(&ours, "carrier.example", shown(early)));
+    let clients = |it: &mut rcgen::CertificateParams| it.extended_key_usages = vec![CLIENT_AUTH];
+    assert!(!believes(&ours, "carrier.example", shown(ours.sign_with(names(), clients))));
+    // who has the certificate, but not its key
+    let without_key = ours.sign(names()).serve_with_key_of(&ours.sign(names()));
+    assert!(!believes(&ours, "carrier.example", without_key));
+}
+
+const CLIENT_AUTH: rcgen::ExtendedKeyUsagePurpose = rcgen::ExtendedKeyUsagePurpose::ClientAuth;
+
+#[test]
+fn what_is_asked_for_is_shown_and_nothing_else() {
+    let (carriers, clients, theirs) =
+        (Authority::new("carriers"), Authority::new("clients"), Authority::new("strange"));
+    let ours = clients.sign(vec![san("edge.example")]);
+    let peer = |shows| Peer {
+        side: Side::Outside,
+        name: "carrier.example".into(),
+        authorities: Some(carriers.file.clone()),
+        shows,
+    };
+    let carrier = carriers.sign(vec![san("sip:carrier.example")]);
+    let call = |peers: &Arc<Peers>, config| {
+        let rig = rig(&Settings::default(), peers);
+        let (server, address) = server();
+        order(&rig, &format!("call tls {address} carrier.example"));
+        let got = shake_and_see(&server, config);
+        if got.is_err() {
+            assert_eq!(rig.until(closed), first(), "the engine is told");
+        }
+        got.ok().map(|(heard, shown)| {
+            assert_eq!(heard, "hello0 echo");
+            shown
+        })
+    };
+    for version in [&rustls::version::TLS13, &rustls::version::TLS12] {
+        let demanding = || carrier.serve(Some(&clients), &[version]);
+        let careless = || carrier.serve(None, &[version]);
+        let peers = Peers::open(&[peer(Some(ours.write("ours")))]).unwrap();
+        assert_eq!(call(&peers, demanding()), Some(Some(ours.certificate.clone())));
+        assert_eq!(call(&peers, careless()), Some(None), "nobody asked");
+        // it is renewed, or another one is named
+        let renewed = clients.sign(vec![san("edge.example")]);
+        peers.replace(&[peer(Some(renewed.write("ours")))]).unwrap();
+        assert_eq!(call(&peers, demanding()), Some(Some(renewed.certificate.clone())));
+        // one that the carrier does not take, or none
+        let strange = theirs.sign(vec![san("edge.example")]).write("strange");
+        peers.replace(&[peer(Some(strange))]).unwrap();
+        assert_eq!(call(&peers, demanding()), None);
+        peers.replace(&[peer(None)]).unwrap();
+        assert_eq!(call(&peers, demanding()), None);
+        assert_eq!(call(&peers, careless()), Some(None));
+    }
 }

@@ -13,12 +13,14 @@ edge!(
     a_trunk_by_its_address_needs_no_password,
     a_trunk_is_known_by_a_source_of_its_own,
     a_trunk_is_known_by_a_source_of_its_own_over_tcp,
+    a_trunk_is_known_by_a_source_of_its_own_over_tls,
     a_dead_host_of_a_carrier_is_passed_over,
     a_trunk_has_its_limit_of_calls,
     headers_change_on_their_way_to_a_carrier_and_from_it,
     a_trunk_over_tls_carries_calls_both_ways,
     a_trunk_over_tcp_outlives_its_connection,
     a_carrier_that_shows_the_certificate_of_another_gets_no_call,
+    a_carrier_that_wants_a_certificate_is_shown_one,
 );
 
 /// Strangers meet the edge's challenge, so whatever reaches the PBX came from the carrier.
@@ -38,7 +40,7 @@ fn set_up(mode: Mode, host: impl Fn(&Stage) -> Ipv4Addr) -> (Stage, Nsd, Ua) {
     let nsd = Nsd::start(stage.network.host(4), &stage.directory, &records(host(&stage)));
     let (zone, server) = (ZONE, nsd.address);
     stage.plan = stage.plan.clone().with(SUSPICIOUS).with(&format!(
-        "trunks: [{{ name: carrier, hosts: [{zone}] }}]\n\
+        "trunks: [{{ name: carrier, hosts: [{zone}] }}]\naudit: {{ file: audit.log }}\n\
          resolver: {{ servers: [\"{server}\"], timeout: 500ms, attempts: 2 }}"
     ));
     let pbx = stage.scripted_pbx();
@@ -75,6 +77,17 @@ fn a_carrier_that_moves_is_no_stranger_for_longer_than_its_ttl(mode: Mode) {
     assert!(!passes(&stranger));
     let log = stage.ringfence().log();
     assert!(log.contains("addresses changed"), "{log}");
+    let (old, new) = (stage.network.far(1), stage.network.far(2));
+    let told = [
+        "\"event\":\"name_change\"",
+        "\"names\":[\"carrier\"]",
+        &format!("\"joined\":[\"{new}\"]"),
+        &format!("\"left\":[\"{old}\"]"),
+    ];
+    wait_until("the audit stream tells it", PATIENCE, || {
+        let audit = std::fs::read_to_string(stage.directory.join("audit.log")).unwrap();
+        audit.lines().any(|line| told.iter().all(|part| line.contains(part)))
+    });
 }
 
 fn a_dead_name_server_changes_nothing(mode: Mode) {
@@ -153,7 +166,25 @@ fn two_pbxs_of(
     sections: impl Fn(&Stage) -> String,
     records: impl Fn(&Stage, &Stage) -> String,
 ) -> (Stage, Stage, Nsd) {
-    let carrier = Plan::new(Mode::Direct).keeping_contacts().start();
+    let carrier = Plan::new(Mode::Direct).keeping_contacts();
+    let (stage, carrier, nsd) = beside(plan, carrier, more, records);
+    stage.pbx().add_trunk(&sections(&stage));
+    wait_until("the trunk is registered", PATIENCE * 2, || is_registered(&stage));
+    (stage, carrier, nsd)
+}
+
+fn is_registered(stage: &Stage) -> bool {
+    stage.pbx().cli("pjsip show registrations").contains(" Registered")
+}
+
+/// Both, and the name server; the PBX knows nothing of its trunk yet.
+fn beside(
+    plan: Plan,
+    carrier: Plan,
+    more: &str,
+    records: impl Fn(&Stage, &Stage) -> String,
+) -> (Stage, Stage, Nsd) {
+    let carrier = carrier.start();
     let mut stage = plan.start();
     let nsd = Nsd::start(stage.network.host(4), &stage.directory, &records(&stage, &carrier));
     let (zone, server) = (ZONE, nsd.address);
@@ -166,10 +197,6 @@ fn two_pbxs_of(
     stage.restart_edge();
     wait_until("the name is known", PATIENCE, || {
         stage.ringfence().metric("ringfence_names", &["state=\"current\""]) == 1.0
-    });
-    stage.pbx().add_trunk(&sections(&stage));
-    wait_until("the trunk is registered", PATIENCE * 2, || {
-        stage.pbx().cli("pjsip show registrations").contains("Registered")
     });
     (stage, carrier, nsd)
 }
@@ -262,10 +289,13 @@ fn sections_by_source(stage: &Stage) -> String {
 }
 
 fn known_by_source(plan: Plan, transport: &str) {
+    // to where it is reached over TLS, the PBX sends over the connections that are open
+    let sections = |stage: &Stage| match transport {
+        "TLS" => sections_by_source(stage).replace("\\;lr", "\\;transport=tls\\;lr"),
+        _ => sections_by_source(stage),
+    };
     let (stage, carrier, mut nsd) =
-        two_pbxs_of(plan, ", source: @SOURCE@", sections_by_source, |_, carrier| {
-            records(carrier.public())
-        });
+        two_pbxs_of(plan, ", source: @SOURCE@", sections, |_, carrier| records(carrier.public()));
     stage.pbx().listen_in();
     calls_go_both_ways(&stage, &carrier);
     // the carrier is somewhere else now, where the test speaks for it
@@ -300,6 +330,11 @@ fn a_trunk_is_known_by_a_source_of_its_own(mode: Mode) {
 fn a_trunk_is_known_by_a_source_of_its_own_over_tcp(mode: Mode) {
     const TCP: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\", transport: tcp }]\n";
     known_by_source(Plan::new(mode).inside(TCP), "TCP");
+}
+
+fn a_trunk_is_known_by_a_source_of_its_own_over_tls(mode: Mode) {
+    const TLS: &str = "  pbx: [{ name: one, address: \"@PBX@:5071\", transport: tls, host: pbx.test, authorities: @CERT@ }]\n";
+    known_by_source(Plan::new(mode).inside(TLS), "TLS");
 }
 
 /// One call at once: neither side has a second one until the first has ended.
@@ -441,4 +476,28 @@ fn a_carrier_that_shows_the_certificate_of_another_gets_no_call(mode: Mode) {
     });
     assert_eq!(carrier.pbx().heard(), []);
     assert!(!stage.pbx().cli("pjsip show registrations").contains(" Registered"));
+}
+
+/// Without one, nothing goes there; with it, from the reload on, all does.
+fn a_carrier_that_wants_a_certificate_is_shown_one(mode: Mode) {
+    let carrier = Plan::new(Mode::Direct).keeping_contacts().wanting_certificate();
+    let tls = ", transports: [tls], tls: { authorities: @CARRIER@/cert.pem }";
+    let (stage, carrier, _nsd) = beside(Plan::new(mode), carrier, tls, |_, carrier| {
+        format!("_sips._tcp IN SRV 1 1 5061 sbc\nsbc IN A {}\n", carrier.public())
+    });
+    carrier.pbx().listen_in();
+    stage.pbx().add_trunk(&trunk_sections(&stage));
+    let edge = stage.ringfence();
+    wait_until("it is in quarantine", PATIENCE * 2, || {
+        edge.metric("ringfence_trunk_targets", &["state=\"quarantined\""]) == 1.0
+    });
+    assert!(!is_registered(&stage));
+    assert_eq!(carrier.pbx().heard(), []);
+
+    let files = carrier.directory.display();
+    let authorities = format!("authorities: {files}/cert.pem");
+    let more = format!("certificate: {files}/client.pem, key: {files}/client-key.pem");
+    edge.change(&authorities, &format!("{authorities}, {more}"));
+    wait_until("the trunk is registered", PATIENCE * 2, || is_registered(&stage));
+    calls_go_both_ways(&stage, &carrier);
 }

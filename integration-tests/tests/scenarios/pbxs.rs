@@ -12,6 +12,7 @@ edge!(
     a_pbx_over_tcp_calls_and_is_called,
     a_pbx_over_tls_calls_and_is_called,
     a_pbx_over_tcp_comes_back,
+    a_pbx_is_reached_otherwise_after_a_reload,
 );
 
 const TWO: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\" }, { name: other, address: \"@OTHER@:5070\" }]\n  check: { every: 500ms }\n";
@@ -270,4 +271,58 @@ fn a_pbx_over_tcp_comes_back(mode: Mode) {
     stage.pbx().call("6001");
     alice.incoming().accept().hang_up();
     stage.pbx().wait_idle();
+}
+
+const UDP: &str = "  pbx: [{ name: one, address: \"@PBX@:5070\" }]\n  check: { every: 500ms }\n";
+
+/// From UDP over TCP to TLS and back, in a call, and with a phone that is registered over UDP.
+fn a_pbx_is_reached_otherwise_after_a_reload(mode: Mode) {
+    let stage = Plan::new(mode).inside(UDP).start();
+    let edge = stage.ringfence();
+    let (alice, bob) = (stage.phone("6001"), stage.phone("6002"));
+    alice.register();
+    let mut running = bob.call("100").answered();
+    let pbx = stage.pbx_address();
+    let certificate = stage.directory.join("cert.pem").display().to_string();
+    let udp = format!("address: \"{pbx}\" ");
+    let tcp = format!("address: \"{pbx}\", transport: tcp ");
+    let tls = format!(
+        "address: \"{}:5071\", transport: tls, host: pbx.test, authorities: {certificate} ",
+        pbx.ip()
+    );
+    stage.pbx().listen_in();
+    let ways = [("UDP", &udp), ("TCP", &tcp), ("TLS", &tls), ("UDP", &udp)];
+    for pair in ways.windows(2) {
+        let [(was, from), (is, to)] = [pair[0], pair[1]];
+        edge.change(from, to);
+        let (was, is) = (was.to_lowercase(), is.to_lowercase());
+        let said = format!("Changed inside.pbx[one].transport: {was} -> {is}");
+        wait_until("it is reached otherwise", PATIENCE, || edge.log().contains(&said));
+        // the PBX knows her by the way that was
+        stage.pbx().call("6001");
+        speak_and_hang_up(alice.incoming().accept());
+        alice.register();
+        stage.pbx().call("6001");
+        speak_and_hang_up(alice.incoming().accept());
+        speak_and_hang_up(alice.call("100").answered());
+        let again = running.reinvite("sendrecv", "sendrecv");
+        assert_eq!(again.code(), Some(200), "{again}");
+        running.hears_echo();
+        let all = || stage.pbx().channels().len();
+        wait_until("only the first call is left", PATIENCE, || all() == 1);
+        let heard = stage.pbx().heard();
+        let last = heard.iter().rev().find(|message| message.method() == "REGISTER").unwrap();
+        assert!(
+            last.value("Via").starts_with(&format!("SIP/2.0/{} ", is.to_uppercase())),
+            "{last}"
+        );
+    }
+    running.hang_up();
+    stage.pbx().wait_idle();
+    assert!(!edge.log().contains("Needs a restart"));
+}
+
+fn speak_and_hang_up(leg: Leg) {
+    leg.hears_echo();
+    leg.hang_up();
 }

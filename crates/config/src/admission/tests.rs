@@ -142,7 +142,7 @@ fn a_rule_changes_the_profiles_rule_of_its_name_in_place() {
 #[test]
 fn operators_and_trunks_are_trusted_under_their_names_once() {
     let text = "admin: { networks: [203.0.113.128/25, \"2001:db8::/48\"] }\n\
-        trunks: [{ name: carrier, hosts: [198.51.100.7, \"192.0.2.0/24\", \"[2001:db8:1::9]\", Sip.Carrier.Example.], dids: [+49301234xx] }]\n\
+        trunks: [{ name: carrier, hosts: [198.51.100.7, \"192.0.2.0/24\", \"[2001:db8:1::9]:5080\", Sip.Carrier.Example., \"Sbc.Example.:5080\"], dids: [+49301234xx] }]\n\
         policy: { dids: [49301234xx, 4940*], trust: { hosts: [_sip._udp.a.example, { host: b.example, name: home }], networks: [10.1.0.0/16, { network: 10.2.0.0/16, name: office }] } }\n";
     let first = config(text);
     let networks = &first.policy.admission.trust.networks;
@@ -164,7 +164,12 @@ fn operators_and_trunks_are_trusted_under_their_names_once() {
     let named: Vec<String> = hosts.iter().map(|(host, name)| format!("{name} {host}")).collect();
     assert_eq!(
         named,
-        ["trusted _sip._udp.a.example", "home b.example", "carrier sip.carrier.example"]
+        [
+            "trusted _sip._udp.a.example",
+            "home b.example",
+            "carrier sip.carrier.example",
+            "carrier sbc.example:5080"
+        ]
     );
     assert_eq!(first.policy.admission.dids.patterns, ["49301234xx".into(), "4940*".into()]);
     let overrides = Overrides { shards: Some(1), ..Overrides::default() };

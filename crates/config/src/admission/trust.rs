@@ -104,12 +104,12 @@ fn network(field: &Field<'_>) -> Option<Network> {
 }
 
 fn host(field: &Field<'_>) -> Option<Box<str>> {
-    let host = field.parse(value::host)?;
+    let host = field.parse(value::host_and_port)?;
     if value::network_of(&host).is_some() {
         field.error(Complaint::new(format!("\"{host}\" is no name")).hint("it stands in networks"));
         return None;
     }
-    Some(host.trim_end_matches('.').into())
+    Some(host.into())
 }
 
 fn name(text: &str) -> Result<Box<str>, Complaint> {

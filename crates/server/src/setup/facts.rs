@@ -335,15 +335,18 @@ fn unresolved(config: &Config) -> Vec<String> {
         host.parse::<IpAddr>().is_err() && !host.contains('/') && !host.starts_with('*')
     };
     let hosts = config.trunks.iter().flat_map(|trunk| trunk.hosts.iter());
-    let names: BTreeSet<&String> =
-        config.policy.domains.iter().chain(hosts).filter(|host| is_name(host)).collect();
+    let hosts = config.policy.domains.iter().chain(hosts);
+    let names: BTreeSet<&str> = hosts
+        .map(|host| policy::Trunk::host_and_port(host).0)
+        .filter(|host| is_name(host))
+        .collect();
     // each in a thread of its own: the resolver of the system takes as long as it likes
     let asked: Vec<_> = names
         .into_iter()
         .take(NAMES_MAX)
         .map(|name| {
             let (answer, answered) = mpsc::sync_channel(1);
-            let host = name.clone();
+            let host = name.to_owned();
             std::thread::spawn(move || {
                 let found = (host.as_str(), 5060)
                     .to_socket_addrs()
@@ -356,5 +359,6 @@ fn unresolved(config: &Config) -> Vec<String> {
         .collect();
     let lost =
         |answered: &mpsc::Receiver<bool>| !answered.recv_timeout(NAME_PATIENCE).unwrap_or(false);
-    asked.into_iter().filter(|(_, answered)| lost(answered)).map(|(name, _)| name.clone()).collect()
+    let lost = asked.into_iter().filter(|(_, answered)| lost(answered));
+    lost.map(|(name, _)| name.to_owned()).collect()
 }

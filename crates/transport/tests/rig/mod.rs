@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use transport::{Counters, Listener, Peers, Settings, Shard, Sockets};
+use transport::{Counters, InsideListener, Listener, Peers, Settings, Shard, Sockets};
 use wire::{ConnectionId, Flow, ShardId, Side, Transport};
 
 /// How long a test waits for a fact before it fails.
@@ -209,7 +209,10 @@ impl Rig {
         peers: Arc<Peers>,
     ) -> Rig {
         let mut all = transport::bind(settings, listeners, at).unwrap();
-        all.iter_mut().for_each(|sockets| sockets.listen_inside(settings).unwrap());
+        for sockets in &mut all {
+            let inside = sockets.inside().unwrap();
+            sockets.listen_inside(InsideListener::bind(settings, inside).unwrap());
+        }
         Rig::of(settings, all, peers)
     }
 
