@@ -43,6 +43,8 @@ pub struct Step {
     pub from: SocketAddr,
     /// Over what.
     pub transport: Transport,
+    /// The listener that it comes to; `None`: the first of its transport.
+    pub to: Option<SocketAddr>,
     /// A message, its lines ended as YAML has them. `{nonce}`, `{opaque}`, `{realm}`, `{to_tag}`
     /// and `{credentials}` stand for what the last answer said, `{n}` for the number of the
     /// message in the test, `{branch}` for a branch of its own.
@@ -70,6 +72,8 @@ pub struct Expectation {
     pub signature: Option<String>,
     /// What is known of the sender.
     pub who: Option<Who>,
+    /// The PBX that it goes to, by its name.
+    pub at: Option<String>,
     /// What would have been done, were nothing in `mode: observe`.
     pub would: Option<Expect>,
 }
@@ -118,6 +122,7 @@ impl Default for Step {
             repeat: 1,
             from: SocketAddr::from((Ipv4Addr::new(203, 0, 113, 66), 5060)),
             transport: Transport::Udp,
+            to: None,
             send: None,
             ack: false,
             expect: Expectation::default(),
@@ -129,10 +134,12 @@ impl Default for Step {
 
 impl Element for Step {
     fn keys(&mut self, keys: &mut impl Keys) {
-        let Step { line: _, repeat, from, transport, send, ack, expect, pbx, wait } = self;
+        let Step { line: _, repeat, from, transport, to, send, ack, expect, pbx, wait } = self;
         keys.key("repeat", "How often this step happens", repeat, Count(1, 100_000));
         keys.key("from", "Who sends: address and port", from, Text(value::address));
         keys.key("transport", "udp, tcp or tls", transport, Text(value::transport));
+        let about = "The listener that it comes to; by itself the first of its transport";
+        keys.key("to", about, to, Text(listener));
         keys.key("send", "A message", send, Text(message));
         keys.key("ack", "The sender acknowledges the last answer", ack, Truth);
         let about = "What must become of it: accept, challenge, drop, reject 405, absorb";
@@ -142,6 +149,8 @@ impl Element for Step {
         let about = "The signature that must have decided";
         keys.key("signature", about, &mut expect.signature, Text(some));
         keys.key("who", "What must be known of the sender", &mut expect.who, Text(who));
+        let about = "The PBX that it must go to, by its name";
+        keys.key("at", about, &mut expect.at, Text(some));
         let about = "What would have been done without mode: observe";
         keys.key("would", about, &mut expect.would, Text(verdict));
         keys.key("pbx", "What the PBX answers: 200, 401, 401 stale", pbx, Text(answer));
@@ -240,6 +249,7 @@ fn trial(field: &Field<'_>) -> Option<Trial> {
     if let Some(transport) = table.optional("transport", value::transport) {
         common.transport = transport;
     }
+    common.to = table.optional("to", value::address);
     table.finish();
     let elements = list.list();
     if elements.is_empty() || elements.len() > STEPS_MAX {
@@ -271,6 +281,10 @@ fn message(text: &str) -> Result<Option<String>, Complaint> {
         return Err(Complaint::new("the message is empty"));
     }
     Ok(Some(text.to_owned()))
+}
+
+fn listener(text: &str) -> Result<Option<SocketAddr>, Complaint> {
+    value::address(text).map(Some)
 }
 
 fn some(text: &str) -> Result<Option<String>, Complaint> {

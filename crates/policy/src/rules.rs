@@ -233,17 +233,6 @@ impl Policy {
         Some((listener.transport, listener.address))
     }
 
-    /// The same rules with the first PBX only, over UDP: for whoever plays the PBX by himself.
-    #[must_use]
-    pub fn with_one_pbx(mut self) -> Self {
-        self.pbx.truncate(1);
-        for pbx in &mut self.pbx {
-            (pbx.transport, pbx.group) = (wire::Transport::Udp, 0);
-        }
-        self.groups = vec![PbxGroup { name: "default".into(), reach: None }];
-        self
-    }
-
     /// How many PBXs a group has.
     #[must_use]
     pub fn group_size(&self, group: usize) -> usize {

@@ -1,7 +1,8 @@
 //! `ringfence replay`: an engine in a time of its own, without sockets.
 //!
 //! [`Edge`](edge::Edge) is to the engine what [`crate::driver`] is where there are sockets. What it
-//! meets comes from a test bench's JSON lines ([`stdio()`]) or from a capture ([`capture()`]).
+//! meets comes from a test bench's JSON lines ([`stdio()`]), from a capture ([`capture()`]), or from a
+//! policy's own tests ([`crate::trial`]).
 //! `docs/replay.md` is what may be relied upon.
 
 mod capture;
@@ -9,6 +10,7 @@ mod edge;
 mod stdio;
 
 pub(crate) use capture::{Captured, EdgeAddress, capture};
+pub(crate) use edge::{Edge, Happening, Sink};
 pub(crate) use stdio::{Options, stdio};
 
 /// Makes secret and random generator.

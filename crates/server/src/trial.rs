@@ -3,22 +3,22 @@
 
 mod message;
 
+use crate::replay::{Edge, Happening, Sink};
+use admission::{Ban, Lift};
 use config::{Expect, Expectation, Step, Trial};
 use message::{Answered, Placeholders};
-use policy::{Listener, Pbx, Policy, Time};
-use proxy::{Engine, Event, Input, Output, Verdict};
+use policy::{Listener, Policy, Time};
+use proxy::{Event, Verdict};
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
-use wire::{ConnectionId, Flow, ShardId, Side, Transport};
+use wire::{Flow, Side, Transport};
 
-/// The only shard.
-const SHARD: ShardId = ShardId(0);
 /// The secret of an edge that nobody reaches; the same in each run, so that runs are alike.
 const SECRET: [u8; 32] = *b"a secret that guards nothing ...";
-/// Deadlines that a wait may fire; more means that one is never served.
-const DEADLINES_MAX: usize = 1 << 20;
+/// Where it is reached if its configuration does not say so.
+const HOME: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const HOME_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 
 /// When a sender repeats a request first, and at the longest (RFC 3261 §17.1.1.1).
 const T1: Duration = Duration::from_millis(500);
@@ -55,44 +55,88 @@ pub(crate) fn run(policy: &Policy, trial: &Trial) -> Outcome {
     Outcome { name: trial.name.clone(), line: trial.line, failure: None }
 }
 
-/// An edge, who sends to it, and the PBX behind it.
+/// An edge, who sends to it, and the PBXs behind it.
 struct Stage {
-    engine: Engine,
-    policy: Arc<Policy>,
+    edge: Edge,
     now: Time,
-    /// Open connections by who opened them.
-    connections: HashMap<(Transport, SocketAddr), ConnectionId>,
-    opened: u64,
+    /// Over what senders have a connection.
+    connected: HashMap<SocketAddr, Transport>,
     /// Messages sent, to tell them apart.
     sent: u64,
-    /// The last message of the sender, and what came back.
+    /// The last message of the sender, and who he is.
     request: Vec<u8>,
+    sender: Option<Sender>,
+    heard: Heard,
+    /// Challenges of the PBXs, to make each nonce its own.
+    challenges: u64,
+}
+
+/// Who sends, over what, and where to.
+#[derive(Clone, Copy, Debug)]
+struct Sender {
+    transport: Transport,
+    from: SocketAddr,
+    to: SocketAddr,
+}
+
+/// What the edge did.
+#[derive(Default)]
+struct Heard {
+    /// What came back to the sender.
     answer: Option<Answered>,
-    /// Who sent it.
-    sender: Option<(Transport, SocketAddr)>,
     /// Whether the last message has had its answer.
     answered: bool,
-    /// The last request that reached the PBX and awaits its answer.
-    at_pbx: Option<Vec<u8>>,
-    /// Challenges of the PBX, to make each nonce its own.
-    challenges: u64,
+    /// The last request that reached a PBX and awaits its answer.
+    at_pbx: Option<(Flow, Vec<u8>)>,
+    /// Whether the last message did.
+    went: Option<Flow>,
+    /// What was decided of the last message.
+    decided: Option<Event>,
+    closed: Vec<SocketAddr>,
+}
+
+impl Sink for Heard {
+    fn sent(&mut self, side: Side, flow: &Flow, bytes: &[u8]) {
+        match side {
+            Side::Inside if message::asks(bytes) => {
+                self.at_pbx = Some((*flow, bytes.to_vec()));
+                self.went = Some(*flow);
+            }
+            Side::Inside => {}
+            Side::Outside => {
+                if let Some(answer) = Answered::read(bytes) {
+                    self.answer = Some(answer);
+                    self.answered = true;
+                }
+            }
+        }
+    }
+
+    fn closed(&mut self, peer: SocketAddr) {
+        self.closed.push(peer);
+    }
+
+    fn decided(&mut self, event: &Event) {
+        if event.side == Side::Outside {
+            self.decided.get_or_insert_with(|| event.clone());
+        }
+    }
+
+    fn banned(&mut self, _: &Ban) {}
+
+    fn lifted(&mut self, _: &Lift) {}
 }
 
 impl Stage {
     fn new(policy: &Policy) -> Self {
-        let policy = Arc::new(at_home(policy));
         Stage {
-            engine: Engine::new(policy.clone(), SHARD, 1, SECRET, SECRET),
-            policy,
+            edge: Edge::new(at_home(policy), SECRET, SECRET).with_healthy_pbxs(),
             now: Time::default() + Duration::from_secs(1_000_000),
-            connections: HashMap::new(),
-            opened: 0,
+            connected: HashMap::new(),
             sent: 0,
             request: Vec::new(),
-            answer: None,
             sender: None,
-            answered: false,
-            at_pbx: None,
+            heard: Heard::default(),
             challenges: 0,
         }
     }
@@ -104,11 +148,13 @@ impl Stage {
             None => None,
         };
         if let Some(bytes) = bytes {
-            self.answered = step.ack;
-            let event = self.send(step.transport, step.from, &bytes);
+            let sender = self.sender_of(step)?;
+            self.heard.answered = step.ack;
+            self.heard.went = None;
+            let event = self.send(sender, &bytes);
             if !step.ack {
                 self.request = bytes;
-                self.sender = Some((step.transport, step.from));
+                self.sender = Some(sender);
             }
             self.compare(&step.expect, event.as_ref())?;
             if event.is_some_and(|event| matches!(event.verdict, Verdict::Reject(_))) {
@@ -116,131 +162,102 @@ impl Stage {
             }
         }
         if let Some(answer) = step.pbx {
-            let request = self.at_pbx.take().ok_or("no request has reached the PBX")?;
+            let at_pbx = self.heard.at_pbx.take();
+            let (flow, request) = at_pbx.ok_or("no request has reached the PBX")?;
             self.challenges += 1;
             let response = message::response(&request, answer, self.challenges);
-            let Pbx { address: remote, .. } = self.policy.pbx[0];
-            let (side, local) = (Side::Inside, self.policy.inside);
-            let input = Input::Datagram { side, local, remote, bytes: &response };
-            self.engine.handle_input(self.now, input);
-            self.fetch();
+            self.happen(Happening::Said { flow }, &response);
             if answer.status >= 200 {
                 self.insist();
             }
         }
-        self.wait(step.wait)
+        self.wait(step.wait);
+        Ok(())
     }
 
     /// Over UDP a stranger gets no more bytes than he sent: an answer that is longer waits until
     /// he repeats his request, as phones do (RFC 3261 §17.1.2.2).
     fn insist(&mut self) {
-        let Some((transport @ Transport::Udp, from)) = self.sender else { return };
+        let udp = |sender: &Sender| sender.transport == Transport::Udp;
+        let Some(sender) = self.sender.filter(udp) else { return };
         let mut pause = T1;
         let request = std::mem::take(&mut self.request);
         for _ in 0..REPEATS_MAX {
-            if self.answered || self.wait(pause).is_err() {
+            if self.heard.answered {
                 break;
             }
-            self.send(transport, from, &request);
+            self.wait(pause);
+            self.send(sender, &request);
             pause = T2.min(pause * 2);
         }
         self.request = request;
     }
 
+    /// The first listener of its transport, if the step does not name one.
+    fn sender_of(&self, step: &Step) -> Result<Sender, String> {
+        let named = |listener: &&Listener| {
+            let Listener { transport, address, .. } = listener;
+            *transport == step.transport
+                && step.to.is_none_or(|to| {
+                    let any = address.ip().is_unspecified() && address.is_ipv4() == to.is_ipv4();
+                    address.port() == to.port() && (any || address.ip() == to.ip())
+                })
+        };
+        let listener = self.edge.policy().listeners.iter().find(named);
+        let listener = listener.ok_or_else(|| {
+            let (transport, to) = (step.transport.as_param(), step.to);
+            let to = to.map(|to| format!(" at {to}")).unwrap_or_default();
+            format!("nothing listens{to} over {transport}")
+        })?;
+        let own = match listener.address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => HOME,
+            IpAddr::V6(ip) if ip.is_unspecified() => HOME_V6,
+            ip => ip,
+        };
+        let to = step.to.unwrap_or(SocketAddr::new(own, listener.address.port()));
+        Ok(Sender { transport: step.transport, from: step.from, to })
+    }
+
     fn compose(&mut self, step: &Step, text: &str) -> Result<Vec<u8>, String> {
         self.sent += 1;
-        let answer = self.answer.as_ref();
+        let answer = self.heard.answer.as_ref();
         let placeholders = Placeholders { number: self.sent, answer };
         message::request(text, step.transport, placeholders)
     }
 
     fn acknowledgement(&self) -> Result<Vec<u8>, String> {
-        let answer =
-            self.answer.as_ref().ok_or("nothing was answered that could be acknowledged")?;
+        let answer = self.heard.answer.as_ref();
+        let answer = answer.ok_or("nothing was answered that could be acknowledged")?;
         Ok(message::acknowledgement(&self.request, answer))
     }
 
     /// Sends a message to the edge; what was decided of it.
-    fn send(&mut self, transport: Transport, remote: SocketAddr, bytes: &[u8]) -> Option<Event> {
-        let listener = self.policy.listeners.iter().find(|l| l.transport == transport);
-        let local = listener.map(|listener| listener.address)?;
+    fn send(&mut self, sender: Sender, bytes: &[u8]) -> Option<Event> {
+        let Sender { transport, from: remote, to: local } = sender;
         if transport == Transport::Udp {
-            let side = Side::Outside;
-            self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
+            self.heard.decided = None;
+            self.happen(Happening::Datagram { side: Side::Outside, local, remote }, bytes);
         } else {
-            let connection = self.connection(transport, local, remote);
-            self.engine.handle_input(self.now, Input::Stream { connection, bytes });
-        }
-        self.fetch()
-    }
-
-    fn connection(
-        &mut self,
-        transport: Transport,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) -> ConnectionId {
-        if let Some(connection) = self.connections.get(&(transport, remote)) {
-            return *connection;
-        }
-        self.opened += 1;
-        let connection = ConnectionId::new(SHARD, self.opened);
-        self.connections.insert((transport, remote), connection);
-        let flow = Flow { transport, local, remote, connection: Some(connection) };
-        self.engine.handle_input(self.now, Input::Opened { flow });
-        self.fetch();
-        connection
-    }
-
-    /// Takes what the edge gives out; the first decision about a message from outside.
-    fn fetch(&mut self) -> Option<Event> {
-        let mut event = None;
-        let mut closed = Vec::new();
-        while let Some(output) = self.engine.poll_output() {
-            match output {
-                Output::Datagram { side: Side::Inside, bytes, .. } if message::asks(bytes) => {
-                    self.at_pbx = Some(bytes.to_vec());
-                }
-                Output::Datagram { side: Side::Outside, bytes, .. }
-                | Output::Stream { bytes, .. } => {
-                    if let Some(answer) = Answered::read(bytes) {
-                        self.answer = Some(answer);
-                        self.answered = true;
-                    }
-                }
-                Output::Close { connection, .. } => closed.push(connection),
-                Output::Event(decided) if decided.side == Side::Outside => {
-                    event.get_or_insert(decided);
-                }
-                _ => {}
+            if self.connected.insert(remote, transport) != Some(transport) {
+                self.happen(Happening::Opened { transport, local, remote }, b"");
             }
+            self.heard.decided = None;
+            self.happen(Happening::Data { remote }, bytes);
         }
-        for connection in closed {
-            self.connections.retain(|_, open| *open != connection);
-            self.engine.handle_input(self.now, Input::Closed { connection });
-            // Its end decides nothing about a message.
-            self.fetch();
+        self.heard.decided.take()
+    }
+
+    fn happen(&mut self, event: Happening, bytes: &[u8]) {
+        self.edge.happen(self.now, event, bytes, &mut self.heard);
+        for peer in self.heard.closed.drain(..) {
+            self.connected.remove(&peer);
         }
-        event
     }
 
     /// Lets time go by, each deadline at its own time.
-    fn wait(&mut self, length: Duration) -> Result<(), String> {
-        let until = self.now + length;
-        for _ in 0..DEADLINES_MAX {
-            match self.engine.poll_timeout() {
-                Some(due) if due <= until => {
-                    self.now = self.now.max(due);
-                    self.engine.handle_timeout(self.now);
-                    self.fetch();
-                }
-                _ => {
-                    self.now = until;
-                    return Ok(());
-                }
-            }
-        }
-        Err("the edge has not come to rest in this time".to_owned())
+    fn wait(&mut self, length: Duration) {
+        self.now = self.now + length;
+        self.happen(Happening::Tick, b"");
     }
 
     fn compare(&self, expected: &Expectation, event: Option<&Event>) -> Result<(), String> {
@@ -259,6 +276,18 @@ impl Stage {
         {
             return Err(format!("expected {}, is {}", reason.as_str(), is(event.verdict)));
         }
+        if let Some(expected) = &expected.at {
+            let is = |flow: Flow| {
+                let there = |pbx: &&policy::Pbx| {
+                    (pbx.transport, pbx.address) == (flow.transport, flow.remote)
+                };
+                self.edge.policy().pbx.iter().find(there).map(|pbx| &*pbx.name)
+            };
+            let is = self.heard.went.and_then(is).unwrap_or("none");
+            if is != expected {
+                return Err(format!("expected that it goes to the PBX \"{expected}\", is {is}"));
+            }
+        }
         let grounds = event.grounds.as_ref();
         if let Some(who) = expected.who {
             let is = grounds.map(|grounds| grounds.who);
@@ -274,7 +303,7 @@ impl Stage {
                 return Err(format!("expected that {would} would be done, is {is}"));
             }
         }
-        let admission = &self.policy.admission;
+        let admission = &self.edge.policy().admission;
         let rule = grounds.and_then(|grounds| admission.rules.get(usize::from(grounds.rule)));
         same("rule", expected.rule.as_deref(), rule.map(|rule| &*rule.name))?;
         let list = admission.signatures.list();
@@ -283,23 +312,19 @@ impl Stage {
     }
 }
 
-/// The same rules for an edge that is nowhere.
+/// The same edge, with what tests may rely on: a listener of each transport, and two domains.
 fn at_home(policy: &Policy) -> Policy {
-    let address = |port| SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), port));
-    let listener =
-        |transport, port| Listener { transport, address: address(port), advertise: None };
-    let inside = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-    Policy {
-        listeners: vec![
-            listener(Transport::Udp, 5060),
-            listener(Transport::Tcp, 5060),
-            listener(Transport::Tls, 5061),
-        ],
-        inside: inside(5080),
-        pbx: vec![Pbx::new(inside(5070))],
-        domains: vec!["pbx".to_owned(), "pbx.example.com".to_owned()],
-        ..policy.clone().with_one_pbx()
+    let mut policy = policy.clone();
+    for (transport, port) in
+        [(Transport::Udp, 5060), (Transport::Tcp, 5060), (Transport::Tls, 5061)]
+    {
+        if !policy.listeners.iter().any(|listener| listener.transport == transport) {
+            let address = SocketAddr::new(HOME, port);
+            policy.listeners.push(Listener { transport, address, advertise: None });
+        }
     }
+    policy.domains.extend(["pbx", "pbx.example.com"].map(String::from));
+    policy
 }
 
 fn matches(expected: Expect, is: Verdict) -> bool {

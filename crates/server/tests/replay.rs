@@ -330,3 +330,49 @@ fn a_bad_configuration_is_1_and_a_missing_word_is_2() {
     assert_eq!(output.status.code(), Some(2), "{output:?}");
     assert!(String::from_utf8(output.stderr).unwrap().contains("<FILE>"));
 }
+
+/// What a PBX says over its connection.
+fn over_stream(now: f64, src: &str, message: &str) -> Value {
+    json!({ "now": now, "ev": "tcp_data", "src": src, "b64": STANDARD.encode(message) })
+}
+
+#[test]
+fn requests_go_where_the_groups_send_them() {
+    const OFFICE: &str = "127.0.0.2:5070";
+    let groups = "inside: { address: \"127.0.0.1:5080\", pbx: [\"127.0.0.1:5070\"], groups: [{ \
+                  name: office, pbx: [{ name: office, address: \"127.0.0.2:5070\", transport: tcp }], \
+                  for: { domains: [office.example] } }] }\n";
+    let config: String =
+        CONFIG.lines().filter(|it| !it.starts_with("inside")).map(|it| format!("{it}\n")).collect();
+    let mut bench = Bench::start(&(config + groups), &[]);
+    // a PBX to which a connection is kept is asked whether it serves; the bench is that PBX
+    let asked = bench.say(&json!({ "now": 10.0, "ev": "tick" }));
+    let asked = one(&asked, OFFICE, "TCP");
+    assert!(asked.starts_with("OPTIONS ") && asked.contains(";tag=check"), "{asked}");
+    let answer = bench.say(&over_stream(10.0, OFFICE, &response(&asked, "200 OK", "")));
+    assert_eq!(sent(&answer), []);
+
+    let office = request("INVITE", "UDP", 1, "").replace("6002@203.0.113.1", "6002@office.example");
+    let call = bench.say(&datagram(10.1, PHONE, &office));
+    let call = sent(&call).into_iter().find(|(to, ..)| to == OFFICE).unwrap();
+    assert_eq!(call.1, "TCP");
+    let refused = response(&call.2, "404 Not Found", "");
+    let refused = bench.say(&over_stream(10.2, OFFICE, &refused));
+    let refused = sent(&refused);
+    assert!(refused.iter().any(|(to, _, text)| to == OFFICE && text.starts_with("ACK ")));
+    assert!(refused.iter().any(|(to, _, text)| to == PHONE && text.starts_with("SIP/2.0 404 ")));
+    let other = bench.say(&datagram(10.3, PHONE, &request("OPTIONS", "UDP", 2, "")));
+    one(&other, PBX, "UDP");
+
+    // it ends the connection, and may open one itself
+    bench.say(&json!({ "now": 10.4, "ev": "tcp_close", "src": OFFICE }));
+    let back = "127.0.0.2:40000";
+    bench.say(&json!({ "now": 10.5, "ev": "tcp_open", "src": back, "dst": "127.0.0.1:5080" }));
+    let options =
+        request("OPTIONS", "TCP", 3, "").replace("sip:6002@203.0.113.1 ", "sip:127.0.0.1:5080 ");
+    let answer = bench.say(&over_stream(10.6, back, &options));
+    assert!(one(&answer, back, "TCP").starts_with("SIP/2.0 200 "));
+    let stranger =
+        json!({ "now": 10.7, "ev": "tcp_open", "src": "127.0.0.9:4000", "dst": "127.0.0.1:5080" });
+    assert_eq!(bench.say(&stranger)["close"], json!(["127.0.0.9:4000"]));
+}

@@ -6,16 +6,18 @@ use proxy::{Engine, Event, Input, Output};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use wire::{ConnectionId, Flow, ShardId, Side, Transport};
+use wire::{ConnectionId, Flow, Message, Method, Reply, ShardId, Side, Transport};
 
-pub(super) const SHARD: ShardId = ShardId(0);
+pub(crate) const SHARD: ShardId = ShardId(0);
 /// Calls of `handle_timeout` that one moment may cause, so that a leap in time ends.
 const TIMEOUTS_MAX: usize = 1 << 20;
+/// From-tag of the OPTIONS by which the edge asks whether a PBX serves.
+const CHECK: &[u8] = b"check";
 
 /// Who hears what an edge does.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     /// It sends a message.
-    fn sent(&mut self, side: Side, to: SocketAddr, transport: Transport, bytes: &[u8]);
+    fn sent(&mut self, side: Side, flow: &Flow, bytes: &[u8]);
     /// It closes the connection of a peer.
     fn closed(&mut self, peer: SocketAddr);
     /// It decided about a message.
@@ -28,32 +30,35 @@ pub(super) trait Sink {
 
 /// What comes to an edge, its bytes apart.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Happening {
+pub(crate) enum Happening {
     /// Time goes by.
     Tick,
     /// A datagram.
     Datagram { side: Side, local: SocketAddr, remote: SocketAddr },
     /// A connection.
     Opened { transport: Transport, local: SocketAddr, remote: SocketAddr },
-    /// Bytes on it.
+    /// Bytes on the last connection of a peer.
     Data { remote: SocketAddr },
-    /// Its end.
+    /// What a PBX sends by a flow that the edge has to it.
+    Said { flow: Flow },
+    /// The end of a peer's connections.
     Closed { remote: SocketAddr },
 }
 
 /// One shard without sockets.
 #[derive(Debug)]
-pub(super) struct Edge {
+pub(crate) struct Edge {
     engine: Engine,
     policy: Arc<Policy>,
     /// `None` before anything happened.
     now: Option<Time>,
     connections: Connections,
+    /// All PBXs say that they serve: nobody plays them who would.
+    healthy: bool,
 }
 
 impl Edge {
-    pub(super) fn new(policy: Policy, secret: [u8; 32], seed: [u8; 32]) -> Self {
-        let mut policy = policy.with_one_pbx();
+    pub(crate) fn new(mut policy: Policy, secret: [u8; 32], seed: [u8; 32]) -> Self {
         // nobody asks this edge to explain itself
         policy.capacities.decisions = 0;
         let policy = Arc::new(policy);
@@ -62,16 +67,22 @@ impl Edge {
             policy,
             now: None,
             connections: Connections::default(),
+            healthy: false,
         }
     }
 
-    pub(super) fn policy(&self) -> &Arc<Policy> {
+    /// Has all PBXs answer the edge when it asks whether they serve.
+    pub(crate) fn with_healthy_pbxs(self) -> Self {
+        Edge { healthy: true, ..self }
+    }
+
+    pub(crate) fn policy(&self) -> &Arc<Policy> {
         &self.policy
     }
 
     /// Lets something happen at `asked`, or now if that is later, after what was due before. When
     /// the engine has something to do by itself.
-    pub(super) fn happen(
+    pub(crate) fn happen(
         &mut self,
         asked: Time,
         event: Happening,
@@ -116,56 +127,70 @@ impl Edge {
         match event {
             Happening::Tick => {}
             Happening::Datagram { side, local, remote } => {
-                self.engine.handle_input(now, Input::Datagram { side, local, remote, bytes });
-                self.fetch(now, sink);
+                self.take(now, Input::Datagram { side, local, remote, bytes }, sink);
             }
             Happening::Opened { transport, local, remote } => {
                 // a port that is used again: the old connection has ended unseen
                 self.on_closed(now, remote, sink);
-                let connection = Some(self.connections.open(remote, transport));
-                let flow = Flow { transport, local, remote, connection };
-                self.engine.handle_input(now, Input::Opened { flow });
-                self.fetch(now, sink);
+                let flow = Flow { transport, ..Flow::udp(local, remote) };
+                let inside = local == self.policy.inside_of(SHARD);
+                let side = if inside { Side::Inside } else { Side::Outside };
+                let flow = self.connections.accept(side, flow);
+                self.take(now, Input::Opened { flow }, sink);
             }
-            Happening::Data { remote } => match self.connections.of(remote) {
-                Some(connection) => {
-                    self.engine.handle_input(now, Input::Stream { connection, bytes });
-                    self.fetch(now, sink);
-                }
+            Happening::Data { remote } => match self.connections.last_of(remote) {
+                Some(connection) => self.take(now, Input::Stream { connection, bytes }, sink),
                 // what a kernel's RST says to bytes of no connection
                 None => sink.closed(remote),
+            },
+            Happening::Said { flow } => match flow.connection {
+                None => {
+                    let (side, Flow { local, remote, .. }) = (Side::Inside, flow);
+                    self.take(now, Input::Datagram { side, local, remote, bytes }, sink);
+                }
+                Some(connection) => self.take(now, Input::Stream { connection, bytes }, sink),
             },
             Happening::Closed { remote } => self.on_closed(now, remote, sink),
         }
     }
 
     fn on_closed(&mut self, now: Time, remote: SocketAddr, sink: &mut impl Sink) {
-        if let Some(connection) = self.connections.of(remote) {
+        while let Some(connection) = self.connections.last_of(remote) {
             self.connections.close(connection);
-            self.engine.handle_input(now, Input::Closed { connection });
-            self.fetch(now, sink);
+            self.take(now, Input::Closed { connection }, sink);
         }
+    }
+
+    fn take(&mut self, now: Time, input: Input<'_>, sink: &mut impl Sink) {
+        self.engine.handle_input(now, input);
+        self.fetch(now, sink);
     }
 
     /// Fetches all outputs; what the engine closes is closed.
     fn fetch(&mut self, now: Time, sink: &mut impl Sink) {
         let mut closed = Vec::new();
+        let mut asked = Vec::new();
         loop {
             while let Some(output) = self.engine.poll_output() {
                 match output {
-                    Output::Datagram { side, remote, bytes, .. } => {
-                        sink.sent(side, remote, Transport::Udp, bytes);
-                    }
-                    Output::Stream { connection, bytes } => {
-                        if let Some((peer, transport)) = self.connections.peer(connection) {
-                            sink.sent(Side::Outside, peer, transport, bytes);
+                    Output::Datagram { side, local, remote, bytes } => {
+                        let flow = Flow::udp(local, remote);
+                        match self.healthy.then(|| healthy_answer(side, bytes)).flatten() {
+                            Some(answer) => asked.push((flow, answer)),
+                            None => sink.sent(side, &flow, bytes),
                         }
                     }
-                    // the one PBX is reached over UDP
-                    Output::Connect { .. } => {}
+                    Output::Stream { connection, bytes } => {
+                        let Some((side, flow)) = self.connections.get(connection) else { continue };
+                        match self.healthy.then(|| healthy_answer(side, bytes)).flatten() {
+                            Some(answer) => asked.push((flow, answer)),
+                            None => sink.sent(side, &flow, bytes),
+                        }
+                    }
+                    Output::Connect { side, flow, .. } => self.connections.insert(side, flow),
                     Output::Close { connection, .. } => {
-                        if let Some((peer, _)) = self.connections.peer(connection) {
-                            sink.closed(peer);
+                        if let Some((_, flow)) = self.connections.get(connection) {
+                            sink.closed(flow.remote);
                             self.connections.close(connection);
                             closed.push(connection);
                         }
@@ -181,39 +206,88 @@ impl Edge {
                     Output::Alert(_) => {}
                 }
             }
-            let Some(connection) = closed.pop() else { return };
-            self.engine.handle_input(now, Input::Closed { connection });
+            if let Some(connection) = closed.pop() {
+                self.engine.handle_input(now, Input::Closed { connection });
+            } else if let Some((flow, answer)) = asked.pop() {
+                let bytes = &answer[..];
+                let Flow { local, remote, .. } = flow;
+                self.engine.handle_input(
+                    now,
+                    match flow.connection {
+                        Some(connection) => Input::Stream { connection, bytes },
+                        None => Input::Datagram { side: Side::Inside, local, remote, bytes },
+                    },
+                );
+            } else {
+                return;
+            }
         }
     }
 }
 
-/// Open connections: a peer's address has at most one. The engine bounds their number.
+/// What a PBX says that is asked whether it serves.
+fn healthy_answer(side: Side, bytes: &[u8]) -> Option<Vec<u8>> {
+    if side != Side::Inside || !bytes.starts_with(b"OPTIONS ") {
+        return None;
+    }
+    let message = Message::parse(bytes, &wire::Limits::default()).ok()?;
+    let asks = message.method() == Method::Options && message.from_tag() == CHECK;
+    asks.then(|| {
+        let mut answer = Vec::new();
+        let source = SocketAddr::from(([127, 0, 0, 1], 5060));
+        let reply = Reply {
+            status: 200,
+            reason: "OK",
+            to_tag: b"pbx",
+            headers: b"",
+            source,
+            compact: false,
+        };
+        reply.write(&message, &mut answer);
+        answer
+    })
+}
+
+/// Open connections, those that a peer has in the order in which they were opened. The engine
+/// bounds their number.
 #[derive(Debug, Default)]
 struct Connections {
-    opened: u64,
-    by_peer: HashMap<SocketAddr, ConnectionId>,
-    peers: HashMap<ConnectionId, (SocketAddr, Transport)>,
+    accepted: u64,
+    by_peer: HashMap<SocketAddr, Vec<ConnectionId>>,
+    all: HashMap<ConnectionId, (Side, Flow)>,
 }
+
 impl Connections {
-    fn open(&mut self, peer: SocketAddr, transport: Transport) -> ConnectionId {
-        self.opened += 1;
-        let connection = ConnectionId::new(SHARD, self.opened);
-        self.by_peer.insert(peer, connection);
-        self.peers.insert(connection, (peer, transport));
-        connection
+    /// Gives a connection its number.
+    fn accept(&mut self, side: Side, flow: Flow) -> Flow {
+        self.accepted += 1;
+        let flow = Flow { connection: Some(ConnectionId::new(SHARD, self.accepted)), ..flow };
+        self.insert(side, flow);
+        flow
     }
 
-    fn of(&self, peer: SocketAddr) -> Option<ConnectionId> {
-        self.by_peer.get(&peer).copied()
+    fn insert(&mut self, side: Side, flow: Flow) {
+        if let Some(connection) = flow.connection {
+            self.by_peer.entry(flow.remote).or_default().push(connection);
+            self.all.insert(connection, (side, flow));
+        }
     }
 
-    fn peer(&self, connection: ConnectionId) -> Option<(SocketAddr, Transport)> {
-        self.peers.get(&connection).copied()
+    fn last_of(&self, peer: SocketAddr) -> Option<ConnectionId> {
+        self.by_peer.get(&peer)?.last().copied()
+    }
+
+    fn get(&self, connection: ConnectionId) -> Option<(Side, Flow)> {
+        self.all.get(&connection).copied()
     }
 
     fn close(&mut self, connection: ConnectionId) {
-        if let Some((peer, _)) = self.peers.remove(&connection) {
-            self.by_peer.remove(&peer);
+        let Some((_, flow)) = self.all.remove(&connection) else { return };
+        if let Some(of_peer) = self.by_peer.get_mut(&flow.remote) {
+            of_peer.retain(|open| *open != connection);
+            if of_peer.is_empty() {
+                self.by_peer.remove(&flow.remote);
+            }
         }
     }
 }

@@ -91,5 +91,86 @@ fn the_tests_of_the_documentation_pass() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 2);
+    assert_eq!(seen, 3);
+}
+
+/// An edge with a group for each kind of rule, PBXs over UDP, TCP and TLS among them.
+const GROUPS: &str = r#"version: 1
+listen:
+  - { transport: udp, address: "203.0.113.1:5060" }
+  - { transport: udp, address: "203.0.113.2:5060" }
+inside:
+  pbx:
+    - { name: first, address: "127.0.0.1:5070" }
+    - { name: spare, address: "127.0.0.1:5071", priority: 1 }
+  groups:
+    - { name: numbers, pbx: [{ name: by-number, address: "127.0.0.2:5070" }], for: { dids: ["4940123xx"] } }
+    - { name: offices, pbx: [{ name: by-domain, address: "127.0.0.3:5070", transport: tcp }], for: { domains: [office.example] } }
+    - { name: lines, pbx: [{ name: by-listener, address: "127.0.0.4:5071", transport: tls }], for: { listeners: ["203.0.113.2:5060"] } }
+    - { name: carriers, pbx: [{ name: by-trunk, address: "127.0.0.5:5070" }], for: { trunks: [carrier] } }
+trunks: [{ name: carrier, hosts: [198.51.100.0/24], source: 127.0.0.9 }]
+policy:
+  tests:
+"#;
+
+/// Each with its own keys; what became of it.
+fn outcomes(config: &str, tests: &[String]) -> Vec<Option<String>> {
+    let tests: String = tests.iter().map(|it| format!("  - name: it\n{it}")).collect();
+    let text = format!("{config}{tests}");
+    let loaded = load_policy_str(Path::new("c.yaml"), &text).unwrap_or_else(|e| panic!("{e}"));
+    loaded.tests.iter().map(|trial| run(&loaded.policy, trial).failure).collect()
+}
+
+/// A call to that, by this sender.
+fn invite(uri: &str, from: &str) -> String {
+    format!(
+        "|\n      INVITE {uri} SIP/2.0\n      Via: SIP/2.0/UDP {from};branch={{branch}}\n      \
+         Max-Forwards: 70\n      From: <sip:1001@pbx>;tag=a{{n}}\n      To: <{uri}>\n      \
+         Call-ID: {{n}}@x\n      CSeq: {{n}} INVITE\n      Contact: <sip:1001@{from}>\n      \
+         User-Agent: Snom\n      Allow: INVITE, ACK, BYE, CANCEL\n"
+    )
+}
+
+#[test]
+fn a_request_goes_where_the_edges_groups_send_it() {
+    let (phone, carrier) = ("203.0.113.66:5060", "198.51.100.7:5060");
+    let step = |uri, from, to: &str, at: &str| {
+        format!(
+            "    steps:\n    - expect: accept\n      from: {from}\n{to}      at: {at}\n      pbx: 401\n      \
+             send: {}    - expect: absorb\n      from: {from}\n{to}      ack: true\n",
+            invite(uri, from).replace("\n      ", "\n        ")
+        )
+    };
+    let second = "      to: 203.0.113.2:5060\n";
+    let tests = [
+        step("sip:100@pbx", phone, "", "first"),
+        step("sip:494012345@pbx", phone, second, "by-number"),
+        step("sip:100@Office.example", phone, "", "by-domain"),
+        step("sip:100@pbx", phone, second, "by-listener"),
+        step("sip:100@pbx", carrier, "", "by-trunk"),
+    ];
+    assert_eq!(outcomes(GROUPS, &tests), vec![None; tests.len()]);
+    let wrong = [
+        step("sip:100@pbx", phone, "", "spare"),
+        step("sip:100@pbx", phone, "      to: 203.0.113.3:5060\n", "first"),
+    ];
+    let told: Vec<_> = outcomes(GROUPS, &wrong).into_iter().map(Option::unwrap).collect();
+    assert_eq!(
+        told,
+        [
+            "expected that it goes to the PBX \"spare\", is first",
+            "nothing listens at 203.0.113.3:5060 over udp"
+        ]
+    );
+}
+
+/// PBXs that answer when they are asked whether they serve: time that goes by takes none of them down.
+#[test]
+fn the_pbxs_of_a_test_are_alive() {
+    let phone = "203.0.113.66:5060";
+    let send = invite("sip:100@office.example", phone).replace("\n      ", "\n        ");
+    let call =
+        format!("    - expect: accept\n      at: by-domain\n      pbx: 401\n      send: {send}");
+    let test = format!("    steps:\n{call}    - ack: true\n      wait: 1h\n{call}");
+    assert_eq!(outcomes(GROUPS, &[test]), [None]);
 }

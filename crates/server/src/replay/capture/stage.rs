@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use wire::{Limits, Message, Method, Reply, Side, Transport};
+use wire::{Flow, Limits, Message, Method, Reply, Side, Transport};
 
 /// Requests, challenges, dialogs and tags that are remembered, each.
 const REMEMBERED: usize = 16_384;
@@ -76,12 +76,22 @@ struct Passage {
     /// What its sender sent here, and how, to send it again.
     bytes: Vec<u8>,
     by: (Transport, SocketAddr, SocketAddr),
+    /// The PBX's end of it: by which flow it went to, or came from, which PBX.
+    pbx: Flow,
     /// Its sender has a final answer.
     answered: bool,
     /// The To-tag of that.
     tag: Vec<u8>,
     /// Nonce and opaque, when it was a challenge.
     challenge: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What one side of a dialog knows.
+#[derive(Debug)]
+struct Dialog {
+    routes: Vec<Vec<u8>>,
+    /// The way from its PBX.
+    pbx: Flow,
 }
 
 /// An edge and what its two sides know of it.
@@ -94,10 +104,10 @@ pub(super) struct Stage {
     challenges: Recent<u64, (u64, bool)>,
     /// By Call-ID and captured To-tag: the request that was answered.
     tags: Recent<u64, u64>,
-    /// By Call-ID and side: that side's Routes.
-    dialogs: Recent<u64, Vec<Vec<u8>>>,
-    /// By a phone's address: the Contact that the PBX has of it.
-    contacts: Recent<SocketAddr, Vec<u8>>,
+    /// By Call-ID and side: that side's.
+    dialogs: Recent<u64, Dialog>,
+    /// By a phone's address: the Contact that a PBX has of it, and the way from that PBX.
+    contacts: Recent<SocketAddr, (Vec<u8>, Flow)>,
     /// The PBX's last challenge, line by line: what it says to the edge's own OPTIONS.
     last_challenge: Vec<u8>,
     said: Said,
@@ -109,7 +119,7 @@ impl Stage {
     pub(super) fn new(policy: Policy, seed: [u8; 32]) -> Self {
         Stage {
             limits: policy.limits,
-            edge: Edge::new(policy, seed, seed),
+            edge: Edge::new(policy, seed, seed).with_healthy_pbxs(),
             passages: Recent::new(REMEMBERED),
             challenges: Recent::new(REMEMBERED),
             tags: Recent::new(REMEMBERED),
@@ -219,7 +229,7 @@ impl Stage {
         let routes = dialog.and_then(|key| self.dialogs.get(&key));
         let known = Known {
             to_tag: answer.map(|passage| passage.tag.as_slice()).filter(|tag| !tag.is_empty()),
-            routes: routes.map(Vec::as_slice),
+            routes: routes.map(|dialog| dialog.routes.as_slice()),
             challenge,
             uri: None,
         };
@@ -259,8 +269,12 @@ impl Stage {
         let key = passage_key(origin, captured);
         if self.passages.get(&key).is_none() {
             let mut marks = Marks::default();
+            let mut pbx = match origin {
+                Side::Inside => Flow { transport: by.0, ..Flow::udp(by.2, by.1) },
+                Side::Outside => self.first_pbx(),
+            };
             let limits = self.limits;
-            for (side, range) in &self.said.messages {
+            for (side, flow, range) in &self.said.messages {
                 let Some(sent) = self.said.bytes.get(range.clone()) else { continue };
                 if *side == origin {
                     continue;
@@ -271,22 +285,24 @@ impl Stage {
                     && sent.method() == captured.method()
                 {
                     marks = Marks::of(&sent);
+                    pbx = if origin == Side::Outside { *flow } else { pbx };
                 }
             }
             if !marks.record_routes.is_empty() {
                 let routes = marks.record_routes.clone();
-                self.dialogs.insert(dialog_key(origin.other(), captured), routes);
+                self.dialogs.insert(dialog_key(origin.other(), captured), Dialog { routes, pbx });
             }
             if captured.method() == Method::Register {
                 if let Some(contact) = marks.contacts.first() {
-                    self.contacts.insert(by.1, contact.clone());
+                    self.contacts.insert(by.1, (contact.clone(), pbx));
                 }
             } else {
                 marks.contacts.clear();
             }
             let bytes = bytes.to_vec();
             let (answered, tag, challenge) = (false, Vec::new(), None);
-            self.passages.insert(key, Passage { marks, bytes, by, answered, tag, challenge });
+            let passage = Passage { marks, bytes, by, pbx, answered, tag, challenge };
+            self.passages.insert(key, passage);
         }
         self.learn_answers(key, origin, captured);
         self.answer_probe(at);
@@ -295,7 +311,7 @@ impl Stage {
     /// The answers to a request that reached its sender with the last step.
     fn learn_answers(&mut self, key: u64, origin: Side, request: &Message<'_>) {
         let limits = self.limits;
-        for (side, range) in &self.said.messages {
+        for (side, _, range) in &self.said.messages {
             let Some(sent) = self.said.bytes.get(range.clone()) else { continue };
             if *side != origin || !sent.starts_with(b"SIP/2.0 ") {
                 continue;
@@ -307,7 +323,8 @@ impl Stage {
             let mut routes = words::record_routes(&response);
             if !routes.is_empty() {
                 routes.reverse();
-                self.dialogs.insert(dialog_key(origin, request), routes);
+                let pbx = self.passages.get(&key).map_or(self.first_pbx(), |passage| passage.pbx);
+                self.dialogs.insert(dialog_key(origin, request), Dialog { routes, pbx });
             }
             let Some(passage) = self.passages.get_mut(&key) else { return };
             if response.status() >= 200 {
@@ -359,27 +376,31 @@ impl Stage {
         let Some(passage) = self.passages.get(&key).filter(|one| !one.marks.vias.is_empty()) else {
             return;
         };
+        let pbx = passage.pbx;
         let Some(bytes) = words::answer(message, &passage.marks) else { return };
-        self.feed_inside(at, &bytes);
+        self.feed_inside(at, pbx, &bytes);
         self.learn_answers(key, Side::Outside, message);
     }
 
     fn on_pbx_request(&mut self, at: Time, client: SocketAddr, message: &Message<'_>) {
         let in_dialog = !message.to_tag().is_empty();
-        let routes = self.dialogs.get(&dialog_key(Side::Inside, message)).filter(|_| in_dialog);
-        let uri = self.contacts.get(&client).filter(|_| routes.is_none());
-        let (inside, pbx) = self.inside();
-        let by = (Transport::Udp, pbx, inside);
-        if routes.is_none() && uri.is_none() {
+        let dialog = self.dialogs.get(&dialog_key(Side::Inside, message)).filter(|_| in_dialog);
+        let contact = self.contacts.get(&client).filter(|_| dialog.is_none());
+        let by = |pbx: &Flow| (pbx.transport, pbx.remote, pbx.local);
+        let known = match (dialog, contact) {
+            (Some(Dialog { routes, pbx }), _) => Some((Some(&routes[..]), None, *pbx)),
+            (None, Some((uri, pbx))) => Some((None, Some(&uri[..]), *pbx)),
+            (None, None) => None,
+        };
+        let Some((routes, uri, pbx)) = known else {
             self.unfed += 1;
             self.said.clear();
-            return self.learn(at, Side::Inside, by, message, b"");
-        }
-        let routes = routes.map(Vec::as_slice);
-        let known = Known { routes, uri: uri.map(Vec::as_slice), ..Known::default() };
+            return self.learn(at, Side::Inside, by(&self.first_pbx()), message, b"");
+        };
+        let known = Known { routes, uri, ..Known::default() };
         let Some(bytes) = words::request(message, &known) else { return };
-        self.feed_inside(at, &bytes);
-        self.learn(at, Side::Inside, by, message, b"");
+        self.feed_inside(at, pbx, &bytes);
+        self.learn(at, Side::Inside, by(&pbx), message, b"");
     }
 
     /// The edge's own OPTIONS, by which it asks for a challenge.
@@ -388,8 +409,8 @@ impl Stage {
             return;
         }
         let limits = self.limits;
-        let mut answer = Vec::new();
-        for (side, range) in &self.said.messages {
+        let mut answer = None;
+        for (side, flow, range) in &self.said.messages {
             let Some(sent) = self.said.bytes.get(range.clone()) else { continue };
             if *side == Side::Inside
                 && sent.starts_with(b"OPTIONS ")
@@ -401,26 +422,27 @@ impl Stage {
                 let reason = "Unauthorized";
                 let reply =
                     Reply { status: 401, reason, to_tag: b"pbx", headers, source, compact: false };
-                reply.write(&probe, &mut answer);
+                let mut bytes = Vec::new();
+                reply.write(&probe, &mut bytes);
+                answer = Some((*flow, bytes));
                 break;
             }
         }
-        if !answer.is_empty() {
-            self.feed_inside(at, &answer);
+        if let Some((pbx, bytes)) = answer {
+            self.feed_inside(at, pbx, &bytes);
         }
     }
 
-    fn inside(&self) -> (SocketAddr, SocketAddr) {
+    /// Where something is from that went to no PBX.
+    fn first_pbx(&self) -> Flow {
         let policy = self.edge.policy();
         let inside = policy.inside_of(SHARD);
-        (inside, policy.pbx.first().map_or(inside, |pbx| pbx.address))
+        Flow::udp(inside, policy.pbx.first().map_or(inside, |pbx| pbx.address))
     }
 
-    fn feed_inside(&mut self, at: Time, bytes: &[u8]) {
+    fn feed_inside(&mut self, at: Time, pbx: Flow, bytes: &[u8]) {
         self.said.clear();
-        let (local, remote) = self.inside();
-        let event = Happening::Datagram { side: Side::Inside, local, remote };
-        self.edge.happen(at, event, bytes, &mut self.said);
+        self.edge.happen(at, Happening::Said { flow: pbx }, bytes, &mut self.said);
     }
 
     fn feed(&mut self, at: Time, by: (Transport, SocketAddr, SocketAddr), bytes: &[u8]) {
@@ -450,7 +472,7 @@ impl Stage {
 /// What the edge said in the last step, and every ban.
 #[derive(Debug, Default)]
 struct Said {
-    messages: Vec<(Side, Range<usize>)>,
+    messages: Vec<(Side, Flow, Range<usize>)>,
     bytes: Vec<u8>,
     closed: Vec<SocketAddr>,
     /// The first about a message from outside.
@@ -469,10 +491,10 @@ impl Said {
 }
 
 impl Sink for Said {
-    fn sent(&mut self, side: Side, _: SocketAddr, _: Transport, bytes: &[u8]) {
+    fn sent(&mut self, side: Side, flow: &Flow, bytes: &[u8]) {
         let start = self.bytes.len();
         self.bytes.extend_from_slice(bytes);
-        self.messages.push((side, start..self.bytes.len()));
+        self.messages.push((side, *flow, start..self.bytes.len()));
     }
 
     fn closed(&mut self, peer: SocketAddr) {

@@ -3,14 +3,14 @@
 use super::report::Report;
 use super::{Captured, judge};
 use capture::Writer;
-use policy::Policy;
+use policy::{Pbx, Policy};
 use serde_json::Value;
 use sim::day::{Day, DayConfig};
 use sim::{Actor, Step, StepInput, StepOutput};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
-use wire::Side;
+use wire::{Side, Transport};
 
 fn recorded(seed: u64) -> (Policy, Vec<Step>) {
     let config =
@@ -101,6 +101,33 @@ fn a_day_judged_from_its_capture_has_the_same_bans() {
     println!("{}", report.text());
     let told: Value = serde_json::from_str(&report.json()).unwrap();
     assert_eq!(told_bans(&told["bans"]), banned, "seed {seed}");
+}
+
+/// Users are parted between two, over UDP and TCP; the capture's own PBX answers for both.
+#[test]
+fn a_day_has_the_same_bans_behind_several_pbxs() {
+    let (policy, steps) = recorded(8);
+    let file = captured(&steps);
+    let told = |policy: &Policy| -> Value {
+        serde_json::from_str(&report(&file, policy.clone(), None).json()).unwrap()
+    };
+    let mut several = policy.clone();
+    let pbx = |name: &str, transport, port| Pbx {
+        name: name.into(),
+        transport,
+        ..Pbx::new(([127, 0, 0, 1], port).into())
+    };
+    several.pbx = vec![pbx("a", Transport::Udp, 5070), pbx("b", Transport::Tcp, 5071)];
+    let (one, several) = (told(&policy), told(&several));
+    assert!(!told_bans(&one["bans"]).is_empty());
+    assert_eq!(told_bans(&one["bans"]), told_bans(&several["bans"]));
+    // how the edge's own challenge gets its nonce hangs on whose it is
+    let others = |told: &Value| -> Vec<Value> {
+        let all = told["verdicts"].as_array().unwrap().iter();
+        all.filter(|it| it["reason"] != "campaign").cloned().collect()
+    };
+    assert!(others(&one).len() > 5);
+    assert_eq!(others(&one), others(&several));
 }
 
 #[test]

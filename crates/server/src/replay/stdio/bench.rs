@@ -7,7 +7,7 @@ use admission::{Ban, Lift};
 use policy::{Policy, Time};
 use proxy::Event;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use wire::{Side, Transport};
+use wire::{Flow, Side, Transport};
 
 /// An edge that a bench drives.
 #[derive(Debug)]
@@ -87,7 +87,10 @@ impl Bench {
         &self,
         destination: Option<SocketAddr>,
     ) -> Result<(Transport, SocketAddr), String> {
-        self.listener(destination, Transport::is_reliable)
+        match destination.filter(|it| *it == self.edge.policy().inside_of(SHARD)) {
+            Some(inside) => Ok((Transport::Tcp, inside)),
+            None => self.listener(destination, Transport::is_reliable),
+        }
     }
 
     /// The listener with this destination, else the first. Behind a wildcard, loopback stands for
@@ -121,8 +124,8 @@ struct Told<'t> {
 }
 
 impl Sink for Told<'_> {
-    fn sent(&mut self, _: Side, to: SocketAddr, transport: Transport, bytes: &[u8]) {
-        self.answer.send(to, transport, bytes);
+    fn sent(&mut self, _: Side, flow: &Flow, bytes: &[u8]) {
+        self.answer.send(flow.remote, flow.transport, bytes);
     }
 
     fn closed(&mut self, peer: SocketAddr) {
