@@ -208,12 +208,16 @@ impl Rig {
         at: &[SocketAddr],
         peers: Arc<Peers>,
     ) -> Rig {
-        let mut all = transport::bind(settings, listeners, at).unwrap();
-        for sockets in &mut all {
-            let inside = sockets.inside().unwrap();
-            sockets.listen_inside(InsideListener::bind(settings, inside).unwrap());
-        }
-        Rig::of(settings, all, peers)
+        // a port that is free for UDP may be somebody's for TCP: then another one
+        let all = (0..100).find_map(|_| {
+            let mut all = transport::bind(settings, listeners, at).unwrap();
+            for sockets in &mut all {
+                let inside = sockets.inside().unwrap();
+                sockets.listen_inside(InsideListener::bind(settings, inside).ok()?);
+            }
+            Some(all)
+        });
+        Rig::of(settings, all.expect("a port that is free for both"), peers)
     }
 
     /// One with more sources inside.
