@@ -74,6 +74,8 @@ pub struct Reference {
     realm: bool,
     /// Nonces that the PBX made, and To-tags of its challenges.
     public_nonces: HashSet<String>,
+    /// Nonces that the edge made itself, for whomever.
+    own_nonces: HashSet<String>,
     /// Values of `opaque` that it made: a challenge that must be short has none of the edge's.
     public_opaques: HashSet<String>,
     public_tags: HashSet<String>,
@@ -144,6 +146,7 @@ impl Reference {
             offers: Offers::default(),
             realm: false,
             public_nonces: HashSet::new(),
+            own_nonces: HashSet::new(),
             public_opaques: HashSet::new(),
             public_tags: HashSet::new(),
             buffers: HashMap::new(),
@@ -276,6 +279,7 @@ impl Reference {
             told.tags = own.map(|tags| (tags.clone(), Time::FOREVER)).collect();
         }
         self.public_nonces = old.public_nonces;
+        self.own_nonces = old.own_nonces;
         self.public_opaques = old.public_opaques;
         self.public_tags = old.public_tags;
         self.outcomes = old.outcomes;

@@ -267,6 +267,9 @@ impl Reference {
             all.nonce |= fresh;
             return (echo, if fresh { Held::Echo } else { Held::Expired });
         }
+        if self.own_nonces.contains(nonce) {
+            return (echo, Held::Foreign);
+        }
         if self.relayed.contains(now, memory, ip, nonce) {
             return (echo, Held::Pass);
         }

@@ -134,6 +134,7 @@ impl Reference {
                 told.opaques.insert(opaque, now);
             }
             if own && !self.public_nonces.contains(&nonce) {
+                self.own_nonces.insert(nonce.clone());
                 told.own_nonces.insert(nonce, now);
             }
         }
