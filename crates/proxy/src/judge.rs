@@ -165,6 +165,19 @@ impl Engine {
         self.gate.on_final(now, &answer);
     }
 
+    /// Outcome stage: a challenge went back. It opened nothing where the connection that it was for
+    /// is gone: nobody is there to answer it.
+    pub(crate) fn on_challenge_sent(&mut self, now: Time, id: ExchangeId, challenge: &Message<'_>) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        if exchange.origin.connection.is_none_or(|id| self.connections.is_open(id)) {
+            return self.on_final(now, id, challenge);
+        }
+        self.on_superseded(now, id);
+        if let Some(exchange) = self.exchanges.at(id) {
+            exchange.told = true;
+        }
+    }
+
     /// Outcome stage: an exchange ends in a way that says nothing of its sender.
     pub(crate) fn on_superseded(&mut self, now: Time, id: ExchangeId) {
         let Some(exchange) = self.exchanges.at(id) else { return };

@@ -184,8 +184,10 @@ impl Engine {
         let sent =
             first || !forgeable || self.credits.covers(now, source, range.len(), status < 200);
         // but a wrong guess is one, whoever hears of it
-        if status >= 200 && (sent || !outside_challenge || tried) {
+        if status >= 200 && (!outside_challenge || tried) {
             self.on_final(now, id, message);
+        } else if status >= 200 && sent {
+            self.on_challenge_sent(now, id, message);
         }
         if let Some(exchange) = self.exchanges.at(id) {
             let kept: &[u8] = if lingers && !accepted { self.out.bytes(&range) } else { b"" };

@@ -363,11 +363,39 @@ fn only_trunks_say_who_calls() {
 }
 
 #[test]
-fn a_ban_closes_connections_and_drops_before_parsing() {
-    let mut edge = Edge::with(|_| {});
+fn a_challenge_for_a_connection_that_is_gone_opens_nothing() {
+    for gone in [false, true] {
+        let mut edge = Edge::with(|_| {});
+        let (flow, connection) = stream();
+        edge.input(Input::Opened { flow });
+        let register = request("REGISTER", "z9hG4bKa", 0, "").replace('\n', "\r\n");
+        let outcome = edge.input(Input::Stream { connection, bytes: register.as_bytes() });
+        if gone {
+            edge.input(Input::Closed { connection });
+        }
+        edge.pbx_answers(&outcome.inside[0], "401 Unauthorized", "t", CHALLENGE);
+        let open = edge.engine.snapshot().gate.ledger.entries;
+        edge.now = edge.now + Duration::from_secs(60);
+        edge.engine.handle_timeout(edge.now);
+        let counts = edge.engine.gate_counts();
+        let count = |outcome| counts.outcomes[outcome as usize];
+        let expected = if gone { (0, 0) } else { (1, 1) };
+        assert_eq!((open, count(policy::Outcome::Abandoned)), expected, "gone: {gone}");
+    }
+}
+
+/// A TCP connection of the phone's.
+fn stream() -> (Flow, ConnectionId) {
     let connection = ConnectionId::new(ShardId(0), 1);
     let (local, remote) = (addr(OUTSIDE), addr(PHONE));
-    let flow = Flow { transport: Transport::Tcp, local, remote, connection: Some(connection) };
+    (Flow { transport: Transport::Tcp, local, remote, connection: Some(connection) }, connection)
+}
+
+#[test]
+fn a_ban_closes_connections_and_drops_before_parsing() {
+    let mut edge = Edge::with(|_| {});
+    let (flow, _) = stream();
+    let remote = flow.remote;
     edge.input(Input::Opened { flow });
     let ban = admission::Ban {
         id: BanId(1),

@@ -1,6 +1,6 @@
 //! `ringfence replay`: an engine in a time of its own, without sockets.
 //!
-//! [`Edge`](edge::Edge) is to the engine what [`crate::driver`] is where there are sockets. What it
+//! [`edge::Edge`] is to the engine what [`crate::driver`] is where there are sockets. What it
 //! meets comes from a test bench's JSON lines ([`stdio()`]), from a capture ([`capture()`]), or from a
 //! policy's own tests ([`crate::trial`]).
 //! `docs/replay.md` is what may be relied upon.
