@@ -130,3 +130,34 @@ fn a_thousand_reloads_under_load_lose_no_call_and_no_ban() {
         assert_eq!(pbx.join().unwrap(), 0, "somebody banned reached the PBX");
     });
 }
+
+#[test]
+fn signatures_that_change_alone_are_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("signatures.yaml");
+    std::fs::write(&file, SIGNATURES).unwrap();
+    let edge = Edge::start(&format!(
+        "watch: true\npolicy: {{ signatures: {{ file: {} }} }}",
+        file.display()
+    ));
+    let asks = |host: u8, branch: &str| {
+        let phone = Socket::bind(Ipv4Addr::new(127, 0, 4, host), 0);
+        phone.send((edge.ip, 5060), &request("OPTIONS", phone.address(), branch, "UDP"));
+    };
+    asks(1, "before");
+    edge.pbx.receive_with("before@test");
+
+    std::fs::write(&file, SIGNATURES.replace("note", "nothing")).unwrap();
+    edge.await_metric("ringfence_reloads_total{result=\"refused\"} 1");
+    let log = edge.log();
+    assert!(log.contains(&format!("{}:4:", file.display())), "the place is named: {log}");
+
+    let dropped =
+        SIGNATURES.replace("note", "drop").replace("never-seen", "{ matches: ['Phone.*'] }");
+    std::fs::write(&file, dropped).unwrap();
+    edge.await_metric("ringfence_reloads_total{result=\"applied\"} 1");
+    asks(2, "after");
+    edge.await_metric(
+        "ringfence_requests_total{transport=\"udp\",method=\"OPTIONS\",verdict=\"drop\",reason=\"signature\"} 1",
+    );
+}
