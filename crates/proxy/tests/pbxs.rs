@@ -223,12 +223,7 @@ fn a_dialog_stays_where_it_began() {
     let ok = answer(&second.text, "200 OK", &format!("Contact: <sip:{B}>\n"));
     let sent = edge.pbx(B, &ok);
     let ok = &sent.iter().find(|it| it.to == addr(PHONE)).expect("relayed").text;
-    let route: String = ok
-        .lines()
-        .filter_map(|line| line.strip_prefix("Record-Route: "))
-        .rev()
-        .map(|value| format!("Route: {value}\n"))
-        .collect();
+    let route = route_of(ok);
     // A answers OPTIONS again, and would be asked first
     for _ in 0..20 {
         let checks = {
@@ -427,14 +422,18 @@ fn a_reload_changes_the_way_to_a_pbx_and_nothing_is_lost() {
     assert!(!heard(&mut edge, "p2"));
 }
 
-/// The BYE of a phone that had this answer.
-fn bye_of(ok: &str) -> String {
-    let route: String = ok
-        .lines()
+/// The Route of a phone that had this answer (RFC 3261 §12.1.2).
+fn route_of(ok: &str) -> String {
+    ok.lines()
         .filter_map(|line| line.strip_prefix("Record-Route: "))
         .rev()
         .map(|value| format!("Route: {value}\n"))
-        .collect();
+        .collect()
+}
+
+/// The BYE of a phone that had this answer.
+fn bye_of(ok: &str) -> String {
+    let route = route_of(ok);
     let target = format!("sip:{A}");
     request("BYE", &target, "c1", &route)
         .replace(&format!("To: <{target}>"), "To: <sip:100@pbx.example.com>;tag=t")
