@@ -6,7 +6,7 @@ if ! command -v cargo-deny >/dev/null; then
     echo "deny: cargo-deny is not installed, skipped (cargo install cargo-deny --locked)"
     exit 0
 fi
-quiet=(-A license-not-encountered -A unused-wrapper)
+quiet=(-A license-not-encountered -A no-license-field -A unused-wrapper)
 cargo deny --offline --locked check "${quiet[@]}" bans licenses sources
 if [ -n "${DENY_ADVISORIES:-}" ]; then
     cargo deny --locked check advisories # fetches the database

@@ -29,5 +29,11 @@ while IFS=: read -r file link; do
     [ -z "$target" ] || [ -e "$(dirname "$file")/$target" ] || fail "$file: dead link: $link"
 done < <(git ls-files '*.md' | xargs -r grep -oHE '\]\([A-Za-z0-9._/-]+(#[^)]*)?\)' | sed -E 's/\]\((.*)\)$/\1/')
 
+# What stands outside the workspace has a lock file of its own, which must follow the workspace's crates.
+for own in fuzz bench/load; do
+    "${CARGO:-cargo}" metadata --locked --format-version 1 --manifest-path "$own/Cargo.toml" >/dev/null ||
+        fail "$own/Cargo.lock is behind: cargo update --workspace --manifest-path $own/Cargo.toml"
+done
+
 [ $failed = 0 ] && echo "tidy: $(git ls-files | wc -l) files looked at"
 exit $failed
