@@ -1,25 +1,13 @@
 //! Calls and registrations of the PBX's at a trunk, and the trunk's calls.
 
-use policy::{Listener, Network, Pbx, Policy, Rank, Time, Trunk};
-use proxy::{Engine, Input, Learned, Output, Target};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use super::edge::{CARRIER, Edge, INSIDE, OUTSIDE, PBX, Sent, addr, answer, to};
+use policy::{Listener, Network, Pbx, Policy, Rank, Trunk};
+use proxy::{Learned, Target};
+use std::net::IpAddr;
 use std::time::Duration;
-use wire::{ShardId, Side, Transport};
+use wire::{Side, Transport};
 
-const OUTSIDE: &str = "203.0.113.1:5060";
-const INSIDE: &str = "127.0.0.1:5080";
-const PBX: &str = "127.0.0.1:5070";
-const CARRIER: &str = "198.51.100.7:5060";
-
-fn addr(text: &str) -> SocketAddr {
-    text.parse().expect("address")
-}
-
-struct Edge {
-    engine: Engine,
-    now: Time,
-}
+const SECOND: &str = "198.51.100.8:5060";
 
 fn policy(source: Option<IpAddr>) -> Policy {
     let listener = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
@@ -31,66 +19,15 @@ fn policy(source: Option<IpAddr>) -> Policy {
     policy
 }
 
-impl Edge {
-    fn new() -> Self {
-        Edge::with_source(None)
-    }
+/// An edge whose trunk's name leads to these.
+fn reaching(remotes: &[&str]) -> Edge {
+    let mut edge = Edge::new(policy(None));
+    reach(&mut edge, "sip.carrier.example", remotes);
+    edge
+}
 
-    fn with_source(source: Option<IpAddr>) -> Self {
-        Edge::with_policy(policy(source))
-    }
-
-    fn with_policy(policy: Policy) -> Self {
-        let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
-        Edge { engine, now: Time::ZERO + Duration::from_secs(1_700_000_000) }
-    }
-
-    fn reach(&mut self, remotes: &[&str]) {
-        self.reach_as("sip.carrier.example", remotes);
-    }
-
-    fn reach_as(&mut self, host: &str, remotes: &[&str]) {
-        let target = |remote: &&str| Target {
-            transport: Transport::Udp,
-            local: addr(OUTSIDE),
-            remote: addr(remote),
-            rank: Rank::default(),
-        };
-        let targets = remotes.iter().map(target).collect();
-        let learned = Learned::Targets { host: host.into(), targets };
-        self.engine.handle_input(self.now, Input::Learned(learned));
-    }
-
-    fn input(&mut self, side: Side, remote: &str, text: &str) -> Vec<(SocketAddr, String)> {
-        let local = addr(if side == Side::Inside { INSIDE } else { OUTSIDE });
-        let bytes = text.replace('\n', "\r\n");
-        let (remote, bytes) = (addr(remote), bytes.as_bytes());
-        self.engine.handle_input(self.now, Input::Datagram { side, local, remote, bytes });
-        self.sent()
-    }
-
-    /// Lets time pass; what is sent meanwhile.
-    fn pass(&mut self, length: Duration) -> Vec<(SocketAddr, String)> {
-        let until = self.now + length;
-        let mut all = Vec::new();
-        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= until) {
-            self.now = self.now.max(at) + Duration::from_millis(2);
-            self.engine.handle_timeout(self.now);
-            all.extend(self.sent());
-        }
-        self.now = self.now.max(until);
-        all
-    }
-
-    fn sent(&mut self) -> Vec<(SocketAddr, String)> {
-        let mut sent = Vec::new();
-        while let Some(output) = self.engine.poll_output() {
-            if let Output::Datagram { remote, bytes, .. } = output {
-                sent.push((remote, String::from_utf8_lossy(bytes).into_owned()));
-            }
-        }
-        sent
-    }
+fn reach(edge: &mut Edge, host: &str, remotes: &[&str]) {
+    edge.reach(host, Transport::Udp, OUTSIDE, remotes);
 }
 
 fn from_pbx(method: &str, uri: &str, more: &str) -> String {
@@ -101,27 +38,20 @@ fn from_pbx(method: &str, uri: &str, more: &str) -> String {
     )
 }
 
-fn answer(request: &str, status: &str, more: &str) -> String {
-    let line = |name: &str| {
-        let lines = request.lines().filter(|line| line.starts_with(name));
-        lines.map(|line| format!("{line}\n")).collect::<String>()
-    };
-    let head = ["Via:", "From:", "Call-ID:", "CSeq:", "Record-Route:"].map(line).concat();
-    let to = line("To:").trim_end().to_owned();
-    format!("SIP/2.0 {status}\n{head}{to};tag=t\n{more}Content-Length: 0\n\n")
-}
-
 #[test]
 fn a_call_goes_to_the_trunk_and_comes_back() {
-    let mut edge = Edge::new();
+    let mut edge = reaching(&[]);
     let invite =
         from_pbx("INVITE", "sip:+4940@SIP.carrier.example", "Contact: <sip:a@127.0.0.1:5070>\n");
-    let refused = edge.input(Side::Inside, PBX, &invite);
-    assert!(refused[0].1.starts_with("SIP/2.0 503 "), "its name is not resolved yet: {refused:?}");
-    edge.reach(&[CARRIER]);
+    let refused = edge.inside(PBX, &invite);
+    assert!(
+        refused[0].text.starts_with("SIP/2.0 503 "),
+        "its name is not resolved yet: {refused:?}"
+    );
+    reach(&mut edge, "sip.carrier.example", &[CARRIER]);
     let invite = invite.replace("cINVITE", "c2").replace("z9hG4bKpbx", "z9hG4bKp2");
-    let sent = edge.input(Side::Inside, PBX, &invite);
-    let [(to, text)] = &sent[..] else { panic!("{sent:?}") };
+    let sent = edge.inside(PBX, &invite);
+    let [Sent { to, text, .. }] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!(*to, addr(CARRIER));
     assert!(text.starts_with("INVITE sip:+4940@SIP.carrier.example SIP/2.0\r\n"), "{text}");
     assert!(text.contains(&format!("Via: SIP/2.0/UDP {OUTSIDE};branch=")), "{text}");
@@ -133,25 +63,24 @@ fn a_call_goes_to_the_trunk_and_comes_back() {
         "407 Proxy Authentication Required",
         "Proxy-Authenticate: Digest realm=\"c\", nonce=\"n\"\n",
     );
-    let sent = edge.input(Side::Outside, CARRIER, &challenge);
-    let relayed = sent.iter().find(|(to, _)| *to == addr(PBX)).expect("relayed");
+    let sent = edge.outside(CARRIER, &challenge);
+    let relayed = sent.iter().find(|it| it.to == addr(PBX)).expect("relayed");
     assert!(
-        relayed.1.contains("Proxy-Authenticate: Digest realm=\"c\", nonce=\"n\"\r\n"),
+        relayed.text.contains("Proxy-Authenticate: Digest realm=\"c\", nonce=\"n\"\r\n"),
         "{relayed:?}"
     );
-    assert!(sent.iter().any(|(to, text)| *to == addr(CARRIER) && text.starts_with("ACK ")));
+    assert!(sent.iter().any(|it| it.to == addr(CARRIER) && it.text.starts_with("ACK ")));
 }
 
 #[test]
 fn hosts_that_are_no_trunks_are_not_called() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER]);
+    let mut edge = reaching(&[CARRIER]);
     for uri in ["sip:+4940@other.example", "sips:+4940@sip.carrier.example", "tel:+4940"] {
         let branch = format!("z9hG4bK{}", uri.len());
         let invite = from_pbx("INVITE", uri, "").replace("z9hG4bKpbxINVITE", &branch);
-        let sent = edge.input(Side::Inside, PBX, &invite);
-        assert!(sent.iter().all(|(to, _)| *to == addr(PBX)), "{uri}: {sent:?}");
-        assert!(sent[0].1.starts_with("SIP/2.0 4"), "{sent:?}");
+        let sent = edge.inside(PBX, &invite);
+        assert!(sent.iter().all(|it| it.to == addr(PBX)), "{uri}: {sent:?}");
+        assert!(sent[0].text.starts_with("SIP/2.0 4"), "{sent:?}");
     }
 }
 
@@ -162,10 +91,10 @@ fn a_port_chooses_among_the_hosts_of_a_trunk() {
     policy.trunks[0].hosts = ["sip.carrier.example", "sip.carrier.example:5080", "x.example:5090"]
         .map(Into::into)
         .to_vec();
-    let mut edge = Edge::with_policy(policy);
-    edge.reach(&[CARRIER]);
-    edge.reach_as("sip.carrier.example:5080", &[OTHER]);
-    edge.reach_as("x.example:5090", &[SECOND]);
+    let mut edge = Edge::new(policy);
+    reach(&mut edge, "sip.carrier.example", &[CARRIER]);
+    reach(&mut edge, "sip.carrier.example:5080", &[OTHER]);
+    reach(&mut edge, "x.example:5090", &[SECOND]);
     for (number, (uri, at)) in [
         ("sip:1@sip.carrier.example", Ok(CARRIER)),
         ("sip:1@sip.carrier.example:5080", Ok(OTHER)),
@@ -178,7 +107,7 @@ fn a_port_chooses_among_the_hosts_of_a_trunk() {
     .enumerate()
     {
         let text = from_pbx("INVITE", uri, "").replace("pbxINVITE", &format!("pbx{number}"));
-        let sent = edge.input(Side::Inside, PBX, &text.replace("cINVITE", &format!("c{number}")));
+        let sent = edge.inside(PBX, &text.replace("cINVITE", &format!("c{number}")));
         match at {
             Ok(at) => assert_eq!(to(&sent, at, "INVITE").len(), 1, "{uri}: {sent:?}"),
             Err(refused) => assert_eq!(to(&sent, PBX, refused).len(), 1, "{uri}: {sent:?}"),
@@ -188,20 +117,18 @@ fn a_port_chooses_among_the_hosts_of_a_trunk() {
 
 #[test]
 fn a_registration_names_the_outside_and_the_pbx_finds_its_contact() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER]);
+    let mut edge = reaching(&[CARRIER]);
     let contact = "<sip:acct@127.0.0.1:5070;line=xyz>;expires=600";
     let register =
         from_pbx("REGISTER", "sip:sip.carrier.example", &format!("Contact: {contact}\n"));
-    let sent = edge.input(Side::Inside, PBX, &register);
-    let [(to, text)] = &sent[..] else { panic!("{sent:?}") };
+    let sent = edge.inside(PBX, &register);
+    let [Sent { to, text, .. }] = &sent[..] else { panic!("{sent:?}") };
     assert_eq!(*to, addr(CARRIER));
     let outside = format!("Contact: <sip:acct@{OUTSIDE};line=xyz>;expires=600\r\n");
     assert!(text.contains(&outside), "{text}");
     let bound = format!("{outside}Contact: <sip:acct@192.0.2.9:5060>;expires=60\n");
-    let sent =
-        edge.input(Side::Outside, CARRIER, &answer(text, "200 OK", &bound.replace('\r', "")));
-    let (to, text) = &sent[0];
+    let sent = edge.outside(CARRIER, &answer(text, "200 OK", &bound.replace('\r', "")));
+    let Sent { to, text, .. } = &sent[0];
     assert_eq!(*to, addr(PBX));
     assert!(text.contains(&format!("Contact: {contact}\r\n")), "{text}");
     assert!(text.contains("Contact: <sip:acct@192.0.2.9:5060>;expires=60\r\n"), "{text}");
@@ -210,8 +137,7 @@ fn a_registration_names_the_outside_and_the_pbx_finds_its_contact() {
 /// The PBX is called back as the carrier is reached, whatever the PBX itself speaks.
 #[test]
 fn a_registration_names_no_transport_of_the_pbxs() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER]);
+    let mut edge = reaching(&[CARRIER]);
     for (mine, outside) in [
         ("127.0.0.1:5071;transport=TLS;line=x", ";line=x"),
         ("127.0.0.1;line=x;Transport=tcp", ";line=x"),
@@ -222,8 +148,8 @@ fn a_registration_names_no_transport_of_the_pbxs() {
             format!("Contact: \"a;transport=x\" <sip:b;transport=c@{mine}>;transport=d\n");
         let register = from_pbx("REGISTER", "sip:sip.carrier.example", &contact)
             .replace("branch=z9hG4bK", &format!("branch=z9hG4bK{}", mine.len()));
-        let sent = edge.input(Side::Inside, PBX, &register);
-        let [(_, text)] = &sent[..] else { panic!("{sent:?}") };
+        let sent = edge.inside(PBX, &register);
+        let [Sent { text, .. }] = &sent[..] else { panic!("{sent:?}") };
         let expected = format!(
             "Contact: \"a;transport=x\" <sip:b;transport=c@{OUTSIDE}{outside}>;transport=d\r\n"
         );
@@ -233,7 +159,7 @@ fn a_registration_names_no_transport_of_the_pbxs() {
 
 #[test]
 fn a_call_of_the_trunk_says_whose_it_is_and_nobody_else_can() {
-    let mut edge = Edge::new();
+    let mut edge = reaching(&[]);
     let call = |source: &str, branch: &str| {
         format!(
             "INVITE sip:acct@{OUTSIDE};line=xyz SIP/2.0\nVia: SIP/2.0/UDP {source};branch={branch};rport\n\
@@ -241,23 +167,15 @@ fn a_call_of_the_trunk_says_whose_it_is_and_nobody_else_can() {
              CSeq: 1 INVITE\nX-Ringfence-Trunk: other\nContent-Length: 0\n\n"
         )
     };
-    let sent = edge.input(Side::Outside, CARRIER, &call(CARRIER, "z9hG4bK1"));
-    let (to, text) = &sent[0];
+    let sent = edge.outside(CARRIER, &call(CARRIER, "z9hG4bK1"));
+    let Sent { to, text, .. } = &sent[0];
     assert_eq!(*to, addr(PBX));
     assert!(text.starts_with(&format!("INVITE sip:acct@{OUTSIDE};line=xyz SIP/2.0\r\n")), "{text}");
     let said: Vec<_> = text.lines().filter(|line| line.starts_with("X-Ringfence-Trunk")).collect();
     assert_eq!(said, ["X-Ringfence-Trunk: carrier"], "{text}");
     let stranger = "192.0.2.66:5060";
-    let sent = edge.input(Side::Outside, stranger, &call(stranger, "z9hG4bK2"));
-    assert!(sent.iter().all(|(_, text)| !text.contains("X-Ringfence-Trunk")), "{sent:?}");
-}
-
-const SECOND: &str = "198.51.100.8:5060";
-
-/// What goes to `to` and begins so.
-fn to<'s>(sent: &'s [(SocketAddr, String)], to: &str, begin: &str) -> Vec<&'s str> {
-    let it = sent.iter().filter(|(at, text)| *at == addr(to) && text.starts_with(begin));
-    it.map(|(_, text)| &**text).collect()
+    let sent = edge.outside(stranger, &call(stranger, "z9hG4bK2"));
+    assert!(sent.iter().all(|it| !it.text.contains("X-Ringfence-Trunk")), "{sent:?}");
 }
 
 fn invite(call: u32) -> String {
@@ -267,9 +185,8 @@ fn invite(call: u32) -> String {
 
 #[test]
 fn a_silent_target_is_passed_over_until_it_lives() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER, SECOND]);
-    let first = edge.input(Side::Inside, PBX, &invite(1));
+    let mut edge = reaching(&[CARRIER, SECOND]);
+    let first = edge.inside(PBX, &invite(1));
     assert_eq!(to(&first, CARRIER, "INVITE").len(), 1);
     let sent = edge.pass(Duration::from_secs(5));
     assert_eq!(to(&sent, CARRIER, "INVITE").len(), 2, "it has had its time");
@@ -277,69 +194,61 @@ fn a_silent_target_is_passed_over_until_it_lives() {
     let route =
         |text: &str| text.lines().filter(|it| it.starts_with("Record-Route")).collect::<String>();
     let branch = |text: &str| text.lines().find(|it| it.starts_with("Via")).map(str::to_owned);
-    assert_ne!(branch(again[0]), branch(&first[0].1), "another transaction");
-    assert_ne!(route(again[0]), route(&first[0].1), "its dialog is another's");
+    assert_ne!(branch(again[0]), branch(&first[0].text), "another transaction");
+    assert_ne!(route(again[0]), route(&first[0].text), "its dialog is another's");
     // the answer of the second one is the PBX's
-    let sent = edge.input(
-        Side::Outside,
-        SECOND,
-        &answer(again[0], "200 OK", "Contact: <sip:c@198.51.100.8>\n"),
-    );
+    let sent = edge.outside(SECOND, &answer(again[0], "200 OK", "Contact: <sip:c@198.51.100.8>\n"));
     assert_eq!(to(&sent, PBX, "SIP/2.0 200").len(), 1);
     let bye_route: Vec<_> =
-        sent[0].1.lines().filter_map(|it| it.strip_prefix("Record-Route: ")).collect();
+        sent[0].text.lines().filter_map(|it| it.strip_prefix("Record-Route: ")).collect();
     // towards the PBX ours stands last
     let bye = from_pbx("BYE", "sip:c@198.51.100.8", "").replace(
         &format!("Route: <sip:{INSIDE};lr>"),
         &format!("Route: {}", bye_route[bye_route.len() - 1]),
     );
     let bye = bye.replace("To: <sip:c@198.51.100.8>", "To: <sip:c@198.51.100.8>;tag=t");
-    let sent = edge.input(Side::Inside, PBX, &bye);
+    let sent = edge.inside(PBX, &bye);
     assert_eq!(to(&sent, SECOND, "BYE").len(), 1, "{sent:?}");
     // the next call does not wait for the first one
-    let sent = edge.input(Side::Inside, PBX, &invite(2));
+    let sent = edge.inside(PBX, &invite(2));
     assert_eq!(to(&sent, SECOND, "INVITE").len(), 1, "{sent:?}");
     // it is asked, and lives
     let sent = edge.pass(Duration::from_secs(11));
     let asked = to(&sent, CARRIER, "OPTIONS");
     assert!(!asked.is_empty(), "{sent:?}");
-    edge.input(Side::Outside, CARRIER, &answer(asked[0], "404 Not Found", ""));
-    let sent = edge.input(Side::Inside, PBX, &invite(3));
+    edge.outside(CARRIER, &answer(asked[0], "404 Not Found", ""));
+    let sent = edge.inside(PBX, &invite(3));
     assert_eq!(to(&sent, CARRIER, "INVITE").len(), 1, "{sent:?}");
     assert!(to(&edge.pass(Duration::from_secs(3)), CARRIER, "OPTIONS").is_empty());
 }
 
 #[test]
 fn a_503_goes_to_the_next_target_and_the_last_one_to_the_pbx() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER, SECOND]);
-    let first = edge.input(Side::Inside, PBX, &invite(1));
-    let sent =
-        edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "503 Service Unavailable", ""));
+    let mut edge = reaching(&[CARRIER, SECOND]);
+    let first = edge.inside(PBX, &invite(1));
+    let sent = edge.outside(CARRIER, &answer(&first[0].text, "503 Service Unavailable", ""));
     assert_eq!(to(&sent, CARRIER, "ACK").len(), 1);
     assert!(to(&sent, PBX, "SIP/2.0").is_empty(), "{sent:?}");
     let second = to(&sent, SECOND, "INVITE")[0].to_owned();
-    let sent = edge.input(Side::Outside, SECOND, &answer(&second, "503 Service Unavailable", ""));
+    let sent = edge.outside(SECOND, &answer(&second, "503 Service Unavailable", ""));
     assert_eq!(to(&sent, SECOND, "ACK").len(), 1);
     assert_eq!(to(&sent, PBX, "SIP/2.0 503").len(), 1);
     // both failed: the first is tried all the same
-    let sent = edge.input(Side::Inside, PBX, &invite(2));
+    let sent = edge.inside(PBX, &invite(2));
     assert_eq!(to(&sent, CARRIER, "INVITE").len(), 1);
 }
 
 #[test]
 fn what_is_cancelled_or_in_a_dialog_stays_where_it_is() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER, SECOND]);
+    let mut edge = reaching(&[CARRIER, SECOND]);
     let call = invite(1);
-    let first = edge.input(Side::Inside, PBX, &call);
-    edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "180 Ringing", ""));
+    let first = edge.inside(PBX, &call);
+    edge.outside(CARRIER, &answer(&first[0].text, "180 Ringing", ""));
     let sent = edge.pass(Duration::from_secs(30));
     assert!(to(&sent, SECOND, "INVITE").is_empty(), "it rings");
     let cancel = call.replace("INVITE ", "CANCEL ").replace("CSeq: 1 INVITE", "CSeq: 1 CANCEL");
-    edge.input(Side::Inside, PBX, &cancel);
-    let sent =
-        edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "503 Service Unavailable", ""));
+    edge.inside(PBX, &cancel);
+    let sent = edge.outside(CARRIER, &answer(&first[0].text, "503 Service Unavailable", ""));
     assert!(to(&sent, SECOND, "INVITE").is_empty(), "{sent:?}");
     assert_eq!(to(&sent, PBX, "SIP/2.0 503").len(), 1, "{sent:?}");
 }
@@ -353,31 +262,14 @@ fn from_carrier(method: &str, call: &str, more: &str) -> String {
     )
 }
 
-/// Where each message left from, whom it went to, and what it begins with.
-fn left(edge: &mut Edge) -> Vec<(SocketAddr, SocketAddr, String)> {
-    let mut all = Vec::new();
-    while let Some(output) = edge.engine.poll_output() {
-        if let Output::Datagram { local, remote, bytes, .. } = output {
-            all.push((local, remote, String::from_utf8_lossy(bytes).into_owned()));
-        }
-    }
-    all
-}
-
 #[test]
 fn requests_of_a_trunk_with_a_source_come_from_there() {
     let source = addr("127.0.0.9:5080");
-    let mut edge = Edge::with_source(Some(source.ip()));
-    let mut input = |side: Side, local: SocketAddr, remote: &str, text: &str| {
-        let (remote, bytes) = (addr(remote), text.replace("\r\n", "\n").replace('\n', "\r\n"));
-        let bytes = bytes.as_bytes();
-        edge.engine.handle_input(edge.now, Input::Datagram { side, local, remote, bytes });
-        left(&mut edge)
-    };
-    let outside = addr(OUTSIDE);
-    let sent = input(Side::Outside, outside, CARRIER, &from_carrier("INVITE", "1", ""));
-    let [(local, remote, invite)] = &sent[..] else { panic!("{sent:?}") };
-    assert_eq!((*local, *remote), (source, addr(PBX)));
+    let mut edge = Edge::new(policy(Some(source.ip())));
+    let at = source.to_string();
+    let sent = edge.outside(CARRIER, &from_carrier("INVITE", "1", ""));
+    let [Sent { local, to, text: invite, .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((*local, *to), (source, addr(PBX)));
     assert!(invite.contains(&format!("Via: SIP/2.0/UDP {source};branch=")), "{invite}");
     assert!(
         invite.contains(&format!("@{INSIDE};lr>")),
@@ -385,40 +277,40 @@ fn requests_of_a_trunk_with_a_source_come_from_there() {
     );
 
     // what the PBX says to it goes back, and a CANCEL takes the same way
-    let sent = input(Side::Inside, source, PBX, &answer(invite, "180 Ringing", ""));
-    let [(local, remote, ringing)] = &sent[..] else { panic!("{sent:?}") };
-    assert_eq!((*local, *remote), (outside, addr(CARRIER)));
+    let sent = edge.datagram(Side::Inside, &at, PBX, &answer(invite, "180 Ringing", ""));
+    let [Sent { local, to, text: ringing, .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!((*local, *to), (addr(OUTSIDE), addr(CARRIER)));
     assert!(ringing.starts_with("SIP/2.0 180 "), "{ringing}");
-    let sent = input(Side::Outside, outside, CARRIER, &from_carrier("CANCEL", "1", ""));
-    let cancel = sent.iter().find(|(.., text)| text.starts_with("CANCEL ")).expect("a CANCEL");
-    assert_eq!((cancel.0, cancel.1), (source, addr(PBX)));
+    let sent = edge.outside(CARRIER, &from_carrier("CANCEL", "1", ""));
+    let cancel = sent.iter().find(|it| it.text.starts_with("CANCEL ")).expect("a CANCEL");
+    assert_eq!((cancel.local, cancel.to), (source, addr(PBX)));
     let refused = answer(invite, "487 Request Terminated", "");
-    let sent = input(Side::Inside, source, PBX, &refused);
-    let ack = sent.iter().find(|(.., text)| text.starts_with("ACK ")).expect("an ACK");
-    assert_eq!((ack.0, ack.1), (source, addr(PBX)));
+    let sent = edge.datagram(Side::Inside, &at, PBX, &refused);
+    let ack = sent.iter().find(|it| it.text.starts_with("ACK ")).expect("an ACK");
+    assert_eq!((ack.local, ack.to), (source, addr(PBX)));
 
     // a request inside a dialog, and the PBX's own to that address
     let route = invite.lines().find_map(|line| line.strip_prefix("Record-Route: ")).expect("ours");
     let bye = from_carrier("BYE", "2", ";tag=t");
     let bye = bye.replace("Contact:", &format!("Route: {route}\nContact:"));
-    let sent = input(Side::Outside, outside, CARRIER, &bye);
-    assert_eq!((sent[0].0, sent[0].1), (source, addr(PBX)));
+    let sent = edge.outside(CARRIER, &bye);
+    assert_eq!((sent[0].local, sent[0].to), (source, addr(PBX)));
     let options = from_pbx("OPTIONS", &format!("sip:{source}"), "");
-    let sent = input(Side::Inside, source, PBX, &options);
-    let [(local, _, ok)] = &sent[..] else { panic!("{sent:?}") };
+    let sent = edge.datagram(Side::Inside, &at, PBX, &options);
+    let [Sent { local, text: ok, .. }] = &sent[..] else { panic!("{sent:?}") };
     assert!(*local == source && ok.starts_with("SIP/2.0 200 "), "{sent:?}");
 
     // all others come from the inside address
     let stranger = "192.0.2.66:5060";
     let invite = from_carrier("INVITE", "3", "").replace(CARRIER, stranger);
-    let sent = input(Side::Outside, outside, stranger, &invite);
-    let inwards: Vec<_> = sent.iter().filter(|(_, to, _)| *to == addr(PBX)).collect();
-    assert!(inwards.iter().all(|(local, ..)| *local == addr(INSIDE)), "{sent:?}");
+    let sent = edge.outside(stranger, &invite);
+    let inwards: Vec<_> = sent.iter().filter(|it| it.to == addr(PBX)).collect();
+    assert!(inwards.iter().all(|it| it.local == addr(INSIDE)), "{sent:?}");
 }
 
 #[test]
 fn each_call_draws_lots_and_keeps_them_with_its_credentials() {
-    let mut edge = Edge::new();
+    let mut edge = reaching(&[]);
     let target = |remote, weight, record| Target {
         transport: Transport::Udp,
         local: addr(OUTSIDE),
@@ -427,20 +319,20 @@ fn each_call_draws_lots_and_keeps_them_with_its_credentials() {
     };
     let targets = [target(CARRIER, 3, 1), target(SECOND, 1, 2)].into();
     let learned = Learned::Targets { host: "sip.carrier.example".into(), targets };
-    edge.engine.handle_input(edge.now, Input::Learned(learned));
+    edge.learn(learned);
     let mut first = 0;
     for call in 0..200 {
         let text = invite(call);
-        let sent = edge.input(Side::Inside, PBX, &text);
-        let (at, asked) = &sent[0];
+        let sent = edge.inside(PBX, &text);
+        let Sent { to: at, text: asked, .. } = &sent[0];
         first += u32::from(*at == addr(CARRIER));
         let challenge = "Proxy-Authenticate: Digest realm=\"c\", nonce=\"n\"\n";
         let refused = answer(asked, "407 Proxy Authentication Required", challenge);
-        edge.input(Side::Outside, &at.to_string(), &refused);
+        edge.outside(&at.to_string(), &refused);
         let again =
             text.replace("CSeq: 1", "CSeq: 2").replace(";branch=z9hG4bK", ";branch=z9hG4bKx");
-        let sent = edge.input(Side::Inside, PBX, &again);
-        assert_eq!(sent[0].0, *at, "who gave the nonce knows it");
+        let sent = edge.inside(PBX, &again);
+        assert_eq!(sent[0].to, *at, "who gave the nonce knows it");
     }
     // by fixed keys, so always the same; three quarters of 200, give or take six deviations
     assert!((113..=187).contains(&first), "{first}");
@@ -458,18 +350,16 @@ fn questions(edge: &mut Edge, seconds: u64) -> Vec<u64> {
 }
 
 fn fail(edge: &mut Edge, call: u32) {
-    let first = edge.input(Side::Inside, PBX, &invite(call));
+    let first = edge.inside(PBX, &invite(call));
     assert_eq!(to(&first, CARRIER, "INVITE").len(), 1, "{first:?}");
-    let sent =
-        edge.input(Side::Outside, CARRIER, &answer(&first[0].1, "503 Service Unavailable", ""));
+    let sent = edge.outside(CARRIER, &answer(&first[0].text, "503 Service Unavailable", ""));
     let second = to(&sent, SECOND, "INVITE")[0].to_owned();
-    edge.input(Side::Outside, SECOND, &answer(&second, "486 Busy Here", ""));
+    edge.outside(SECOND, &answer(&second, "486 Busy Here", ""));
 }
 
 #[test]
 fn a_target_that_fails_again_and_again_is_asked_more_and_more_rarely() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER, SECOND]);
+    let mut edge = reaching(&[CARRIER, SECOND]);
     fail(&mut edge, 1);
     let asked = questions(&mut edge, 1_000);
     let waits: Vec<_> = asked.windows(2).map(|pair| pair[1] - pair[0]).collect();
@@ -482,12 +372,11 @@ fn a_target_that_fails_again_and_again_is_asked_more_and_more_rarely() {
 
 #[test]
 fn one_that_lives_and_fails_waits_longer_and_after_a_good_while_no_more() {
-    let mut edge = Edge::new();
-    edge.reach(&[CARRIER, SECOND]);
+    let mut edge = reaching(&[CARRIER, SECOND]);
     let lives = |edge: &mut Edge, within: Duration| {
         let sent = edge.pass(within);
         let asked = to(&sent, CARRIER, "OPTIONS")[0].to_owned();
-        edge.input(Side::Outside, CARRIER, &answer(&asked, "200 OK", ""));
+        edge.outside(CARRIER, &answer(&asked, "200 OK", ""));
     };
     fail(&mut edge, 1);
     lives(&mut edge, Duration::from_secs(11));

@@ -1,0 +1,7 @@
+//! Where requests go: to which PBX, over which trunk, and what comes back the same way.
+
+mod calls;
+mod edge;
+mod pbxs;
+mod trunk_streams;
+mod trunks;
