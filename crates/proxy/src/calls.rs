@@ -5,7 +5,7 @@ use crate::engine::{Arrival, Engine, Timer};
 use crate::exchange::ExchangeId;
 use crate::hashed::Hashed;
 use crate::io::{Learned, Table};
-use crate::request::Refusal;
+use crate::refusal::Refusal;
 use admission::Rates;
 use policy::{Policy, Rate, Reason, Time, TrunkLimits};
 use std::collections::HashMap;

@@ -3,7 +3,8 @@
 use crate::Verdict;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
-use crate::request::{Refusal, method_bytes};
+use crate::refusal::Refusal;
+use crate::request::method_bytes;
 use crate::routing::{NO_PBX, Route};
 use admission::Branch;
 use admission::branch::Binds;

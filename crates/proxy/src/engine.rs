@@ -14,7 +14,7 @@ use crate::moves::Moves;
 use crate::names::Names;
 use crate::outbox::Outbox;
 use crate::pbxs::Pbxs;
-use crate::request::Refusal;
+use crate::refusal::Refusal;
 use crate::token::{FlowToken, Tokens};
 use crate::trunks::Trunks;
 use crate::{Event, Grounds, Verdict};

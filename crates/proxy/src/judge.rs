@@ -3,7 +3,8 @@
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::io::{CloseReason, Learned};
-use crate::request::{Refusal, aor, binds, method_bytes};
+use crate::refusal::Refusal;
+use crate::request::{aor, binds, method_bytes};
 use crate::routing::NO_PBX;
 use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;

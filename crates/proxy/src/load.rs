@@ -9,7 +9,7 @@
 //! most of what comes is from those whom nobody knows: it would not help.
 
 use crate::engine::{Arrival, Engine};
-use crate::request::Refusal;
+use crate::refusal::Refusal;
 use crate::{Stage, Verdict};
 use admission::key::address_bytes;
 use policy::{Overload, Reason, Time, Who};

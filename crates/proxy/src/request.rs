@@ -4,44 +4,18 @@ use crate::Verdict;
 use crate::buffers::{Buffer, Owner};
 use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, Exchange, Server};
-use crate::hygiene::TERSE_TAG;
 use crate::judge::Passage;
+use crate::keys::Keys;
 use crate::pbxs::PbxSet;
+use crate::refusal::Refusal;
 use crate::routing::{Hop, NO_PBX, Route};
 use admission::Credentials;
 use admission::branch::{Binds, NO_SLOT};
-use admission::key::address_bytes;
 use policy::{Reason, Time, Who, method_index};
-use std::io::Write as _;
 use std::net::SocketAddr;
 use transaction::Action;
 use wire::digest::Digest;
-use wire::reply::Reply;
-use wire::{Flow, HeaderName, Message, Method, Side, Uri};
-
-/// By what an exchange is found and told apart.
-#[derive(Clone, Copy, Debug)]
-struct Keys {
-    /// Of its server transaction.
-    key: u64,
-    /// Of the request, however it comes.
-    merge_key: u64,
-    /// Of the call over a trunk that it begins.
-    call: u64,
-    /// Hash of its credentials.
-    credentials: u64,
-}
-
-/// RFC 3261 §20.5: what a stranger may send.
-const ALLOW: &[u8] =
-    b"Allow: INVITE, ACK, CANCEL, OPTIONS, REGISTER, SUBSCRIBE, PUBLISH, MESSAGE\r\n";
-
-/// An answer of the edge's own.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Refusal {
-    pub(crate) status: u16,
-    pub(crate) reason: Reason,
-}
+use wire::{HeaderName, Message, Method, Side, Uri};
 
 impl Engine {
     pub(crate) fn on_request(&mut self, now: Time, arrival: Arrival<'_, '_>) {
@@ -131,58 +105,6 @@ impl Engine {
         forwarded
     }
 
-    /// The key of the server transaction that a request belongs to (RFC 3261 §17.2.3), with the
-    /// source address, so that nobody reaches into another's transaction, and the CSeq number: a
-    /// client that answers a challenge under the same branch starts anew.
-    pub(crate) fn server_key(&self, arrival: Arrival<'_, '_>) -> u64 {
-        let message = arrival.message;
-        let via = message.via();
-        let number = message.cseq().number.to_be_bytes();
-        let source = address_bytes(arrival.flow.remote.ip());
-        let method = match message.method() {
-            Method::Ack | Method::Cancel | Method::Invite => b"INVITE",
-            _ => method_bytes(message),
-        };
-        if via.branch.starts_with(b"z9hG4bK") && via.branch.len() > 7 {
-            self.hash.hash(&[&source, via.sent_by(), via.branch, method, &number])
-        } else {
-            // RFC 2543: no branch that could be relied upon
-            let (uri, call_id) = (message.request_uri(), message.call_id());
-            let (tag, sent_by) = (message.from_tag(), via.sent_by());
-            self.hash.hash(&[&source, sent_by, call_id, tag, uri, method, &number])
-        }
-    }
-
-    /// Key of the ACK to a non-2xx response by what honest clients get right in it: Call-ID and
-    /// tags. Branch, CSeq number and hosts may be wrong.
-    pub(crate) fn ack_key(&self, message: &Message<'_>, source: std::net::IpAddr) -> u64 {
-        let source = address_bytes(source);
-        let (call_id, from, to) = (message.call_id(), message.from_tag(), message.to_tag());
-        self.hash.hash(&[b"ACK", &source, call_id, from, to]).max(1)
-    }
-
-    /// What makes a request the same however it comes (RFC 3261 §8.2.2.2): From-tag, Call-ID and
-    /// CSeq; 0 for all but an INVITE from outside that starts a dialog.
-    fn merge_key(&self, arrival: Arrival<'_, '_>) -> u64 {
-        let message = arrival.message;
-        let starts = arrival.side == Side::Outside && message.to_tag().is_empty();
-        if !starts || message.method() != Method::Invite {
-            return 0;
-        }
-        let number = message.cseq().number.to_be_bytes();
-        self.hash.hash(&[b"merged", message.call_id(), message.from_tag(), &number]).max(1)
-    }
-
-    /// Whether that INVITE is in passage: Asterisk would take it for a second call.
-    fn is_merged(&mut self, merge_key: u64) -> bool {
-        merge_key != 0
-            && self
-                .exchanges
-                .find(merge_key)
-                .and_then(|id| self.exchanges.at(id))
-                .is_some_and(|exchange| exchange.merge_key == merge_key && !exchange.answered)
-    }
-
     /// A retransmission is answered with what was answered before, and never judged twice.
     fn absorbed(
         &mut self,
@@ -255,19 +177,6 @@ impl Engine {
                 && message.values(HeaderName::Via).skip(1).any(|value| {
                     wire::Via::parse(value.bytes, value.span.start).is_some_and(|via| is_ours(&via))
                 })
-    }
-
-    /// RFC 3261 §16.6 step 8: over what a loop leaves unchanged and a spiral does not.
-    pub(crate) fn loop_hash(&self, message: &Message<'_>) -> u32 {
-        let number = message.cseq().number.to_be_bytes();
-        self.hash.hash(&[
-            message.request_uri(),
-            message.from_tag(),
-            message.to_tag(),
-            message.call_id(),
-            &number,
-            method_bytes(message),
-        ]) as u32
     }
 
     /// RFC 3261 §16.6, with one target.
@@ -407,187 +316,6 @@ impl Engine {
             }
             None => self.note(arrival, Verdict::Drop, Reason::Overload),
         }
-    }
-
-    fn credentials_hash(&self, message: &Message<'_>) -> u64 {
-        [HeaderName::Authorization, HeaderName::ProxyAuthorization]
-            .into_iter()
-            .flat_map(|name| message.lines(name))
-            .fold(0u64, |hash, (_, header)| {
-                hash ^ self.hash.hash(&[&hash.to_be_bytes(), message.slice(header.value)]).max(1)
-            })
-    }
-
-    /// Answers a request here and forgets it (RFC 3261 §8.2.7): a repeated one gets the same
-    /// answer with the same tag.
-    pub(crate) fn refuse(&mut self, now: Time, arrival: Arrival<'_, '_>, refusal: Refusal) {
-        let sent = self.send_refusal(now, arrival, refusal);
-        self.note_answer(arrival, refusal.status, refusal.reason, sent);
-    }
-
-    /// The decision on a request that was answered here, or would have been, had it been paid
-    /// for.
-    pub(crate) fn note_answer(
-        &mut self,
-        arrival: Arrival<'_, '_>,
-        status: u16,
-        reason: Reason,
-        sent: bool,
-    ) {
-        if sent {
-            self.note(arrival, Verdict::Reject(status), reason);
-        } else {
-            self.note(arrival, Verdict::Drop, Reason::Amplification);
-        }
-    }
-
-    /// Whether it was sent.
-    pub(crate) fn send_refusal(
-        &mut self,
-        now: Time,
-        arrival: Arrival<'_, '_>,
-        refusal: Refusal,
-    ) -> bool {
-        let message = arrival.message;
-        let mut headers = std::mem::take(&mut self.text);
-        headers.clear();
-        // writing to a Vec does not fail
-        match (refusal.status, refusal.reason) {
-            (486 | 503, _) => {
-                drop(write!(headers, "Retry-After: {}\r\n", self.retry_after()));
-            }
-            (405, _) => headers.extend_from_slice(ALLOW),
-            (_, Reason::BadExtension) => {
-                for value in message.values(HeaderName::ProxyRequire) {
-                    headers.extend_from_slice(b"Unsupported: ");
-                    headers.extend_from_slice(value.bytes);
-                    headers.extend_from_slice(b"\r\n");
-                }
-            }
-            _ => {}
-        }
-        let tag = self.stateless_tag(message);
-        let sent = self.reply(now, arrival, refusal.status, &tag, &headers);
-        self.text = headers;
-        sent
-    }
-
-    /// Sends a stateless answer. `false` when its source may be forged and has not paid for it
-    /// yet.
-    pub(crate) fn reply(
-        &mut self,
-        now: Time,
-        arrival: Arrival<'_, '_>,
-        status: u16,
-        to_tag: &[u8],
-        headers: &[u8],
-    ) -> bool {
-        let source = arrival.flow.remote;
-        let reply =
-            Reply { status, reason: phrase(status), to_tag, headers, source, compact: false };
-        let write = |reply: &Reply<'_>, out: &mut crate::outbox::Outbox| {
-            let Ok(range) = out.write(|out| {
-                reply.write(arrival.message, out);
-                Ok::<(), std::convert::Infallible>(())
-            });
-            range
-        };
-        let mut range = write(&reply, &mut self.out);
-        if self.is_forgeable(now, arrival) {
-            let asked = arrival.message.bytes().len();
-            if range.len() > asked {
-                // a challenge's headers are the challenge, and its tag is a proof if it comes back
-                let challenge = status == 401;
-                let returns = challenge && arrival.message.method() == Method::Invite;
-                let to_tag = match to_tag.get(..TERSE_TAG) {
-                    Some(short) if !returns => short,
-                    _ => to_tag,
-                };
-                let headers = if challenge { headers } else { b"" };
-                let terse = Reply { reason: "No", to_tag, headers, compact: true, ..reply };
-                range = write(&terse, &mut self.out);
-            }
-            if self.grounds.is_none() {
-                self.paid(now, arrival);
-            }
-            if !self.credits.covers(now, source.ip(), range.len(), false) {
-                return false;
-            }
-            self.spent(now, source.ip(), range.len());
-        }
-        let flow = Flow { remote: answer_to(arrival), ..arrival.flow };
-        self.out.send(arrival.side, &flow, range);
-        true
-    }
-
-    /// Whether the To-tag of an ACK is that of a stateless answer.
-    pub(crate) fn is_stateless_tag(&self, ack: &Message<'_>) -> bool {
-        let tag = self.stateless_tag(ack);
-        ack.to_tag() == tag || Some(ack.to_tag()) == tag.get(..TERSE_TAG)
-    }
-
-    /// The To-tag of stateless answers: a hash of what a retransmission and its ACK repeat.
-    pub(crate) fn stateless_tag(&self, message: &Message<'_>) -> [u8; 16] {
-        let hash = self.hash.hash(&[b"tag", message.call_id(), message.from_tag()]);
-        let mut tag = [0; 16];
-        for (at, digit) in tag.iter_mut().enumerate() {
-            *digit = b"0123456789abcdef"[(hash >> (4 * at)) as usize & 15];
-        }
-        tag
-    }
-}
-
-impl Refusal {
-    pub(crate) const OK: Refusal = Refusal { status: 200, reason: Reason::Clean };
-
-    /// The one place that turns reasons into status codes.
-    pub(crate) fn new(reason: Reason) -> Self {
-        let status = match reason {
-            Reason::UnsupportedScheme => 416,
-            Reason::UnsupportedVersion => 505,
-            Reason::TooManyHops => 483,
-            Reason::Loop | Reason::Merged => 482,
-            Reason::BadExtension => 420,
-            Reason::BadToken | Reason::NoRoute => 404,
-            Reason::NoTransaction => 481,
-            Reason::FlowFailed => 480,
-            Reason::Timeout => 408,
-            Reason::Overload
-            | Reason::PbxUnreachable
-            | Reason::TrunkUnreachable
-            | Reason::Draining
-            | Reason::TrunkCalls
-            | Reason::TrunkRate => 503,
-            _ => 400,
-        };
-        Refusal { status, reason }
-    }
-}
-
-/// Reason phrases (RFC 3261 §21).
-pub(crate) fn phrase(status: u16) -> &'static str {
-    match status {
-        100 => "Trying",
-        200 => "OK",
-        401 => "Unauthorized",
-        403 => "Forbidden",
-        404 => "Not Found",
-        405 => "Method Not Allowed",
-        408 => "Request Timeout",
-        416 => "Unsupported URI Scheme",
-        420 => "Bad Extension",
-        480 => "Temporarily Unavailable",
-        481 => "Call/Transaction Does Not Exist",
-        482 => "Loop Detected",
-        483 => "Too Many Hops",
-        486 => "Busy Here",
-        487 => "Request Terminated",
-        488 => "Not Acceptable Here",
-        503 => "Service Unavailable",
-        505 => "Version Not Supported",
-        603 => "Decline",
-        400 => "Bad Request",
-        _ => "Refused",
     }
 }
 

@@ -7,7 +7,7 @@ use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::hygiene::{Form, keeps_contacts, make_lean, make_terse};
 use crate::io::Learned;
-use crate::request::phrase;
+use crate::refusal::phrase;
 use crate::routing::edit_contact_schemes;
 use admission::{Branch, Ticket};
 use arrayvec::ArrayVec;
