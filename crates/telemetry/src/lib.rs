@@ -12,11 +12,13 @@
 //! assembles the process brings them along ([`Telemetry::watch_transport`]).
 
 mod catalogue;
+mod family;
 mod feeds;
 mod histogram;
 mod kernel;
 pub mod log;
 mod names;
+mod process;
 mod reports;
 mod scrape;
 mod shard;
@@ -30,8 +32,8 @@ pub use catalogue::{CATALOGUE, Definition, Kind};
 pub use feeds::{FETCHES, FeedNumbers, FeedWatch, PUSHES, PushWatch};
 pub use kernel::{KERNEL_SETS, KernelMetrics, KernelUpdate};
 pub use names::NameMetrics;
+pub use process::{AdminAnswer, Reload, Telemetry, TransportCounters};
 pub use reports::{AlertCounts, AlertTarget, AuditCounts, HepCounts, ReportCounts, ReportWatch};
-pub use scrape::{AdminAnswer, Reload, Telemetry, TransportCounters};
 pub use shard::{HandOver, ShardMetrics};
 pub use state::{StateCounts, StateWatch};
 pub use summary::{Fill, ShardSummary, Summary};

@@ -1,247 +1,28 @@
-//! From the shards' counters to the text that Prometheus reads.
+//! From the process' numbers to the text that Prometheus reads.
 
-use crate::catalogue::{self, CATALOGUE, Definition, Kind};
-use crate::feeds::{FETCHES, FeedNumbers, FeedWatch, PUSHES, PushWatch};
-use crate::histogram::{Histogram, Merged};
-use crate::kernel::{KERNEL_SETS, KernelMetrics, UPDATES};
-use crate::names::{self, NameMetrics};
-use crate::reports::{LINES, MESSAGES, ReportCounts, ReportWatch};
+use crate::catalogue::{self, CATALOGUE, Definition};
+use crate::family::Family;
+use crate::feeds::{FETCHES, PUSHES};
+use crate::histogram::Histogram;
+use crate::kernel::{KERNEL_SETS, UPDATES};
+use crate::names;
+use crate::process::{AdminAnswer, Telemetry};
+use crate::reports::{LINES, MESSAGES};
 use crate::shard::{
-    CLASSES, Cell, Hits, KINDS, LIMITS, REASONS, SIDES, ShardMetrics, TABLES, TARGETS, TRANSPORTS,
-    TrunkNumbers, VERDICTS,
+    CLASSES, Cell, KINDS, LIMITS, REASONS, SIDES, ShardMetrics, TABLES, TARGETS, TRANSPORTS,
+    VERDICTS,
 };
-use crate::state::{StateCounts, StateWatch, WRITES};
+use crate::state::WRITES;
 use admission::{FeedHit, Proof};
-use policy::Pbx;
 use policy::{Outcome, Reason};
-use prometheus::proto::{self, Counter, Gauge, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::proto::MetricFamily;
 use prometheus::{Encoder, TextEncoder};
-use proxy::{Event, PbxState, Stage};
+use proxy::{Event, PbxState};
 use std::collections::BTreeMap;
-use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-
-/// Gives each counter of a shard's sockets, by name, to the function it is called with.
-pub type TransportCounters = Box<dyn Fn(&mut dyn FnMut(&'static str, u64)) + Send>;
-
-/// How a reload ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reload {
-    /// The new configuration is in use.
-    Applied,
-    /// It has errors; the old one stays.
-    Refused,
-}
-
-/// How a request to the admin API ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdminAnswer {
-    /// It was answered.
-    Answered,
-    /// The request was wrong.
-    Refused,
-    /// It needs a token, and has none or a wrong one.
-    Unauthorized,
-    /// A shard did not answer, or something else went wrong here.
-    Failed,
-}
-
-impl AdminAnswer {
-    /// Label values, by index.
-    const LABELS: [&'static str; 4] = ["answered", "refused", "unauthorized", "failed"];
-}
-
-/// The metrics of the process.
-pub struct Telemetry {
-    version: &'static str,
-    /// What the PBXs are called, in their order.
-    pbxs: Mutex<Vec<(Box<str>, u32)>>,
-    shards: Vec<Arc<ShardMetrics>>,
-    transports: Mutex<Vec<TransportCounters>>,
-    names: NameMetrics,
-    reloads: [AtomicU64; 2],
-    draining: AtomicBool,
-    kernel: KernelMetrics,
-    panic_open: AtomicBool,
-    admin_requests: [AtomicU64; AdminAnswer::LABELS.len()],
-    admin_events_lost: AtomicU64,
-    state: OnceLock<StateWatch>,
-    reports: OnceLock<ReportWatch>,
-    feeds: OnceLock<FeedWatch>,
-    pushes: OnceLock<PushWatch>,
-}
-
-fn names_of(pbxs: &[Pbx]) -> Vec<(Box<str>, u32)> {
-    pbxs.iter().map(|pbx| (pbx.name.clone(), pbx.id())).collect()
-}
-
-impl fmt::Debug for Telemetry {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Telemetry").field("shards", &self.shards.len()).finish_non_exhaustive()
-    }
-}
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 
 impl Telemetry {
-    /// For `shards` shards and these PBXs; `version` is the binary's.
-    #[must_use]
-    pub fn new(version: &'static str, shards: u8, pbxs: &[Pbx]) -> Self {
-        Telemetry {
-            version,
-            pbxs: Mutex::new(names_of(pbxs)),
-            shards: (0..shards).map(|_| Arc::default()).collect(),
-            transports: Mutex::default(),
-            names: NameMetrics::default(),
-            reloads: Default::default(),
-            draining: AtomicBool::new(false),
-            kernel: KernelMetrics::default(),
-            panic_open: AtomicBool::new(false),
-            admin_requests: Default::default(),
-            admin_events_lost: AtomicU64::new(0),
-            state: OnceLock::new(),
-            reports: OnceLock::new(),
-            feeds: OnceLock::new(),
-            pushes: OnceLock::new(),
-        }
-    }
-
-    /// The numbers of the kernel's drop sets.
-    #[must_use]
-    pub fn kernel(&self) -> &KernelMetrics {
-        &self.kernel
-    }
-
-    /// Looks at the state file when somebody scrapes; the first to say so is heard.
-    pub fn watch_state(&self, watch: StateWatch) {
-        let _ = self.state.set(watch);
-    }
-
-    /// Looks at the feeds when somebody scrapes; the first to say so is heard.
-    pub fn watch_feeds(&self, watch: FeedWatch) {
-        let _ = self.feeds.set(watch);
-    }
-
-    /// Looks at what becomes of bans that CrowdSec is told of; the first to say so is heard.
-    pub fn watch_pushes(&self, watch: PushWatch) {
-        let _ = self.pushes.set(watch);
-    }
-
-    fn feeds(&self) -> Vec<FeedNumbers> {
-        self.feeds.get().map(|watch| watch()).unwrap_or_default()
-    }
-
-    /// How often each feed was met, by [`admission::FeedHit`].
-    #[must_use]
-    pub fn feed_hits(&self) -> BTreeMap<Box<str>, [u64; FeedHit::ALL.len()]> {
-        let add = |sum: &mut [u64; 4], hits: &[u64; 4]| {
-            sum.iter_mut().zip(hits).for_each(|(sum, hits)| *sum += hits);
-        };
-        self.hits(|hits| &hits.feeds, add)
-    }
-
-    /// How the state file does.
-    #[must_use]
-    pub fn state(&self) -> StateCounts {
-        self.state.get().map(|watch| watch()).unwrap_or_default()
-    }
-
-    /// Looks at what is told to other programs when somebody scrapes; the first to say so is heard.
-    pub fn watch_reports(&self, watch: ReportWatch) {
-        let _ = self.reports.set(watch);
-    }
-
-    fn reports(&self) -> ReportCounts {
-        self.reports.get().map(|watch| watch()).unwrap_or_default()
-    }
-
-    /// The numbers of each shard, in their order.
-    #[must_use]
-    pub fn shards(&self) -> &[Arc<ShardMetrics>] {
-        &self.shards
-    }
-
-    /// The numbers of whoever resolves names.
-    #[must_use]
-    pub fn names(&self) -> &NameMetrics {
-        &self.names
-    }
-
-    /// Adds a shard's socket counters to what a scrape shows.
-    pub fn watch_transport(&self, counters: TransportCounters) {
-        self.transports.lock().unwrap_or_else(PoisonError::into_inner).push(counters);
-    }
-
-    /// Counts a reload; when it was applied these are the PBXs now.
-    pub fn on_reload(&self, result: Reload, pbxs: &[Pbx]) {
-        self.reloads[result as usize].fetch_add(1, Relaxed);
-        if result == Reload::Applied {
-            *self.pbxs.lock().unwrap_or_else(PoisonError::into_inner) = names_of(pbxs);
-        }
-    }
-
-    /// All shards drain now.
-    pub fn on_drain(&self) {
-        self.draining.store(true, Relaxed);
-    }
-
-    /// An operator lets everything pass, or does no more.
-    pub fn on_panic_open(&self, open: bool) {
-        self.panic_open.store(open, Relaxed);
-    }
-
-    /// Counts a request to the admin API.
-    pub fn on_admin(&self, answer: AdminAnswer) {
-        self.admin_requests[answer as usize].fetch_add(1, Relaxed);
-    }
-
-    /// Counts news that a reader of the event stream was too slow for.
-    pub fn on_events_lost(&self, count: u64) {
-        self.admin_events_lost.fetch_add(count, Relaxed);
-    }
-
-    /// What each rule met, by its name, since the start.
-    #[must_use]
-    pub fn rule_hits(&self) -> BTreeMap<Box<str>, u64> {
-        self.hits(|hits| &hits.rules, |sum, hits| *sum += hits)
-    }
-
-    /// What each signature met, by its name: others, and the authenticated.
-    #[must_use]
-    pub fn signature_hits(&self) -> BTreeMap<Box<str>, [u64; 2]> {
-        let add = |sum: &mut [u64; 2], hits: &[u64; 2]| {
-            sum.iter_mut().zip(hits).for_each(|(sum, hits)| *sum += hits);
-        };
-        self.hits(|hits| &hits.signatures, add)
-    }
-
-    /// What the shard that is most behind sheds.
-    #[must_use]
-    pub fn shed(&self) -> Stage {
-        let worst = self.shards.iter().map(|shard| shard.shed.load(Relaxed)).max();
-        worst.and_then(|worst| Stage::ALL.get(usize::from(worst)).copied()).unwrap_or_default()
-    }
-
-    /// A PBX ([`Pbx::id`]) as all shards together see it: up where each says so.
-    #[must_use]
-    pub fn pbx(&self, id: u32) -> PbxState {
-        let mut all = PbxState { id, up: true, ..PbxState::default() };
-        for shard in &self.shards {
-            let states = shard.pbxs.lock().unwrap_or_else(PoisonError::into_inner);
-            let state = states.iter().find(|state| state.id == id).copied().unwrap_or_default();
-            all.up &= state.up;
-            all.draining |= state.draining;
-            all.requests += state.requests;
-            all.failed += state.failed;
-        }
-        all
-    }
-
-    /// Whether every shard has heard from a PBX last, or has no reason to doubt it.
-    #[must_use]
-    pub fn is_pbx_up(&self) -> bool {
-        self.shards.iter().all(|shard| shard.pbx_up.load(Relaxed))
-    }
-
     /// All metrics in Prometheus' text format.
     #[must_use]
     pub fn render(&self) -> String {
@@ -254,7 +35,7 @@ impl Telemetry {
     }
 
     fn family(&self, definition: &Definition) -> Option<MetricFamily> {
-        let mut family = Family { definition, metrics: Vec::new() };
+        let mut family = Family::new(definition);
         let sum = |cell: fn(&ShardMetrics) -> &Cell| self.sum(cell);
         match *definition {
             catalogue::ADMIN_EVENTS_LOST => {
@@ -433,18 +214,6 @@ impl Telemetry {
         family.finish()
     }
 
-    /// Trunks by name, all shards together.
-    fn trunks(&self) -> BTreeMap<Box<str>, TrunkNumbers> {
-        let mut all: BTreeMap<Box<str>, TrunkNumbers> = BTreeMap::new();
-        for shard in &self.shards {
-            let trunks = shard.trunks.lock().unwrap_or_else(PoisonError::into_inner);
-            for (name, numbers) in trunks.iter() {
-                all.entry(name.clone()).or_default().add(numbers);
-            }
-        }
-        all
-    }
-
     fn sum(&self, cell: fn(&ShardMetrics) -> &Cell) -> u64 {
         self.shards.iter().map(|shard| cell(shard).value()).sum()
     }
@@ -479,22 +248,6 @@ impl Telemetry {
                 }
             }
         }
-    }
-
-    /// Hits by name, all shards together.
-    fn hits<V: Clone + Default>(
-        &self,
-        of: fn(&Hits) -> &BTreeMap<Box<str>, V>,
-        add: fn(&mut V, &V),
-    ) -> BTreeMap<Box<str>, V> {
-        let mut sums: BTreeMap<Box<str>, V> = BTreeMap::new();
-        for shard in &self.shards {
-            let hits = shard.hits.lock().unwrap_or_else(PoisonError::into_inner);
-            for (name, value) in of(&hits) {
-                add(sums.entry(name.clone()).or_default(), value);
-            }
-        }
-        sums
     }
 
     fn pbxs(&self, family: &mut Family<'_>, value: fn(&PbxState) -> u64) {
@@ -552,88 +305,4 @@ impl Telemetry {
 /// All combinations of two label values.
 fn pairs(first: &[&'static str], second: &[&'static str]) -> Vec<Vec<&'static str>> {
     first.iter().flat_map(|a| second.iter().map(move |b| vec![*a, *b])).collect()
-}
-
-/// A family being filled.
-struct Family<'d> {
-    definition: &'d Definition,
-    metrics: Vec<Metric>,
-}
-
-impl Family<'_> {
-    /// A cell for each value of the only label.
-    fn row(&mut self, values: &[&str], cells: &[Cell]) {
-        values.iter().zip(cells).for_each(|(value, cell)| self.push(&[value], cell.value()));
-    }
-
-    fn push(&mut self, values: &[&str], value: u64) {
-        let label = |(name, value): (&&str, &&str)| {
-            let mut pair = LabelPair::default();
-            pair.set_name((*name).to_owned());
-            pair.set_value((*value).to_owned());
-            pair
-        };
-        let mut metric = Metric::default();
-        metric.set_label(self.definition.labels.iter().zip(values).map(label).collect());
-        match self.definition.kind {
-            Kind::Counter => {
-                let mut counter = Counter::default();
-                counter.set_value(value as f64);
-                metric.set_counter(counter);
-            }
-            Kind::Gauge => {
-                let mut gauge = Gauge::default();
-                gauge.set_value(value as f64);
-                metric.set_gauge(gauge);
-            }
-            // of many numbers: see `push_lengths`
-            Kind::Histogram => return,
-        }
-        self.metrics.push(metric);
-    }
-
-    fn push_lengths(&mut self, merged: &Merged) {
-        let bucket = |(bound, count): &(f64, u64)| {
-            let mut bucket = proto::Bucket::default();
-            bucket.set_upper_bound(*bound);
-            bucket.set_cumulative_count(*count);
-            bucket
-        };
-        let mut histogram = proto::Histogram::default();
-        histogram.set_bucket(merged.buckets.iter().map(bucket).collect());
-        histogram.set_sample_count(merged.count);
-        histogram.set_sample_sum(merged.sum);
-        let mut metric = Metric::default();
-        metric.set_histogram(histogram);
-        self.metrics.push(metric);
-    }
-
-    /// Numbers with a name each.
-    fn atomics(&mut self, names: &[&str], values: &[AtomicU64]) {
-        for (name, value) in names.iter().zip(values) {
-            self.push(&[name], value.load(Relaxed));
-        }
-    }
-
-    /// As [`Family::atomics`], of plain numbers.
-    fn values(&mut self, names: &[&str], values: &[u64]) {
-        names.iter().zip(values).for_each(|(name, value)| self.push(&[name], *value));
-    }
-
-    /// `None` when nothing was pushed: a family needs a metric.
-    fn finish(self) -> Option<MetricFamily> {
-        if self.metrics.is_empty() {
-            return None;
-        }
-        let mut family = MetricFamily::default();
-        family.set_name(self.definition.name.to_owned());
-        family.set_help(self.definition.help.to_owned());
-        family.set_field_type(match self.definition.kind {
-            Kind::Counter => MetricType::COUNTER,
-            Kind::Gauge => MetricType::GAUGE,
-            Kind::Histogram => MetricType::HISTOGRAM,
-        });
-        family.set_metric(self.metrics);
-        Some(family)
-    }
 }
