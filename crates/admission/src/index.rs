@@ -1,22 +1,42 @@
 //! The index of the tables, one cache line a look-up.
 
-/// From keyed hashes to numbers of `BITS` bits (at most 32): open addressing with linear probing.
-/// A bucket is the key with the number in place of its lowest bits. Its upper half alone says where
-/// the bucket belongs, so the index grows without reading anything else.
+use wide::u32x8;
+
+/// From keyed hashes to numbers of `BITS` bits (at most 32): open addressing by lines of eight
+/// buckets. A bucket is the key with the number in place of its lowest bits. Its upper half alone
+/// says where the bucket belongs, so the index grows without reading anything else.
+///
+/// A look-up compares a whole line at once, without a branch for each bucket: which branches it
+/// takes does not depend on what is in memory, so the processor goes on while it waits for that.
 #[derive(Debug, Default)]
 pub(crate) struct Index<const BITS: u32> {
-    /// [`EMPTY`] when nothing is in it: no number is all ones.
-    buckets: Vec<u64>,
+    /// At least one of them is not full.
+    lines: Vec<Line>,
     used: usize,
 }
 
-const EMPTY: u64 = u64::MAX;
+/// A cache line of buckets, filled from the front.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+struct Line {
+    upper: [u32; BUCKETS],
+    /// [`EMPTY`] when nothing is in the bucket: no number is all ones.
+    lower: [u32; BUCKETS],
+}
+
+/// Buckets in a line.
+const BUCKETS: usize = 8;
+const EMPTY: u32 = u32::MAX;
+
+/// Where a bucket is: its line, and its place in that.
+type At = (usize, usize);
 
 impl<const BITS: u32> Index<BITS> {
     /// The number that stands for `key`, of those that `is_it` takes. The lowest `BITS` of the key
     /// are not compared: that is left to `is_it`, or to luck.
+    #[inline]
     pub(crate) fn find(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        self.position(key, is_it).map(|at| number::<BITS>(self.buckets[at]))
+        self.position(key, is_it).map(|(line, place)| number::<BITS>(self.lines[line].lower[place]))
     }
 
     /// Whether nothing is in it.
@@ -26,96 +46,144 @@ impl<const BITS: u32> Index<BITS> {
 
     /// Adds one. That it is not in is for the caller to know.
     pub(crate) fn insert(&mut self, key: u64, number: u32) {
-        // two thirds at most are in use, so that a search meets few buckets
-        if (self.used + 1) * 3 > self.buckets.len() * 2 {
-            self.rebuild((self.used + 1).max(8) * 5 / 4);
+        // four fifths at most are in use, so that few lines are full
+        if (self.used + 1) * 5 > self.lines.len() * BUCKETS * 4 {
+            self.rebuild((self.used + 1) * 5 / 4);
         }
-        self.place(bucket::<BITS>(key, number));
+        self.place((key >> 32) as u32, lower::<BITS>(key, number));
         self.used += 1;
     }
 
     /// Takes one out, if it is in.
     pub(crate) fn remove(&mut self, key: u64, number: u32) {
-        let Some(mut hole) = self.position(key, |at| at == number) else { return };
+        let Some((mut hole, place)) = self.position(key, |at| at == number) else { return };
         self.used -= 1;
+        let mut was_full = self.lines[hole].is_full();
+        self.lines[hole].remove(place);
+        // what found no place in a line that was full stands behind it, and moves up
         let mut at = self.next(hole);
-        // whatever stands behind the hole and belongs at it or before moves up
-        while self.buckets[at] != EMPTY {
-            let home = self.home(self.buckets[at]);
-            if self.distance(home, at) >= self.distance(hole, at) {
-                self.buckets[hole] = self.buckets[at];
+        while was_full {
+            let line = &self.lines[at];
+            was_full = line.is_full();
+            let moves = |place: &usize| {
+                self.distance(self.home(line.upper[*place]), at) >= self.distance(hole, at)
+            };
+            if let Some(place) = (0..line.len()).find(moves) {
+                let (upper, lower) = self.lines[at].remove(place);
+                self.lines[hole].push(upper, lower);
                 hole = at;
             }
             at = self.next(at);
         }
-        self.buckets[hole] = EMPTY;
     }
 
     /// Changes a number.
     pub(crate) fn renumber(&mut self, key: u64, from: u32, to: u32) {
-        if let Some(at) = self.position(key, |number| number == from) {
-            self.buckets[at] = bucket::<BITS>(key, to);
+        if let Some((line, place)) = self.position(key, |number| number == from) {
+            self.lines[line].lower[place] = lower::<BITS>(key, to);
         }
     }
 
     /// Makes room for `entries`, not more.
     pub(crate) fn rebuild(&mut self, entries: usize) {
-        let buckets = vec![EMPTY; entries.max(self.used) * 3 / 2 + 4];
-        let old = std::mem::replace(&mut self.buckets, buckets);
-        for bucket in old.into_iter().filter(|bucket| *bucket != EMPTY) {
-            self.place(bucket);
+        let buckets = entries.max(self.used) * 5 / 4 + BUCKETS;
+        let lines = vec![Line::EMPTY; buckets.div_ceil(BUCKETS)];
+        for line in std::mem::replace(&mut self.lines, lines) {
+            for place in 0..line.len() {
+                self.place(line.upper[place], line.lower[place]);
+            }
         }
     }
 
-    fn place(&mut self, bucket: u64) {
-        let mut at = self.home(bucket);
-        while self.buckets[at] != EMPTY {
+    fn place(&mut self, upper: u32, lower: u32) {
+        let mut at = self.home(upper);
+        while self.lines[at].is_full() {
             at = self.next(at);
         }
-        self.buckets[at] = bucket;
+        self.lines[at].push(upper, lower);
     }
 
-    fn position(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<usize> {
-        if self.buckets.is_empty() {
-            return None;
-        }
-        let mut at = self.home(key);
+    #[inline]
+    fn position(&self, key: u64, is_it: impl Fn(u32) -> bool) -> Option<At> {
+        let (upper, same) = ((key >> 32) as u32, lower::<BITS>(key, 0));
+        let mut at = self.home(upper);
+        let mut line = self.lines.get(at)?;
         loop {
-            let bucket = self.buckets[at];
-            if bucket == EMPTY {
+            let mut met = line.met(upper);
+            while met != 0 {
+                let place = met.trailing_zeros() as usize & (BUCKETS - 1);
+                let lower = line.lower[place];
+                let number = number::<BITS>(lower);
+                if lower != EMPTY && lower ^ number == same && is_it(number) {
+                    return Some((at, place));
+                }
+                met &= met - 1;
+            }
+            if !line.is_full() {
                 return None;
             }
-            if (bucket ^ key) >> BITS == 0 && is_it(number::<BITS>(bucket)) {
-                return Some(at);
-            }
             at = self.next(at);
+            line = &self.lines[at];
         }
     }
 
     /// The upper half, as a fraction of the length.
-    fn home(&self, key: u64) -> usize {
-        ((u128::from(key >> 32) * self.buckets.len() as u128) >> 32) as usize
+    fn home(&self, upper: u32) -> usize {
+        ((u64::from(upper) * self.lines.len() as u64) >> 32) as usize
     }
 
     /// What its buckets take.
     #[cfg(test)]
     pub(crate) fn bytes(&self) -> usize {
-        self.buckets.capacity() * size_of::<u64>()
+        self.lines.capacity() * size_of::<Line>()
     }
 
     fn next(&self, at: usize) -> usize {
-        if at + 1 == self.buckets.len() { 0 } else { at + 1 }
+        if at + 1 == self.lines.len() { 0 } else { at + 1 }
     }
 
     fn distance(&self, from: usize, to: usize) -> usize {
-        if to >= from { to - from } else { to + self.buckets.len() - from }
+        if to >= from { to - from } else { to + self.lines.len() - from }
     }
 }
 
-fn bucket<const BITS: u32>(key: u64, number: u32) -> u64 {
-    key >> BITS << BITS | u64::from(number)
+impl Line {
+    const EMPTY: Line = Line { upper: [0; BUCKETS], lower: [EMPTY; BUCKETS] };
+
+    fn is_full(&self) -> bool {
+        self.lower[BUCKETS - 1] != EMPTY
+    }
+
+    fn len(&self) -> usize {
+        self.lower.iter().position(|lower| *lower == EMPTY).unwrap_or(BUCKETS)
+    }
+
+    /// The buckets with that upper half as bits, empty ones perhaps.
+    #[inline]
+    fn met(&self, upper: u32) -> u32 {
+        u32x8::new(self.upper).simd_eq(u32x8::splat(upper)).to_bitmask()
+    }
+
+    fn push(&mut self, upper: u32, lower: u32) {
+        let place = self.len();
+        (self.upper[place], self.lower[place]) = (upper, lower);
+    }
+
+    /// Takes a bucket out; the last one moves into its place.
+    fn remove(&mut self, place: usize) -> (u32, u32) {
+        let last = self.len() - 1;
+        let gone = (self.upper[place], self.lower[place]);
+        (self.upper[place], self.lower[place]) = (self.upper[last], self.lower[last]);
+        (self.upper[last], self.lower[last]) = (0, EMPTY);
+        gone
+    }
 }
 
-fn number<const BITS: u32>(bucket: u64) -> u32 {
-    (bucket & ((1 << BITS) - 1)) as u32
+/// The lower half of a key with a number in place of its lowest bits.
+fn lower<const BITS: u32>(key: u64, number: u32) -> u32 {
+    (key >> BITS << BITS) as u32 | number
+}
+
+fn number<const BITS: u32>(lower: u32) -> u32 {
+    (u64::from(lower) & ((1 << BITS) - 1)) as u32
 }

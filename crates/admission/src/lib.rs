@@ -21,6 +21,7 @@ mod base32;
 pub mod branch;
 mod chain;
 mod challenge;
+mod digests;
 mod effect;
 mod explain;
 mod fade;

@@ -6,14 +6,13 @@
 //! the address that uses it, and to the PBX that made it: another would take the answer for a
 //! wrong one.
 
+use crate::digests::Digests;
 use crate::key::{Key, address_bytes};
 use policy::Time;
-use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// A bounded memory of (nonce, PBX, source), 8 bytes each, in two generations: an entry is
+/// A bounded memory of (nonce, PBX, source), 8 to 10 bytes each, in two generations: an entry is
 /// remembered at least for `memory` (unless more than half the capacity comes in that time; then
 /// the older half goes, and is counted) and at most for twice that.
 ///
@@ -22,15 +21,13 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct RelayedNonces {
     key: Key,
-    young: Set,
-    old: Set,
+    young: Digests,
+    old: Digests,
     turned: Time,
     memory: Duration,
     capacity: usize,
     evictions: u64,
 }
-
-type Set = HashSet<u64, BuildHasherDefault<Hashed>>;
 
 impl RelayedNonces {
     /// An empty memory for at most `capacity` pairs.
@@ -38,8 +35,8 @@ impl RelayedNonces {
     pub fn new(secret: &[u8; 32], capacity: usize, memory: Duration) -> Self {
         RelayedNonces {
             key: Key::derive(secret, "nonces"),
-            young: Set::default(),
-            old: Set::default(),
+            young: Digests::default(),
+            old: Digests::default(),
             turned: Time::ZERO,
             memory,
             capacity,
@@ -64,10 +61,10 @@ impl RelayedNonces {
     pub fn was_relayed(&mut self, now: Time, nonce: &[u8], pbx: u32, source: IpAddr) -> bool {
         self.turn(now);
         let hash = self.hash(nonce, pbx, source);
-        if self.young.contains(&hash) {
+        if self.young.contains(hash) {
             return true;
         }
-        let known = self.old.contains(&hash);
+        let known = self.old.contains(hash);
         if known && self.young.len() < self.capacity / 2 {
             self.young.insert(hash);
         }
@@ -93,7 +90,7 @@ impl RelayedNonces {
     }
 
     fn remember(&mut self, now: Time, hash: u64) {
-        if self.young.len() >= (self.capacity / 2).max(1) && !self.young.contains(&hash) {
+        if self.young.len() >= (self.capacity / 2).max(1) && !self.young.contains(hash) {
             self.evictions += self.old.len() as u64;
             self.age(now);
         }
@@ -118,22 +115,6 @@ impl RelayedNonces {
 
     fn hash(&self, nonce: &[u8], pbx: u32, source: IpAddr) -> u64 {
         self.key.hash(&[nonce, &address_bytes(source), &pbx.to_be_bytes()])
-    }
-}
-
-/// The entries are keyed hashes already.
-#[derive(Debug, Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, _: &[u8]) {
-        debug_assert!(false, "only u64 is hashed");
-    }
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pairs (AOR, source) and (AOR, flow): where an AOR is at home, and how often it was refused.
 
-use crate::fade::{faded, stamp, within};
+use crate::fade::{Moment, faded, within};
 use crate::key::flow_bytes;
 use crate::memory::is_news;
 use crate::store::{Entry, Portion, Rank, Store};
@@ -16,9 +16,9 @@ pub(crate) struct Pair {
     refusals: f32,
     /// The same in a long memory: who guesses slowly.
     long: f32,
-    at: Time,
-    home: Time,
-    refused: Time,
+    at: Moment,
+    home: Moment,
+    refused: Moment,
     /// The faces with which it succeeded last.
     faces: [u32; FACES],
     /// Since it was last saved.
@@ -68,8 +68,8 @@ impl Pairs {
     /// The AOR authenticated there.
     pub(crate) fn authenticated(&mut self, now: Time, key: u64) {
         if let Some(pair) = self.enter(key, Rank::Known) {
-            pair.changed |= is_news(pair.home, now);
-            pair.home = stamp(now);
+            pair.changed |= is_news(pair.home.time(), now);
+            pair.home = Moment::stamp(now);
         }
         self.store.touch(key, Rank::Known);
     }
@@ -89,8 +89,9 @@ impl Pairs {
     pub(crate) fn refused(&mut self, now: Time, key: u64, half_life: &HalfLife) -> (f32, f32) {
         let Some(pair) = self.enter(key, Rank::Proven) else { return (0.0, 0.0) };
         pair.refusals = pair.refusals(now, half_life.pair) + 1.0;
-        pair.long = faded(pair.long, now.since(pair.at), half_life.long) + 1.0;
-        (pair.at, pair.refused, pair.changed) = (now, stamp(now), true);
+        pair.long = faded(pair.long, now.since(pair.at.time()), half_life.long) + 1.0;
+        (pair.at, pair.refused) = (Moment::of(now), Moment::stamp(now));
+        pair.changed = true;
         (pair.refusals, pair.long)
     }
 
@@ -113,9 +114,10 @@ impl Pairs {
         let rank = if is_home { Rank::Known } else { Rank::Proven };
         let Some(pair) = self.enter(memory.key, rank) else { return };
         (pair.refusals, pair.long) = (memory.refusals, memory.long);
-        (pair.at, pair.home) = (memory.at.min(now), home);
+        let at = memory.at.min(now);
+        (pair.at, pair.home) = (Moment::of(at), Moment::of(home));
         if memory.refusals > 0.0 {
-            pair.refused = stamp(pair.at);
+            pair.refused = Moment::stamp(at);
         }
     }
 
@@ -145,7 +147,7 @@ impl Pairs {
 
 impl Pair {
     fn new(key: u64) -> Self {
-        let never = Time::ZERO;
+        let never = Moment::NEVER;
         Pair {
             key,
             refusals: 0.0,
@@ -159,13 +161,13 @@ impl Pair {
     }
 
     fn memory(&self) -> PairMemory {
-        let Pair { key, refusals, long, at, home, .. } = *self;
-        PairMemory { key, refusals, long, at, home }
+        let Pair { key, refusals, long, .. } = *self;
+        PairMemory { key, refusals, long, at: self.at.time(), home: self.home.time() }
     }
 
     /// Whether it is a home.
     pub(crate) fn is_home(&self, now: Time, window: Duration) -> bool {
-        within(now, self.home, window)
+        self.home.is_within(now, window)
     }
 
     /// Whether it succeeded with that face.
@@ -175,10 +177,20 @@ impl Pair {
 
     /// Whether it was refused in the last `window`.
     pub(crate) fn was_refused(&self, now: Time, window: Duration) -> bool {
-        within(now, self.refused, window)
+        self.refused.is_within(now, window)
     }
 
     pub(crate) fn refusals(&self, now: Time, half_life: Duration) -> f32 {
-        faded(self.refusals, now.since(self.at), half_life)
+        faded(self.refusals, now.since(self.at.time()), half_life)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_home_is_small() {
+        assert!(size_of::<Pair>() <= 72, "{}", size_of::<Pair>());
     }
 }

@@ -1,5 +1,7 @@
 //! Rates: the GCRA of `governor` on the policy's time, over a table of our own, because governor's
-//! never forgets a key. Whoever is pushed out begins anew, with one burst at most.
+//! never forgets a key. A full bucket says no more than none: it is kept only until somebody else
+//! needs one, so that the table is as long as what has been asked for lately. Whoever is pushed out
+//! begins anew, with one burst at most.
 
 use crate::TableUse;
 use crate::store::{Entry, Rank, Store};
@@ -19,6 +21,10 @@ pub(crate) const ALL: u64 = 0;
 /// of other keys pushes them out.
 pub(crate) const OWN_RULES: u16 = u16::MAX - 15;
 
+/// Buckets that are looked at for each new one, whether they are full. What takes the place of one
+/// that goes is mostly not, so this lets two go for each that comes.
+const LOOKED_AT: usize = 4;
+
 /// Longest time that a full bucket stands for: nothing overflows before the year 2400.
 const LONGEST: u64 = 1 << 62;
 
@@ -26,6 +32,8 @@ const LONGEST: u64 = 1 << 62;
 #[derive(Debug)]
 pub struct Rates {
     store: Store<Bucket>,
+    /// Where a full one is looked for next.
+    hand: usize,
     /// What was asked for and how governor counts it: as many as the policy has rates.
     quotas: Vec<(Rate, Quota)>,
 }
@@ -47,7 +55,7 @@ impl Rates {
     /// At most so many buckets.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Rates { store: Store::new(capacity), quotas: Vec::new() }
+        Rates { store: Store::new(capacity), hand: 0, quotas: Vec::new() }
     }
 
     /// Another policy: `rule` means something else now, so all begin anew.
@@ -65,12 +73,16 @@ impl Rates {
             (_, OWN_RULES..) => Rank::Known,
             _ => Rank::Unproven,
         };
-        let quota = self.quota(rate);
+        let (quota, before) = (self.quota(rate), self.store.len());
         let now = Nanos::from(now.as_nanos().min(1 << 63));
-        let store = Buckets { store: RefCell::new(&mut self.store), rank, now };
+        let store = Buckets { store: RefCell::new(&mut self.store), rank };
         let limiter = RateLimiter::<u64, _, _>::new(quota, store, Watch::default());
         limiter.clock().0.set(now);
-        limiter.check_key(&(key ^ spread(rule))).is_ok()
+        let allowed = limiter.check_key(&(key ^ spread(rule))).is_ok();
+        if self.store.len() > before {
+            self.store.sweep(&mut self.hand, LOOKED_AT, |bucket| bucket.next <= now);
+        }
+        allowed
     }
 
     fn quota(&mut self, rate: Rate) -> Quota {
@@ -118,7 +130,6 @@ impl Clock for Watch {
 struct Buckets<'s> {
     store: RefCell<&'s mut Store<Bucket>>,
     rank: Rank,
-    now: Nanos,
 }
 
 impl StateStore for Buckets<'_> {
@@ -134,16 +145,12 @@ impl StateStore for Buckets<'_> {
             let _ = store.insert(self.rank, Bucket { key: *key, next });
             return Ok(outcome);
         };
-        let was = bucket.next;
-        let measured = measure(Some(was)).map(|(outcome, next)| {
+        let measured = measure(Some(bucket.next)).map(|(outcome, next)| {
             bucket.next = next;
             outcome
         });
-        // a full bucket may as well be forgotten; but whoever is refused stays young, too: asking
-        // again must not be a way to be forgotten
-        if was > self.now {
-            store.touch(*key, self.rank);
-        }
+        // whoever is refused stays young, too: asking again must not be a way to be forgotten
+        store.touch(*key, self.rank);
         measured
     }
 }
@@ -213,6 +220,34 @@ mod tests {
         }
         assert_eq!(through, 100);
         assert_eq!(rates.table().evictions, 1_000_000 - 999);
+    }
+
+    #[test]
+    fn full_buckets_make_room_and_others_stay() {
+        let mut rates = Rates::new(100_000);
+        let quick = rate(50, 1, 200);
+        let of = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // each is full again after 20 ms, and one comes a millisecond
+        for n in 1..=50_000 {
+            assert!(rates.allows(at(n), 1, of(n), quick));
+            assert!(rates.table().entries <= 100, "{}", rates.table().entries);
+        }
+        // a burst goes again as quickly as others come
+        for n in 1..=10_000 {
+            assert!(rates.allows(at(60_000), 2, of(n), quick));
+        }
+        for n in 1..=10_100 {
+            rates.allows(at(61_000 + n), 1, of(n), quick);
+        }
+        assert!(rates.table().entries <= 100, "{}", rates.table().entries);
+        assert_eq!(rates.table().evictions, 0);
+        // one that is not full is not forgotten, whoever else comes
+        let slow = rate(1, 60, 1);
+        assert!(rates.allows(at(100_000), 3, 7, slow));
+        for n in 1..=10_000 {
+            rates.allows(at(100_000 + n), 1, of(n), quick);
+        }
+        assert!(!rates.allows(at(110_000), 3, 7, slow));
     }
 
     #[test]

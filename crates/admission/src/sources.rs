@@ -1,7 +1,7 @@
 //! What is known of each source: evidence in a short and a long memory, proof, trust, and how many
 //! challenges are open.
 
-use crate::fade::{faded, stamp, within};
+use crate::fade::{Moment, faded, within};
 use crate::memory::is_news;
 use crate::store::{Entry, Portion, Rank, Store};
 use crate::{Key, Memory, Proof, SourceMemory, TableUse};
@@ -17,10 +17,10 @@ pub(crate) struct Source {
     short: f32,
     long: f32,
     /// When both were last brought up to date.
-    at: Time,
-    proven: Time,
-    known: Time,
-    suspect: Time,
+    at: Moment,
+    proven: Moment,
+    known: Moment,
+    suspect: Moment,
     /// Open INVITE challenges.
     pub(crate) invites: u16,
     /// Other open challenges.
@@ -86,7 +86,7 @@ impl Sources {
     /// Its return path was proven.
     pub(crate) fn prove(&mut self, now: Time, key: u64, ip: IpAddr, proof: Proof) {
         let Some(source) = self.enter(key, ip, Rank::Proven) else { return };
-        source.proven = stamp(now);
+        source.proven = Moment::stamp(now);
         source.proof = Some(proof);
         self.raise(key, Rank::Proven);
     }
@@ -94,15 +94,15 @@ impl Sources {
     /// Somebody authenticated there.
     pub(crate) fn know(&mut self, now: Time, key: u64, ip: IpAddr) {
         let Some(source) = self.enter(key, ip, Rank::Known) else { return };
-        source.changed |= is_news(source.known, now);
-        source.known = stamp(now);
+        source.changed |= is_news(source.known.time(), now);
+        source.known = Moment::stamp(now);
         self.raise(key, Rank::Known);
     }
 
     /// Something unproven speaks of it.
     pub(crate) fn suspect(&mut self, now: Time, key: u64, ip: IpAddr) {
         if let Some(source) = self.enter(key, ip, Rank::Unproven) {
-            source.suspect = stamp(now);
+            source.suspect = Moment::stamp(now);
         }
     }
 
@@ -110,7 +110,7 @@ impl Sources {
     pub(crate) fn set_banned(&mut self, key: u64, banned: bool) {
         let rank = match self.store.find(key) {
             _ if banned => Rank::Banned,
-            Some(source) if source.known != Time::ZERO => Rank::Known,
+            Some(source) if source.known != Moment::NEVER => Rank::Known,
             _ => Rank::Proven,
         };
         self.store.touch(key, rank);
@@ -127,9 +127,9 @@ impl Sources {
     pub(crate) fn drop_old_suspects(&mut self, now: Time, length: Duration, portion: usize) {
         for _ in 0..portion {
             match self.store.oldest(Rank::Unproven) {
-                Some(source) if source.suspect != Time::ZERO => {
+                Some(source) if source.suspect != Moment::NEVER => {
                     let key = source.key;
-                    if within(now, source.suspect, length) || source.has_open() {
+                    if source.suspect.is_within(now, length) || source.has_open() {
                         return;
                     }
                     let _ = self.store.remove(key);
@@ -158,7 +158,8 @@ impl Sources {
         }
         let rank = if is_known { Rank::Known } else { Rank::Proven };
         let Some(source) = self.enter(key, memory.network.address(), rank) else { return false };
-        (source.long, source.at, source.known) = (memory.long, memory.at.min(now), known);
+        (source.long, source.at) = (memory.long, Moment::of(memory.at.min(now)));
+        source.known = Moment::of(known);
         self.raise(key, rank);
         is_known
     }
@@ -197,10 +198,10 @@ impl Source {
             address,
             short: 0.0,
             long: 0.0,
-            at: Time::ZERO,
-            proven: Time::ZERO,
-            known: Time::ZERO,
-            suspect: Time::ZERO,
+            at: Moment::NEVER,
+            proven: Moment::NEVER,
+            known: Moment::NEVER,
+            suspect: Moment::NEVER,
             invites: 0,
             others: 0,
             proven_invites: 0,
@@ -217,14 +218,14 @@ impl Source {
 
     /// Its latest proof, while that counts.
     pub(crate) fn proof(&self, now: Time, lifetime: Duration) -> Option<Proof> {
-        self.proof.filter(|_| within(now, self.proven, lifetime))
+        self.proof.filter(|_| self.proven.is_within(now, lifetime))
     }
 
     /// What is known of it.
     pub(crate) fn who(&self, now: Time, trust: &TrustRules, lifetime: Duration) -> Who {
-        if within(now, self.known, trust.window) {
+        if self.known.is_within(now, trust.window) {
             Who::Known
-        } else if within(now, self.proven, lifetime) {
+        } else if self.proven.is_within(now, lifetime) {
             Who::Proven
         } else {
             Who::Unproven
@@ -233,11 +234,11 @@ impl Source {
 
     /// Whether something unproven spoke of it in the last `length`.
     pub(crate) fn is_suspect(&self, now: Time, length: Duration) -> bool {
-        within(now, self.suspect, length)
+        self.suspect.is_within(now, length)
     }
 
     pub(crate) fn score(&self, now: Time, half_life: &HalfLife) -> Score {
-        let length = now.since(self.at);
+        let length = now.since(self.at.time());
         Score {
             short: faded(self.short, length, half_life.short),
             long: faded(self.long, length, half_life.long),
@@ -254,7 +255,8 @@ impl Source {
     ) -> Score {
         let old = self.score(now, half_life);
         let lasting = if lasts { weight } else { 0.0 };
-        (self.short, self.long, self.at) = (old.short + weight, old.long + lasting, now);
+        (self.short, self.long) = (old.short + weight, old.long + lasting);
+        self.at = Moment::of(now);
         self.changed |= lasting > 0.0;
         Score { short: self.short, long: self.long }
     }
@@ -267,8 +269,8 @@ impl Source {
     }
 
     fn memory(&self) -> SourceMemory {
-        let Source { long, at, known, .. } = *self;
-        SourceMemory { network: self.network(), long, at, known }
+        let (at, known) = (self.at.time(), self.known.time());
+        SourceMemory { network: self.network(), long: self.long, at, known }
     }
 
     fn has_open(&self) -> bool {
@@ -278,7 +280,7 @@ impl Source {
     fn is_idle(&self) -> bool {
         !self.has_open()
             && [self.short, self.long] == [0.0; 2]
-            && [self.proven, self.known, self.suspect] == [Time::ZERO; 3]
+            && [self.proven, self.known, self.suspect] == [Moment::NEVER; 3]
     }
 }
 
@@ -305,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_stranger_is_small() {
-        assert!(size_of::<Source>() <= 72, "{}", size_of::<Source>());
+        assert!(size_of::<Source>() <= 56, "{}", size_of::<Source>());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The one bounded table that all of the gate's memory is made of: entries by a keyed hash, in age
 //! order within a rank, the least worthy pushed out when it is full.
 //!
-//! An entry costs its own size, 8 bytes of links and at most 12 of index; memory grows with what is
+//! An entry costs its own size, 8 bytes of links and at most 13 of index; memory grows with what is
 //! in it, not with its bound. A look-up meets two cache lines, the index's and the entry's, however
 //! many entries there are.
 
@@ -159,6 +159,17 @@ impl<V: Entry> Store<V> {
     /// The one of that rank that was untouched for longest.
     pub(crate) fn oldest(&self, rank: Rank) -> Option<&V> {
         self.at(self.lists[rank as usize].oldest)
+    }
+
+    /// Looks at `looks` entries from the `hand`-th on, all round, and takes out those that `is_idle`.
+    pub(crate) fn sweep(&mut self, hand: &mut usize, looks: usize, is_idle: impl Fn(&V) -> bool) {
+        for _ in 0..looks {
+            match self.slots.get(*hand) {
+                None => *hand = 0,
+                Some(slot) if is_idle(&slot.value) => drop(self.take(*hand as u32)),
+                Some(_) => *hand += 1,
+            }
+        }
     }
 
     /// All entries, in no order.

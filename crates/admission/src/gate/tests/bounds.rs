@@ -38,7 +38,7 @@ fn tables_are_bounded_where_the_edge_may_not_challenge() {
         rules.edge_challenge.mode = ChallengeMode::Off;
         let all = &mut rules.capacities;
         (all.ledger, all.sources, all.pairs, all.aors) = (500, 600, 100, 100);
-        (all.networks, all.shapes, all.bans, all.rates, all.chains) = (100, 100, 100, 300, 50);
+        (all.networks, all.shapes, all.bans, all.rates, all.chains) = (100, 100, 100, 30, 50);
     });
     flood(&mut play, 20_000, "INVITE");
     for n in 0..2_000u64 {
