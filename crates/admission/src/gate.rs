@@ -24,6 +24,7 @@ use crate::networks::Networks;
 use crate::pairs::Pairs;
 use crate::proof::Proofs;
 use crate::rates::Rates;
+use crate::rules::Concerns;
 use crate::shapes::Shapes;
 use crate::sources::Sources;
 use crate::storm::Storm;
@@ -56,6 +57,8 @@ const EFFECTS_MAX: usize = 4_096;
 #[derive(Debug)]
 pub struct Gate {
     policy: Arc<Policy>,
+    /// Which of its rules are for whom.
+    concerns: Concerns,
     shard: ShardId,
     /// Keys of ledger entries, and of AORs.
     entries: Key,
@@ -187,6 +190,7 @@ impl Gate {
             reloads: 0,
             effects: VecDeque::new(),
             counts: Counts::default(),
+            concerns: Concerns::of_rules(&rules.rules),
             shard,
             policy,
         };
@@ -214,6 +218,7 @@ impl Gate {
         self.rates.configure(bounds.rates);
         self.chains.configure(bounds.chains);
         self.tries.configure(bounds.tries);
+        self.concerns = Concerns::of_rules(&policy.admission.rules);
         let old = std::mem::replace(&mut self.policy, policy);
         if old.admission.rules != self.policy.admission.rules
             || old.admission.signatures.list() != self.policy.admission.signatures.list()

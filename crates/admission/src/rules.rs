@@ -1,6 +1,6 @@
 //! Evaluation of the policy's rules: what `when` says, of a request or of an outcome.
 
-use policy::{BAD_USER, NumberSet, Outcome, When, Who};
+use policy::{BAD_USER, METHODS, Mode, NumberSet, Outcome, Rule, Then, When, Who};
 use std::cell::OnceCell;
 use wire::{Message, Uri};
 
@@ -17,6 +17,52 @@ pub(crate) struct Facts<'a> {
     pub(crate) repeated: bool,
     pub(crate) dialled: &'a [u8],
     pub(crate) bad_user: OnceCell<bool>,
+}
+
+/// The rules that requests can meet, by method and sender: most rules are for others.
+#[derive(Debug)]
+pub(crate) struct Concerns(Box<[Concern]>);
+
+/// Of one method and one kind of sender, by index in the policy, in its order.
+#[derive(Debug, Default)]
+pub(crate) struct Concern {
+    /// Those without a rate.
+    pub(crate) plain: Vec<u16>,
+    /// Those with a rate.
+    pub(crate) limits: Vec<u16>,
+}
+
+impl Concerns {
+    pub(crate) fn of_rules(rules: &[Rule]) -> Self {
+        let mut all: Box<[Concern]> =
+            (0..METHODS.len() * Who::ALL.len()).map(|_| Concern::default()).collect();
+        for (index, rule) in (0..).zip(rules) {
+            let (when, off) = (&rule.when, rule.mode == Mode::Off);
+            if off || when.outcome.is_some() || matches!(rule.then, Then::Weigh(_)) {
+                continue;
+            }
+            for (method, who) in
+                (0..METHODS.len() as u8).flat_map(|it| Who::ALL.map(|who| (it, who)))
+            {
+                if when.methods.has(method) && when.who.has(who) {
+                    let concern = &mut all[place(method, who)];
+                    match rule.then {
+                        Then::Limit { .. } => concern.limits.push(index),
+                        _ => concern.plain.push(index),
+                    }
+                }
+            }
+        }
+        Concerns(all)
+    }
+
+    pub(crate) fn of(&self, method: u8, who: Who) -> &Concern {
+        &self.0[place(method, who)]
+    }
+}
+
+fn place(method: u8, who: Who) -> usize {
+    usize::from(method) * Who::ALL.len() + who as usize
 }
 
 /// Whether all parts of `when` hold.

@@ -8,7 +8,7 @@ use crate::rules::{Facts, holds};
 use crate::storm::PACE;
 use crate::{Credentials, Ticket, Verdict};
 use policy::{
-    Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Rule, Then, Time, Who,
+    Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Then, Time, Who,
 };
 use std::cell::OnceCell;
 
@@ -47,9 +47,11 @@ impl Gate {
     /// Method policy, user parts, numbers: rules without a rate.
     pub(super) fn check_rules(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let facts = asked.facts();
-        for index in 0..self.policy.admission.rules.len() {
+        for at in 0.. {
+            let concern = self.concerns.of(facts.method, facts.who);
+            let Some(index) = concern.plain.get(at).copied().map(usize::from) else { break };
             let rule = &self.policy.admission.rules[index];
-            if matches!(rule.then, Then::Limit { .. } | Then::Weigh(_)) || !is_met(rule, &facts) {
+            if !holds(&rule.when, &facts) {
                 continue;
             }
             let (then, mode) = (rule.then, rule.mode);
@@ -155,10 +157,12 @@ impl Gate {
             }
         }
         let facts = asked.facts();
-        for index in 0..self.policy.admission.rules.len().min(asked.rules_end) {
+        for at in 0.. {
+            let concern = self.concerns.of(facts.method, facts.who);
+            let Some(index) = concern.limits.get(at).copied().map(usize::from) else { break };
             let rule = &self.policy.admission.rules[index];
             let Then::Limit { per, rate, answer } = rule.then else { continue };
-            if !is_met(rule, &facts) {
+            if index >= asked.rules_end || !holds(&rule.when, &facts) {
                 continue;
             }
             let mode = rule.mode;
@@ -390,11 +394,6 @@ impl Gate {
         asked.ticket.candidate = self.is_candidate(asked);
         asked.ticket.honeytoken = self.asks_for_honeytoken(asked);
     }
-}
-
-/// Whether a rule is on and holds.
-fn is_met(rule: &Rule, facts: &Facts<'_>) -> bool {
-    rule.mode != Mode::Off && holds(&rule.when, facts)
 }
 
 impl<'r, 'a: 'r> Asked<'r, 'a> {
