@@ -26,7 +26,7 @@ pub struct Packet<'a> {
 }
 
 /// Why a capture cannot be read further.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     /// Neither format.
     #[error("this is no pcap or pcapng file")]

@@ -223,6 +223,10 @@ pub(crate) enum Command {
         /// Makes secret and random numbers: another seed, other tags and branches
         #[arg(long, value_name = "NUMBER", default_value_t = 0)]
         seed: u64,
+        /// Judge a capture as an edge of so many shards does, on as many threads
+        #[arg(long, value_name = "NUMBER", default_value_t = 1, conflicts_with = "stdio",
+              value_parser = clap::value_parser!(u8).range(1..=i64::from(config::Config::SHARDS_MAX)))]
+        shards: u8,
         /// Say in each answer what was decided of each message, and why
         #[arg(long, requires = "stdio")]
         decisions: bool,
@@ -332,6 +336,7 @@ Examples:
   ringfence replay today.pcap --config strict              by a shipped profile
   ringfence replay today.pcap --against new-policy.yaml    what a change would do
   ringfence replay today.pcap --json | jq '.users'         whom it would meet
+  ringfence replay today.pcap --shards 4                   as an edge of four shards, on four threads
   ringfence replay --stdio --config ringfence.yaml < day.jsonl > answers.jsonl
   ringfence replay --stdio --decisions --config ringfence.yaml < day.jsonl |
     jq -c '.decisions[]? | select(.verdict == \"drop\")'

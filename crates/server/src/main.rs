@@ -39,10 +39,12 @@ use clap::Parser;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    heap::settle();
     // clap ends the process with 2 when it does not understand the command line.
     match cli::Cli::parse().command {
-        cli::Command::Run { config } => run::run(&config),
+        cli::Command::Run { config } => {
+            heap::settle();
+            run::run(&config)
+        }
         cli::Command::Check { config, print_effective, json } => {
             check::check(&config, print_effective, json)
         }
@@ -51,16 +53,25 @@ fn main() -> ExitCode {
         }
         cli::Command::Doctor { config, asterisk, json } => setup::doctor(&config, &asterisk, json),
         cli::Command::Demo { length } => demo::demo(length),
-        cli::Command::Replay { file, stdio: _, config, against, edge, json, seed, decisions } => {
-            match file {
-                Some(file) => {
-                    let edges = edge;
-                    let captured = replay::Captured { file, config, against, edges, seed, json };
-                    replay::capture(&captured)
-                }
-                None => replay::stdio(&config, replay::Options { seed, decisions }),
+        cli::Command::Replay {
+            file,
+            stdio: _,
+            config,
+            against,
+            edge,
+            json,
+            seed,
+            shards,
+            decisions,
+        } => match file {
+            Some(file) => {
+                let edges = edge;
+                let captured =
+                    replay::Captured { file, config, against, edges, seed, shards, json };
+                replay::capture(&captured)
             }
-        }
+            None => replay::stdio(&config, replay::Options { seed, decisions }),
+        },
         cli::Command::Running(running) => verbs::run(running),
         cli::Command::Policy { command } => match command {
             cli::PolicyCommand::Test { files, json } => policies::test(&files, json),

@@ -1,14 +1,16 @@
 //! `ringfence replay FILE`: a capture through one engine in the capture's own time, or through two,
 //! to see what they would do otherwise.
 //!
-//! [`Edges`] finds which addresses are the edge's, [`Play`] tells the two directions apart and cuts
-//! streams into messages, a [`Stage`] is a policy's engine between the two ends, `Tally` counts,
-//! [`report`] tells.
+//! [`Edges`] finds which addresses are the edge's, [`Shards`] part what was said between threads; on
+//! each a [`Play`] tells the two directions apart and cuts streams into messages, a [`Stage`] is a
+//! policy's engine between the two ends, `Tally` counts. [`report`] tells.
 
+mod batch;
 mod edges;
 mod play;
 mod progress;
 mod report;
+mod shards;
 mod stage;
 mod tally;
 #[cfg(test)]
@@ -19,18 +21,21 @@ pub(crate) use edges::EdgeAddress;
 
 use crate::check::tell;
 use crate::cli::{DEFAULT_CONFIG, Exit, print};
+use crate::replay::edge::Seat;
 use ::capture::{Dissector, Reader};
 use config::LoadedPolicy;
 use edges::Edges;
 use play::Play;
-use policy::Policy;
+use policy::{Policy, Time};
 use progress::Progress;
-use report::Report;
+use report::{Course, Report};
+use shards::Shards;
 use stage::Stage;
 use std::fs::File;
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use wire::ShardId;
 
 /// Bytes at the start of a capture in which the edge's addresses are looked for.
 const START: u64 = 16 << 20;
@@ -45,6 +50,8 @@ pub(crate) struct Captured {
     pub(crate) against: Option<PathBuf>,
     pub(crate) edges: Vec<EdgeAddress>,
     pub(crate) seed: u64,
+    /// As that of an edge with so many, one for each thread.
+    pub(crate) shards: u8,
     pub(crate) json: bool,
 }
 
@@ -75,8 +82,13 @@ pub(crate) fn capture(options: &Captured) -> ExitCode {
 
 fn failed(file: &Path, error: &str) -> ExitCode {
     // There is nobody left to tell that nobody can be told.
-    let _ = writeln!(io::stderr().lock(), "{}: {error}", file.display());
+    let _ = writeln!(io::stderr().lock(), "{}: {error}", called(file));
     Exit::Failed.into()
+}
+
+/// What is read, for people.
+fn called(file: &Path) -> impl std::fmt::Display {
+    if file == Path::new("-") { Path::new("standard input").display() } else { file.display() }
 }
 
 /// The policy of a policy file, a configuration, or a profile.
@@ -119,27 +131,24 @@ fn judge(
             .to_owned(),
     };
     let edges = Edges::find(&start, &options.edges, &first.listeners).ok_or_else(no_sip)?;
-    let stage = |policy: Policy| {
-        Stage::new(
-            Policy { listeners: edges.listeners(), ..policy },
-            crate::replay::seed(options.seed),
-        )
-    };
-    let mut play = Play::new(edges.clone(), stage(first), second.map(stage));
-    let mut reader =
+    let plays = (0..options.shards)
+        .map(|shard| {
+            let seat = Seat { shard: ShardId(shard), shards: options.shards };
+            let stage = |policy: &Policy| {
+                let policy = Policy { listeners: edges.listeners(), ..policy.clone() };
+                Stage::new(policy, seat, crate::replay::seed(options.seed))
+            };
+            Play::new(edges.clone(), stage(&first), second.as_ref().map(stage))
+        })
+        .collect();
+    let reader =
         Reader::new(Cursor::new(start).chain(input)).map_err(|broken| broken.to_string())?;
-    let mut dissector = Dissector::new();
-    let broken = loop {
-        match reader.next_packet() {
-            Ok(Some(packet)) => {
-                let at = play.clock(packet.at);
-                let concern = |one, other| edges.concern(one, other);
-                dissector.take(&packet, concern, |seen| play.on_seen(at, seen));
-            }
-            Ok(None) => break None,
-            Err(broken) => break Some(broken),
-        }
-    };
+    let (course, play) = std::thread::scope(|scope| {
+        let mut shards = Shards::start(scope, edges.clone(), plays)?;
+        let course = course(reader, &edges, &mut shards);
+        Ok((course, shards.finish(course.span.unwrap_or_default().1)))
+    })
+    .map_err(|error: io::Error| format!("there is no thread to judge it: {error}"))?;
     if play.messages == [0, 0] && !options.edges.is_empty() {
         let said: Vec<String> = options.edges.iter().map(ToString::to_string).collect();
         let text = format!("no SIP to or from {} is in it", said.join(", "));
@@ -147,13 +156,26 @@ fn judge(
             "{text}\n    hint: without --edge the busiest address is taken for it"
         ));
     }
-    play.finish();
-    Ok(Report {
-        file: options.file.clone(),
-        config,
-        against,
-        play,
-        counts: dissector.counts(),
-        broken,
-    })
+    Ok(Report { file: options.file.clone(), config, against, edges, course, play })
+}
+
+/// Reads a capture to its end, and gives out what was said.
+fn course(mut reader: Reader<'_>, edges: &Edges, shards: &mut Shards<'_>) -> Course {
+    let mut dissector = Dissector::new();
+    let mut span: Option<(Time, Time)> = None;
+    let broken = loop {
+        match reader.next_packet() {
+            Ok(Some(packet)) => {
+                // a packet before the last counts as the last
+                let (began, last) = span.unwrap_or((packet.at, packet.at));
+                let at = packet.at.max(last);
+                span = Some((began, at));
+                let concern = |one, other| edges.concern(one, other);
+                dissector.take(&packet, concern, |seen| shards.on_seen(at, seen));
+            }
+            Ok(None) => break None,
+            Err(broken) => break Some(broken),
+        }
+    };
+    Course { span, counts: dissector.counts(), broken }
 }

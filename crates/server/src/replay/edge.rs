@@ -2,13 +2,12 @@
 
 use admission::{Ban, Lift};
 use policy::{Policy, Time};
-use proxy::{Engine, Event, Input, Output};
+use proxy::{Engine, Event, Input, Learned, Output};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use wire::{ConnectionId, Flow, Message, Method, Reply, ShardId, Side, Transport};
 
-pub(crate) const SHARD: ShardId = ShardId(0);
 /// Calls of `handle_timeout` that one moment may cause, so that a leap in time ends.
 const TIMEOUTS_MAX: usize = 1 << 20;
 /// From-tag of the OPTIONS by which the edge asks whether a PBX serves.
@@ -26,6 +25,8 @@ pub(crate) trait Sink {
     fn banned(&mut self, ban: &Ban);
     /// A ban ended.
     fn lifted(&mut self, lift: &Lift);
+    /// It learned what other shards must know. One shard has nobody to tell.
+    fn learned(&mut self, _: Learned) {}
 }
 
 /// What comes to an edge, its bytes apart.
@@ -45,10 +46,23 @@ pub(crate) enum Happening {
     Closed { remote: SocketAddr },
 }
 
+/// Which shard of how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Seat {
+    pub(crate) shard: ShardId,
+    pub(crate) shards: u8,
+}
+
+impl Seat {
+    /// Of one, the only one.
+    pub(crate) const ALONE: Seat = Seat { shard: ShardId(0), shards: 1 };
+}
+
 /// One shard without sockets.
 #[derive(Debug)]
 pub(crate) struct Edge {
     engine: Engine,
+    shard: ShardId,
     policy: Arc<Policy>,
     /// `None` before anything happened.
     now: Option<Time>,
@@ -58,12 +72,20 @@ pub(crate) struct Edge {
 }
 
 impl Edge {
-    pub(crate) fn new(mut policy: Policy, secret: [u8; 32], seed: [u8; 32]) -> Self {
+    /// An edge of one shard.
+    pub(crate) fn new(policy: Policy, secret: [u8; 32], seed: [u8; 32]) -> Self {
+        Edge::among(policy, Seat::ALONE, secret, seed)
+    }
+
+    /// One shard among several.
+    pub(crate) fn among(mut policy: Policy, seat: Seat, secret: [u8; 32], seed: [u8; 32]) -> Self {
         // nobody asks this edge to explain itself
         policy.capacities.decisions = 0;
         let policy = Arc::new(policy);
+        let Seat { shard, shards } = seat;
         Edge {
-            engine: Engine::new(policy.clone(), SHARD, 1, secret, seed),
+            engine: Engine::new(policy.clone(), shard, shards, secret, seed),
+            shard,
             policy,
             now: None,
             connections: Connections::default(),
@@ -78,6 +100,17 @@ impl Edge {
 
     pub(crate) fn policy(&self) -> &Arc<Policy> {
         &self.policy
+    }
+
+    /// Its address on the side of the PBXs.
+    pub(crate) fn inside(&self) -> SocketAddr {
+        self.policy.inside_of(self.shard)
+    }
+
+    /// Takes what another shard learned, at `now` or later.
+    pub(crate) fn learn(&mut self, now: Time, learned: &Learned, sink: &mut impl Sink) {
+        let now = now.max(self.now.unwrap_or(now));
+        self.take(now, Input::Learned(learned.clone()), sink);
     }
 
     /// Lets something happen at `asked`, or now if that is later, after what was due before. When
@@ -133,9 +166,8 @@ impl Edge {
                 // a port that is used again: the old connection has ended unseen
                 self.on_closed(now, remote, sink);
                 let flow = Flow { transport, ..Flow::udp(local, remote) };
-                let inside = local == self.policy.inside_of(SHARD);
-                let side = if inside { Side::Inside } else { Side::Outside };
-                let flow = self.connections.accept(side, flow);
+                let side = if local == self.inside() { Side::Inside } else { Side::Outside };
+                let flow = self.connections.accept(self.shard, side, flow);
                 self.take(now, Input::Opened { flow }, sink);
             }
             Happening::Data { remote } => match self.connections.last_of(remote) {
@@ -170,6 +202,7 @@ impl Edge {
     fn fetch(&mut self, now: Time, sink: &mut impl Sink) {
         let mut closed = Vec::new();
         let mut asked = Vec::new();
+        let mut handed = Vec::new();
         loop {
             while let Some(output) = self.engine.poll_output() {
                 match output {
@@ -196,8 +229,11 @@ impl Edge {
                         }
                     }
                     Output::Event(event) => sink.decided(&event),
-                    // there are no other shards
-                    Output::HandOver { .. } | Output::Learned(_) => {}
+                    // its sender is of this shard, and only here is known what it goes on to say
+                    Output::HandOver { side, flow, bytes, .. } => {
+                        handed.push((side, flow, bytes.to_vec()));
+                    }
+                    Output::Learned(learned) => sink.learned(learned),
                     Output::Ban(ban) => sink.banned(&ban),
                     Output::Lift(lift) => sink.lifted(&lift),
                     // nothing is recalled, and this life ends with its input
@@ -218,6 +254,8 @@ impl Edge {
                         None => Input::Datagram { side: Side::Inside, local, remote, bytes },
                     },
                 );
+            } else if let Some((side, flow, bytes)) = handed.pop() {
+                self.engine.handle_input(now, Input::HandedOver { side, flow, bytes: &bytes });
             } else {
                 return;
             }
@@ -259,9 +297,9 @@ struct Connections {
 
 impl Connections {
     /// Gives a connection its number.
-    fn accept(&mut self, side: Side, flow: Flow) -> Flow {
+    fn accept(&mut self, shard: ShardId, side: Side, flow: Flow) -> Flow {
         self.accepted += 1;
-        let flow = Flow { connection: Some(ConnectionId::new(SHARD, self.accepted)), ..flow };
+        let flow = Flow { connection: Some(ConnectionId::new(shard, self.accepted)), ..flow };
         self.insert(side, flow);
         flow
     }

@@ -127,6 +127,15 @@ impl Edges {
         self.addresses.contains(&destination) || self.addresses.contains(&source)
     }
 
+    /// Whose it is: the end that is not the edge's, of two that both are the first.
+    pub(super) fn client_of(&self, seen: &Seen<'_>) -> IpAddr {
+        let (Seen::Datagram { source, destination, .. }
+        | Seen::Stream { source, destination, .. }
+        | Seen::Opened { source, destination }
+        | Seen::Closed { source, destination }) = seen;
+        if self.addresses.contains(destination) { source.ip() } else { destination.ip() }
+    }
+
     /// The listeners of an edge with these addresses.
     pub(super) fn listeners(&self) -> Vec<Listener> {
         let of = |transport, address| Listener { transport, address, advertise: None };

@@ -1,4 +1,4 @@
-//! From packets to messages, and to the edges that judge them.
+//! From what was said to messages, and to the edges that judge them.
 
 use super::edges::Edges;
 use super::stage::Stage;
@@ -6,8 +6,10 @@ use super::tally::Tally;
 use super::words;
 use capture::{Recent, Seen};
 use policy::Time;
+use proxy::Learned;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use wire::{Frame, Framer, Limits, Message, Transport, Uri};
 
 /// Connections whose messages are cut at a time.
@@ -15,15 +17,16 @@ const CONVERSATIONS_MAX: usize = 8_192;
 /// Requests with credentials whose answer is waited for.
 const ASKED_MAX: usize = 16_384;
 
-/// A capture in the making of its report.
+/// What both stages of a shard learned in a round.
+pub(super) type News = Arc<[Vec<Learned>; 2]>;
+
+/// One shard's part of a capture in the making of its report.
 #[derive(Debug)]
 pub(super) struct Play {
-    pub(super) edges: Edges,
+    edges: Edges,
     pub(super) first: Stage,
     pub(super) second: Option<Stage>,
     pub(super) tally: Tally,
-    /// When the first and the last packet came.
-    pub(super) span: Option<(Time, Time)>,
     /// Messages by UDP and by TCP, both ways.
     pub(super) messages: [u64; 2],
     /// Connections of which nothing can be read.
@@ -63,7 +66,6 @@ impl Play {
             first,
             second,
             tally: Tally::default(),
-            span: None,
             messages: [0; 2],
             encrypted: 0,
             conversations: Recent::new(CONVERSATIONS_MAX),
@@ -71,19 +73,36 @@ impl Play {
         }
     }
 
-    /// When a packet came: one before the last counts as the last.
-    pub(super) fn clock(&mut self, at: Time) -> Time {
-        let (began, last) = self.span.unwrap_or((at, at));
-        let at = at.max(last);
-        self.span = Some((began, at));
-        at
+    /// The capture is at its end: what it leaves open is judged as if nobody said anything more.
+    pub(super) fn finish(&mut self, last: Time) {
+        self.each(|stage| stage.finish(last));
     }
 
-    /// The capture is at its end: what it leaves open is judged as if nobody said anything more.
-    pub(super) fn finish(&mut self) {
-        if let Some((_, last)) = self.span {
-            self.each(|stage| stage.finish(last));
+    /// What was learned up to `at`, for the other shards.
+    pub(super) fn news(&mut self, at: Time) -> News {
+        let second = self.second.as_mut().map(|stage| stage.learned(at));
+        Arc::new([self.first.learned(at), second.unwrap_or_default()])
+    }
+
+    /// What another shard learned up to `at`.
+    pub(super) fn hear(&mut self, at: Time, news: &News) {
+        let [first, second] = &**news;
+        self.first.learn_from(at, first);
+        if let Some(stage) = &mut self.second {
+            stage.learn_from(at, second);
         }
+    }
+
+    /// Two shards' parts, both at their end, as one.
+    pub(super) fn join(mut self, other: Play) -> Play {
+        self.first.absorb(other.first);
+        if let (Some(stage), Some(other)) = (&mut self.second, other.second) {
+            stage.absorb(other);
+        }
+        self.tally.absorb(other.tally);
+        self.messages = [0, 1].map(|by| self.messages[by] + other.messages[by]);
+        self.encrypted += other.encrypted;
+        self
     }
 
     /// Something that was said at that time.

@@ -1,11 +1,12 @@
 //! What came of a capture, as tables or as JSON.
 
+use super::edges::Edges;
 use super::play::Play;
 use super::stage::{Decision, Stage};
 use super::tally::{Pair, Source};
 use admission::{Ban, BanKey, Moment};
 use capture::{Broken, Counts};
-use policy::Network;
+use policy::{Network, Time};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -21,9 +22,18 @@ pub(super) struct Report {
     pub(super) file: PathBuf,
     pub(super) config: PathBuf,
     pub(super) against: Option<PathBuf>,
+    pub(super) edges: Edges,
+    pub(super) course: Course,
     pub(super) play: Play,
+}
+
+/// How a capture was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Course {
+    /// When the first and the last packet came.
+    pub(super) span: Option<(Time, Time)>,
     pub(super) counts: Counts,
-    /// Why the capture was not read to its end.
+    /// Why it was not read to its end.
     pub(super) broken: Option<Broken>,
 }
 
@@ -46,14 +56,14 @@ impl Report {
     fn write_head(&self, out: &mut String) -> std::fmt::Result {
         let play = &self.play;
         let [udp, tcp] = play.messages;
-        writeln!(out, "{}: {} packets", self.file.display(), self.counts.packets)?;
-        if let Some((began, ended)) = play.span {
+        writeln!(out, "{}: {} packets", super::called(&self.file), self.course.counts.packets)?;
+        if let Some((began, ended)) = self.course.span {
             let seconds = ended.since(began).as_secs();
             let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
             writeln!(out, "  from   {} for {hours}:{minutes:02}:{seconds:02}", Moment(began))?;
         }
-        let edges: Vec<String> = play.edges.addresses.iter().map(ToString::to_string).collect();
-        writeln!(out, "  edge   {} ({})", edges.join(", "), play.edges.origin.as_str())?;
+        let edges: Vec<String> = self.edges.addresses.iter().map(ToString::to_string).collect();
+        writeln!(out, "  edge   {} ({})", edges.join(", "), self.edges.origin.as_str())?;
         writeln!(out, "  SIP    {udp} messages by UDP, {tcp} by TCP, both ways")?;
         writeln!(
             out,
@@ -65,7 +75,7 @@ impl Report {
         for (count, what) in self.left_out() {
             writeln!(out, "  NOT    {count} {what}")?;
         }
-        if let Some(broken) = &self.broken {
+        if let Some(broken) = &self.course.broken {
             writeln!(out, "  NOT    what comes after this point: {broken}")?;
         }
         writeln!(out)
@@ -73,7 +83,7 @@ impl Report {
 
     /// What could not be judged, and why.
     fn left_out(&self) -> Vec<(u64, &'static str)> {
-        let Counts { unknown_link, cut, fragments_lost, streams_lost, .. } = self.counts;
+        let Counts { unknown_link, cut, fragments_lost, streams_lost, .. } = self.course.counts;
         let untold = self.play.tally.untold;
         [
             (unknown_link, "packets of a link type that is not known here"),
@@ -199,8 +209,8 @@ impl Report {
             .into_iter()
             .map(|(count, what)| json!({ "count": count, "what": what }))
             .collect();
-        let (began, ended) = play.span.unwrap_or_default();
-        let nanos = |time: policy::Time| time.as_nanos() as f64 / 1e9;
+        let (began, ended) = self.course.span.unwrap_or_default();
+        let nanos = |time: Time| time.as_nanos() as f64 / 1e9;
         let touched = self.touched();
         let users: Vec<Value> = touched.iter().take(list).map(|(user, address)| {
             json!({ "user": String::from_utf8_lossy(user), "address": address })
@@ -209,14 +219,14 @@ impl Report {
             "file": self.file,
             "config": self.config,
             "against": self.against,
-            "packets": self.counts.packets,
+            "packets": self.course.counts.packets,
             "began": nanos(began),
             "ended": nanos(ended),
-            "edge": { "addresses": play.edges.addresses, "found": play.edges.origin.as_str() },
+            "edge": { "addresses": self.edges.addresses, "found": self.edges.origin.as_str() },
             "messages": { "udp": play.messages[0], "tcp": play.messages[1], "judged": play.tally.messages },
             "sources": play.tally.sources(),
             "left_out": left_out,
-            "broken": self.broken.as_ref().map(ToString::to_string),
+            "broken": self.course.broken.as_ref().map(ToString::to_string),
             "users": { "authenticated": play.tally.users(), "touched": touched.len(), "list": users },
         });
         let more = match &play.second {
@@ -319,7 +329,7 @@ fn network(ban: &Ban) -> Option<Network> {
 }
 
 fn bans_json<'b>(bans: impl Iterator<Item = (&'b String, &'b Ban)>, by: &Stage) -> Vec<Value> {
-    let seconds = |time: policy::Time| time.as_nanos() as f64 / 1e9;
+    let seconds = |time: Time| time.as_nanos() as f64 / 1e9;
     let admission = &by.policy().admission;
     bans.map(|(_, ban)| {
         json!({

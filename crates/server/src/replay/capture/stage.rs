@@ -6,11 +6,11 @@
 //! Requests of the PBX go the other way, to the Contact that the engine gave it.
 
 use super::words::{self, Known, Marks};
-use crate::replay::edge::{Edge, Happening, SHARD, Sink};
+use crate::replay::edge::{Edge, Happening, Seat, Sink};
 use admission::{Ban, Lift};
 use capture::Recent;
 use policy::{Policy, Reason, Time};
-use proxy::{Event, Verdict};
+use proxy::{Event, Learned, Verdict};
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -116,10 +116,13 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(policy: Policy, seed: [u8; 32]) -> Self {
+    /// `secret` is that of all shards; so is `seed`.
+    pub(super) fn new(policy: Policy, seat: Seat, secret: [u8; 32]) -> Self {
+        let mut seed = secret;
+        seed[31] = seat.shard.0;
         Stage {
             limits: policy.limits,
-            edge: Edge::new(policy, seed, seed).with_healthy_pbxs(),
+            edge: Edge::among(policy, seat, secret, seed).with_healthy_pbxs(),
             passages: Recent::new(REMEMBERED),
             challenges: Recent::new(REMEMBERED),
             tags: Recent::new(REMEMBERED),
@@ -161,6 +164,28 @@ impl Stage {
         let passage = self.edge.policy().timers.t1 * 64;
         let end = last + invite.max(other) + passage;
         self.edge.happen(end, Happening::Tick, b"", &mut self.said);
+    }
+
+    /// Its deadlines up to `at` fire; what it learned since it was last asked.
+    pub(super) fn learned(&mut self, at: Time) -> Vec<Learned> {
+        self.said.clear();
+        self.edge.happen(at, Happening::Tick, b"", &mut self.said);
+        std::mem::take(&mut self.said.learned)
+    }
+
+    /// What other shards learned until then.
+    pub(super) fn learn_from(&mut self, at: Time, learned: &[Learned]) {
+        self.said.clear();
+        learned.iter().for_each(|one| self.edge.learn(at, one, &mut self.said));
+    }
+
+    /// Takes what is told of another shard's stage, which is at its end, too.
+    pub(super) fn absorb(&mut self, other: Stage) {
+        self.unfed += other.unfed;
+        self.said.bans_untold += other.said.bans_untold;
+        for ban in other.said.bans.into_values() {
+            self.said.ban(ban);
+        }
     }
 
     /// A connection ended.
@@ -417,7 +442,7 @@ impl Stage {
                 && let Ok(probe) = Message::parse(sent, &limits)
                 && probe.from_tag() == b"probe"
             {
-                let source = self.edge.policy().inside_of(SHARD);
+                let source = self.edge.inside();
                 let headers = &self.last_challenge;
                 let reason = "Unauthorized";
                 let reply =
@@ -435,8 +460,7 @@ impl Stage {
 
     /// Where something is from that went to no PBX.
     fn first_pbx(&self) -> Flow {
-        let policy = self.edge.policy();
-        let inside = policy.inside_of(SHARD);
+        let (policy, inside) = (self.edge.policy(), self.edge.inside());
         Flow::udp(inside, policy.pbx.first().map_or(inside, |pbx| pbx.address))
     }
 
@@ -479,9 +503,22 @@ struct Said {
     decision: Option<Decision>,
     bans: BTreeMap<String, Ban>,
     bans_untold: u64,
+    /// What other shards are not told yet.
+    learned: Vec<Learned>,
 }
 
 impl Said {
+    /// Keeps a ban, the newest of each key.
+    fn ban(&mut self, ban: Ban) {
+        let key = ban.key.to_string();
+        let known = self.bans.get(&key);
+        if known.is_none() && self.bans.len() >= BANS_MAX {
+            self.bans_untold += 1;
+        } else if known.is_none_or(|known| known.since <= ban.since) {
+            self.bans.insert(key, ban);
+        }
+    }
+
     fn clear(&mut self) {
         self.messages.clear();
         self.bytes.clear();
@@ -509,15 +546,14 @@ impl Sink for Said {
     }
 
     fn banned(&mut self, ban: &Ban) {
-        let key = ban.key.to_string();
-        if self.bans.len() < BANS_MAX || self.bans.contains_key(&key) {
-            self.bans.insert(key, ban.clone());
-        } else {
-            self.bans_untold += 1;
-        }
+        self.ban(ban.clone());
     }
 
     fn lifted(&mut self, _: &Lift) {}
+
+    fn learned(&mut self, learned: Learned) {
+        self.learned.push(learned);
+    }
 }
 
 /// The same request on both sides of the edge, and its answers.

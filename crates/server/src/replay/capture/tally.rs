@@ -93,6 +93,25 @@ impl Tally {
         }
     }
 
+    /// Takes another's, which has other sources.
+    pub(super) fn absorb(&mut self, other: Tally) {
+        self.messages += other.messages;
+        self.untold += other.untold;
+        // in order: what there is no room for is the same each time
+        let mut sources: Vec<_> = other.sources.into_iter().collect();
+        sources.sort_unstable_by_key(|(address, _)| *address);
+        for (address, source) in sources {
+            if self.sources.len() < SOURCES_MAX {
+                self.sources.insert(address, source);
+            } else {
+                self.untold += source.messages;
+            }
+        }
+        let users: BTreeMap<_, _> = other.users.iter().collect();
+        let pairs = users.iter().flat_map(|(user, from)| from.iter().map(move |it| (user, it)));
+        pairs.for_each(|(user, source)| self.authenticated(user, *source));
+    }
+
     pub(super) fn users(&self) -> usize {
         self.users.len()
     }

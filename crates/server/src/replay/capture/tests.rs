@@ -63,12 +63,17 @@ fn captured(steps: &[Step]) -> Vec<u8> {
 }
 
 fn report(file: &[u8], first: Policy, second: Option<Policy>) -> Report {
+    report_of(1, file, first, second)
+}
+
+fn report_of(shards: u8, file: &[u8], first: Policy, second: Option<Policy>) -> Report {
     let options = Captured {
         file: PathBuf::from("day.pcap"),
         config: PathBuf::new(),
         against: None,
         edges: Vec::new(),
         seed: 0,
+        shards,
         json: true,
     };
     let names = (PathBuf::from("first"), second.as_ref().map(|_| PathBuf::from("second")));
@@ -128,6 +133,27 @@ fn a_day_has_the_same_bans_behind_several_pbxs() {
     };
     assert!(others(&one).len() > 5);
     assert_eq!(others(&one), others(&several));
+}
+
+/// Threads that run as they like, and the same answers each time; those that hang on one source alone
+/// are those of one shard.
+#[test]
+fn several_shards_give_the_same_answers_each_time() {
+    let (policy, steps) = recorded(8);
+    let file = captured(&steps);
+    let of = |shards: u8, second: Option<Policy>| -> Value {
+        serde_json::from_str(&report_of(shards, &file, policy.clone(), second).json()).unwrap()
+    };
+    let (one, four) = (of(1, None), of(4, None));
+    for _ in 0..4 {
+        assert_eq!(of(4, None), four);
+    }
+    for same in ["packets", "began", "ended", "messages", "sources"] {
+        assert_eq!(one[same], four[same], "{same}");
+    }
+    assert_eq!(one["users"]["authenticated"], four["users"]["authenticated"]);
+    assert_eq!(told_bans(&one["bans"]), told_bans(&four["bans"]));
+    assert_eq!(of(4, Some(policy.clone()))["differences"], serde_json::json!([]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::answer::{Answer, Bans};
 use super::stimulus::{Stimulus, What};
-use crate::replay::edge::{Edge, Happening, SHARD, Sink};
+use crate::replay::edge::{Edge, Happening, Sink};
 use admission::{Ban, Lift};
 use policy::{Policy, Time};
 use proxy::Event;
@@ -74,7 +74,7 @@ impl Bench {
         remote: SocketAddr,
         destination: Option<SocketAddr>,
     ) -> Result<(Side, SocketAddr), String> {
-        let inside = self.edge.policy().inside_of(SHARD);
+        let inside = self.edge.inside();
         let from_pbx = destination.is_none() && self.edge.policy().is_pbx(remote);
         if from_pbx || destination == Some(inside) {
             return Ok((Side::Inside, inside));
@@ -87,7 +87,7 @@ impl Bench {
         &self,
         destination: Option<SocketAddr>,
     ) -> Result<(Transport, SocketAddr), String> {
-        match destination.filter(|it| *it == self.edge.policy().inside_of(SHARD)) {
+        match destination.filter(|it| *it == self.edge.inside()) {
             Some(inside) => Ok((Transport::Tcp, inside)),
             None => self.listener(destination, Transport::is_reliable),
         }
