@@ -10,6 +10,7 @@ ROOT = os.path.dirname(HERE)
 DIR = os.environ.get("BENCH_DIR", "/tmp/ringfence-bench")
 LOAD_BIN = os.path.join(os.environ.get("BENCH_LOAD_TARGET", f"{HERE}/load/target"), "release")
 LISTEN, TLS_LISTEN, INSIDE, BACKEND = "127.0.0.10:5060", "127.0.0.10:5061", "127.0.0.20:5080", "127.0.0.30:5080"
+ADMIN = "127.0.0.10:9060"
 OPENSIPS = os.environ.get("OPENSIPS", "")  # no Debian package: the source tree in which it was built
 PHONES_PORT = "15070"  # all phones', on addresses from 127.16.0.0 up; the generator binds it on every address
 
@@ -164,7 +165,7 @@ class Target:
 
     def render(self, template, name):
         text = open(f"{HERE}/targets/{template}").read()
-        values = {"LISTEN": LISTEN, "TLSLISTEN": TLS_LISTEN, "INSIDE": INSIDE, "BACKEND": BACKEND, "DIR": self.dir,
+        values = {"LISTEN": LISTEN, "TLSLISTEN": TLS_LISTEN, "INSIDE": INSIDE, "BACKEND": BACKEND, "ADMIN": ADMIN, "DIR": self.dir,
                   "CHILDREN": str(self.threads), "OPENSIPS": OPENSIPS, "PIKE": "16" if self.transport == "udp" else "1000000",
                   "TLSYN": "yes" if self.transport == "tls" else "no"}
         for key, value in values.items():
