@@ -76,6 +76,12 @@ pub fn load_and_list(file: &Path, overrides: Overrides) -> (Result<Loaded, Inval
     let source = Source { file, text: &text, problems: &problems };
     if let Some(error) = error {
         let complaint = Complaint::new(format!("cannot be read: {error}"));
+        let complaint = match error.kind() {
+            std::io::ErrorKind::NotFound => complaint.hint(
+                "`ringfence init` writes one for the Asterisk that is here; --config names another",
+            ),
+            _ => complaint,
+        };
         source.error(Place::default(), "", complaint);
         return (Err(Invalid { problems: problems.finish().0 }), vec![file.to_owned()]);
     }

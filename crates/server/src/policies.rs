@@ -33,10 +33,12 @@ pub(crate) fn test(files: &[PathBuf], json: bool) -> ExitCode {
             continue;
         }
         tell(&problems);
-        let outcomes = outcomes.unwrap_or_default();
+        // of what cannot be read no tests are known
+        let Some(outcomes) = outcomes else { continue };
         report(file, &outcomes, &mut text);
         let failed = outcomes.iter().filter(|outcome| !passed(outcome)).count();
-        let _ = writeln!(text, "{}: {} tests, {failed} failed", file.display(), outcomes.len());
+        let tests = if outcomes.len() == 1 { "test" } else { "tests" };
+        let _ = writeln!(text, "{}: {} {tests}, {failed} failed", file.display(), outcomes.len());
     }
     if json {
         text = format!("{}\n", json!({ "ok": exit == Exit::Ok, "files": objects }));

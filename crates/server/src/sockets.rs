@@ -118,7 +118,6 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
     let inside: Vec<SocketAddr> =
         (0..config.shards).map(|shard| config.policy.inside_of(ShardId(shard))).collect();
     let settings = settings(config);
-    let failed = |error: BindError| Failure::new(Exit::Bind, error.to_string());
     let mut sockets = transport::bind(&settings, &listeners, &inside).map_err(failed)?;
     if needs_inside_listeners(config) {
         let listeners = inside_listeners(config).map_err(failed)?;
@@ -141,6 +140,20 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
     }
     note_buffers(config, &sockets);
     Ok(sockets)
+}
+
+/// Why there is no socket, and what to look at.
+fn failed(error: BindError) -> Failure {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
+    let look = match error.source.kind() {
+        AddrInUse => "; who has it, `ss -lnptu` says: the PBX itself must not listen there",
+        AddrNotAvailable => {
+            "; `ip addr` shows this machine's: behind a 1:1 NAT listen on the inner one, with advertise"
+        }
+        PermissionDenied => "; a port below 1024 needs CAP_NET_BIND_SERVICE",
+        _ => "",
+    };
+    Failure::new(Exit::Bind, format!("{error}{look}"))
 }
 
 /// Whether a PBX may open connections to us.

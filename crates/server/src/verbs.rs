@@ -108,7 +108,7 @@ fn pbx_line(pbx: &PbxView) -> String {
         false => format!("{} ({}/{})", pbx.name, pbx.transport, pbx.address),
     };
     let PbxView { group, requests, failed, .. } = pbx;
-    format!("PBX       {place} of {group} is {state}; {requests} requests, {failed} failed\n")
+    format!("PBX        {place} of {group} is {state}; {requests} requests, {failed} failed\n")
 }
 
 fn bans(command: BansCommand) -> Result<ExitCode, Unreached> {
@@ -243,7 +243,11 @@ fn table(bans: &[BanView]) -> String {
     }
     let head = ["ID", "KIND", "KEY", "UNTIL", "ORIGIN", "REASON"].map(str::to_owned);
     let rows = bans.iter().map(|ban| {
-        let reason = ban.reason.escape_debug().to_string();
+        let mut reason = ban.reason.escape_debug().to_string();
+        // its key has the account by a hash only
+        if let Some(last) = ban.evidence.last().filter(|_| ban.kind == "aor") {
+            let _ = write!(reason, " ({})", last.aor.escape_debug());
+        }
         let BanView { id, kind, key, until, origin, .. } = ban.clone();
         [id, kind, key, until, origin, reason]
     });
@@ -301,7 +305,7 @@ fn status(it: &StatusView) -> String {
     let policy = &it.policy;
     let _ = writeln!(
         text,
-        "policy    version {} ({}, {}) of {}",
+        "policy     version {} ({}, {}) of {}",
         policy.version, policy.profile, policy.mode, policy.file
     );
     text.extend(it.pbx.iter().map(pbx_line));
@@ -309,32 +313,34 @@ fn status(it: &StatusView) -> String {
         true => "drops banned sources",
         false => "no helper is there: the edge itself drops banned sources",
     };
-    let _ = writeln!(text, "kernel    {kernel}");
+    let _ = writeln!(text, "kernel     {kernel}");
     if it.state_up {
-        let _ = writeln!(text, "state     bans and trust outlive a restart");
+        let _ = writeln!(text, "state      bans and trust outlive a restart");
     } else {
-        let _ =
-            writeln!(text, "state     {LOUD}not written{LOUD:#}: a restart forgets bans and trust");
+        let _ = writeln!(
+            text,
+            "state      {LOUD}not written{LOUD:#}: a restart forgets bans and trust"
+        );
     }
     for report in &it.reports {
         let ReportView { kind, target, error, .. } = report;
         let _ = match error {
-            None => writeln!(text, "{kind:<9} to {target}"),
-            Some(why) => writeln!(text, "{kind:<9} {LOUD}fails{LOUD:#} to {target}: {why}"),
+            None => writeln!(text, "{kind:<10} to {target}"),
+            Some(why) => writeln!(text, "{kind:<10} {LOUD}fails{LOUD:#} to {target}: {why}"),
         };
     }
     let line = |text: &mut String, name: &str, counts: &std::collections::BTreeMap<String, u64>| {
         let counts = counts.iter().filter(|(_, count)| **count > 0);
         let counts: Vec<_> = counts.map(|(name, count)| format!("{name} {count}")).collect();
         let counts = if counts.is_empty() { "none".into() } else { counts.join(", ") };
-        let _ = writeln!(text, "{name:<9} {counts}");
+        let _ = writeln!(text, "{name:<10} {counts}");
     };
     line(&mut text, "requests", &it.verdicts);
     line(&mut text, "refused", &it.refused);
     line(&mut text, "challenges", &it.challenges);
-    let _ = writeln!(text, "bans      {}", it.bans);
+    let _ = writeln!(text, "bans       {}", it.bans);
     for feed in &it.feeds {
-        let _ = writeln!(text, "feed      {}", lists::feed_line(feed));
+        let _ = writeln!(text, "feed       {}", lists::feed_line(feed));
     }
     let attack = match it.shards_under_attack {
         0 => String::new(),
@@ -344,8 +350,12 @@ fn status(it: &StatusView) -> String {
         "" | "none" => String::new(),
         stage => format!(", {LOUD}overloaded: {stage} are shed{LOUD:#}"),
     };
-    let _ =
-        writeln!(text, "shards    {}{attack}{shed}; unanswered {}", it.shards.len(), it.unanswered);
+    let _ = writeln!(
+        text,
+        "shards     {}{attack}{shed}; unanswered {}",
+        it.shards.len(),
+        it.unanswered
+    );
     let full = it.tables.iter().filter(|table| table.entries * 10 >= table.capacity * 9);
     for table in full.filter(|table| table.capacity > 0 && table.table != "decisions") {
         let (name, entries, capacity) = (&table.table, table.entries, table.capacity);

@@ -180,7 +180,7 @@ fn a_policy_is_tested_alone_and_with_the_configuration() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(
         stdout(&output),
-        format!("ok     a phone's ping passes\n{policy}: 1 tests, 0 failed\n")
+        format!("ok     a phone's ping passes\n{policy}: 1 test, 0 failed\n")
     );
     assert_eq!(ringfence(&["check", "--config", &config]).status.code(), Some(0));
 

@@ -144,6 +144,14 @@ fn told(it: &Explanation) -> String {
             "nothing is known of {}: no ban, no evidence, none of the last decisions",
             it.subject.escape_debug()
         );
+        let bare = |one: char| one.is_alphanumeric() || matches!(one, '+' | '_');
+        if !it.subject.is_empty() && it.subject.chars().all(bare) {
+            let _ = writeln!(
+                text,
+                "    hint: an account is asked for with its domain: {}@pbx.example.com",
+                it.subject
+            );
+        }
     }
     text
 }

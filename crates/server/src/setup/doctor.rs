@@ -110,13 +110,15 @@ fn of_problem(problem: &Problem) -> Finding {
         config::Severity::Error => Severity::Error,
         config::Severity::Warning => Severity::Warning,
     };
-    let what = format!(
-        "{}:{}: {}: {}",
-        problem.file.display(),
-        problem.line,
-        problem.path,
-        problem.message
-    );
+    let mut what = problem.file.display().to_string();
+    // a file that cannot be read has neither
+    if problem.line > 0 {
+        let _ = write!(what, ":{}", problem.line);
+    }
+    if !problem.path.is_empty() {
+        let _ = write!(what, ": {}", problem.path);
+    }
+    let _ = write!(what, ": {}", problem.message);
     Finding::new("configuration", severity, what, problem.hint.clone().unwrap_or_default())
 }
 
@@ -500,6 +502,13 @@ fn told(findings: &[Finding]) -> String {
     }
     let count = |severity| findings.iter().filter(|finding| finding.severity == severity).count();
     let (errors, warnings) = (count(Severity::Error), count(Severity::Warning));
-    let _ = writeln!(text, "\n{errors} errors, {warnings} warnings, {} looked at", findings.len());
+    let plural = |count| if count == 1 { "" } else { "s" };
+    let _ = writeln!(
+        text,
+        "\n{errors} error{}, {warnings} warning{}, {} looked at",
+        plural(errors),
+        plural(warnings),
+        findings.len()
+    );
     text
 }

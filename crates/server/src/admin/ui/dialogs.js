@@ -94,6 +94,8 @@ export async function explain(subject) {
 }
 
 function showExplanation(subject, it) {
+  const asked = it.bans.find((ban) => ban.key === subject);
+  if (asked) write(byId("explain-title"), called(asked).filter(Boolean).join(" "));
   const parts = [];
   if (it.trusted_by) parts.push(make("p", { class: "note" }, `Trusted (${it.trusted_by}): nothing judges or bans it.`));
   if (it.source) {

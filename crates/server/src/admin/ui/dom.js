@@ -55,7 +55,7 @@ export function percent(part, all) {
   if (!all || !part) return "0 %";
   const share = (100 * part) / all;
   if (share < 0.1) return "<0.1 %";
-  return (share < 10 ? share.toFixed(1) : Math.round(share)) + " %";
+  return (share < 1 ? share.toFixed(1) : Math.round(share)) + " %";
 }
 
 export function span(seconds) {
