@@ -197,6 +197,10 @@ impl Engine {
             if status >= 200 && sent && (!exchange.is_invite() || status < 300) {
                 self.buffers.replace(&mut exchange.request, b"");
                 self.buffers.replace(&mut exchange.cancel_request, b"");
+                // a CANCEL that was not answered yet has no effect any more (RFC 3261 §9.1)
+                if let Some(cancel) = &mut exchange.cancel {
+                    cancel.on_transport_error(now);
+                }
             }
             if status >= 200 && !accepted && forgeable {
                 // a repeated request that comes later than that fetches a new answer

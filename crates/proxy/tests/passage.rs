@@ -424,3 +424,19 @@ fn an_invite_in_passage_is_not_taken_twice() {
     let (_, event) = edge.phone_sends(&request("INVITE", "sip:100@pbx", "z9hG4bKc", ""));
     assert_eq!(event.verdict, Verdict::Forward);
 }
+
+/// RFC 3261 §9.1: once there is a final response a CANCEL has no effect, and nobody need answer it.
+#[test]
+fn a_cancel_that_crosses_the_acceptance_is_said_no_more() {
+    let mut edge = Edge::new();
+    let invite = request("INVITE", "sip:100@pbx", "z9hG4bKc", "");
+    let sent = edge.phone_sends(&invite).0;
+    let asked = sent.iter().find(|it| it.side == Side::Inside).expect("forwarded").text.clone();
+    edge.pbx_sends(&respond(&asked, "180 Ringing", "t", ""));
+    let sent = edge.phone_sends(&request("CANCEL", "sip:100@pbx", "z9hG4bKc", "")).0;
+    assert!(sent.iter().any(|it| it.text.starts_with("CANCEL ")), "{sent:?}");
+    edge.pbx_sends(&respond(&asked, "200 OK", "t", "Contact: <sip:100@127.0.0.1:5070>\n"));
+    let sent = edge.pass(Duration::from_secs(40));
+    let inside: Vec<_> = sent.iter().filter(|it| it.side == Side::Inside).collect();
+    assert!(inside.is_empty(), "{inside:?}");
+}
