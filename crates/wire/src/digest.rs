@@ -1,18 +1,22 @@
 //! Challenges and credentials (RFC 3261 §22, RFC 7616, RFC 8760): parameters of
 //! `WWW-Authenticate`, `Proxy-Authenticate`, `Authorization`, `Proxy-Authorization`.
 
-use crate::chars::{cut, is_lws, offset_at, skip_lws};
+use crate::chars::{cut, is_lws, offset_at, skip_lws, unquoted};
 use crate::params::QuotedParams;
 use crate::{Header, Message, Span};
 
 /// The parameters of one header line (these headers are never comma-joined lists of values; a
 /// comma parts parameters, RFC 3261 §7.3.1). Quotes are taken off, escapes stay; of a parameter
-/// that stands twice the first counts; an absent one is empty.
+/// that stands twice the first counts, see [`Digest::is_ambiguous`]; an absent one is empty.
 #[derive(Clone, Copy, Debug, Default)]
 #[allow(missing_docs)]
 pub struct Digest<'a> {
-    /// Whether the scheme is `Digest`; other schemes have no parameters here.
+    /// Whether the scheme is `Digest`, in quotes or not, or there is a nonce: PBXs read a scheme
+    /// in quotes (PJSIP), or do not look at it. Other schemes have no parameters here.
     pub is_digest: bool,
+    /// Whether `nonce` or `username` stands there again with another value, which must not be
+    /// (RFC 7235 §2.1): PJSIP takes the last one.
+    pub is_ambiguous: bool,
     pub algorithm: &'a [u8],
     /// The value's span, quotes excluded.
     pub algorithm_span: Option<Span>,
@@ -36,11 +40,9 @@ impl<'a> Digest<'a> {
     pub fn parse(message: &Message<'a>, header: &Header) -> Self {
         let bytes = message.slice(header.value);
         let scheme_end = bytes.iter().position(|b| is_lws(*b)).unwrap_or(bytes.len());
-        let is_digest = cut(bytes, 0, scheme_end).eq_ignore_ascii_case(b"digest");
-        let mut digest = Digest { is_digest, end: header.value.end, ..Digest::default() };
-        if !is_digest {
-            return digest;
-        }
+        let scheme = unquoted(cut(bytes, 0, scheme_end));
+        let none = Digest { end: header.value.end, ..Digest::default() };
+        let mut digest = none;
         let start = skip_lws(bytes, scheme_end);
         let offset = offset_at(header.value.start, start);
         let (mut seen, mut stale) = (0u16, &b""[..]);
@@ -49,16 +51,17 @@ impl<'a> Digest<'a> {
             let first = param.name().first().map_or(0, |letter| letter | 0x20);
             let (bit, field): (u16, _) = match (param.name().len(), first) {
                 (9, b'a') if param.is(b"algorithm") => (ALGORITHM, &mut digest.algorithm),
-                (5, b'n') if param.is(b"nonce") => (2, &mut digest.nonce),
+                (5, b'n') if param.is(b"nonce") => (NONCE, &mut digest.nonce),
                 (6, b'o') if param.is(b"opaque") => (OPAQUE, &mut digest.opaque),
                 (5, b'r') if param.is(b"realm") => (8, &mut digest.realm),
                 (8, b'r') if param.is(b"response") => (16, &mut digest.response),
                 (3, b'u') if param.is(b"uri") => (32, &mut digest.uri),
-                (8, b'u') if param.is(b"username") => (64, &mut digest.username),
+                (8, b'u') if param.is(b"username") => (USERNAME, &mut digest.username),
                 (5, b's') if param.is(b"stale") => (STALE, &mut stale),
                 _ => continue,
             };
             if seen & bit != 0 {
+                digest.is_ambiguous |= bit & (NONCE | USERNAME) != 0 && *field != param.value();
                 continue;
             }
             seen |= bit;
@@ -74,13 +77,16 @@ impl<'a> Digest<'a> {
                 _ => {}
             }
         }
-        digest
+        digest.is_digest = scheme.eq_ignore_ascii_case(b"digest") || !digest.nonce.is_empty();
+        if digest.is_digest { digest } else { none }
     }
 }
 
-/// Bits of the parameters whose place is kept.
+/// Bits of the parameters that are more than a value.
 const ALGORITHM: u16 = 1;
+const NONCE: u16 = 2;
 const OPAQUE: u16 = 4;
+const USERNAME: u16 = 64;
 const STALE: u16 = 128;
 
 #[cfg(test)]
@@ -114,6 +120,32 @@ mod tests {
         assert_eq!(digest.opaque, b"op");
         assert_eq!(message.slice(digest.opaque_span.unwrap()), b"op");
         assert_eq!(digest.stale, None);
+    }
+
+    /// What PBXs read in one way and we in another would be credentials that nobody counts.
+    #[test]
+    fn credentials_that_can_be_read_in_two_ways() {
+        for (line, is_digest, is_ambiguous) in [
+            ("Digest username=\"a\",nonce=\"n\"", true, false),
+            ("\"Digest\" username=\"a\",nonce=\"n\"", true, false),
+            ("Anything username=\"a\",nonce=\"n\"", true, false),
+            ("Digest username=\"a\",nonce=\"n\",username=\"b\"", true, true),
+            ("Digest username=\"a\",nonce=\"n\",NONCE=\"m\"", true, true),
+            ("Digest username=\"a\",nonce=\"n\",username=a", true, false),
+            ("Basic dXNlcjpwdw==", false, false),
+            ("Bearer abc", false, false),
+        ] {
+            let text = message(&format!("Authorization: {line}"));
+            let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+            let (_, header) = message.lines(HeaderName::Authorization).next().unwrap();
+            let digest = Digest::parse(&message, header);
+            assert_eq!(
+                (digest.is_digest, digest.is_ambiguous),
+                (is_digest, is_ambiguous),
+                "{line}"
+            );
+            assert_eq!(digest.username, if is_digest { &b"a"[..] } else { b"" }, "{line}");
+        }
     }
 
     #[test]

@@ -202,8 +202,10 @@ impl Gate {
                 all.proof = all.proof.or(Some(Proof::Opaque));
             }
             let mut one = self.classify_nonce(now, request, &digest, echo == Echo::Fresh, &mut all);
-            // a PBX takes the line that suits it: who names two accounts is challenged anew
-            if all.credentials != Credentials::Absent && all.username != digest.username {
+            // a PBX takes the line, or the parameter, that suits it: who names two accounts is
+            // challenged anew
+            let other = all.credentials != Credentials::Absent && all.username != digest.username;
+            if other || digest.is_ambiguous {
                 one = Credentials::Foreign;
             }
             all.username = digest.username;
@@ -295,7 +297,18 @@ impl Gate {
     /// The same for the user that credentials name, in the domain of the AOR that they come with.
     fn account_of(&self, username: &[u8], uri: &[u8]) -> u64 {
         let domain = Uri::parse(uri).filter(Uri::is_sip).map(|uri| self.domain_of(&uri));
-        self.names.hash(&[username, &domain.unwrap_or_default()])
+        let domain = domain.unwrap_or_default();
+        if !username.contains(&b'\\') {
+            return self.names.hash(&[username, &domain]);
+        }
+        // some PBXs undo escapes: `\a\b` is nobody but `ab`
+        let mut bytes = username.iter();
+        let plain = std::iter::from_fn(|| match bytes.next()? {
+            b'\\' => bytes.next(),
+            byte => Some(byte),
+        });
+        let plain: arrayvec::ArrayVec<u8, 128> = plain.take(128).copied().collect();
+        self.names.hash(&[&plain, &domain])
     }
 
     fn domain_of(&self, parsed: &Uri<'_>) -> arrayvec::ArrayVec<u8, 64> {

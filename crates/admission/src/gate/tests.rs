@@ -4,6 +4,7 @@ mod attackers;
 mod bounds;
 mod evidence;
 mod feeds;
+mod guessers;
 mod honest;
 mod play;
 mod restart;
