@@ -3,6 +3,7 @@
 
 mod checks;
 mod owned;
+mod seen;
 mod tape;
 mod watch;
 
@@ -11,12 +12,13 @@ pub use watch::Watch;
 
 use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
-use crate::sip::{Msg, auth_param, take_frame};
+use crate::sip::take_frame;
 use admission::{Alert, Ban, Counts, Memory};
 use owned::Owned;
 use policy::{Outcome, Policy, Reason, Time};
 use proxy::{Engine, Event, Learned, Output, Snapshot, Verdict};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use seen::Seen;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use wire::{ConnectionId, Flow, ShardId, Side, Transport};
@@ -39,19 +41,8 @@ pub struct Edge {
     /// Simulated connections by the engine's number, and back.
     conns: BTreeMap<u64, Conn>,
     opened: BTreeMap<Conn, Opened>,
-    /// Sources of which each byte of a reply is counted against those of their requests.
-    pub unproven: BTreeSet<SocketAddr>,
-    balance: BTreeMap<SocketAddr, i64>,
-    /// Flows by which each outside request came, by what its responses are known by.
-    flows: BTreeMap<String, Vec<Flow>>,
-    /// Their keys, the oldest first.
-    flows_order: VecDeque<String>,
-    /// Addresses that each nonce was relayed to.
-    nonces: BTreeMap<String, BTreeSet<IpAddr>>,
-    /// Sources of requests that went inside, by their branches there.
-    asking: BTreeMap<String, IpAddr>,
-    /// Branches of requests that had a provisional response.
-    provisional: BTreeSet<String>,
+    /// What went by, for the checks.
+    seen: Seen,
     /// An onlooker who knows no secret.
     pub watch: Watch,
     /// Whether answers to unproven sources must have been paid for.
@@ -112,13 +103,7 @@ impl Edge {
             memories: BTreeMap::new(),
             conns: BTreeMap::new(),
             opened: BTreeMap::new(),
-            unproven: BTreeSet::new(),
-            balance: BTreeMap::new(),
-            flows: BTreeMap::new(),
-            flows_order: VecDeque::new(),
-            nonces: BTreeMap::new(),
-            asking: BTreeMap::new(),
-            provisional: BTreeSet::new(),
+            seen: Seen::new(&secret),
             watch: Watch::new(&secret),
             pays: true,
             tape: None,
@@ -207,10 +192,15 @@ impl Edge {
         }
     }
 
+    /// From now on each byte of a reply to this source is counted against those that came from its place.
+    pub fn doubt(&mut self, source: SocketAddr) {
+        self.seen.unproven.insert(source);
+    }
+
     /// Whether a challenge with this nonce was sent to an address.
     #[must_use]
     pub fn was_relayed(&self, nonce: &str, to: IpAddr) -> bool {
-        self.nonces.get(nonce).is_some_and(|sources| sources.contains(&to))
+        self.seen.was_relayed(nonce, to)
     }
 
     /// New rules.
@@ -302,7 +292,7 @@ impl Edge {
                 }
                 Output::Datagram { side, local, remote, bytes } => {
                     let bytes = bytes.to_vec();
-                    self.on_datagram_out(now, shard, side, local, remote, &bytes);
+                    self.check_datagram(now, shard, side, local, remote, &bytes);
                     if taping {
                         let bytes = bytes.clone();
                         taken.push(StepOutput::Datagram { side, local, remote, bytes });
@@ -341,25 +331,6 @@ impl Edge {
             );
         }
         self.check_tables(now, shard);
-    }
-
-    fn check_tables(&mut self, now: Time, shard: usize) {
-        let snapshot = self.engines[shard].snapshot();
-        if snapshot.outputs != 0 {
-            self.violation(now, format!("{} outputs left", snapshot.outputs));
-        }
-        let tables = [
-            ("exchanges", snapshot.exchanges, self.policy.capacities.exchanges),
-            ("bindings", snapshot.bindings, self.policy.capacities.bindings),
-            ("nonces", snapshot.nonces, self.policy.capacities.nonces),
-            ("connections", snapshot.connections, self.policy.capacities.connections),
-            ("retained bytes", snapshot.retained_bytes, self.policy.capacities.retained_bytes),
-        ];
-        for (name, table, capacity) in tables {
-            if table.entries > capacity {
-                self.violation(now, format!("{name}: {} of {capacity}", table.entries));
-            }
-        }
     }
 
     fn flow_of(&self, connection: ConnectionId) -> Option<Flow> {
@@ -434,48 +405,6 @@ impl Edge {
         *self.events.entry((side, verdict, event.reason)).or_default() += 1;
     }
 
-    fn on_datagram_out(
-        &mut self,
-        now: Time,
-        shard: usize,
-        side: Side,
-        local: SocketAddr,
-        remote: SocketAddr,
-        bytes: &[u8],
-    ) {
-        let shard_id = ShardId(u8::try_from(shard).unwrap_or(u8::MAX));
-        if side == Side::Inside {
-            if local != self.policy.inside_of(shard_id) {
-                self.violation(now, format!("shard {shard} speaks inside from {local}"));
-            }
-            match Msg::parse(bytes) {
-                Some(msg) => {
-                    self.check_request(now, &msg);
-                    self.check_source(now, &msg);
-                    if msg.is_request() {
-                        self.watch.on_forwarded(now, &msg);
-                    }
-                }
-                None => self.violation(now, format!("unreadable to inside: {}", text(bytes))),
-            }
-            return;
-        }
-        if !self.policy.is_listener(local.ip(), local.port()) {
-            self.violation(now, format!("speaks outside from {local}"));
-        }
-        if self.unproven.contains(&remote) {
-            let balance = self.balance.entry(remote).or_default();
-            *balance -= bytes.len() as i64;
-            if *balance < 0 {
-                self.violation(
-                    now,
-                    format!("more bytes than it sent to {remote}: {}", text(bytes)),
-                );
-            }
-        }
-        self.check_flow(now, Flow::udp(local, remote), bytes);
-    }
-
     fn on_stream_out(
         &mut self,
         now: Time,
@@ -485,71 +414,12 @@ impl Edge {
         out: &mut Outbox,
     ) {
         let Some(conn) = self.conns.get(&connection.to_bits()).copied() else {
-            // What is on its way when a connection ends is lost with it.
-            let accepted = self.accepted[usize::from(connection.shard().0)];
-            let ever = (connection.to_bits() & 0x00ff_ffff_ffff_ffff) <= accepted;
-            if !ever || usize::from(connection.shard().0) != shard {
-                let what =
-                    format!("shard {shard} sends on foreign {connection:x?}: {}", text(&bytes));
-                self.violation(now, what);
-            }
-            return;
+            return self.check_lost(now, shard, connection, &bytes);
         };
         if let Some(flow) = self.opened.get(&conn).map(|opened| opened.flow) {
             self.check_flow(now, flow, &bytes);
         }
         out.push(Request::Stream { conn, bytes });
-    }
-
-    fn on_response_in(&mut self, inside: bool, bytes: &[u8]) {
-        let Some(msg) = Msg::parse(bytes) else { return };
-        if (100..200).contains(&msg.status()) {
-            self.provisional.insert(msg.branch());
-        }
-        if inside {
-            self.watch.on_inside(&msg);
-            // A challenge that still waits to be paid for was meant for its source, too.
-            if let (Some(source), 401 | 407) = (self.asking.get(&msg.branch()), msg.status()) {
-                for value in msg.values_of_lines("WWW-Authenticate") {
-                    let nonce = auth_param(&value, "nonce").unwrap_or_default();
-                    self.nonces.entry(nonce).or_default().insert(*source);
-                }
-            }
-        }
-    }
-
-    /// Whether sources are judged, and unproven ones are answered with no more than they paid.
-    fn is_judging(&self) -> bool {
-        self.pays
-            && self.policy.admission.mode == policy::Mode::Enforce
-            && !self.policy.admission.proof.amplify
-    }
-
-    fn on_request_in(&mut self, now: Time, flow: Flow, bytes: &[u8]) {
-        if flow.transport.is_reliable() {
-            self.watch.on_opened(now, flow.remote.ip());
-        } else {
-            self.watch.on_datagram(now, flow.remote.ip(), bytes);
-        }
-        if let Some(msg) = Msg::parse(bytes).filter(Msg::is_request) {
-            let key = response_key(&msg);
-            let flows = self.flows.entry(key.clone()).or_default();
-            if flows.is_empty() {
-                self.flows_order.push_back(key);
-            }
-            if !flows.contains(&flow) {
-                flows.push(flow);
-            }
-            // One flow may have several open requests; what is long over is forgotten.
-            if self.flows_order.len() > 50_000
-                && let Some(oldest) = self.flows_order.pop_front()
-            {
-                self.flows.remove(&oldest);
-            }
-        }
-        if self.unproven.contains(&flow.remote) {
-            *self.balance.entry(flow.remote).or_default() += bytes.len() as i64;
-        }
     }
 
     fn shard_inside(&self, local: SocketAddr) -> Option<usize> {
@@ -581,14 +451,6 @@ impl Edge {
     }
 }
 
-fn response_key(msg: &Msg) -> String {
-    format!("{}|{}|{}|{}", msg.value("Call-ID"), msg.branch(), msg.sent_by(), msg.value("CSeq"))
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).chars().take(1_200).collect()
-}
-
 impl Node for Edge {
     fn handle(&mut self, now: Time, arrival: Arrival, out: &mut Outbox) {
         match arrival {
@@ -597,7 +459,7 @@ impl Node for Edge {
                     Some(shard) => (Side::Inside, shard),
                     None => (Side::Outside, self.shard_outside(remote)),
                 };
-                self.on_response_in(side == Side::Inside, &bytes);
+                self.on_bytes_in(side, &bytes);
                 if side == Side::Outside {
                     self.on_request_in(now, Flow::udp(local, remote), &bytes);
                 }
@@ -615,7 +477,7 @@ impl Node for Edge {
                     self.opened.get_mut(&conn).and_then(|opened| take_frame(&mut opened.buffer))
                 {
                     messages = messages.filter(|_| !frame.is_empty()).map(|count| count + 1);
-                    self.on_response_in(false, &frame);
+                    self.on_bytes_in(Side::Outside, &frame);
                     self.on_request_in(now, flow, &frame);
                 }
                 // Bytes of a keep-alive may be left over from the chunk before.

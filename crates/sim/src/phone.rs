@@ -52,6 +52,29 @@ pub struct Quirks {
     pub no_user_agent: bool,
 }
 
+impl Quirks {
+    /// The phone that departs in the `n`th way, of eleven; by the book, past the last.
+    #[must_use]
+    pub fn nth(n: u64) -> Self {
+        let mut quirks = Quirks::default();
+        match n {
+            0 => quirks.ack.other_branch = true,
+            1 => quirks.ack.wrong_cseq = true,
+            2 => quirks.ack.other_from_host = true,
+            3 => quirks.ack.never = true,
+            4 => quirks.retry_reuses_branch = true,
+            5 => quirks.stops_after_provisional = true,
+            6 => quirks.forgets_opaque = true,
+            7 => quirks.reuses_nonce = true,
+            8 => quirks.no_rport = true,
+            9 => quirks.forgets_retry = 30,
+            10 => quirks.no_user_agent = true,
+            _ => {}
+        }
+        quirks
+    }
+}
+
 /// What a phone is set to.
 #[derive(Clone, Debug)]
 pub struct PhoneConfig {

@@ -242,7 +242,7 @@ impl Scene {
         if let Some(edge) = self.edge {
             self.world.with(edge, |actor, _, _| {
                 if let Actor::Edge(edge) = actor {
-                    edge.unproven.insert(local);
+                    edge.doubt(local);
                 }
             });
         }
@@ -359,7 +359,7 @@ impl Scene {
             "Authorization: Basic Zm9vOmJhcg==",
             &mut out,
         );
-        self.with_edge(|edge, _, _| edge.unproven.insert(source));
+        self.with_edge(|edge, _, _| edge.doubt(source));
         for request in out {
             if let crate::net::Request::Datagram { bytes, .. } = request {
                 self.world.inject(source, server, bytes);

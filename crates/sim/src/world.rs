@@ -1,6 +1,9 @@
 //! The simulated world: a clock that jumps from event to event, hosts, and the network between
 //! them.
 
+mod queue;
+mod streams;
+
 use crate::attacker::Attacker;
 use crate::edge::Edge;
 use crate::net::{Arrival, Conn, Nat, Node, Outbox, Quality, Request};
@@ -10,10 +13,12 @@ use crate::rng::Rng;
 use crate::sip::Msg;
 use crate::stranger::Stranger;
 use policy::Time;
-use std::cmp::{Ordering, Reverse};
+use queue::{Happening, What};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+use streams::StreamState;
 use wire::Transport;
 
 /// One way on the loopback interface.
@@ -21,9 +26,6 @@ const LOOPBACK: Duration = Duration::from_micros(100);
 
 /// Datagrams of phones that a stranger may have overheard.
 const OVERHEARD: usize = 64;
-
-/// How long a SYN is repeated.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A host in the world.
 pub type NodeId = usize;
@@ -70,62 +72,6 @@ struct Host {
     /// Off the network: nothing comes or goes.
     cut: bool,
     deadline: Option<Time>,
-}
-
-#[derive(Debug)]
-struct StreamState {
-    transport: Transport,
-    ends: [NodeId; 2],
-    /// The last arrival at each end: bytes never overtake.
-    last: [Time; 2],
-    /// Bytes were lost for good: the next send resets it.
-    broken: bool,
-}
-
-#[derive(Debug)]
-struct Happening {
-    at: Time,
-    sequence: u64,
-    what: What,
-}
-
-#[derive(Debug)]
-enum What {
-    Packet {
-        local: SocketAddr,
-        remote: SocketAddr,
-        bytes: Vec<u8>,
-        from: NodeId,
-    },
-    Arrival(NodeId, Arrival),
-    /// What a host learns from its own stack, on the network or not.
-    Local(NodeId, Arrival),
-    /// A SYN reaches a listener.
-    Knock {
-        conn: Conn,
-        transport: Transport,
-        seen: SocketAddr,
-        inner: SocketAddr,
-        remote: SocketAddr,
-        from: NodeId,
-    },
-}
-
-impl PartialEq for Happening {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-impl Eq for Happening {}
-impl PartialOrd for Happening {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Happening {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.sequence).cmp(&(other.at, other.sequence))
-    }
 }
 
 /// A message on its way, for transcripts: taken where it is sent.
@@ -506,111 +452,5 @@ impl World {
             _ => true,
         };
         open && self.hosts[id].actor.as_node().listens(local)
-    }
-
-    fn connect(
-        &mut self,
-        from: NodeId,
-        conn: Conn,
-        transport: Transport,
-        local: SocketAddr,
-        remote: SocketAddr,
-    ) {
-        if self.hosts[from].cut {
-            let closed = What::Local(from, Arrival::Closed { conn });
-            return self.schedule(self.now + CONNECT_TIMEOUT, closed);
-        }
-        let seen = match self.hosts[from].nat {
-            Some(nat) => {
-                let nat = &mut self.nats[nat];
-                SocketAddr::new(nat.address, nat.fresh_port())
-            }
-            // Each connection has a port of its own.
-            None => SocketAddr::new(local.ip(), 40_000 + u16::try_from(conn & 0xfff).unwrap_or(0)),
-        };
-        let at = self.now + self.delay();
-        self.schedule(at, What::Knock { conn, transport, seen, inner: local, remote, from });
-    }
-
-    fn on_knock(
-        &mut self,
-        conn: Conn,
-        transport: Transport,
-        (seen, inner): (SocketAddr, SocketAddr),
-        remote: SocketAddr,
-        from: NodeId,
-    ) {
-        let back = self.now + self.delay();
-        let listener = self.owners.get(&(None, remote.ip())).copied().filter(|id| {
-            self.hosts[*id].actor.as_node().accepts(remote, transport) && !self.hosts[*id].cut
-        });
-        let Some(to) = listener else {
-            return self.schedule(back, What::Arrival(from, Arrival::Closed { conn }));
-        };
-        let last = [back, self.now];
-        let ends = [from, to];
-        self.streams.insert(conn, StreamState { transport, ends, last, broken: false });
-        let opened = Arrival::Opened { conn, transport, local: inner, remote };
-        self.schedule(back, What::Arrival(from, opened));
-        self.arrive(to, Arrival::Opened { conn, transport, local: remote, remote: seen });
-    }
-
-    fn send_stream(&mut self, from: NodeId, conn: Conn, bytes: Vec<u8>) {
-        let Some(stream) = self.streams.get(&conn) else {
-            let closed = What::Local(from, Arrival::Closed { conn });
-            return self.schedule(self.now, closed);
-        };
-        let end = usize::from(stream.ends[0] == from);
-        let (to, transport, broken) = (stream.ends[end], stream.transport, stream.broken);
-        if let (true, Some(address)) = (self.tape.is_some(), self.hosts[to].addresses.first()) {
-            self.record(from, SocketAddr::new(*address, 0), transport, &bytes);
-        }
-        if self.hosts[from].cut || self.hosts[to].cut || broken {
-            // The bytes are gone, and with them the connection, when the host is back.
-            let dead = broken && !self.hosts[from].cut && !self.hosts[to].cut;
-            if let Some(stream) = self.streams.get_mut(&conn) {
-                stream.broken = true;
-            }
-            if dead {
-                self.close(from, conn);
-            }
-            return;
-        }
-        let mut pieces = vec![bytes];
-        if self.rng.chance(self.quality.pieces) {
-            let whole = pieces.remove(0);
-            let cut = self.rng.below(whole.len() as u64) as usize;
-            pieces = vec![whole[..cut].to_vec(), whole[cut..].to_vec()];
-            pieces.retain(|piece| !piece.is_empty());
-        }
-        for bytes in pieces {
-            let mut at = self.now + self.delay();
-            if let Some(stream) = self.streams.get_mut(&conn) {
-                at = at.max(stream.last[end]);
-                stream.last[end] = at;
-            }
-            self.schedule(at, What::Arrival(to, Arrival::Stream { conn, bytes }));
-        }
-    }
-
-    fn close(&mut self, by: NodeId, conn: Conn) {
-        let Some(stream) = self.streams.remove(&conn) else { return };
-        let end = usize::from(stream.ends[0] == by);
-        let at = (self.now + self.delay()).max(stream.last[end]);
-        self.schedule(at, What::Arrival(stream.ends[end], Arrival::Closed { conn }));
-        self.schedule(self.now, What::Local(by, Arrival::Closed { conn }));
-    }
-
-    /// Resets a connection; both ends are told.
-    pub fn reset(&mut self, conn: Conn) {
-        if let Some(end) = self.streams.get(&conn).map(|stream| stream.ends[0]) {
-            self.close(end, conn);
-        }
-    }
-
-    /// Connections that are open.
-    #[must_use]
-    pub fn connections(&self) -> Vec<Conn> {
-        self.streams.keys().copied().collect()
     }
 }

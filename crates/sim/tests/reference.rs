@@ -11,10 +11,13 @@ use seeds::seeds;
 use sim::{Day, DayConfig};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// Days in a test build: about two minutes of two cores. `make sim` compares some hundreds.
 const SEEDS: u64 = 100;
+
+/// Seeds whose days found something wrong once: in the gate, or in the model's reading of it.
+const FOUND: [u64; 6] = [455, 590, 651, 704, 713, 870];
 
 /// What was compared, by name.
 type Sums = BTreeMap<String, u64>;
@@ -38,17 +41,17 @@ fn compare(seed: u64) -> (Sums, Vec<String>) {
 
 #[test]
 fn the_gate_is_of_one_mind_with_the_reference_model() {
-    let seeds = seeds(SEEDS);
-    let (next, all) = (AtomicU64::new(seeds.start), Mutex::new((Sums::new(), Vec::new())));
+    let chosen = seeds(SEEDS);
+    let found = FOUND.into_iter().filter(|seed| !seeds::is_chosen() && !chosen.contains(seed));
+    let seeds: Vec<u64> = chosen.clone().chain(found).collect();
+    let (next, all) = (AtomicUsize::new(0), Mutex::new((Sums::new(), Vec::new())));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
                 loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        return;
-                    }
+                    let next = next.fetch_add(1, Ordering::Relaxed);
+                    let Some(&seed) = seeds.get(next) else { return };
                     let (sums, wrong) = compare(seed);
                     let mut all = all.lock().expect("no panic");
                     sums.into_iter().for_each(|(name, n)| *all.0.entry(name).or_default() += n);
@@ -58,7 +61,7 @@ fn the_gate_is_of_one_mind_with_the_reference_model() {
         }
     });
     let (sums, mut wrong) = all.into_inner().expect("no panic");
-    let days = seeds.end - seeds.start;
+    let days = seeds.len() as u64;
     println!("{days} days compared");
     sums.iter().for_each(|(name, count)| println!("{count:>9} {name}"));
     wrong.sort();

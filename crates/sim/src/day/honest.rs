@@ -3,9 +3,7 @@
 use super::{Day, Event, Person, SETTLES};
 use crate::net::{Dependence, Nat};
 use crate::phone::{Answer, Phone, Quirks};
-use crate::rng::Rng;
 use crate::scene::Scene;
-use crate::ua::AckQuirks;
 use crate::world::NodeId;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -59,7 +57,8 @@ impl Day {
     fn add_person(&mut self, user: u64, nat: Option<usize>, v6: bool, outdated: bool) {
         let transport = [Transport::Udp, Transport::Udp, Transport::Tcp, Transport::Tls]
             [self.rng.below(4) as usize];
-        let quirks = quirks(&mut self.rng);
+        // one in two departs from the book
+        let quirks = Quirks::nth(self.rng.below(20));
         let expires = Duration::from_secs([300, 600, 1_800, 3_600][self.rng.below(4) as usize]);
         let user = user.to_string();
         let id = self.scene.add_phone_with(&user, transport, v6, nat, |config| {
@@ -173,24 +172,4 @@ impl Day {
         }
         self.disturb(|person| person.nat == Some(nat), Duration::ZERO);
     }
-}
-
-/// How a phone departs from the book, one in two.
-pub(super) fn quirks(rng: &mut Rng) -> Quirks {
-    let mut quirks = Quirks::default();
-    match rng.below(20) {
-        0 => quirks.ack = AckQuirks { other_branch: true, ..AckQuirks::default() },
-        1 => quirks.ack = AckQuirks { wrong_cseq: true, ..AckQuirks::default() },
-        2 => quirks.ack = AckQuirks { other_from_host: true, ..AckQuirks::default() },
-        3 => quirks.ack = AckQuirks { never: true, ..AckQuirks::default() },
-        4 => quirks.retry_reuses_branch = true,
-        5 => quirks.stops_after_provisional = true,
-        6 => quirks.forgets_opaque = true,
-        7 => quirks.reuses_nonce = true,
-        8 => quirks.no_rport = true,
-        9 => quirks.forgets_retry = 30,
-        10 => quirks.no_user_agent = true,
-        _ => {}
-    }
-    quirks
 }

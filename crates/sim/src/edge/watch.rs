@@ -59,13 +59,15 @@ impl Watch {
         self.counts_only = true;
     }
 
-    /// A datagram came from a source.
-    pub fn on_datagram(&mut self, now: Time, source: IpAddr, bytes: &[u8]) {
+    /// A datagram came from a source; one of nobody who is trusted is counted.
+    pub fn on_datagram(&mut self, now: Time, source: IpAddr, trusted: bool, bytes: &[u8]) {
         if self.counts_only {
             return;
         }
         let seen = self.sources.entry(Network::source(source)).or_default();
-        self.bytes.entry(self.seats.of(source)).or_default().0 += bytes.len() as u64;
+        if !trusted {
+            self.bytes.entry(self.seats.of(source)).or_default().0 += bytes.len() as u64;
+        }
         // What nobody was told, nobody can give back.
         if seen.told.is_empty() {
             return;
@@ -90,8 +92,9 @@ impl Watch {
         self.sources.entry(Network::source(source)).or_default().proven = Some(now);
     }
 
-    /// A response leaves to a source.
-    pub fn on_answer(&mut self, now: Time, to: IpAddr, stream: bool, msg: &Msg, length: usize) {
+    /// A response leaves to a source, and is counted unless it is `free`: to somebody trusted, or
+    /// on a stream.
+    pub fn on_answer(&mut self, now: Time, to: IpAddr, free: bool, msg: &Msg, length: usize) {
         if self.counts_only {
             return;
         }
@@ -106,7 +109,7 @@ impl Watch {
         }
         // "a call that is accepted is told, once, whatever it costs"
         let accepted = (200..300).contains(&msg.status()) && msg.method() == "INVITE";
-        if !stream && !accepted && !seen.has_way_back(now) {
+        if !free && !accepted && !seen.has_way_back(now) {
             self.bytes.entry(self.seats.of(to)).or_default().1 += length as u64;
         }
         if (200..300).contains(&msg.status()) && msg.method() != "OPTIONS" {
@@ -170,4 +173,25 @@ fn secrets(msg: &Msg, routes: &str, challenges: &[&str]) -> Vec<String> {
     }
     found.retain(|secret| secret.len() > 4);
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever is trusted gets more than it sent; that is not at the cost of who shares its place.
+    #[test]
+    fn bytes_of_the_trusted_are_nobodys() {
+        let now = Time::ZERO + Duration::from_secs(1_000);
+        let mut watch = Watch::new(&[7; 32]);
+        let source = IpAddr::from([198, 51, 100, 1]);
+        let text = b"SIP/2.0 401 No\r\nTo: <sip:1@x>;tag=abcdef\r\nCSeq: 1 OPTIONS\r\n\r\n";
+        let answer = Msg::parse(text).expect("a response");
+        watch.on_datagram(now, source, true, b"x");
+        watch.on_answer(now, source, true, &answer, 500);
+        assert_eq!(watch.excess(source), None);
+        watch.on_datagram(now, source, false, &[b'x'; 400]);
+        watch.on_answer(now, source, false, &answer, 401);
+        assert_eq!(watch.excess(source), Some(1));
+    }
 }

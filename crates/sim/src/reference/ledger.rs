@@ -114,7 +114,13 @@ impl Reference {
                 }
                 _ => continue,
             };
-            if let Some(msg) = Msg::parse(bytes).filter(|msg| !msg.is_request()) {
+            let Some(msg) = Msg::parse(bytes) else { continue };
+            // whoever is called is in the dialog, too
+            let routes = &mut self.told.entry(flow.remote.ip()).or_default().routes;
+            for route in msg.values("Record-Route") {
+                routes.extend(SipUri::parse(uri_of(&route)).map(|uri| uri.user));
+            }
+            if !msg.is_request() {
                 self.answer(now, &flow, &msg);
             }
         }
@@ -137,9 +143,6 @@ impl Reference {
                 self.own_nonces.insert(nonce.clone());
                 told.own_nonces.insert(nonce, now);
             }
-        }
-        for route in msg.values("Record-Route") {
-            told.routes.extend(SipUri::parse(uri_of(&route)).map(|uri| uri.user));
         }
         let challenge = msg.header("WWW-Authenticate").is_some();
         if own && challenge && msg.method() == "INVITE" {

@@ -14,3 +14,9 @@ pub fn seeds(usual: u64) -> Range<u64> {
     let from = number("SIM_FROM").unwrap_or(0);
     from..from + number("SIM_SEEDS").unwrap_or(usual)
 }
+
+/// Whether the environment says which.
+#[allow(dead_code, reason = "not every test has seeds of its own to add")]
+pub fn is_chosen() -> bool {
+    ["SIM_SEED", "SIM_SEEDS", "SIM_FROM"].iter().any(|name| std::env::var_os(name).is_some())
+}
