@@ -1,14 +1,13 @@
 //! Registered bindings (RFC 3261 §10.3, RFC 5626): which flow reaches a phone's Contact now.
 
+use crate::Binding;
 use crate::io::Table;
-use crate::token::Tokens;
-use crate::{Binding, BoundContact};
+use crate::token::{self, ContactToken, Raw, Text, Tokens};
 use admission::Key;
 use admission::key::address_bytes;
 use policy::Time;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::sync::Arc;
 use wire::{Flow, ShardId};
 
 /// Entries looked at for one to push out when the table is full.
@@ -33,7 +32,7 @@ pub(crate) struct Registering<'a> {
 
 #[derive(Debug)]
 struct Entry {
-    binding: Arc<Binding>,
+    binding: Binding,
     /// When the registration ends, by the 200.
     expires: Time,
     /// Whether a 200 confirmed it. A pending entry only tells the way for the request that the
@@ -82,8 +81,8 @@ impl Bindings {
             Some(entry)
                 if entry.confirmed
                     && instance.is_empty()
-                    && entry.binding.call_id != self.key.hash(&[call_id])
-                    && entry.binding.flow.remote.ip() != flow.remote.ip() =>
+                    && entry.binding.call_id() != self.key.hash(&[call_id])
+                    && entry.binding.flow().remote.ip() != flow.remote.ip() =>
             {
                 self.key.hash(&[aor, contact, &address_bytes(flow.remote.ip())]).max(1)
             }
@@ -98,10 +97,10 @@ impl Bindings {
         home: ShardId,
         registering: &Registering<'_>,
         tokens: &Tokens,
-    ) -> crate::token::Text {
+    ) -> Raw {
         // a mere claim does not lend its token, which has its own flow in it
         match self.entry(key).filter(|entry| entry.confirmed) {
-            Some(entry) => entry.binding.contact.token().iter().copied().collect(),
+            Some(entry) => entry.binding.raw().iter().copied().collect(),
             None => tokens.contact(key, home, &registering.flow, registering.contact),
         }
     }
@@ -136,7 +135,7 @@ impl Bindings {
     }
 
     /// Another shard confirmed it.
-    pub(crate) fn learned(&mut self, now: Time, binding: Arc<Binding>, expires: Time) {
+    pub(crate) fn learned(&mut self, now: Time, binding: Binding, expires: Time) {
         self.insert(now, Entry { binding, expires, confirmed: true });
     }
 
@@ -149,26 +148,27 @@ impl Bindings {
     }
 
     /// A binding that a 200 confirmed and that has not expired.
-    pub(crate) fn find(&self, now: Time, key: u64) -> Option<&Arc<Binding>> {
+    pub(crate) fn find(&self, now: Time, key: u64) -> Option<&Binding> {
         self.live(now, key).filter(|entry| entry.confirmed).map(|entry| &entry.binding)
     }
 
     /// The same, or what a REGISTER in passage claims: anybody may claim any Contact, so no more
     /// than an OPTIONS goes there.
     pub(crate) fn find_claimed(&self, now: Time, key: u64) -> Option<&Binding> {
-        self.live(now, key).map(|entry| &*entry.binding)
+        self.live(now, key).map(|entry| &entry.binding)
     }
 
     /// The live confirmed binding whose token this is. To know a token by heart is as good as to
     /// check it, and costs less.
     pub(crate) fn with_token(&self, now: Time, token: &[u8]) -> Option<&Binding> {
-        let binding = self.find(now, Tokens::claimed_key(token)?)?;
-        (binding.contact.token() == token).then_some(&**binding)
+        let token = token::raw(token)?;
+        let binding = self.find(now, ContactToken::read(&token)?.key)?;
+        (binding.raw() == &token[..]).then_some(binding)
     }
 
     /// The token of a binding, confirmed or asked for.
-    pub(crate) fn token_of(&self, key: u64) -> Option<&[u8]> {
-        self.entry(key).map(|entry| entry.binding.contact.token())
+    pub(crate) fn token_of(&self, key: u64) -> Option<Text> {
+        self.entry(key).map(|entry| entry.binding.token())
     }
 
     fn live(&self, now: Time, key: u64) -> Option<&Entry> {
@@ -182,7 +182,7 @@ impl Bindings {
             Some(entry)
                 if entry.confirmed
                     && entry.expires > now
-                    && entry.binding.flow == registering.flow =>
+                    && entry.binding.flow() == registering.flow =>
             {
                 key
             }
@@ -198,7 +198,7 @@ impl Bindings {
             if let Some(entry) = &self.entries[self.hand]
                 && entry.expires <= now
             {
-                self.remove(entry.binding.key);
+                self.remove(entry.binding.key());
             }
         }
     }
@@ -227,14 +227,13 @@ impl Bindings {
         let Registering { contact, call_id, flow, pbx, .. } = *registering;
         let call_id = self.key.hash(&[call_id]);
         if let Some(entry) = self.entry_mut(key)
-            && (contact.is_empty() || entry.binding.contact.uri() == contact)
+            && (contact.is_empty() || entry.binding.uri() == contact)
         {
             entry.confirmed |= confirmed;
             entry.expires = expires;
             let of = &entry.binding;
-            if (of.call_id, of.flow, of.pbx) != (call_id, flow, pbx) {
-                let contact = of.contact.clone();
-                entry.binding = Arc::new(Binding { key, call_id, contact, flow, pbx });
+            if (of.call_id(), of.flow(), of.pbx()) != (call_id, flow, pbx) {
+                entry.binding = of.moved(call_id, pbx, &flow);
             }
             return;
         }
@@ -242,13 +241,12 @@ impl Bindings {
             // the token had no room for it, and the table has forgotten it
             return;
         }
-        let contact = BoundContact::new(token, contact);
-        let binding = Arc::new(Binding { key, call_id, contact, flow, pbx });
+        let binding = Binding::new(token, call_id, pbx, &flow, contact);
         self.insert(now, Entry { binding, expires, confirmed });
     }
 
     fn insert(&mut self, now: Time, entry: Entry) {
-        let key = entry.binding.key;
+        let key = entry.binding.key();
         if let Some(&slot) = self.index.get(&key) {
             self.entries[slot as usize] = Some(entry);
             return;
@@ -272,7 +270,7 @@ impl Bindings {
         for _ in 0..EVICTION_PROBES.min(self.entries.len()) {
             self.hand = (self.hand + 1) % self.entries.len();
             let Some(entry) = &self.entries[self.hand] else { continue };
-            let key = entry.binding.key;
+            let key = entry.binding.key();
             if entry.expires <= now || !entry.confirmed {
                 self.evictions += u64::from(entry.expires > now);
                 return self.remove(key);
@@ -316,8 +314,13 @@ mod tests {
 
     fn confirm(bindings: &mut Bindings, registering: &Registering<'_>, until: u64) -> u64 {
         let key = bindings.key_of(registering);
-        bindings.confirmed(at(0), key, b"token", registering, at(until));
+        bindings.confirmed(at(0), key, &token(key, registering), registering, at(until));
         key
+    }
+
+    fn token(key: u64, registering: &Registering<'_>) -> Raw {
+        let Registering { flow, contact, .. } = registering;
+        Tokens::new(&[1; 32]).contact(key, ShardId(0), flow, contact)
     }
 
     #[test]
@@ -345,8 +348,9 @@ mod tests {
         let phone = registering(b"c1", "198.51.100.1:1024");
         let key = confirm(&mut bindings, &phone, 60);
         let thief = registering(b"c1", "192.0.2.66:1024");
-        bindings.pending(at(1), bindings.key_of(&thief), b"token", &thief, at(32));
-        assert_eq!(bindings.find(at(1), key).map(|binding| binding.flow), Some(phone.flow));
+        let claimed = bindings.key_of(&thief);
+        bindings.pending(at(1), claimed, &token(claimed, &thief), &thief, at(32));
+        assert_eq!(bindings.find(at(1), key).map(Binding::flow), Some(phone.flow));
         assert_eq!(bindings.key_at(at(1), &phone), key);
         assert_eq!(bindings.key_at(at(1), &thief), 0);
     }
@@ -371,7 +375,7 @@ mod tests {
         }
         for n in 3..10 {
             let key = bindings.key_of(&nth(n));
-            bindings.pending(at(0), key, b"t", &nth(n), at(32));
+            bindings.pending(at(0), key, &token(key, &nth(n)), &nth(n), at(32));
         }
         assert_eq!(bindings.table().entries, 4);
         assert!((0..3).all(|n| bindings.find(at(0), bindings.key_of(&nth(n))).is_some()));

@@ -229,6 +229,8 @@ impl Engine {
                 None => break,
             }
         }
+        self.timers.give_back();
+        self.exchanges.give_back();
         self.ask_trunks(now);
         self.check_pbxs(now);
         self.carry_out(now);

@@ -29,6 +29,9 @@ pub(crate) enum Client {
     Other(OtherClient),
 }
 
+/// Keys and answered requests for which room is always kept.
+const ROOM_MIN: usize = 1_024;
+
 /// Names an exchange; a stale one names nothing.
 pub(crate) type ExchangeId = SlotId;
 
@@ -250,6 +253,12 @@ impl Exchange {
     }
 }
 
+/// Whether so much room is left of a burst that what is used is better moved together: an eighth at
+/// most, so that a load which comes and goes moves little.
+fn is_spare(used: usize, room: usize) -> bool {
+    room > ROOM_MIN && used < room / 8
+}
+
 /// All exchanges of a shard: a slab, and an index by server transaction.
 #[derive(Debug)]
 pub(crate) struct Exchanges {
@@ -406,6 +415,19 @@ impl Exchanges {
             lingering.pop_front();
         }
         Some(Remains { messages, call })
+    }
+
+    /// Gives memory back once a burst is over; the slab does by itself.
+    pub(crate) fn give_back(&mut self) {
+        let (used, room) = (self.index.len(), self.index.capacity());
+        if is_spare(used, room) {
+            self.index.shrink_to(2 * used);
+        }
+        for of in &mut self.lingering {
+            if is_spare(of.len(), of.capacity()) {
+                of.shrink_to(2 * of.len());
+            }
+        }
     }
 
     pub(crate) fn unanswered(&self) -> usize {

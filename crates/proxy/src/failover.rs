@@ -42,7 +42,9 @@ impl Engine {
     pub(crate) fn patience(&self, now: Time, arrival: Arrival<'_, '_>, hop: &Hop) -> Time {
         let several = match hop.side {
             Side::Inside => self.pbxs.has_others(hop.pbx),
-            Side::Outside => hop.key == 0 && hop.uri.is_none() && self.trunks.has(hop.flow.remote),
+            Side::Outside => {
+                hop.key == 0 && hop.bound.is_none() && self.trunks.has(hop.flow.remote)
+            }
         };
         match several && arrival.message.to_tag().is_empty() {
             true => now + self.policy.timers.t1.saturating_mul(SILENT_T1),

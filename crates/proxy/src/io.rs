@@ -177,7 +177,7 @@ pub enum Learned {
     /// A phone has registered, for the first time or again.
     Bound {
         /// As what.
-        binding: Arc<Binding>,
+        binding: Binding,
         /// When the registration ends, by the 200.
         expires: Time,
     },

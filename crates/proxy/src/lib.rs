@@ -40,6 +40,7 @@ mod lots;
 mod moves;
 mod names;
 mod outbox;
+mod packed;
 mod pbxs;
 mod probe;
 mod refusal;
@@ -53,7 +54,7 @@ mod timeouts;
 mod token;
 mod trunks;
 
-pub use binding::{Binding, BoundContact};
+pub use binding::Binding;
 pub use calls::TrunkState;
 pub use credit::Seats;
 pub use decisions::{Decision, without_port};

@@ -332,7 +332,7 @@ impl Engine {
         }
         let key = self.binding_of(now, arrival);
         let binding = self.bindings.find(now, key).filter(|_| key != 0)?;
-        self.pbxs.with_id(binding.pbx)
+        self.pbxs.with_id(binding.pbx())
     }
 
     /// The first group of which a rule names the request, else the one without rules.

@@ -7,7 +7,7 @@ use crate::exchange::ExchangeId;
 use crate::io::Learned;
 use crate::request::aor;
 use crate::routing::is_star;
-use crate::token::{Raw, Token, Tokens};
+use crate::token::{self, ContactToken, Raw, Token};
 use policy::{Registration, Time};
 use std::time::Duration;
 use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Splice, Transport, Uri};
@@ -86,6 +86,7 @@ impl Engine {
                 self.asks = Some(key);
             }
             let home = self.home_of(&token);
+            let token = token::text(&token);
             uri.clear();
             if !contact.bracketed {
                 uri.push(b'<');
@@ -137,7 +138,7 @@ impl Engine {
         // a response has the Call-ID of its request (RFC 3261 §8.2.6.2)
         let call_id = response.call_id();
         let listed =
-            asks.and_then(|key| Some((key, listed_as(response, self.bindings.token_of(key)?)?)));
+            asks.and_then(|key| Some((key, listed_as(response, &self.bindings.token_of(key)?)?)));
         if let Some((key, Some(seconds))) = listed {
             // one Contact, as almost always, and what is known of it is all that is needed
             let known = Registering { aor: b"", contact: b"", instance: b"", call_id, flow, pbx };
@@ -165,7 +166,8 @@ impl Engine {
         for value in request.values(HeaderName::Contact) {
             let Some((_, token)) = own_token(&value) else { continue };
             let mut raw = Raw::default();
-            let Some(Token::Contact { key, contact, .. }) = self.tokens.open(token, &mut raw)
+            let Some(Token::Contact(ContactToken { raw, key, contact, .. })) =
+                self.tokens.open(token, &mut raw)
             else {
                 continue;
             };
@@ -174,7 +176,7 @@ impl Engine {
                     let seconds = seconds.or(request.expires()).unwrap_or(EXPIRES);
                     let aor = aor(request.to().uri);
                     let asked = Registering { aor, contact, instance: b"", call_id, flow, pbx };
-                    self.bind(now, key, token, &asked, seconds);
+                    self.bind(now, key, raw, &asked, seconds);
                 }
                 None => {
                     if self.bindings.remove(key) && self.shards > 1 {
@@ -214,16 +216,17 @@ impl Engine {
         for value in response.values(HeaderName::Contact) {
             let Some((address, token)) = own_token(&value) else { continue };
             if let Some(binding) = self.bindings.with_token(now, token) {
-                splice.replace(address.uri_span, binding.contact.uri());
+                splice.replace(address.uri_span, binding.uri());
                 continue;
             }
             let mut raw = Raw::default();
-            let Some(Token::Contact { key, contact, .. }) = self.tokens.open(token, &mut raw)
+            let Some(Token::Contact(ContactToken { key, contact, .. })) =
+                self.tokens.open(token, &mut raw)
             else {
                 continue;
             };
             match self.bindings.find(now, key) {
-                Some(binding) => splice.replace(address.uri_span, binding.contact.uri()),
+                Some(binding) => splice.replace(address.uri_span, binding.uri()),
                 None if !contact.is_empty() => splice.replace(address.uri_span, contact),
                 None => {}
             }
@@ -241,7 +244,8 @@ impl Engine {
     /// The shard whose inside port stands in the Contact with a token: it stays the same as long
     /// as the token, wherever the phone moves.
     fn home_of(&self, token: &[u8]) -> ShardId {
-        Tokens::home(token).filter(|home| home.0 < self.shards).unwrap_or(self.shard)
+        let home = ContactToken::read(token).map(|token| token.home);
+        home.filter(|home| home.0 < self.shards).unwrap_or(self.shard)
     }
 }
 

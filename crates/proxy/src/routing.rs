@@ -1,12 +1,12 @@
 //! Where a request goes (RFC 3261 §16.4, §16.5). From outside: to the PBX, whatever the request
 //! says, so the edge relays for nobody. From the PBX: to the flow that a token names.
 
-use crate::BoundContact;
+use crate::Binding;
 use crate::bindings::Registering;
 use crate::engine::{Arrival, Engine};
 use crate::register::is_printable;
 use crate::request::aor;
-use crate::token::{FlowToken, Raw, Token};
+use crate::token::{ContactToken, FlowToken, Raw, Token};
 use policy::{Reason, Time};
 use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Side, Span, Splice, Uri, Value};
 
@@ -35,8 +35,8 @@ pub(crate) struct Hop {
     pub(crate) pbx: usize,
     /// Key of the binding that is called, 0 for none.
     pub(crate) key: u64,
-    /// The Request-URI to write, when it was a token of ours: the phone's own Contact.
-    pub(crate) uri: Option<BoundContact>,
+    /// Whose Contact the Request-URI becomes, when it was a token of ours.
+    pub(crate) bound: Option<Binding>,
     /// Whether the outside speaks `sips` here. The PBX is on loopback and hears `sip`: it would
     /// ask for TLS on its own side otherwise.
     pub(crate) secure: bool,
@@ -65,7 +65,7 @@ impl Engine {
         let local = self.inside_for(now, &arrival.flow);
         let flow = self.flow_to(now, pbx, local).ok_or(Reason::PbxUnreachable)?;
         let secure = is_sips(arrival.message.request_uri());
-        Ok(Route::To(Hop { side: Side::Inside, flow, pbx, key: 0, uri: None, secure }))
+        Ok(Route::To(Hop { side: Side::Inside, flow, pbx, key: 0, bound: None, secure }))
     }
 
     fn route_outwards(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Result<Route, Reason> {
@@ -82,12 +82,11 @@ impl Engine {
                 None => return Err(Reason::BadToken),
             },
         };
-        let (flow, key, uri, secure) = match token {
-            Token::Contact { key, flow, contact, .. } => {
-                let options = message.method() == Method::Options;
-                let (flow, contact) = self.bound_flow(now, key, flow, contact, options)?;
-                let secure = is_sips(contact.uri());
-                (flow, key, Some(contact), secure)
+        let (flow, key, bound, secure) = match token {
+            Token::Contact(token) => {
+                let binding = self.bound_by(now, &token, message.method())?;
+                let secure = is_sips(binding.uri());
+                (binding.flow(), token.key, Some(binding), secure)
             }
             Token::Flow(FlowToken { key, flow, secure, .. }) => {
                 (self.dialog_flow(now, key, flow, message), key, None, secure)
@@ -106,27 +105,24 @@ impl Engine {
             false => flow,
         };
         let pbx = self.pbx_of(&arrival.flow, Some(message)).unwrap_or(NO_PBX);
-        Ok(Route::To(Hop { side: Side::Outside, flow, pbx, key, uri, secure }))
+        Ok(Route::To(Hop { side: Side::Outside, flow, pbx, key, bound, secure }))
     }
 
-    /// Where the phone of a contact token is, and its own Contact URI.
-    fn bound_flow(
+    /// The binding of a contact token: as it is known, or as the token itself has it.
+    fn bound_by(
         &self,
         now: Time,
-        key: u64,
-        first: Option<Flow>,
-        contact: &[u8],
-        options: bool,
-    ) -> Result<(Flow, BoundContact), Reason> {
-        if let Some(binding) = self.bindings.find(now, key) {
-            return Ok((binding.flow, binding.contact.clone()));
+        token: &ContactToken<'_>,
+        method: Method,
+    ) -> Result<Binding, Reason> {
+        if let Some(binding) = self.bindings.find(now, token.key) {
+            return Ok(binding.clone());
         }
-        match first.filter(|_| !contact.is_empty()) {
-            Some(flow) => Ok((flow, BoundContact::new(b"", contact))),
+        match token.flow.filter(|_| !token.contact.is_empty()) {
+            Some(flow) => Ok(Binding::new(token.raw, 0, 0, &flow, token.contact)),
             // the first qualify OPTIONS leaves before the 200 that confirms the binding
-            None if options => {
-                let claimed = self.bindings.find_claimed(now, key).ok_or(Reason::FlowFailed)?;
-                Ok((claimed.flow, claimed.contact.clone()))
+            None if method == Method::Options => {
+                self.bindings.find_claimed(now, token.key).cloned().ok_or(Reason::FlowFailed)
             }
             None => Err(Reason::FlowFailed),
         }
@@ -135,7 +131,7 @@ impl Engine {
     /// Where a dialog's phone is: at its binding's flow, or where it came back in mid-dialog, or
     /// where the dialog began; the first of them that is not known to be gone.
     fn dialog_flow(&self, now: Time, key: u64, began: Flow, message: &Message<'_>) -> Flow {
-        let bound = self.bindings.find(now, key).map(|binding| binding.flow);
+        let bound = self.bindings.find(now, key).map(Binding::flow);
         let moved = self.moves.find(&began, message.call_id());
         let gone = |flow: &Flow| {
             flow.connection.is_some_and(|connection| {
@@ -154,7 +150,7 @@ impl Engine {
         })?;
         match self.tokens.open(user, &mut Raw::default())? {
             Token::Flow(token) => Some(token),
-            Token::Contact { .. } => None,
+            Token::Contact(_) => None,
         }
     }
 
@@ -174,8 +170,8 @@ impl Engine {
             }
             splice.delete_value(&value);
         }
-        if let Some(contact) = &hop.uri {
-            splice.replace(message.request_uri_span(), contact.uri());
+        if let Some(binding) = &hop.bound {
+            splice.replace(message.request_uri_span(), binding.uri());
             return;
         }
         // "The proxy MUST inspect the Request-URI of the request. If the Request-URI of the

@@ -239,7 +239,7 @@ impl Engine {
         let flow = self.flow_to_target(now, &target).ok_or(Reason::Overload)?;
         let pbx = self.pbx_of(&arrival.flow, Some(arrival.message)).unwrap_or(NO_PBX);
         let side = Side::Outside;
-        Ok(Route::To(Hop { side, flow, pbx, key: 0, uri: None, secure: uri.is_sips() }))
+        Ok(Route::To(Hop { side, flow, pbx, key: 0, bound: None, secure: uri.is_sips() }))
     }
 
     /// The flow to a target: over a stream one that is open, else one that is opened now. Whom its

@@ -12,12 +12,16 @@ const SLOTS: usize = 1 << SLOT_BITS;
 const LEVELS: usize = 8;
 /// End of a list.
 const NIL: u32 = u32::MAX;
+/// Entries for which room is always kept.
+const ROOM_MIN: usize = 1_024;
+/// Less than this part of the room is used when it is given back.
+const USED_MIN: usize = 8;
 
 /// A hierarchical timing wheel: deadlines with a key each.
 ///
 /// Inserting is O(1); each entry moves down at most seven levels in its life. Entries live in one
 /// slab and are linked into slots, so the steady state allocates nothing and the memory is that of
-/// the most entries ever held at once. An entry never comes out early, and at most one tick
+/// the most entries held at once since [`Timers::give_back`] found the slab nearly empty. An entry never comes out early, and at most one tick
 /// (1.05 ms) late. There is no cancellation: an owner ignores keys that mean nothing to it any
 /// more. Up to 2³²-2 entries; the owner's tables have lower bounds.
 pub struct Timers<K: Copy> {
@@ -46,6 +50,9 @@ struct Level {
     earliest: [u64; SLOTS],
 }
 
+const EMPTY: [Level; LEVELS] =
+    [Level { occupied: 0, heads: [NIL; SLOTS], earliest: [0; SLOTS] }; LEVELS];
+
 #[derive(Clone, Copy)]
 struct Due<K> {
     at: Time,
@@ -59,7 +66,7 @@ impl<K: Copy> Timers<K> {
         Timers {
             entries: Vec::new(),
             free: NIL,
-            levels: [Level { occupied: 0, heads: [NIL; SLOTS], earliest: [0; SLOTS] }; LEVELS],
+            levels: EMPTY,
             elapsed: 0,
             due: BinaryHeap::new(),
             len: 0,
@@ -135,6 +142,33 @@ impl<K: Copy> Timers<K> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Gives memory back once a burst is over: when less than an eighth of the room is used, what is
+    /// held is moved together. What that costs is bounded by that eighth, and the burst paid for it.
+    pub fn give_back(&mut self) {
+        let linked = self.len - self.due.len();
+        if self.due.capacity() > ROOM_MIN && self.due.len() < self.due.capacity() / USED_MIN {
+            self.due.shrink_to(ROOM_MIN.max(2 * self.due.len()));
+        }
+        if self.entries.capacity() > ROOM_MIN && linked < self.entries.capacity() / USED_MIN {
+            self.move_together(linked);
+        }
+    }
+
+    fn move_together(&mut self, linked: usize) {
+        let levels = std::mem::replace(&mut self.levels, EMPTY);
+        let room = Vec::with_capacity(ROOM_MIN.max(2 * linked));
+        let entries = std::mem::replace(&mut self.entries, room);
+        self.free = NIL;
+        for mut index in levels.iter().flat_map(|level| level.heads) {
+            while index != NIL {
+                let entry = entries[index as usize];
+                self.entries.push(entry);
+                self.link((self.entries.len() - 1) as u32);
+                index = entry.next;
+            }
+        }
     }
 
     /// The slot that holds the earliest entries. A level's entries share all higher digits with

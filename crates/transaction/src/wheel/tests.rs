@@ -50,10 +50,33 @@ fn the_steady_state_does_not_grow() {
     assert!(timers.entries.len() <= 3_300, "{}", timers.entries.len());
 }
 
+#[test]
+fn what_a_burst_has_filled_is_given_back() {
+    let mut timers = Timers::new();
+    let seconds = |n: u64| at(n * 1_000_000_000);
+    for key in 0..100_000 {
+        timers.insert(seconds(1 + key / 1_000), key);
+    }
+    let mut due = Vec::new();
+    for second in 0..=101 {
+        while let Some((_, key)) = timers.pop_due(seconds(second)) {
+            due.push(key);
+        }
+        timers.give_back();
+        let room = timers.entries.capacity();
+        assert!(room <= (USED_MIN * timers.len()).max(1 << 11), "{room} after {second} s");
+    }
+    due.sort_unstable();
+    assert!(due.into_iter().eq(0..100_000), "each once");
+    assert_eq!(timers.entries.capacity(), ROOM_MIN);
+    assert!(timers.due.capacity() <= ROOM_MIN);
+}
+
 #[derive(Clone, Debug)]
 enum Step {
     Insert(u64),
     Advance(u64),
+    MoveTogether,
 }
 
 /// From below a tick to years, past included (0).
@@ -70,6 +93,7 @@ proptest! {
             prop_oneof![
                 3 => distance().prop_map(Step::Insert),
                 2 => distance().prop_map(Step::Advance),
+                1 => Just(Step::MoveTogether),
             ],
             1..200,
         ),
@@ -84,6 +108,7 @@ proptest! {
                     timers.insert(at(deadline), key as u32);
                     model.insert((deadline, key as u32), ());
                 }
+                Step::MoveTogether => timers.move_together(timers.len() - timers.due.len()),
                 Step::Advance(distance) => {
                     now = now.saturating_add(distance);
                     let mut last = 0;
