@@ -367,7 +367,7 @@ impl Bans {
         true
     }
 
-    fn note_change(&mut self, what: BanKey) {
+    pub(crate) fn note_change(&mut self, what: BanKey) {
         if self.changed.len() <= self.store.table().capacity {
             self.changed.push_back(what);
         }

@@ -95,6 +95,23 @@ pub struct BanMemory {
     pub names: u64,
 }
 
+impl BanMemory {
+    /// What it is by a clock that was set back since it began: it begins now, and lasts no longer
+    /// than it was to last. `None` when it began before now, as almost always.
+    pub(crate) fn begun_later(&self, now: Time) -> Option<BanMemory> {
+        let ahead = self.ban.since.since(now);
+        if ahead.is_zero() {
+            return None;
+        }
+        let mut memory = self.clone();
+        memory.ban.since = now;
+        if memory.ban.until != Time::FOREVER {
+            memory.ban.until = memory.ban.until - ahead;
+        }
+        Some(memory)
+    }
+}
+
 /// What a shard counted under a name, in all its lives.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HitsMemory {

@@ -169,9 +169,15 @@ impl Gate {
     }
 
     fn on_recalled_ban(&mut self, now: Time, memory: &BanMemory) {
+        let later = memory.begun_later(now);
+        let (memory, wrong) = (later.as_ref().unwrap_or(memory), later.is_some());
         let ban = &memory.ban;
         if !self.bans.recall(now, &self.trust, memory) || ban.until <= now {
             return;
+        }
+        if wrong {
+            // else each restart would begin it again
+            self.bans.note_change(ban.key);
         }
         self.on_recalled_chain(memory);
         if let BanKey::Source(network) = ban.key {

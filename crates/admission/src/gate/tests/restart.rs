@@ -75,6 +75,29 @@ fn a_ban_goes_on_with_its_number_its_end_and_its_chain() {
     assert_eq!(ends.count(), 1);
 }
 
+/// An edge that began before its machine knew the time: the clock was years ahead, and is right now.
+#[test]
+fn a_ban_by_a_clock_that_was_ahead_lasts_no_longer_than_it_was_to() {
+    let mut play = Play::new();
+    let right = play.now;
+    play.now = right + Duration::from_secs(4 * 365 * 86_400);
+    ban_a_caller(&mut play);
+    let before = play.gate.bans(1).remove(0);
+    let mut kept = Kept::default();
+    kept.save(&mut play);
+    let mut next = kept.next_life(right);
+    assert!(next.is_banned("198.51.100.7"));
+    let ban = next.gate.bans(1).remove(0);
+    assert_eq!((ban.id, ban.since), (before.id, right));
+    assert_eq!(ban.until.since(ban.since), before.until.since(before.since));
+    next.wait(1_000);
+    assert!(kept.take(&mut next) > 0, "it is written down as it is now");
+    let mut third = kept.next_life(ban.until - Duration::from_secs(1));
+    assert!(third.is_banned("198.51.100.7"));
+    third.wait(1_000);
+    assert!(!third.is_banned("198.51.100.7"), "a restart does not begin it again");
+}
+
 #[test]
 fn rules_of_another_policy_lend_their_numbers_to_nobody() {
     let mut play = Play::new();
