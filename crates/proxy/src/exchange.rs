@@ -264,6 +264,8 @@ fn is_spare(used: usize, room: usize) -> bool {
 pub(crate) struct Exchanges {
     slab: Slab<Exchange>,
     index: HashMap<u64, u32, BuildHasherDefault<Hashed>>,
+    /// The most keys that were in the index since room was given back.
+    most: usize,
     capacity: usize,
     evictions: u64,
     unanswered: usize,
@@ -290,6 +292,7 @@ impl Exchanges {
         Exchanges {
             slab: Slab::default(),
             index: HashMap::default(),
+            most: 0,
             capacity,
             evictions: 0,
             unanswered: 0,
@@ -346,6 +349,7 @@ impl Exchanges {
     /// request with other credentials took its name.
     pub(crate) fn insert(&mut self, id: ExchangeId, exchange: Exchange) {
         self.index.insert(exchange.key, id.slot);
+        self.most = self.most.max(self.index.len());
         self.strangers.entries += usize::from(exchange.stranger);
         self.awaited += usize::from(exchange.awaited);
         if exchange.merge_key != 0 {
@@ -419,9 +423,11 @@ impl Exchanges {
 
     /// Gives memory back once a burst is over; the slab does by itself.
     pub(crate) fn give_back(&mut self) {
-        let (used, room) = (self.index.len(), self.index.capacity());
-        if is_spare(used, room) {
+        // its capacity does not tell: where keys were removed it seems smaller than it is
+        let used = self.index.len();
+        if is_spare(used, self.most) {
             self.index.shrink_to(2 * used);
+            self.most = used;
         }
         for of in &mut self.lingering {
             if is_spare(of.len(), of.capacity()) {

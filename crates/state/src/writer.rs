@@ -252,7 +252,8 @@ impl Desk {
         self.counters.written.fetch_add(changes - written.refused, Relaxed);
         self.counters.lost.fetch_add(written.refused, Relaxed);
         self.counters.rows.store(written.rows, Relaxed);
-        self.changes.clear();
+        // with the room that a burst has taken
+        self.changes = Changes::new();
         Ok(())
     }
 }
