@@ -21,9 +21,10 @@ const USED_MIN: usize = 8;
 ///
 /// Inserting is O(1); each entry moves down at most seven levels in its life. Entries live in one
 /// slab and are linked into slots, so the steady state allocates nothing and the memory is that of
-/// the most entries held at once since [`Timers::give_back`] found the slab nearly empty. An entry never comes out early, and at most one tick
-/// (1.05 ms) late. There is no cancellation: an owner ignores keys that mean nothing to it any
-/// more. Up to 2³²-2 entries; the owner's tables have lower bounds.
+/// the most entries held at once since [`Timers::give_back`] found the slab nearly empty. An entry
+/// never comes out early, and at most one tick (1.05 ms) late. There is no cancellation: an owner
+/// ignores keys that mean nothing to it any more. Up to 2³²-2 entries; the owner's tables have lower
+/// bounds.
 pub struct Timers<K: Copy> {
     entries: Vec<Entry<K>>,
     free: u32,
