@@ -3,16 +3,17 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .PHONY: help run test unit check fmt clippy doc purity tidy deny ladders sim sim-nightly fuzz mutate \
-        integration bench bench-engine bench-gate bench-enforce docker config-check clean
+        integration bench bench-engine bench-gate bench-enforce build install docker config-check clean
 
 CARGO ?= cargo
 SEEDS ?= 300
+RELEASE = $(or $(CARGO_TARGET_DIR),target)/release
 
 help: ## this text
 	@printf 'Ringfence: a SIP edge in front of Asterisk.\n\nNew here?  make run   then register a softphone; make test proves it all.\n\n'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | awk -F'|' '{printf "  make %-13s %s\n", $$1, $$2}'
 	@printf '\nVariables: OUTSIDE=addr:port PBX=addr:port (run)   TEST=substring (test, integration)\n'
-	@printf '           SEEDS=n SIM_SEED=n (sim)   TARGET=name TIME=n MESSAGES=n SEED=n (fuzz)   BENCH_QUICK=1 BENCH_PROF=1 (bench)\n'
+	@printf '           SEEDS=n SIM_SEED=n (sim)   TARGET=name TIME=n MESSAGES=n SEED=n (fuzz)   BENCH_QUICK=1 BENCH_PROF=1 (bench)   DESTDIR=directory (install)\n'
 
 run: ## build, start the edge and, unless PBX=addr:port is given, a real Asterisk with two phones' accounts
 	@scripts/run-demo.sh
@@ -76,7 +77,19 @@ bench-enforce: ## what a ban in the kernel costs, and a restore of 100,000 (root
 	@$${CARGO_TARGET_DIR:-target}/release/bench-enforce
 	@chrt -r 1 $${CARGO_TARGET_DIR:-target}/release/bench-enforce way
 
-docker: ## the container image
+build: ## the two programs, as they are installed
+	$(CARGO) build --release --locked -p ringfence -p ringfence-enforcer
+
+install: ## what `make build` made, units, users and manual pages; DESTDIR=directory (docs/install.md)
+	install -D -m 755 -t "$(DESTDIR)/usr/bin" $(RELEASE)/ringfence $(RELEASE)/ringfence-enforcer
+	install -D -m 644 -t "$(DESTDIR)/usr/lib/systemd/system" config/ringfence.service config/ringfence-enforcer.service
+	install -D -m 644 config/ringfence.sysusers.conf "$(DESTDIR)/usr/lib/sysusers.d/ringfence.conf"
+	install -D -m 644 -t "$(DESTDIR)/usr/share/doc/ringfence/examples" config/*.yaml
+	install -d "$(DESTDIR)/etc/ringfence" "$(DESTDIR)/usr/share/man/man1" "$(DESTDIR)/usr/share/bash-completion/completions"
+	$(RELEASE)/ringfence man --directory "$(DESTDIR)/usr/share/man/man1"
+	$(RELEASE)/ringfence completions bash >"$(DESTDIR)/usr/share/bash-completion/completions/ringfence"
+
+docker: ## the container image (docs/install.md)
 	docker build -f docker/Dockerfile -t ringfence .
 
 config-check: ## every sample configuration passes `ringfence check`

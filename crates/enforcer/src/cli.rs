@@ -82,4 +82,15 @@ mod tests {
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
+
+    #[test]
+    fn the_containers_words_are_understood() {
+        let compose = include_str!("../../../docker/compose.yaml");
+        let (_, service) = compose.split_once("\n  enforcer:\n").unwrap();
+        let words = service.split_once("command: [").and_then(|(_, rest)| rest.split_once(']'));
+        let words = words.unwrap().0.split(", ").map(|word| word.trim_matches('"'));
+        let cli = Cli::try_parse_from(["ringfence-enforcer"].into_iter().chain(words)).unwrap();
+        // docker/Dockerfile's USER
+        assert!(matches!(cli.command, Command::Run { users, .. } if users == ["65532"]));
+    }
 }
