@@ -49,6 +49,7 @@ ladders: ## call flows against their transcripts, and other recorded texts; BLES
 
 sim: ## the simulator: random runs and whole days with attackers; SEEDS=n from SIM_FROM=n on, SIM_SEED=n repeats one exactly
 	SIM_SEEDS=$(SEEDS) $(CARGO) test -p sim --locked --profile sim --test sweep --test day --test reference -- --nocapture
+	SIM_SEEDS=$(SEEDS) $(CARGO) test -p sim --locked --profile sim --test admission
 
 sim-nightly: ## the same over thousands of seeds
 	$(MAKE) sim SEEDS=5000

@@ -60,6 +60,8 @@ pub struct Gate {
     /// Which of its rules are for whom.
     concerns: Concerns,
     shard: ShardId,
+    /// How many there are.
+    shards: u8,
     /// Keys of ledger entries, and of AORs.
     entries: Key,
     names: Key,
@@ -192,10 +194,18 @@ impl Gate {
             counts: Counts::default(),
             concerns: Concerns::of_rules(&rules.rules),
             shard,
+            shards: 1,
             policy,
         };
         gate.reset_counts();
         gate
+    }
+
+    /// It is one of so many shards: what all strangers together have is shared among them.
+    #[must_use]
+    pub fn among(mut self, shards: u8) -> Self {
+        self.shards = shards;
+        self
     }
 
     /// New rules. What is known stays; a ban of somebody who is trusted now is lifted, demoted

@@ -219,6 +219,13 @@ impl Rate {
     pub const fn new(count: u32, per: Duration) -> Self {
         Rate { count, per, burst: count }
     }
+
+    /// The part of it that each of so many has, so that all together have no more.
+    #[must_use]
+    pub fn share(self, of: u8) -> Self {
+        let of = u32::from(of.max(1));
+        Rate { per: self.per.saturating_mul(of), burst: (self.burst / of).max(1), ..self }
+    }
 }
 
 /// What is known of the sender of a message.

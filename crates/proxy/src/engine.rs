@@ -125,7 +125,7 @@ impl Engine {
             hash: Key::derive(&secret, "tables"),
             branches: BranchKey::new(&secret),
             tokens: Tokens::new(&secret),
-            gate: Gate::new(policy.clone(), shard, &secret).with_probes(),
+            gate: Gate::new(policy.clone(), shard, &secret).among(shards).with_probes(),
             grounds: None,
             waited: None,
             hidden: Hidden::new(&policy),

@@ -300,7 +300,9 @@ impl Gate {
         if refusals + (tries as f32) < rules.guard.refusals {
             return Ok(());
         }
-        if self.rates.allows(now, slow::GUARD, account, rules.guard.rate) {
+        // strangers come to all shards, each of which counts by itself
+        let rate = rules.guard.rate.share(self.shards);
+        if self.rates.allows(now, slow::GUARD, account, rate) {
             asked.ticket.guarded = true;
             return Ok(());
         }

@@ -146,11 +146,6 @@ fn a_roaming_softphone() {
     no_violations(&scene);
 }
 
-/// How many phones register anew in the scenes of restarts.
-fn crowd() -> u32 {
-    if cfg!(debug_assertions) && std::env::var_os("SIM_SEEDS").is_none() { 1_000 } else { 5_000 }
-}
-
 fn crowd_of_phones(shards: u8) -> (Scene, Vec<NodeId>) {
     let count = crowd();
     let setup = Setup { shards, accounts: count, qualify: Duration::ZERO, ..Setup::default() };

@@ -30,6 +30,11 @@ fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
 
+/// How many phones register anew in the scenes of restarts; `make sim` takes five thousand.
+fn crowd() -> u32 {
+    if cfg!(debug_assertions) && std::env::var_os("SIM_SEEDS").is_none() { 1_000 } else { 5_000 }
+}
+
 /// A scene with the policy of a day and no signatures.
 fn scene(setup: Setup) -> Scene {
     scene_with(setup, |_| {})
