@@ -4,6 +4,7 @@
 
 use crate::address::{Control, Name};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, SystemTime};
@@ -12,6 +13,23 @@ use tokio::io::unix::AsyncFd;
 
 /// Most datagrams of one system call.
 pub(crate) const MAX_BATCH: usize = 32;
+
+/// Places for what a system call is told of each datagram. Only those in use are filled: to clear
+/// all costs more than to fill the few that most wake-ups need.
+type Room<T> = [MaybeUninit<T>; MAX_BATCH];
+
+const fn room<T>() -> Room<T> {
+    [const { MaybeUninit::uninit() }; MAX_BATCH]
+}
+
+/// The head of one datagram without an address.
+fn head(vector: &mut libc::iovec) -> libc::mmsghdr {
+    // SAFETY: a plain C structure for which all bytes zero is a value.
+    let mut head: libc::mmsghdr = unsafe { std::mem::zeroed() };
+    head.msg_hdr.msg_iov = vector;
+    head.msg_hdr.msg_iovlen = 1;
+    head
+}
 
 /// Where the kernel puts one datagram.
 pub(crate) struct ReceiveSlot<'a> {
@@ -36,15 +54,11 @@ pub(crate) fn receive_many<'a>(
     slots: impl Iterator<Item = ReceiveSlot<'a>>,
     filled: &mut [Filled; MAX_BATCH],
 ) -> io::Result<(usize, usize)> {
-    // SAFETY: both are plain C structures for which all bytes zero is a value.
-    let mut heads: [libc::mmsghdr; MAX_BATCH] = unsafe { std::mem::zeroed() };
-    let mut vectors: [libc::iovec; MAX_BATCH] = unsafe { std::mem::zeroed() };
+    let (mut heads, mut vectors) = (room(), room());
     let mut offered = 0;
-    for ((slot, head), vector) in slots.zip(&mut heads).zip(&mut vectors) {
-        vector.iov_base = slot.bytes.as_mut_ptr().cast();
-        vector.iov_len = slot.bytes.len();
-        head.msg_hdr.msg_iov = vector;
-        head.msg_hdr.msg_iovlen = 1;
+    for ((slot, place), vector) in slots.zip(&mut heads).zip(&mut vectors) {
+        let (iov_base, iov_len) = (slot.bytes.as_mut_ptr().cast(), slot.bytes.len());
+        let head = place.write(head(vector.write(libc::iovec { iov_base, iov_len })));
         head.msg_hdr.msg_name = slot.name.as_mut_ptr();
         head.msg_hdr.msg_namelen = Name::SIZE as _;
         head.msg_hdr.msg_control = slot.control.as_mut_ptr();
@@ -56,7 +70,7 @@ pub(crate) fn receive_many<'a>(
     let count = unsafe {
         libc::recvmmsg(
             socket.as_raw_fd(),
-            heads.as_mut_ptr(),
+            heads.as_mut_ptr().cast(),
             offered as _,
             libc::MSG_DONTWAIT as _,
             std::ptr::null_mut(),
@@ -66,6 +80,8 @@ pub(crate) fn receive_many<'a>(
     // The C libraries do not agree on the type of `msg_controllen`.
     #[allow(clippy::unnecessary_cast)]
     for (head, filled) in heads.iter().zip(filled.iter_mut()).take(count) {
+        // SAFETY: the kernel fills no more heads than it was offered, and those are written above.
+        let head: &libc::mmsghdr = unsafe { head.assume_init_ref() };
         *filled = Filled {
             length: head.msg_len as usize,
             name_length: head.msg_hdr.msg_namelen as usize,
@@ -90,27 +106,21 @@ pub(crate) fn send_many<'a>(
     socket: BorrowedFd<'_>,
     slots: impl Iterator<Item = SendSlot<'a>>,
 ) -> io::Result<usize> {
-    let mut names = [Name::default(); MAX_BATCH];
-    let mut controls = [Control::default(); MAX_BATCH];
-    // SAFETY: both are plain C structures for which all bytes zero is a value.
-    let mut heads: [libc::mmsghdr; MAX_BATCH] = unsafe { std::mem::zeroed() };
-    let mut vectors: [libc::iovec; MAX_BATCH] = unsafe { std::mem::zeroed() };
+    let (mut names, mut controls): (Room<Name>, Room<Control>) = (room(), room());
+    let (mut heads, mut vectors) = (room(), room());
     let rooms = names.iter_mut().zip(&mut controls).zip(&mut heads).zip(&mut vectors);
     let mut offered = 0;
-    for (slot, (((name, control), head), vector)) in slots.zip(rooms) {
-        let name_length;
-        (*name, name_length) = Name::encode(slot.remote);
+    for (slot, (((name_room, control), place), vector)) in slots.zip(rooms) {
         // The kernel only reads from it; the field is mutable for `recvmsg`.
-        vector.iov_base = slot.bytes.as_ptr().cast_mut().cast();
-        vector.iov_len = slot.bytes.len();
-        head.msg_hdr.msg_iov = vector;
-        head.msg_hdr.msg_iovlen = 1;
-        head.msg_hdr.msg_name = name.as_mut_ptr();
-        head.msg_hdr.msg_namelen = name_length as _;
+        let iov_base = slot.bytes.as_ptr().cast_mut().cast();
+        let iov_len = slot.bytes.len();
+        let head = place.write(head(vector.write(libc::iovec { iov_base, iov_len })));
+        let (name, length) = Name::encode(slot.remote);
+        head.msg_hdr.msg_name = name_room.write(name).as_mut_ptr();
+        head.msg_hdr.msg_namelen = length as _;
         if let Some(local) = slot.local {
-            let length;
-            (*control, length) = Control::leave_from(local);
-            head.msg_hdr.msg_control = control.as_mut_ptr();
+            let (leave, length) = Control::leave_from(local);
+            head.msg_hdr.msg_control = control.write(leave).as_mut_ptr();
             head.msg_hdr.msg_controllen = length as _;
         }
         offered += 1;
@@ -120,7 +130,7 @@ pub(crate) fn send_many<'a>(
     let count = unsafe {
         libc::sendmmsg(
             socket.as_raw_fd(),
-            heads.as_mut_ptr(),
+            heads.as_mut_ptr().cast(),
             offered as _,
             libc::MSG_DONTWAIT as _,
         )
