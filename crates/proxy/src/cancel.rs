@@ -127,11 +127,9 @@ impl Engine {
         if arrival.side == Side::Outside {
             self.acknowledged(now, arrival, by_tags);
         }
-        let id = self
-            .exchanges
-            .find(key)
-            .or_else(|| tagged.as_ref().and_then(|branch| self.exchanges.with_branch(branch)))
-            .or(by_tags);
+        let by_branch = tagged.as_ref().and_then(|branch| self.exchanges.with_branch(branch));
+        let belongs = by_branch.or(by_tags).is_some();
+        let id = self.exchanges.find(key).or(by_branch).or(by_tags);
         if let Some(id) = id {
             let base = self.policy.timers;
             let action = self
@@ -155,11 +153,11 @@ impl Engine {
             Ok(Route::Shard(shard)) => {
                 self.out.hand_over(shard, arrival.side, arrival.flow, message.bytes());
             }
-            Ok(Route::To(_)) if self.is_kept_out(now, arrival) => {
-                self.note(arrival, Verdict::Drop, Reason::Unproven);
-            }
             Ok(Route::To(hop)) if !message.to_tag().is_empty() => {
-                self.forward_ack(now, arrival, &hop);
+                match self.judge_ack(now, arrival, belongs) {
+                    Ok(()) => self.forward_ack(now, arrival, &hop),
+                    Err(reason) => self.note(arrival, Verdict::Drop, reason),
+                }
             }
             _ => self.note(arrival, Verdict::Drop, Reason::NoTransaction),
         }

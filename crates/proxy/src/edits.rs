@@ -6,6 +6,7 @@ use crate::hygiene::tells_identity;
 use crate::judge::Passage;
 use crate::request::credentials;
 use crate::routing::{Hop, edit_contact_schemes};
+use crate::token::FlowToken;
 use crate::trunks::host_port;
 use policy::{HeaderRule, Time, Trunk, Who};
 use std::io::Write as _;
@@ -86,7 +87,9 @@ impl Engine {
                 Side::Outside => arrival.flow.transport,
                 Side::Inside => flow.transport,
             };
-            let token = self.tokens.flow(key, outside, *secure, self.pbxs.id(*pbx));
+            let pbx = self.pbxs.id(*pbx);
+            let token = FlowToken { key, flow: *outside, secure: *secure, pbx, dialog: true };
+            let token = self.tokens.flow(&token, message.call_id());
             splice.insert(at, |out| {
                 let inside = |out: &mut Vec<u8>| {
                     self.names.write_inside_route("Record-Route", &token, inner, out);

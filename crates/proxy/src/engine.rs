@@ -100,9 +100,15 @@ pub(crate) struct Arrival<'m, 'a> {
 }
 
 impl Arrival<'_, '_> {
-    /// Whether it comes from the address that a Route of ours names.
+    /// Whether it has a Route that we wrote into its own call, which only that call's parties know.
+    pub(crate) fn has_its_route(&self) -> bool {
+        self.route.is_some_and(|token| token.dialog)
+    }
+
+    /// Whether it comes from the address that such a Route names.
     pub(crate) fn is_by_its_route(&self) -> bool {
-        self.route.is_some_and(|token| token.flow.remote.ip() == self.flow.remote.ip())
+        let names = |token: FlowToken| token.flow.remote.ip() == self.flow.remote.ip();
+        self.has_its_route() && self.route.is_some_and(names)
     }
 }
 

@@ -224,16 +224,18 @@ impl Engine {
         let Some(address) = NameAddr::parse(value.bytes, value.span.start) else { return };
         let Some(uri) = Uri::parse(address.uri) else { return };
         let mut raw = Raw::default();
-        let Some(token) = self.tokens.open(uri.user, &mut raw) else { return };
-        if let Token::Flow(FlowToken { flow, key, secure, .. }) = token {
+        let call_id = splice.message().call_id();
+        let Some(token) = self.tokens.open(uri.user, call_id, &mut raw) else { return };
+        if let Token::Flow(token) = token {
             let flow = match change.side {
-                Side::Outside if flow == *change.from => change.to,
+                Side::Outside if token.flow == *change.from => *change.to,
                 Side::Outside => return,
-                Side::Inside => &flow,
+                Side::Inside => token.flow,
             };
+            let token = FlowToken { flow, pbx: change.pbx, ..token };
             let start = address.uri_span.start + uri.scheme.len() as u16 + 1;
             let span = Span { start, end: start + uri.user.len() as u16 };
-            splice.replace(span, &self.tokens.flow(key, flow, secure, change.pbx));
+            splice.replace(span, &self.tokens.flow(&token, call_id));
         }
         // outside, what stands there is the inside address, which the PBX has not left
         if change.side == Side::Inside && change.from.transport != change.to.transport {

@@ -9,7 +9,7 @@ use crate::routing::NO_PBX;
 use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;
 use admission::{Acknowledged, Credentials, Effect, Final, Pass, Proof, Request, Ticket};
-use policy::{ChallengeMode, Reason, Time, Who};
+use policy::{Reason, Time, Who};
 use std::net::IpAddr;
 use wire::{Message, Side, Uri};
 
@@ -206,12 +206,27 @@ impl Engine {
         }
     }
 
-    /// Whether an ACK that belongs to nothing here must not reach the PBX.
-    pub(crate) fn is_kept_out(&self, now: Time, arrival: Arrival<'_, '_>) -> bool {
-        arrival.side == Side::Outside
-            && self.policy.admission.edge_challenge.mode == ChallengeMode::Always
-            && !self.gate.is_proven(now, &arrival.flow)
-            && !self.is_in_dialog(arrival)
+    /// An ACK that would go on to the PBX: why it must not. One whose tags `belong` to an answer of
+    /// this edge goes on; of another, after a restart or from an address that nobody has seen, the
+    /// Route of its call tells as much.
+    pub(crate) fn judge_ack(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        belongs: bool,
+    ) -> Result<(), Reason> {
+        if arrival.side == Side::Inside || belongs {
+            return Ok(());
+        }
+        let dialog = arrival.has_its_route();
+        let ack = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: 0 };
+        let judgement = self.gate.on_stray_ack(now, &ack);
+        self.grounds = Some(Grounds::new(&judgement, self.gate.proof(now, &arrival.flow)));
+        match judgement.verdict {
+            admission::Verdict::Accept(_) => Ok(()),
+            // RFC 3261 §17: nothing answers an ACK
+            _ => Err(judgement.reason),
+        }
     }
 
     /// Carries out what the gate has news of.

@@ -7,7 +7,7 @@ use crate::exchange::ExchangeId;
 use crate::io::Learned;
 use crate::request::aor;
 use crate::routing::is_star;
-use crate::token::{self, ContactToken, Raw, Token};
+use crate::token::{self, ContactToken, FlowToken, Raw, Token};
 use policy::{Registration, Time};
 use std::time::Duration;
 use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Splice, Transport, Uri};
@@ -105,7 +105,14 @@ impl Engine {
 
     fn insert_path(&self, splice: &mut Splice<'_, '_>, arrival: Arrival<'_, '_>, pbx: usize) {
         let message = arrival.message;
-        let token = self.tokens.flow(0, &arrival.flow, false, self.pbxs.id(pbx));
+        let token = FlowToken {
+            key: 0,
+            flow: arrival.flow,
+            secure: false,
+            pbx: self.pbxs.id(pbx),
+            dialog: false,
+        };
+        let token = self.tokens.flow(&token, message.call_id());
         let transport = self.transport_of(pbx);
         let at = message
             .lines(HeaderName::Path)
@@ -167,7 +174,7 @@ impl Engine {
             let Some((_, token)) = own_token(&value) else { continue };
             let mut raw = Raw::default();
             let Some(Token::Contact(ContactToken { raw, key, contact, .. })) =
-                self.tokens.open(token, &mut raw)
+                self.tokens.open(token, call_id, &mut raw)
             else {
                 continue;
             };
@@ -221,7 +228,7 @@ impl Engine {
             }
             let mut raw = Raw::default();
             let Some(Token::Contact(ContactToken { key, contact, .. })) =
-                self.tokens.open(token, &mut raw)
+                self.tokens.open(token, response.call_id(), &mut raw)
             else {
                 continue;
             };

@@ -73,15 +73,16 @@ impl Engine {
         let uri = Uri::parse(message.request_uri());
         let mut raw = Raw::default();
         let inside = uri.as_ref().filter(|uri| self.names.is_inside(uri));
-        let token = match inside.and_then(|uri| self.tokens.open(uri.user, &mut raw)) {
-            Some(token) => token,
-            None => match arrival.route {
-                Some(token) => Token::Flow(token),
-                None if inside.is_none() => return self.route_to_trunk(now, arrival),
-                None if message.method() == Method::Options => return Ok(Route::Local),
-                None => return Err(Reason::BadToken),
-            },
-        };
+        let token =
+            match inside.and_then(|uri| self.tokens.open(uri.user, message.call_id(), &mut raw)) {
+                Some(token) => token,
+                None => match arrival.route {
+                    Some(token) => Token::Flow(token),
+                    None if inside.is_none() => return self.route_to_trunk(now, arrival),
+                    None if message.method() == Method::Options => return Ok(Route::Local),
+                    None => return Err(Reason::BadToken),
+                },
+            };
         let (flow, key, bound, secure) = match token {
             Token::Contact(token) => {
                 let binding = self.bound_by(now, &token, message.method())?;
@@ -141,14 +142,14 @@ impl Engine {
         [bound, moved].into_iter().flatten().find(|flow| !gone(flow)).unwrap_or(began)
     }
 
-    /// The flow token in the first Route that we wrote.
+    /// The flow token in the first Route that we wrote: one of the message's own call, or of none.
     pub(crate) fn own_route(&self, message: &Message<'_>) -> Option<FlowToken> {
         let user = message.values(HeaderName::Route).find_map(|value| {
             let address = NameAddr::parse(value.bytes, value.span.start)?;
             let uri = Uri::parse(address.uri)?;
             self.names.is_inside(&uri).then_some(uri.user)
         })?;
-        match self.tokens.open(user, &mut Raw::default())? {
+        match self.tokens.open(user, message.call_id(), &mut Raw::default())? {
             Token::Flow(token) => Some(token),
             Token::Contact(_) => None,
         }

@@ -14,7 +14,9 @@
 //!   is now, the table of bindings knows. On a stream the flow is left out: after a reconnect the
 //!   token must not change. It names its home, the shard whose inside port stands behind it.
 //! - A **flow** token (RFC 5626 §5.2) stands for a flow; with a binding key in it, a phone that
-//!   moved is still found. It names the dialog's PBX, too.
+//!   moved is still found. It names the dialog's PBX, too. One in a Record-Route is good in its
+//!   dialog only: the code is over the Call-ID as well, which stands in the message and not in the
+//!   token. One in a Path is for whatever call comes.
 
 use crate::packed::{self, FLOW_BYTES_MAX, Pack, Reader};
 use admission::Key;
@@ -35,6 +37,7 @@ pub(crate) const TEXT_BYTES_MAX: usize = RAW_BYTES_MAX.div_ceil(3) * 4;
 const CONTACT: u8 = 0x40;
 const FLOW: u8 = 0x80;
 const SECURE: u8 = 0x04;
+const DIALOG: u8 = 0x20;
 
 /// RFC 4648 §5 without padding: what survives in the user part of a URI.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -104,6 +107,8 @@ pub(crate) struct FlowToken {
     pub(crate) secure: bool,
     /// The PBX of the dialog ([`policy::Pbx::id`]), 0 for none.
     pub(crate) pbx: u32,
+    /// Whether it was made for the dialog of one Call-ID, that of the message it was found in.
+    pub(crate) dialog: bool,
 }
 
 /// The key that makes tokens.
@@ -125,23 +130,32 @@ impl Tokens {
         if contact.len() <= CONTACT_BYTES_MAX {
             raw.bytes(contact);
         }
-        self.seal(raw)
+        self.seal(raw, b"")
     }
 
-    /// The text of a flow token.
-    pub(crate) fn flow(&self, key: u64, flow: &Flow, secure: bool, pbx: u32) -> Text {
-        let mut raw = head(if secure { FLOW | SECURE } else { FLOW }, key, flow);
+    /// The text of a flow token, written into a message of that Call-ID.
+    pub(crate) fn flow(&self, token: &FlowToken, call_id: &[u8]) -> Text {
+        let FlowToken { key, flow, secure, pbx, dialog } = token;
+        let secure = if *secure { SECURE } else { 0 };
+        let dialog = if *dialog { DIALOG } else { 0 };
+        let mut raw = head(FLOW | secure | dialog, *key, flow);
         raw.ends(flow);
         raw.bytes(&pbx.to_be_bytes());
-        text(&self.seal(raw))
+        text(&self.seal(raw, call_id))
     }
 
-    /// Reads a token into `bytes`; `None` when we did not make it.
-    pub(crate) fn open<'r>(&self, text: &[u8], bytes: &'r mut Raw) -> Option<Token<'r>> {
+    /// Reads a token of a message with that Call-ID into `bytes`; `None` when we did not make it,
+    /// or made it for another call.
+    pub(crate) fn open<'r>(
+        &self,
+        text: &[u8],
+        call_id: &[u8],
+        bytes: &'r mut Raw,
+    ) -> Option<Token<'r>> {
         *bytes = raw(text)?;
         let bytes: &'r Raw = bytes;
         let (body, mac) = bytes.split_at_checked(bytes.len().checked_sub(MAC_BYTES)?)?;
-        if !equal(&self.0.mac(&[body]), mac) {
+        if !equal(&self.mac(body, call_id), mac) {
             return None;
         }
         match body.first()? & (CONTACT | FLOW) {
@@ -151,10 +165,17 @@ impl Tokens {
         }
     }
 
-    fn seal(&self, mut raw: Raw) -> Raw {
-        let mac = self.0.mac(&[&raw]);
+    fn seal(&self, mut raw: Raw, call_id: &[u8]) -> Raw {
+        let mac = self.mac(&raw, call_id);
         raw.bytes(&mac);
         raw
+    }
+
+    fn mac(&self, body: &[u8], call_id: &[u8]) -> [u8; MAC_BYTES] {
+        match body.first() {
+            Some(kind) if kind & (FLOW | DIALOG) == FLOW | DIALOG => self.0.mac(&[body, call_id]),
+            _ => self.0.mac(&[body]),
+        }
     }
 }
 
@@ -184,7 +205,8 @@ impl FlowToken {
         let key = u64::from_be_bytes(reader.take()?);
         let flow = reader.ends(kind)?;
         let pbx = u32::from_be_bytes(reader.take()?);
-        Some(FlowToken { key, flow, secure: kind & SECURE != 0, pbx })
+        let (secure, dialog) = (kind & SECURE != 0, kind & DIALOG != 0);
+        Some(FlowToken { key, flow, secure, pbx, dialog })
     }
 }
 
@@ -220,12 +242,16 @@ mod tests {
         }
     }
 
+    fn of(flow: Flow) -> FlowToken {
+        FlowToken { key: 7, flow, secure: false, pbx: 0, dialog: false }
+    }
+
     #[test]
     fn contact_tokens_carry_the_contact_and_the_first_udp_flow() {
         let mut bytes = Raw::default();
         for given in flows() {
             let made = tokens().contact(5, HOME, &given, b"sip:6001@192.168.1.5:5062;ob");
-            let Some(Token::Contact(token)) = tokens().open(&text(&made), &mut bytes) else {
+            let Some(Token::Contact(token)) = tokens().open(&text(&made), b"c1", &mut bytes) else {
                 panic!("ours");
             };
             let contact = &b"sip:6001@192.168.1.5:5062;ob"[..];
@@ -233,7 +259,7 @@ mod tests {
             assert_eq!(token, ContactToken { raw: &made, key: 5, home: HOME, flow, contact });
             assert_eq!(ContactToken::read(&made), Some(token));
         }
-        let flow = raw(&tokens().flow(7, &udp("192.0.2.1:5060"), false, 0)).expect("a token");
+        let flow = raw(&tokens().flow(&of(udp("192.0.2.1:5060")), b"c1")).expect("a token");
         assert_eq!(ContactToken::read(&flow), None);
         for end in 0..20 {
             assert_eq!(ContactToken::read(&flow[..end]), None);
@@ -252,12 +278,38 @@ mod tests {
     fn flow_tokens_round_trip() {
         let mut bytes = Raw::default();
         for flow in flows() {
-            for secure in [false, true] {
-                let text = tokens().flow(3, &flow, secure, 9);
-                let token = Token::Flow(FlowToken { key: 3, flow, secure, pbx: 9 });
-                assert_eq!(tokens().open(&text, &mut bytes), Some(token));
+            for (secure, dialog) in [(false, false), (true, false), (false, true), (true, true)] {
+                let token = FlowToken { key: 3, flow, secure, pbx: 9, dialog };
+                let text = tokens().flow(&token, b"c1");
+                assert_eq!(tokens().open(&text, b"c1", &mut bytes), Some(Token::Flow(token)));
             }
         }
+    }
+
+    #[test]
+    fn a_dialogs_token_is_good_in_its_call_only_and_a_paths_in_each() {
+        let mut bytes = Raw::default();
+        let path = of(udp("198.51.100.7:5062"));
+        let dialog = FlowToken { dialog: true, ..path };
+        let text = tokens().flow(&dialog, b"c1");
+        assert_eq!(tokens().open(&text, b"c1", &mut bytes), Some(Token::Flow(dialog)));
+        for other in [&b"c2"[..], b"", b"c1x"] {
+            assert_eq!(tokens().open(&text, other, &mut bytes), None);
+        }
+        let text = tokens().flow(&path, b"c1");
+        assert_eq!(tokens().open(&text, b"c2", &mut bytes), Some(Token::Flow(path)));
+    }
+
+    #[test]
+    fn what_was_made_before_tokens_were_bound_to_calls_still_opens() {
+        let mut bytes = Raw::default();
+        let old = of(udp("198.51.100.7:5062"));
+        let mut made = head(FLOW, old.key, &old.flow);
+        made.ends(&old.flow);
+        made.bytes(&old.pbx.to_be_bytes());
+        let mac = tokens().0.mac(&[&made]);
+        made.bytes(&mac);
+        assert_eq!(tokens().open(&text(&made), b"c1", &mut bytes), Some(Token::Flow(old)));
     }
 
     #[test]
@@ -266,7 +318,7 @@ mod tests {
         let flow = udp("[2001:db8::7]:5062");
         let made = text(&tokens().contact(5, HOME, &flow, &[b'x'; CONTACT_BYTES_MAX + 1]));
         assert!(made.len() < 250);
-        let Some(Token::Contact(token)) = tokens().open(&made, &mut bytes) else {
+        let Some(Token::Contact(token)) = tokens().open(&made, b"c1", &mut bytes) else {
             panic!("ours");
         };
         assert_eq!(token.contact, b"");
@@ -277,15 +329,15 @@ mod tests {
     #[test]
     fn nobody_else_makes_one() {
         let mut bytes = Raw::default();
-        let text = tokens().flow(0, &udp("198.51.100.7:5062"), false, 0);
-        assert_eq!(Tokens::new(&[8; 32]).open(&text, &mut bytes), None);
+        let text = tokens().flow(&of(udp("198.51.100.7:5062")), b"c1");
+        assert_eq!(Tokens::new(&[8; 32]).open(&text, b"c1", &mut bytes), None);
         for at in 0..text.len() - 1 {
             let mut changed = text.clone();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(tokens().open(&changed, &mut bytes), None, "digit {at}");
+            assert_eq!(tokens().open(&changed, b"c1", &mut bytes), None, "digit {at}");
         }
         for garbage in [&b""[..], b"x", b"6001", &[b'A'; 400], b"%00"] {
-            assert_eq!(tokens().open(garbage, &mut bytes), None);
+            assert_eq!(tokens().open(garbage, b"c1", &mut bytes), None);
         }
     }
 }

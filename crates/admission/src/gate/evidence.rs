@@ -20,6 +20,7 @@ pub(super) mod slow {
     pub(crate) const GUARD: u16 = OWN_RULES + 2;
     pub(crate) const OBSERVED: u16 = OWN_RULES + 3;
     pub(crate) const STORM: u16 = OWN_RULES + 4;
+    pub(crate) const DIALOG: u16 = OWN_RULES + 5;
 }
 
 /// What evidence is multiplied with when its AOR is at home.

@@ -148,7 +148,7 @@ impl Gate {
     }
 
     /// Rules with a rate.
-    fn check_rates(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+    pub(super) fn check_rates(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         if asked.ticket.method == REGISTER && asked.ticket.at_home {
             self.on_known_registration(now);
             // who borrows a home's name and address has no more than that home's pace
@@ -428,7 +428,8 @@ impl<'r, 'a: 'r> Asked<'r, 'a> {
             who: self.ticket.who,
             at_home: self.ticket.at_home,
             credentials: self.credentials == Credentials::Relayed,
-            dialog: self.ticket.tagged && !self.request.dialog,
+            // one that a Route of ours proves is not judged
+            dialog: self.ticket.tagged,
             outcome: None,
             repeated: false,
             dialled: self.dialled,

@@ -206,7 +206,9 @@ fn a_silent_target_is_passed_over_until_it_lives() {
         &format!("Route: <sip:{INSIDE};lr>"),
         &format!("Route: {}", bye_route[bye_route.len() - 1]),
     );
-    let bye = bye.replace("To: <sip:c@198.51.100.8>", "To: <sip:c@198.51.100.8>;tag=t");
+    let bye = bye
+        .replace("To: <sip:c@198.51.100.8>", "To: <sip:c@198.51.100.8>;tag=t")
+        .replace("cBYE", "c1");
     let sent = edge.inside(PBX, &bye);
     assert_eq!(to(&sent, SECOND, "BYE").len(), 1, "{sent:?}");
     // the next call does not wait for the first one

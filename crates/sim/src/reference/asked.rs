@@ -151,10 +151,11 @@ impl Reference {
         let who = self.who(now, flow);
         let strange = matches!(who, Who::Unproven | Who::Proven);
         let dialled = user_of(msg.uri());
-        let routes: Vec<String> = msg.values("Route").iter().map(|r| user_of(uri_of(r))).collect();
+        let call_id = msg.value("Call-ID").to_string();
+        let route = msg.values("Route").first().map(|route| [call_id, user_of(uri_of(route))]);
         let told = self.told.get(&ip);
         let routed = !msg.to_tag().is_empty()
-            && told.zip(routes.first()).is_some_and(|(told, first)| told.routes.contains(first));
+            && told.zip(route).is_some_and(|(told, route)| told.routes.contains(&route));
         let (signatures, ceiling, shape) = self.form(msg, bytes);
         // "At home looks decide and weigh nothing"
         let mut factor = match ceiling.filter(|_| !at_home) {

@@ -118,7 +118,8 @@ impl Reference {
             // whoever is called is in the dialog, too
             let routes = &mut self.told.entry(flow.remote.ip()).or_default().routes;
             for route in msg.values("Record-Route") {
-                routes.extend(SipUri::parse(uri_of(&route)).map(|uri| uri.user));
+                let call_id = msg.value("Call-ID").to_string();
+                routes.extend(SipUri::parse(uri_of(&route)).map(|uri| [call_id, uri.user]));
             }
             if !msg.is_request() {
                 self.answer(now, &flow, &msg);

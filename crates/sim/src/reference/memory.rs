@@ -39,8 +39,8 @@ pub(super) struct Told {
     pub opaques: HashMap<String, Time>,
     /// The edge's own nonces.
     pub own_nonces: HashMap<String, Time>,
-    /// User parts of Record-Routes.
-    pub routes: HashSet<String>,
+    /// Call-IDs and user parts of Record-Routes.
+    pub routes: HashSet<[String; 2]>,
     /// To-tags of answers to INVITEs that had none, with Call-ID and From-tag, and until when they
     /// are known.
     pub tags: HashMap<[String; 3], Time>,

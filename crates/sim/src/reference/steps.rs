@@ -87,7 +87,7 @@ impl Reference {
     /// 4. "method that this state may not send; characters no user part has: rule"
     fn rules_stop(&mut self, _now: Time, _flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let may = ["INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH", "MESSAGE"];
-        let method = !may.contains(&asked.method.as_str()) && (!asked.tagged || asked.routed);
+        let method = !may.contains(&asked.method.as_str()) && !asked.tagged;
         (asked.is_strange() && (asked.bad_user || method)).then_some((Class::Stop, Reason::Rule))
     }
 

@@ -1,0 +1,59 @@
+//! What nobody judges, most of all what is inside a dialog, and ACKs that belong to nothing here.
+
+use super::Gate;
+use super::asked::{Asked, Classified};
+use super::evidence::slow;
+use super::steps::Stop;
+use crate::{Judgement, Request, Verdict};
+use policy::{Mode, Rate, Reason, Time, Who};
+use std::time::Duration;
+
+/// How fast a dialog is when nobody is to look at it: key presses and keep-alives of a call that is
+/// held and resumed are far below that.
+const PACE: Rate = Rate { count: 50, per: Duration::from_secs(1), burst: 200 };
+
+impl Gate {
+    /// Whether a message is not judged at all.
+    pub(super) fn excuses(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> bool {
+        if self.trust.of(now, asked.ip).is_some() {
+            asked.ticket.who = Who::Trusted;
+        } else if self.policy.admission.mode != Mode::Off && !self.is_in_dialog(now, asked) {
+            return false;
+        }
+        asked.ticket.judged = false;
+        true
+    }
+
+    /// Whether it is inside a dialog, as slow as dialogs are: whoever has learned the Route of one
+    /// call has that one call's pace, and is judged as ever beyond it.
+    fn is_in_dialog(&mut self, now: Time, asked: &Asked<'_, '_>) -> bool {
+        // whoever tries credentials of an AOR that is not at home here is in no dialog of its
+        if !asked.request.dialog || asked.ticket.credentials && !asked.ticket.at_home {
+            return false;
+        }
+        let call = self.entries.hash(&[b"dialog", asked.request.message.call_id()]);
+        self.rates.allows(now, slow::DIALOG, call, PACE)
+    }
+
+    /// An ACK from outside that belongs to no answer known here: it goes on within a dialog, else
+    /// only from those whose address is no forged one, as fast as their requests may come. Nothing
+    /// answers an ACK, so every verdict but to accept it drops it.
+    pub fn on_stray_ack(&mut self, now: Time, ack: &Request<'_, '_>) -> Judgement {
+        self.clock = now;
+        let mut asked = self.ask(now, ack, Classified::NONE);
+        if self.excuses(now, &mut asked) {
+            return asked.judged(Ok(()), None);
+        }
+        let decided = self.check_stray(now, &mut asked);
+        let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
+        asked.judged(decided, observed)
+    }
+
+    fn check_stray(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        if asked.ticket.who == Who::Unproven {
+            return Err(Stop { verdict: Verdict::Drop, reason: Reason::Unproven });
+        }
+        self.check_rules(asked)?;
+        self.check_rates(now, asked)
+    }
+}
