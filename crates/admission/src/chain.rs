@@ -80,6 +80,11 @@ impl Chains {
         }
     }
 
+    /// All records, of whomever.
+    pub(crate) fn records_mut(&mut self) -> impl Iterator<Item = &mut Record> {
+        self.store.iter_mut().flat_map(|chain| chain.records.iter_mut())
+    }
+
     /// The chain of a source, oldest record first; empty when none is kept.
     pub(crate) fn of(&self, key: u64) -> Vec<Record> {
         self.store

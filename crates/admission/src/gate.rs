@@ -7,6 +7,7 @@ mod evidence;
 mod listed;
 mod looks;
 mod memory;
+mod numbers;
 mod outcomes;
 mod own;
 mod peers;
@@ -92,8 +93,9 @@ pub struct Gate {
     probes: bool,
     /// Signatures that met somebody authenticated.
     demoted: Vec<bool>,
-    /// How often there were new rules.
+    /// How often there were new rules, and how often rules or signatures got other numbers.
     reloads: u16,
+    numbers: u16,
     effects: VecDeque<Effect>,
     counts: Counts,
 }
@@ -191,6 +193,7 @@ impl Gate {
             probes: false,
             demoted: Vec::new(),
             reloads: 0,
+            numbers: 0,
             effects: VecDeque::new(),
             counts: Counts::default(),
             concerns: Concerns::of_rules(&rules.rules),
@@ -237,6 +240,7 @@ impl Gate {
             self.tally.keep(&old, &self.counts);
             self.reset_counts();
         }
+        self.renumber(&old.admission);
         self.demoted.iter_mut().for_each(|demoted| *demoted = false);
         self.reloads = self.reloads.wrapping_add(1);
         self.on_lifts();
@@ -288,7 +292,8 @@ impl Gate {
         }
         self.end_try(answer.ticket);
         if answer.ticket.judged {
-            self.on_answer(now, answer);
+            let ticket = self.of_today(answer.ticket);
+            self.on_answer(now, &Final { ticket: &ticket, ..*answer });
         }
     }
 

@@ -170,6 +170,10 @@ impl Ledger {
         self.store.find(key)
     }
 
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Open> {
+        self.store.iter_mut()
+    }
+
     pub(crate) fn find_mut(&mut self, key: u64) -> Option<&mut Open> {
         self.store.find_mut(key)
     }

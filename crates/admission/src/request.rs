@@ -117,6 +117,8 @@ pub struct Ticket {
     pub raised_by: u16,
     /// Index of the heaviest signature it matched, `u16::MAX` for none.
     pub signature: u16,
+    /// Which numbering of rules and signatures these are of.
+    pub numbers: u16,
     /// It came with credentials that passed.
     pub credentials: bool,
     /// Its AOR is at home at its source.

@@ -153,6 +153,7 @@ impl Gate {
                 factor: 1,
                 raised_by: u16::MAX,
                 signature: u16::MAX,
+                numbers: self.numbers,
                 credentials: passes,
                 at_home,
                 honeytoken: false,

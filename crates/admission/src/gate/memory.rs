@@ -2,6 +2,7 @@
 //! change; and the way back.
 
 use super::Gate;
+use super::numbers::GONE;
 use crate::memory::{BanMemory, Memory, SourceMemory};
 use crate::store::{Portion, Rank};
 use crate::{Ban, BanKey, Effect};
@@ -58,9 +59,6 @@ impl Walk {
         }
     }
 }
-
-/// Number of a rule or signature that another policy had.
-const GONE: u16 = u16::MAX - 1;
 
 impl Gate {
     /// One portion of the walk, when it is due.

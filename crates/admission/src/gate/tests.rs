@@ -7,6 +7,7 @@ mod feeds;
 mod guessers;
 mod honest;
 mod play;
+mod reload;
 mod restart;
 
 use super::*;

@@ -23,6 +23,7 @@ fn open(now: Time, key: u64, method: u8) -> Open {
         factor: 1,
         raised_by: u16::MAX,
         signature: u16::MAX,
+        numbers: 0,
         credentials: false,
         at_home: false,
         honeytoken: false,
