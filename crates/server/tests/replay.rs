@@ -201,7 +201,8 @@ fn each_line_has_its_answer_and_errors_change_nothing() {
     let bad = [
         ("", "EOF"),
         ("{", "EOF"),
-        ("[]", "invalid"),
+        ("[]", "an object"),
+        ("null", "an object"),
         (r#"{"ev":"tick"}"#, "now"),
         (r#"{"now":-1,"ev":"tick"}"#, "now"),
         (r#"{"now":"5","ev":"tick"}"#, "now"),

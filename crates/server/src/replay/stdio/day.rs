@@ -137,22 +137,24 @@ impl Moment {
     }
 }
 
+/// What an engine of that day, seeded as the scene seeds it, answers to lines.
+fn answers(day: &Day, seed: u64, input: &[u8]) -> Vec<Value> {
+    let mut rng = Rng::new(seed, 3);
+    let (secret, own) = (rng.seed(), rng.seed());
+    let policy = day.scene.edge().unwrap().policy().clone();
+    let mut bench = Bench::new(policy, secret, own, true);
+    let mut output = Vec::new();
+    converse(&mut bench, input, &mut output).unwrap();
+    let lines = output.split_inclusive(|byte| *byte == b'\n');
+    lines.map(|line| serde_json::from_slice(line).unwrap()).collect()
+}
+
 #[test]
 fn a_simulated_day_has_the_same_verdicts_and_bans() {
     for seed in [3, 8] {
         let (day, steps) = recorded(seed);
-        // as the scene seeds its edge
-        let mut rng = Rng::new(seed, 3);
-        let (secret, own) = (rng.seed(), rng.seed());
-        let policy = day.scene.edge().unwrap().policy().clone();
-        let mut bench = Bench::new(policy, secret, own, true);
         let input: String = steps.iter().map(line).collect();
-        let mut output = Vec::new();
-        converse(&mut bench, input.as_bytes(), &mut output).unwrap();
-        let answers: Vec<Value> = output
-            .split_inclusive(|b| *b == b'\n')
-            .map(|l| serde_json::from_slice(l).unwrap())
-            .collect();
+        let answers = answers(&day, seed, input.as_bytes());
         assert_eq!(answers.len(), steps.len());
         let (mut inside, mut outside) = (Moment::default(), Moment::default());
         let mut last = Time::ZERO;
@@ -173,4 +175,45 @@ fn a_simulated_day_has_the_same_verdicts_and_bans() {
         println!("seed {seed}: {} lines, {sent} messages sent, {banned} banned", answers.len());
         assert!(sent > 1_000, "a day in which nothing happened");
     }
+}
+
+/// Cuts a line off, or puts bytes into it, takes some out, writes it twice.
+fn garble(line: &mut Vec<u8>, rng: &mut Rng) {
+    let at = rng.below(line.len() as u64) as usize;
+    let to = line.len().min(at + 1 + rng.below(9) as usize);
+    match rng.below(5) {
+        0 => line.truncate(at),
+        1 => drop(line.drain(at..to)),
+        2 => line.extend_from_within(..),
+        3 => line[at..to].fill(b"0Az{}[]\",:\\ \0\xff"[rng.below(14) as usize]),
+        _ => line[at] = (rng.below(256) as u8).max(b'\n' + 1),
+    }
+}
+
+#[test]
+fn garbled_lines_are_answered_each_with_what_came_of_it_or_what_is_wrong() {
+    let (day, steps) = recorded(5);
+    let mut rng = Rng::new(5, 9);
+    let mut input = Vec::new();
+    for step in &steps {
+        let mut line = line(step).into_bytes();
+        line.pop();
+        if rng.chance(500) {
+            garble(&mut line, &mut rng);
+        }
+        input.extend(line);
+        input.push(b'\n');
+    }
+    let answers = answers(&day, 5, &input);
+    assert_eq!(answers.len(), steps.len());
+    let mut wrong = 0;
+    for answer in &answers {
+        match answer.get("error") {
+            Some(error) => assert!(error.as_str().is_some_and(|error| !error.is_empty())),
+            None => assert!(answer["out"].is_array() && answer["bans"].is_array(), "{answer}"),
+        }
+        wrong += usize::from(answer.get("error").is_some());
+    }
+    println!("{wrong} of {} lines were wrong", answers.len());
+    assert!(wrong > 1_000 && wrong < answers.len() / 2, "{wrong} of {}", answers.len());
 }

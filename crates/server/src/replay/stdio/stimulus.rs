@@ -37,6 +37,7 @@ pub(crate) enum What {
 
 /// A line. Keys that are not known here are the bench's own: they are passed over.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object with \"now\" and \"ev\"")]
 pub(crate) struct Stimulus<'l> {
     /// As it is written: a double has no room for the nanoseconds of this century.
     #[serde(borrow)]
