@@ -1,4 +1,5 @@
-use crate::{Action, Reliability, earliest, next_resend, patience};
+use crate::deadlines::{Deadlines, Due, patience};
+use crate::{Action, Reliability};
 use policy::{Time, TimerBase};
 use std::time::Duration;
 
@@ -23,11 +24,8 @@ pub enum InviteClientState {
 /// INVITE client transaction (RFC 3261 §17.1.1, RFC 6026 §7.2): timers A, B, D, M.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InviteClient {
-    /// Timer A.
-    resend: Time,
-    /// Timer B, D or M, by the state.
-    end: Time,
-    interval: Duration,
+    /// Timer A; B, D or M, by the state.
+    deadlines: Deadlines,
     state: InviteClientState,
     reliability: Reliability,
 }
@@ -39,12 +37,9 @@ impl InviteClient {
         InviteClient {
             // "If an unreliable transport is being used, the client transaction MUST start timer
             // A with a value of T1. If a reliable transport is being used, the client
-            // transaction SHOULD NOT start timer A".
-            resend: if reliability.is_reliable() { Time::FOREVER } else { now + base.t1 },
-            // "For any transport, the client transaction MUST start timer B with a value of 64*T1
-            // seconds".
-            end: now + patience(base),
-            interval: base.t1,
+            // transaction SHOULD NOT start timer A". "For any transport, the client transaction
+            // MUST start timer B with a value of 64*T1 seconds".
+            deadlines: Deadlines::repeating(now, reliability, base),
             state: InviteClientState::Calling,
             reliability,
         }
@@ -59,13 +54,13 @@ impl InviteClient {
             // client transaction SHOULD NOT retransmit the request any longer. Furthermore, the
             // provisional response MUST be passed to the TU."
             (S::Calling | S::Proceeding, ..200) => {
-                self.enter(S::Proceeding, Time::FOREVER);
+                self.enter(S::Proceeding, Deadlines::NONE);
                 Action::PassUp
             }
             // RFC 6026 §7.2: a 2xx moves the machine to Accepted and goes to the TU; timer M, 64*T1,
             // bounds how long retransmissions and forks' 2xx are let through.
             (S::Calling | S::Proceeding, 200..300) => {
-                self.enter(S::Accepted, now + patience(base));
+                self.enter(S::Accepted, Deadlines::until(now + patience(base)));
                 Action::PassUp
             }
             // "When in either the "Calling" or "Proceeding" states, reception of a response with
@@ -75,9 +70,9 @@ impl InviteClient {
             (S::Calling | S::Proceeding, _) => {
                 // "a value of zero seconds for reliable transports"
                 if self.reliability.is_reliable() {
-                    self.enter(S::Terminated, Time::FOREVER);
+                    self.enter(S::Terminated, Deadlines::NONE);
                 } else {
-                    self.enter(S::Completed, now + TIMER_D.max(patience(base)));
+                    self.enter(S::Completed, Deadlines::until(now + TIMER_D.max(patience(base))));
                 }
                 Action::PassUpAndAck
             }
@@ -100,11 +95,11 @@ impl InviteClient {
         use InviteClientState as S;
         match self.state {
             S::Calling | S::Proceeding => {
-                self.enter(S::Terminated, Time::FOREVER);
+                self.enter(S::Terminated, Deadlines::NONE);
                 Action::TimedOut
             }
             S::Completed => {
-                self.enter(S::Terminated, Time::FOREVER);
+                self.enter(S::Terminated, Deadlines::NONE);
                 Action::Terminated
             }
             S::Accepted | S::Terminated => Action::None,
@@ -114,30 +109,33 @@ impl InviteClient {
     /// Lets what is due fire; call until it returns [`Action::None`].
     pub fn on_timeout(&mut self, now: Time, _base: &TimerBase) -> Action {
         use InviteClientState as S;
-        if now >= self.end {
-            // "If the client transaction is still in the "Calling" state when timer B fires, the
-            // client transaction SHOULD inform the TU that a timeout has occurred."
-            let action =
-                if self.state == S::Calling { Action::TimedOut } else { Action::Terminated };
-            self.enter(S::Terminated, Time::FOREVER);
-            return action;
-        }
-        if now >= self.resend {
+        match (self.deadlines.due(now), self.state) {
+            (None, _) => Action::None,
             // "When timer A fires, the client transaction MUST retransmit the request by passing
             // it to the transport layer, and MUST reset the timer with a value of 2*T1. [...] This
             // process MUST continue so that the request is retransmitted with intervals that
             // double after each transmission."
-            self.interval = self.interval.saturating_mul(2);
-            self.resend = next_resend(self.resend, self.interval, now);
-            return Action::Send;
+            (Some(Due::Resend), _) => {
+                self.deadlines.resent(now, self.deadlines.doubled());
+                Action::Send
+            }
+            // "If the client transaction is still in the "Calling" state when timer B fires, the
+            // client transaction SHOULD inform the TU that a timeout has occurred."
+            (Some(Due::End), S::Calling) => {
+                self.enter(S::Terminated, Deadlines::NONE);
+                Action::TimedOut
+            }
+            (Some(Due::End), _) => {
+                self.enter(S::Terminated, Deadlines::NONE);
+                Action::Terminated
+            }
         }
-        Action::None
     }
 
     /// When [`InviteClient::on_timeout`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        earliest(self.resend, self.end)
+        self.deadlines.next()
     }
 
     /// Where it stands.
@@ -152,10 +150,9 @@ impl InviteClient {
         self.state == InviteClientState::Terminated
     }
 
-    fn enter(&mut self, state: InviteClientState, end: Time) {
+    fn enter(&mut self, state: InviteClientState, deadlines: Deadlines) {
         self.state = state;
-        self.resend = Time::FOREVER;
-        self.end = end;
+        self.deadlines = deadlines;
     }
 }
 
@@ -175,11 +172,8 @@ pub enum OtherClientState {
 /// Non-INVITE client transaction (RFC 3261 §17.1.2): timers E, F, K.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OtherClient {
-    /// Timer E.
-    resend: Time,
-    /// Timer F or K, by the state.
-    end: Time,
-    interval: Duration,
+    /// Timer E; F or K, by the state.
+    deadlines: Deadlines,
     state: OtherClientState,
     reliability: Reliability,
 }
@@ -190,12 +184,9 @@ impl OtherClient {
     pub fn new(now: Time, reliability: Reliability, base: &TimerBase) -> Self {
         OtherClient {
             // "If an unreliable transport is in use, the client transaction MUST set timer E to
-            // fire in T1 seconds."
-            resend: if reliability.is_reliable() { Time::FOREVER } else { now + base.t1 },
-            // "When entering this state, the client transaction SHOULD set timer F to fire in
-            // 64*T1 seconds."
-            end: now + patience(base),
-            interval: base.t1,
+            // fire in T1 seconds." "When entering this state, the client transaction SHOULD set
+            // timer F to fire in 64*T1 seconds."
+            deadlines: Deadlines::repeating(now, reliability, base),
             state: OtherClientState::Trying,
             reliability,
         }
@@ -218,9 +209,9 @@ impl OtherClient {
             // seconds for reliable transports."
             (S::Trying | S::Proceeding, _) => {
                 if self.reliability.is_reliable() {
-                    self.enter(S::Terminated, Time::FOREVER);
+                    self.enter(S::Terminated, Deadlines::NONE);
                 } else {
-                    self.enter(S::Completed, now + base.t4);
+                    self.enter(S::Completed, Deadlines::until(now + base.t4));
                 }
                 Action::PassUp
             }
@@ -239,7 +230,7 @@ impl OtherClient {
         use OtherClientState as S;
         match self.state {
             S::Trying | S::Proceeding => {
-                self.enter(S::Terminated, Time::FOREVER);
+                self.enter(S::Terminated, Deadlines::NONE);
                 Action::TimedOut
             }
             S::Completed | S::Terminated => Action::None,
@@ -249,34 +240,40 @@ impl OtherClient {
     /// Lets what is due fire; call until it returns [`Action::None`].
     pub fn on_timeout(&mut self, now: Time, base: &TimerBase) -> Action {
         use OtherClientState as S;
-        if now >= self.end {
+        match (self.deadlines.due(now), self.state) {
+            (None, _) => Action::None,
+            // "If Timer E fires while in the "Proceeding" state, the request MUST be passed to the
+            // transport layer for retransmission, and Timer E MUST be reset with a value of T2
+            // seconds."
+            (Some(Due::Resend), S::Proceeding) => {
+                self.deadlines.resent(now, base.t2);
+                Action::Send
+            }
+            // "If timer E fires while in the "Trying" state, the timer is reset, but this time
+            // with a value of MIN(2*T1, T2)."
+            (Some(Due::Resend), _) => {
+                self.deadlines.resent(now, self.deadlines.doubled().min(base.t2));
+                Action::Send
+            }
+            // Timer K.
+            (Some(Due::End), S::Completed) => {
+                self.enter(S::Terminated, Deadlines::NONE);
+                Action::Terminated
+            }
             // "If Timer F fires while the client transaction is still in the "Trying" state, the
             // client transaction SHOULD inform the TU about the timeout, and then it SHOULD enter
-            // the "Terminated" state." The same holds in "Proceeding"; K ends "Completed".
-            let action =
-                if self.state == S::Completed { Action::Terminated } else { Action::TimedOut };
-            self.enter(S::Terminated, Time::FOREVER);
-            return action;
+            // the "Terminated" state." The same holds in "Proceeding".
+            (Some(Due::End), _) => {
+                self.enter(S::Terminated, Deadlines::NONE);
+                Action::TimedOut
+            }
         }
-        if now >= self.resend {
-            // "If timer E fires while in the "Trying" state, the timer is reset, but this time
-            // with a value of MIN(2*T1, T2)." "If Timer E fires while in the "Proceeding" state,
-            // the request MUST be passed to the transport layer for retransmission, and Timer E
-            // MUST be reset with a value of T2 seconds."
-            self.interval = match self.state {
-                S::Proceeding => base.t2,
-                _ => self.interval.saturating_mul(2).min(base.t2),
-            };
-            self.resend = next_resend(self.resend, self.interval, now);
-            return Action::Send;
-        }
-        Action::None
     }
 
     /// When [`OtherClient::on_timeout`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        earliest(self.resend, self.end)
+        self.deadlines.next()
     }
 
     /// Where it stands.
@@ -291,10 +288,9 @@ impl OtherClient {
         self.state == OtherClientState::Terminated
     }
 
-    fn enter(&mut self, state: OtherClientState, end: Time) {
+    fn enter(&mut self, state: OtherClientState, deadlines: Deadlines) {
         self.state = state;
-        self.resend = Time::FOREVER;
-        self.end = end;
+        self.deadlines = deadlines;
     }
 }
 

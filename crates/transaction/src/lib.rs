@@ -16,15 +16,13 @@
 //! It does not know branches, bytes, transports' addresses, or what the TU decides.
 
 mod client;
+mod deadlines;
 mod server;
 mod wheel;
 
 pub use client::{InviteClient, InviteClientState, OtherClient, OtherClientState};
 pub use server::{InviteServer, InviteServerState, OtherServer, OtherServerState};
 pub use wheel::Timers;
-
-use policy::{Time, TimerBase};
-use std::time::Duration;
 
 /// Whether the transport itself delivers once and in order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,23 +64,4 @@ pub enum Action {
     TimedOut,
     /// The machine has reached Terminated in the ordinary way; it can be forgotten.
     Terminated,
-}
-
-/// Until when a client waits, and how long an INVITE's 2xx are let through: timers B, F, H, J, L
-/// and M are all 64·T1.
-fn patience(base: &TimerBase) -> Duration {
-    base.t1.saturating_mul(64)
-}
-
-/// The next moment of a retransmission whose last one was due at `due`. Late owners get one
-/// retransmission for all they missed.
-fn next_resend(due: Time, interval: Duration, now: Time) -> Time {
-    let next = due + interval;
-    if next > now { next } else { now + interval.max(Duration::from_millis(1)) }
-}
-
-/// `FOREVER` stands for "not running", so that a machine stays small.
-fn earliest(one: Time, other: Time) -> Option<Time> {
-    let earliest = one.min(other);
-    (earliest != Time::FOREVER).then_some(earliest)
 }

@@ -1,4 +1,5 @@
-use crate::{Action, Reliability, earliest, next_resend, patience};
+use crate::deadlines::{Deadlines, Due, patience};
+use crate::{Action, Reliability};
 use policy::{Time, TimerBase};
 use std::time::Duration;
 
@@ -21,11 +22,8 @@ pub enum InviteServerState {
 /// 200 ms is the owner's: it knows whether the TU answers sooner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InviteServer {
-    /// Timer G.
-    resend: Time,
-    /// Timer H, I or L, by the state.
-    end: Time,
-    interval: Duration,
+    /// Timer G; H, I or L, by the state.
+    deadlines: Deadlines,
     /// Status of the last response sent, 0 when there is none.
     last: u16,
     state: InviteServerState,
@@ -35,11 +33,9 @@ pub struct InviteServer {
 impl InviteServer {
     /// A machine for an INVITE that has just come and is with the TU.
     #[must_use]
-    pub fn new(_now: Time, reliability: Reliability, base: &TimerBase) -> Self {
+    pub fn new(_now: Time, reliability: Reliability, _base: &TimerBase) -> Self {
         InviteServer {
-            resend: Time::FOREVER,
-            end: Time::FOREVER,
-            interval: base.t1,
+            deadlines: Deadlines::NONE,
             last: 0,
             state: InviteServerState::Proceeding,
             reliability,
@@ -73,11 +69,11 @@ impl InviteServer {
             // set to fire in T4 seconds for unreliable transports, and zero seconds for reliable
             // transports."
             S::Completed if self.reliability.is_reliable() => {
-                self.enter(S::Terminated, Time::FOREVER);
+                self.enter(S::Terminated, Deadlines::NONE);
                 Action::Terminated
             }
             S::Completed => {
-                self.enter(S::Confirmed, now + base.t4);
+                self.enter(S::Confirmed, Deadlines::until(now + base.t4));
                 Action::None
             }
             // RFC 6026 §7.1: an ACK in Accepted goes to the TU.
@@ -102,7 +98,7 @@ impl InviteServer {
             // for transmission." RFC 6026 §7.1: it then enters Accepted, with timer L at 64*T1.
             (S::Proceeding, 200..300) => {
                 self.last = status;
-                self.enter(S::Accepted, now + patience(base));
+                self.enter(S::Accepted, Deadlines::until(now + patience(base)));
                 true
             }
             // "While in the "Proceeding" state, if the TU passes a response with status code from
@@ -113,11 +109,7 @@ impl InviteServer {
             // be set to fire in 64*T1 seconds for all transports."
             (S::Proceeding, _) => {
                 self.last = status;
-                self.enter(S::Completed, now + patience(base));
-                if !self.reliability.is_reliable() {
-                    self.interval = base.t1;
-                    self.resend = now + base.t1;
-                }
+                self.enter(S::Completed, Deadlines::repeating(now, self.reliability, base));
                 true
             }
             // RFC 6026 §7.1: any further 2xx from the TU, repeated or forked, is sent.
@@ -137,30 +129,34 @@ impl InviteServer {
     /// Lets what is due fire; call until it returns [`Action::None`].
     pub fn on_timeout(&mut self, now: Time, base: &TimerBase) -> Action {
         use InviteServerState as S;
-        if now >= self.end {
-            // "If timer H fires while in the "Completed" state, it implies that the ACK was never
-            // received." I and L end quietly.
-            let action =
-                if self.state == S::Completed { Action::TimedOut } else { Action::Terminated };
-            self.enter(S::Terminated, Time::FOREVER);
-            return action;
-        }
-        if now >= self.resend {
+        match (self.deadlines.due(now), self.state) {
+            (None, _) => Action::None,
             // "If timer G fires, the response is passed to the transport layer once more for
             // retransmission, and timer G is set to fire in MIN(2*T1, T2) seconds. From then on,
             // when timer G fires, [...] timer G is reset with a value that doubles, unless that
             // value exceeds T2".
-            self.interval = self.interval.saturating_mul(2).min(base.t2);
-            self.resend = next_resend(self.resend, self.interval, now);
-            return Action::Send;
+            (Some(Due::Resend), _) => {
+                self.deadlines.resent(now, self.deadlines.doubled().min(base.t2));
+                Action::Send
+            }
+            // "If timer H fires while in the "Completed" state, it implies that the ACK was never
+            // received."
+            (Some(Due::End), S::Completed) => {
+                self.enter(S::Terminated, Deadlines::NONE);
+                Action::TimedOut
+            }
+            // I and L end quietly.
+            (Some(Due::End), _) => {
+                self.enter(S::Terminated, Deadlines::NONE);
+                Action::Terminated
+            }
         }
-        Action::None
     }
 
     /// When [`InviteServer::on_timeout`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        earliest(self.resend, self.end)
+        self.deadlines.next()
     }
 
     /// Where it stands.
@@ -175,10 +171,9 @@ impl InviteServer {
         self.state == InviteServerState::Terminated
     }
 
-    fn enter(&mut self, state: InviteServerState, end: Time) {
+    fn enter(&mut self, state: InviteServerState, deadlines: Deadlines) {
         self.state = state;
-        self.resend = Time::FOREVER;
-        self.end = end;
+        self.deadlines = deadlines;
     }
 }
 
@@ -305,7 +300,7 @@ impl OtherServer {
     /// When [`OtherServer::on_timeout`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<Time> {
-        earliest(self.end, Time::FOREVER)
+        (self.end != Time::FOREVER).then_some(self.end)
     }
 
     /// Where it stands.
