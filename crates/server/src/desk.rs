@@ -222,29 +222,9 @@ impl Desk {
 
     /// The last judged requests that are kept, at most [`REQUESTS`] in all.
     pub(crate) async fn recorded(&self) -> Result<Vec<Recorded>, Silent> {
-        let mut all = Vec::new();
         let most = REQUESTS / self.orders.len().max(1);
-        for shard in 0..self.orders.len() {
-            let (mut before, mut found) = (u64::MAX, 0);
-            while found < most {
-                let look = move |_, engine: &Engine| {
-                    let mut last = None;
-                    let seen = engine.decisions(before).take(RECORDED_PER_LOOK);
-                    let seen = seen.inspect(|(number, _)| last = Some(*number));
-                    let kept = seen.filter_map(|(_, it)| recorded(it, engine.recorded(it)?));
-                    let kept: Vec<Recorded> = kept.collect();
-                    (kept, last)
-                };
-                let (kept, last) = self.look(shard, look).await?;
-                found += kept.len();
-                all.extend(kept);
-                match last {
-                    Some(number) => before = number,
-                    None => break,
-                }
-            }
-        }
-        Ok(all)
+        let pick = |engine: &Engine, it: &Decision| recorded(it, engine.recorded(it)?);
+        self.picked(most, RECORDED_PER_LOOK, pick).await
     }
 
     /// The messages that are kept of decisions that `wanted` picks, at most `limit` of each shard,
@@ -254,33 +234,11 @@ impl Desk {
         limit: usize,
         wanted: impl Fn(&Decision) -> bool + Clone + Send + 'static,
     ) -> Result<Vec<Said>, Silent> {
-        let mut all = Vec::new();
-        for shard in 0..self.orders.len() {
-            let (mut before, mut found) = (u64::MAX, 0);
-            while found < limit {
-                let wanted = wanted.clone();
-                let look = move |_, engine: &Engine| {
-                    let mut last = None;
-                    let seen = engine.decisions(before).take(DECISIONS_PER_LOOK);
-                    let seen = seen.inspect(|(number, _)| last = Some(*number));
-                    let picked = seen.filter(|(_, decision)| wanted(decision));
-                    let kept = picked.filter_map(|(_, decision)| {
-                        let bytes = engine.recorded(decision)?.into();
-                        Some(Said { at: decision.at, flow: decision.event.flow, bytes })
-                    });
-                    let kept: Vec<Said> = kept.take(RECORDED_PER_LOOK).collect();
-                    (kept, last)
-                };
-                let (kept, last) = self.look(shard, look).await?;
-                found += kept.len();
-                all.extend(kept);
-                match last {
-                    Some(number) => before = number,
-                    None => break,
-                }
-            }
-        }
-        Ok(all)
+        let pick = move |engine: &Engine, it: &Decision| {
+            let bytes = wanted(it).then(|| engine.recorded(it))??.into();
+            Some(Said { at: it.at, flow: it.event.flow, bytes })
+        };
+        self.picked(limit, RECORDED_PER_LOOK, pick).await
     }
 
     /// The `limit` last decisions that `wanted` picks, the youngest first.
@@ -289,32 +247,40 @@ impl Desk {
         limit: usize,
         wanted: impl Fn(&Decision) -> bool + Clone + Send + 'static,
     ) -> Result<Vec<Decision>, Silent> {
-        let mut all: Vec<Decision> = Vec::new();
+        let pick = move |_: &Engine, it: &Decision| wanted(it).then(|| it.clone());
+        let mut all = self.picked(limit, DECISIONS_PER_LOOK, pick).await?;
+        all.sort_by_key(|decision| std::cmp::Reverse(decision.at));
+        all.truncate(limit);
+        Ok(all)
+    }
+
+    /// What `pick` takes from the decisions of each shard, the youngest first: at most `limit` from
+    /// each, and at most `most` in one look.
+    async fn picked<T: Send + 'static>(
+        &self,
+        limit: usize,
+        most: usize,
+        pick: impl Fn(&Engine, &Decision) -> Option<T> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, Silent> {
+        let mut all = Vec::new();
         for shard in 0..self.orders.len() {
-            let mut found = Vec::new();
-            let mut before = u64::MAX;
-            while found.len() < limit {
-                let (wanted, room) = (wanted.clone(), limit - found.len());
+            let (mut before, mut room) = (u64::MAX, limit);
+            while room > 0 {
+                let (pick, most) = (pick.clone(), most.min(room));
                 let look = move |_, engine: &Engine| {
                     let mut last = None;
                     let seen = engine.decisions(before).take(DECISIONS_PER_LOOK);
                     let seen = seen.inspect(|(number, _)| last = Some(*number));
-                    let picked = seen.filter(|(_, decision)| wanted(decision));
-                    let picked: Vec<Decision> =
-                        picked.take(room).map(|(_, decision)| decision.clone()).collect();
-                    (picked, last)
+                    let picked = seen.filter_map(|(_, decision)| pick(engine, decision));
+                    (picked.take(most).collect::<Vec<T>>(), last)
                 };
                 let (picked, last) = self.look(shard, look).await?;
-                found.extend(picked);
-                match last {
-                    Some(number) => before = number,
-                    None => break,
-                }
+                room -= picked.len();
+                all.extend(picked);
+                let Some(number) = last else { break };
+                before = number;
             }
-            all.extend(found);
         }
-        all.sort_by_key(|decision| std::cmp::Reverse(decision.at));
-        all.truncate(limit);
         Ok(all)
     }
 }
