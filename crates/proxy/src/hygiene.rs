@@ -129,9 +129,10 @@ fn is_needed(name: HeaderName) -> bool {
 }
 
 /// How much of a response goes to a source whose address may be forged, and so pays for each byte.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Form {
     /// All.
+    #[default]
     Whole,
     /// What its client needs.
     Lean,

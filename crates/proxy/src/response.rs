@@ -109,11 +109,59 @@ impl Engine {
     /// §16.7 steps 2 to 9, with one target: nothing better can come, so each response goes on.
     fn relay(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
         let message = arrival.message;
-        let status = message.status();
+        if !self.may_pass(now, id, arrival) {
+            return;
+        }
+        let Some(onward) = self.onward(id, message.status()) else { return };
+        let Onward { flow, source, status, forgeable, .. } = onward;
+        let edits = self.edits(now, id, arrival, &onward);
+        let payer = forgeable.then_some(source);
+        let Ok(range) = self.write_payable(now, arrival, &flow, edits, payer) else {
+            self.exchanges.answered(id);
+            if let Some(exchange) = self.exchanges.at(id) {
+                exchange.abandoned = true;
+            }
+            return self.note(arrival, Verdict::Drop, Reason::Overload);
+        };
+        let sent = onward.first
+            || !forgeable
+            || self.credits.covers(now, source, range.len(), status < 200);
+        // but a wrong guess is one, whoever hears of it
+        if status >= 200 && (!onward.challenge || onward.tried) {
+            self.on_final(now, id, message);
+        } else if status >= 200 && sent {
+            self.on_challenge_sent(now, id, message);
+        }
+        self.keep_response(now, id, &onward, &range, sent);
+        if sent {
+            if forgeable {
+                self.spent(now, source, range.len());
+            }
+            self.out.send(onward.side, &flow, range);
+            self.note(arrival, Verdict::Forward, Reason::Clean);
+        } else {
+            self.note(arrival, Verdict::Absorb, Reason::Amplification);
+        }
+        if status < 200 {
+            return self.send_cancel(now, id);
+        }
+        if message.cseq().method == Method::Invite {
+            let key = self.ack_key(message, flow.remote.ip());
+            self.exchanges.expect_ack(id, key);
+        }
+        self.exchanges.answered(id);
+        self.on_call_answered(now, id, status);
+        if status < 300 {
+            self.on_accepted(id);
+        }
+    }
+
+    /// What the response changes in its exchange; whether it goes on. One that does not is noted.
+    fn may_pass(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) -> bool {
+        let status = arrival.message.status();
         let timer_c = now + self.policy.timer_c;
         let base = self.policy.timers;
-        let Some(exchange) = self.exchanges.at(id) else { return };
-        let (secure, pbx) = (exchange.secure, exchange.pbx);
+        let Some(exchange) = self.exchanges.at(id) else { return false };
         if status < 200 {
             exchange.provisional = true;
             // the PBX lets the source in: its answers are worth repeating
@@ -126,13 +174,15 @@ impl Engine {
                 exchange.timer_c = timer_c;
             }
             if status == 100 && !exchange.is_invite() {
-                return self.note(arrival, Verdict::Absorb, Reason::Clean);
+                self.note(arrival, Verdict::Absorb, Reason::Clean);
+                return false;
             }
             // step 5: a 100 is not forwarded; but the 100 that the next hop wrote, less our Via,
             // is the one that this hop owes, once
             if status == 100 && !exchange.response.is_empty() {
                 self.note(arrival, Verdict::Absorb, Reason::Clean);
-                return self.send_cancel(now, id);
+                self.send_cancel(now, id);
+                return false;
             }
         } else {
             exchange.timer_c = Time::FOREVER;
@@ -141,93 +191,97 @@ impl Engine {
             exchange.quiet |= matches!(status, 401 | 407) && exchange.response.is_empty();
         }
         exchange.trying_at = Time::FOREVER;
-        if !exchange.server.on_sent(now, status, &base) {
-            return self.note(arrival, Verdict::Absorb, Reason::Retransmission);
+        let passes = exchange.server.on_sent(now, status, &base);
+        if !passes {
+            self.note(arrival, Verdict::Absorb, Reason::Retransmission);
         }
-        if exchange.ticket.is_some_and(|ticket| ticket.credentials) && (200..300).contains(&status)
-        {
+        passes
+    }
+
+    /// What is known of a response that goes on; what a 2xx means the exchange learns, too.
+    fn onward(&mut self, id: ExchangeId, status: u16) -> Option<Onward> {
+        let exchange = self.exchanges.at(id)?;
+        let success = (200..300).contains(&status);
+        let tried = exchange.ticket.is_some_and(|ticket| ticket.credentials);
+        if tried && success {
             // the PBX knows its sender
             exchange.forgeable = false;
         }
-        let flow = exchange.answer_flow();
-        let side = exchange.origin_side;
-        let accepted = exchange.is_invite() && (200..300).contains(&status);
-        exchange.accepted |= accepted;
-        let lingers = !flow.transport.is_reliable() || (status < 200 && exchange.is_invite());
-        let (forgeable, source) = (exchange.forgeable, exchange.origin.remote.ip());
         let invite = exchange.is_invite();
-        // a call that is accepted is told, once, whatever it costs
-        let first = accepted && !exchange.answered;
-        let outside_challenge = side == Side::Outside && matches!(status, 401 | 407);
-        let tried = exchange.ticket.is_some_and(|ticket| ticket.credentials);
-        let amiss = |ticket: &Ticket| self.gate.was_offered_amiss(ticket, message);
-        let stale =
-            outside_challenge && (exchange.stripped || exchange.ticket.as_ref().is_some_and(amiss));
-        // an ACK proves as much, and each byte must be paid for
-        let opaque = match outside_challenge && !(forgeable && invite) {
-            true => self.gate.opaque(now, &flow),
-            false => None,
-        };
-        let registered = side == Side::Outside
-            && (200..300).contains(&status)
-            && message.cseq().method == Method::Register;
-        let confirmed = registered && self.on_registered(now, id, arrival);
-        let edits = Edits { secure, stale, opaque, confirmed, pbx, form: Form::Whole };
-        let payer = forgeable.then_some(source);
-        let Ok(range) = self.write_payable(now, arrival, &flow, edits, payer) else {
-            self.exchanges.answered(id);
-            if let Some(exchange) = self.exchanges.at(id) {
-                exchange.abandoned = true;
-            }
-            return self.note(arrival, Verdict::Drop, Reason::Overload);
-        };
-        let sent =
-            first || !forgeable || self.credits.covers(now, source, range.len(), status < 200);
-        // but a wrong guess is one, whoever hears of it
-        if status >= 200 && (!outside_challenge || tried) {
-            self.on_final(now, id, message);
-        } else if status >= 200 && sent {
-            self.on_challenge_sent(now, id, message);
-        }
+        let accepted = invite && success;
+        exchange.accepted |= accepted;
+        let side = exchange.origin_side;
+        Some(Onward {
+            side,
+            flow: exchange.answer_flow(),
+            source: exchange.origin.remote.ip(),
+            status,
+            invite,
+            accepted,
+            // a call that is accepted is told, once, whatever it costs
+            first: accepted && !exchange.answered,
+            challenge: side == Side::Outside && matches!(status, 401 | 407),
+            tried,
+            forgeable: exchange.forgeable,
+        })
+    }
+
+    /// What changes in it on its way.
+    fn edits(
+        &mut self,
+        now: Time,
+        id: ExchangeId,
+        arrival: Arrival<'_, '_>,
+        onward: &Onward,
+    ) -> Edits {
+        let Onward { flow, challenge, .. } = onward;
+        let mut edits = Edits::default();
         if let Some(exchange) = self.exchanges.at(id) {
-            let kept: &[u8] = if lingers && !accepted { self.out.bytes(&range) } else { b"" };
-            self.buffers.replace(&mut exchange.response, kept);
-            // after a 2xx, or any final response to another method, nothing is built from the
-            // request any more
-            if status >= 200 && sent && (!exchange.is_invite() || status < 300) {
-                self.buffers.replace(&mut exchange.request, b"");
-                self.buffers.replace(&mut exchange.cancel_request, b"");
-                // a CANCEL that was not answered yet has no effect any more (RFC 3261 §9.1)
-                if let Some(cancel) = &mut exchange.cancel {
-                    cancel.on_transport_error(now);
-                }
+            let amiss = |ticket: &Ticket| self.gate.was_offered_amiss(ticket, arrival.message);
+            edits.secure = exchange.secure;
+            edits.pbx = exchange.pbx;
+            edits.stale =
+                *challenge && (exchange.stripped || exchange.ticket.as_ref().is_some_and(amiss));
+        }
+        // an ACK proves as much, and each byte must be paid for
+        if *challenge && !(onward.forgeable && onward.invite) {
+            edits.opaque = self.gate.opaque(now, flow);
+        }
+        let registered = onward.side == Side::Outside
+            && (200..300).contains(&onward.status)
+            && arrival.message.cseq().method == Method::Register;
+        edits.confirmed = registered && self.on_registered(now, id, arrival);
+        edits
+    }
+
+    /// What the exchange keeps of a response that is written, and what it needs no more.
+    fn keep_response(
+        &mut self,
+        now: Time,
+        id: ExchangeId,
+        onward: &Onward,
+        range: &Range<usize>,
+        sent: bool,
+    ) {
+        let Onward { flow, status, invite, accepted, .. } = onward;
+        let (status, invite, last) = (*status, *invite, *status >= 200);
+        let lingers = !flow.transport.is_reliable() || (!last && invite);
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        let kept: &[u8] = if lingers && !accepted { self.out.bytes(range) } else { b"" };
+        self.buffers.replace(&mut exchange.response, kept);
+        // after a 2xx, or any final response to another method, nothing is built from the
+        // request any more
+        if last && sent && (!invite || status < 300) {
+            self.buffers.replace(&mut exchange.request, b"");
+            self.buffers.replace(&mut exchange.cancel_request, b"");
+            // a CANCEL that was not answered yet has no effect any more (RFC 3261 §9.1)
+            if let Some(cancel) = &mut exchange.cancel {
+                cancel.on_transport_error(now);
             }
-            if status >= 200 && !accepted && forgeable {
-                // a repeated request that comes later than that fetches a new answer
-                exchange.until = now + base.t4;
-            }
         }
-        if sent {
-            if forgeable {
-                self.spent(now, source, range.len());
-            }
-            self.out.send(side, &flow, range);
-            self.note(arrival, Verdict::Forward, Reason::Clean);
-        } else {
-            self.note(arrival, Verdict::Absorb, Reason::Amplification);
-        }
-        if status >= 200 && message.cseq().method == Method::Invite {
-            let key = self.ack_key(message, flow.remote.ip());
-            self.exchanges.expect_ack(id, key);
-        }
-        if status >= 200 {
-            self.exchanges.answered(id);
-            self.on_call_answered(now, id, status);
-        } else {
-            self.send_cancel(now, id);
-        }
-        if (200..300).contains(&status) {
-            self.on_accepted(id);
+        if last && !accepted && onward.forgeable {
+            // a repeated request that comes later than that fetches a new answer
+            exchange.until = now + self.policy.timers.t4;
         }
     }
 
@@ -411,8 +465,30 @@ impl Engine {
     }
 }
 
+/// What is known of a response that goes on.
+#[derive(Clone, Copy, Debug)]
+struct Onward {
+    /// Where to.
+    side: Side,
+    flow: Flow,
+    /// Where the request came from.
+    source: IpAddr,
+    status: u16,
+    invite: bool,
+    /// A 2xx to an INVITE.
+    accepted: bool,
+    /// The first of those.
+    first: bool,
+    /// A challenge for the outside.
+    challenge: bool,
+    /// The request had credentials for the PBX.
+    tried: bool,
+    /// The source is not proven: its answers must be paid for.
+    forgeable: bool,
+}
+
 /// What changes in a response besides its Via.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 struct Edits {
     /// The outside speaks `sips`.
     secure: bool,
