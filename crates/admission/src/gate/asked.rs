@@ -9,6 +9,7 @@ use crate::rules::user;
 use crate::sources::Score;
 use crate::{BanId, Credentials, Proof, Request, Ticket, Verdict};
 use policy::{Hits, Outcome, Reason, Time, Who};
+use std::cell::OnceCell;
 use std::net::IpAddr;
 use wire::{Digest, HeaderName, Host, Message, Uri};
 
@@ -43,6 +44,8 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) challenge: Option<(Reason, u16)>,
     /// Rules behind this one are not asked.
     pub(super) rules_end: usize,
+    /// What a refusal at home would count on first, once it is asked for.
+    pub(super) tried: OnceCell<u64>,
 }
 
 /// What the credentials of a request are and prove.
@@ -56,6 +59,22 @@ pub(super) struct Classified<'a> {
     pub(super) username: &'a [u8],
     /// See [`Ticket::offered`].
     pub(super) offered: u64,
+}
+
+/// A domain of ours in lower case, where it tells AORs apart.
+type Domain = arrayvec::ArrayVec<u8, 64>;
+
+/// Whom a URI names.
+enum Named<'a> {
+    Sip { user: &'a [u8], domain: Domain },
+    Other(&'a [u8]),
+}
+
+impl Named<'_> {
+    /// Whether credentials of this name are for the AOR itself.
+    fn is(&self, username: &[u8]) -> bool {
+        matches!(self, Named::Sip { user, .. } if *user == username && !user.contains(&b'\\'))
+    }
 }
 
 impl Classified<'_> {
@@ -95,13 +114,17 @@ impl Gate {
         let ip = request.flow.remote.ip();
         let method = policy::method_index(message.method());
         let from = if method == REGISTER { message.to() } else { message.from() };
-        let aor = self.aor_of(from.uri);
+        let named = self.named(from.uri);
+        let aor = self.aor_named(&named);
         let uri = message.request_uri();
         let dialled = policy::plain_user(uri).unwrap_or_else(|| user(uri));
         let source = self.sources.key_of(ip);
         let passes = classified.credentials == Credentials::Relayed;
         let account = match classified.username {
-            username if passes && !username.is_empty() => self.account_of(username, from.uri),
+            // most phones log in by the name that they register
+            username if passes && !username.is_empty() && !named.is(username) => {
+                self.account_of(username, &named)
+            }
             _ => aor,
         };
         let pair = self.pairs.at_source(account, source);
@@ -141,6 +164,7 @@ impl Gate {
             hits: Hits::new(),
             challenge: None,
             rules_end: usize::MAX,
+            tried: OnceCell::new(),
             ticket: Ticket {
                 pbx: request.pbx,
                 entry,
@@ -288,19 +312,30 @@ impl Gate {
     /// Hash of an AOR: user and host without parameters, port and the host's letter case. Of hosts
     /// only our domains tell AORs apart: to a PBX of one domain, `alice@a` and `alice@b` are one.
     pub(super) fn aor_of(&self, uri: &[u8]) -> u64 {
-        let Some(parsed) = Uri::parse(uri).filter(Uri::is_sip) else {
-            return self.names.hash(&[uri]);
-        };
+        self.aor_named(&self.named(uri))
+    }
+
+    fn aor_named(&self, named: &Named<'_>) -> u64 {
+        match named {
+            Named::Sip { user, domain } => self.names.hash(&[user, domain]),
+            Named::Other(uri) => self.names.hash(&[uri]),
+        }
+    }
+
+    fn named<'a>(&self, uri: &'a [u8]) -> Named<'a> {
+        let Some(parsed) = Uri::parse(uri).filter(Uri::is_sip) else { return Named::Other(uri) };
         let user = parsed.user.split(|b| *b == b';').next().unwrap_or_default();
-        self.names.hash(&[user, &self.domain_of(&parsed)])
+        Named::Sip { user, domain: self.domain_of(&parsed) }
     }
 
     /// The same for the user that credentials name, in the domain of the AOR that they come with.
-    fn account_of(&self, username: &[u8], uri: &[u8]) -> u64 {
-        let domain = Uri::parse(uri).filter(Uri::is_sip).map(|uri| self.domain_of(&uri));
-        let domain = domain.unwrap_or_default();
+    fn account_of(&self, username: &[u8], named: &Named<'_>) -> u64 {
+        let domain = match named {
+            Named::Sip { domain, .. } => &domain[..],
+            Named::Other(_) => b"",
+        };
         if !username.contains(&b'\\') {
-            return self.names.hash(&[username, &domain]);
+            return self.names.hash(&[username, domain]);
         }
         // some PBXs undo escapes: `\a\b` is nobody but `ab`
         let mut bytes = username.iter();
@@ -309,11 +344,11 @@ impl Gate {
             byte => Some(byte),
         });
         let plain: arrayvec::ArrayVec<u8, 128> = plain.take(128).copied().collect();
-        self.names.hash(&[&plain, &domain])
+        self.names.hash(&[&plain, domain])
     }
 
-    fn domain_of(&self, parsed: &Uri<'_>) -> arrayvec::ArrayVec<u8, 64> {
-        let mut host = arrayvec::ArrayVec::<u8, 64>::new();
+    fn domain_of(&self, parsed: &Uri<'_>) -> Domain {
+        let mut host = Domain::new();
         if let Host::Name(name) = parsed.host
             && self.policy.domains.len() > 1
             && self.policy.is_domain(name)

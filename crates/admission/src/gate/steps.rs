@@ -332,7 +332,9 @@ impl Gate {
     /// its source.
     fn tried_pair(&self, asked: &Asked<'_, '_>) -> u64 {
         match asked.ticket.at_home {
-            true => self.pairs.over_flow(asked.ticket.account, asked.request.flow),
+            true => *asked
+                .tried
+                .get_or_init(|| self.pairs.over_flow(asked.ticket.account, asked.request.flow)),
             false => asked.pair,
         }
     }
