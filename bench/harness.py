@@ -325,25 +325,27 @@ def ramp(target, scenario, start, step, seconds, tries):
 
 def instructions(target, scenario, units=1000):
     """User-space instructions per unit by callgrind: a figure that other load on the machine cannot move."""
-    totals = []
-    for n in (units // 5, units):
-        for f in os.listdir(target.dir) if os.path.isdir(target.dir) else []:
-            if f.startswith("callgrind."):
-                os.unlink(f"{target.dir}/{f}")
-        target.start(["valgrind", "--tool=callgrind", f"--callgrind-out-file={target.dir}/callgrind.%p", "--trace-children=yes"], patience=60)
-        time.sleep(3)
-        try:
-            with Pbx():
-                phones(target, scenario, count=100, window=16)
-                done = phones(target, scenario, count=n, window=16)["completed"]
-                time.sleep(1)
-        finally:
-            target.stop()
-        count = 0
-        for f in os.listdir(target.dir):
-            if f.startswith("callgrind."):
-                m = re.search(r"^(?:summary|totals): (\d+)", open(f"{target.dir}/{f}", errors="replace").read(), re.M)
-                count += int(m.group(1)) if m else 0
-        totals.append((done, count))
-    (n0, i0), (n1, i1) = totals
+    def drive(n):
+        with Pbx():
+            phones(target, scenario, count=100, window=16)
+            return phones(target, scenario, count=n, window=16)["completed"]
+
+    (n0, i0), (n1, i1) = (counted(target, lambda: drive(n)) for n in (units // 5, units))
     return round((i1 - i0) / (n1 - n0)) if n1 > n0 else None
+
+
+def counted(target, drive):
+    """What `drive` gives, and the user-space instructions of the target's whole life with it."""
+    for f in glob.glob(f"{target.dir}/callgrind.*"):
+        os.unlink(f)
+    target.forget()
+    target.start(["valgrind", "--tool=callgrind", f"--callgrind-out-file={target.dir}/callgrind.%p", "--trace-children=yes"], patience=60)
+    time.sleep(3)
+    try:
+        done = drive()
+        time.sleep(1)
+    finally:
+        target.stop()
+    texts = (open(f, errors="replace").read() for f in glob.glob(f"{target.dir}/callgrind.*"))
+    found = (re.search(r"^(?:summary|totals): (\d+)", text, re.M) for text in texts)
+    return done, sum(int(it.group(1)) for it in found if it)
