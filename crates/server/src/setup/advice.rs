@@ -75,6 +75,8 @@ impl Edit {
 pub(super) struct Wanted {
     /// Where it should listen.
     pub(super) pbx: SocketAddr,
+    /// Where the edge's first shard listens for it.
+    pub(super) inside: SocketAddr,
     /// The public address, for the audio.
     pub(super) public: Option<IpAddr>,
     /// Registrations come with Path.
@@ -87,6 +89,7 @@ pub(super) fn advise(pjsip: &Pjsip, wanted: &Wanted) -> Vec<Advice> {
     transports(pjsip, wanted, &mut all);
     endpoints(pjsip, wanted, &mut all);
     identifies(pjsip, &mut all);
+    carriers(pjsip, wanted, &mut all);
     accounts(pjsip, &mut all);
     if wanted.path {
         path(pjsip, &mut all);
@@ -196,37 +199,44 @@ fn chosen_transport(transport: &::asterisk::Transport<'_>, wanted: &Wanted, all:
     }
 }
 
-/// Endpoints by where the line would be written, with how many it helps.
-fn by_home<'p>(
+/// Sections that lack a setting, by the line that says otherwise, else by where it would be written;
+/// with how many endpoints that helps.
+fn by_line<'p>(
     pjsip: &'p Pjsip,
-    endpoints: &[Endpoint<'p>],
-    lacks: impl Fn(&Section) -> bool,
-) -> BTreeMap<Place, (&'p Section, usize)> {
-    let mut homes: BTreeMap<Place, (&Section, usize)> = BTreeMap::new();
-    for endpoint in endpoints.iter().filter(|endpoint| lacks(endpoint.section)) {
-        let home = pjsip.home(endpoint.section);
-        homes.entry(home.place.clone()).or_insert((home, 0)).1 += 1;
+    endpoints: &[&Endpoint<'p>],
+    name: &str,
+    good: bool,
+) -> BTreeMap<Place, (&'p Section, Option<&'p str>, usize)> {
+    let mut lines: BTreeMap<Place, (&Section, Option<&str>, usize)> = BTreeMap::new();
+    for endpoint in endpoints.iter().filter(|it| it.section.is_on(name) != Some(good)) {
+        let (place, section, old) = match endpoint.section.setting(name) {
+            Some(setting) => (&setting.place, endpoint.section, Some(setting.value.as_str())),
+            None => {
+                let home = pjsip.home(endpoint.section);
+                (&home.place, home, None)
+            }
+        };
+        lines.entry(place.clone()).or_insert((section, old, 0)).2 += 1;
     }
-    homes
+    lines
 }
 
 fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
     let endpoints = pjsip.endpoints();
+    // strangers get no audio mended: their endpoint goes
+    let (guests, others): (Vec<_>, Vec<_>) =
+        endpoints.iter().partition(|endpoint| endpoint.section.name == "anonymous");
     let mut missing = |name: &'static str, id: &'static str, good: bool, why: &str| {
         let word = if good { "yes" } else { "no" };
-        let lacks = |section: &Section| section.is_on(name) != Some(good);
-        for (section, count) in by_home(pjsip, &endpoints, lacks).into_values() {
-            let line = format!("{name} = {word}");
-            let (at, edit) = match section.setting(name) {
-                Some(setting) => {
-                    let old = format!("{name} = {}", setting.value);
-                    ((section, &setting.place), Edit::Change { old, new: line })
-                }
-                None => ((section, &section.place), Edit::Add(line)),
+        for (place, (section, old, count)) in by_line(pjsip, &others, name, good) {
+            let new = format!("{name} = {word}");
+            let edit = match old {
+                Some(old) => Edit::Change { old: format!("{name} = {old}"), new },
+                None => Edit::Add(new),
             };
             let many = if count == 1 { "" } else { "s" };
             let why = format!("{why} ({count} endpoint{many})");
-            all.push(advice(id, Severity::Warning, at, edit, why));
+            all.push(advice(id, Severity::Warning, (section, &place), edit, why));
         }
     };
     missing(
@@ -239,7 +249,7 @@ fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
         missing("rtp_symmetric", "rtp-symmetric", true, "audio goes back to where it comes from");
     }
     let mut places = std::collections::BTreeSet::new();
-    for endpoint in &endpoints {
+    for endpoint in &others {
         let Some(setting) = endpoint.section.setting("transport") else { continue };
         if wanted.public.is_some() && places.insert(setting.place.clone()) {
             let edit = Edit::Remove(format!("transport = {}", setting.value));
@@ -248,7 +258,7 @@ fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
             all.push(advice("endpoint-transport", Severity::Warning, at, edit, why));
         }
     }
-    for endpoint in endpoints.iter().filter(|one| one.section.name == "anonymous") {
+    for endpoint in guests {
         let why = "with res_pjsip_endpoint_identifier_anonymous loaded, strangers may call without an account";
         let at = (endpoint.section, &endpoint.section.place);
         all.push(advice("guests", Severity::Warning, at, Edit::RemoveSection, why));
@@ -258,12 +268,13 @@ fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
 fn identifies(pjsip: &Pjsip, all: &mut Vec<Advice>) {
     for section in pjsip.of_type("identify") {
         let trunk = section.value("endpoint").unwrap_or(&section.name);
-        let told = section.setting("match_header").is_some();
-        for (index, (value, place)) in section.values("match").enumerate() {
+        let mut told = section.setting("match_header").is_some();
+        for (value, place) in section.values("match") {
             let old = format!("match = {value}");
-            let edit = match index > 0 || told || is_this_host(value) {
+            let edit = match told || is_this_host(value) {
                 true => Edit::Remove(old),
                 false => {
+                    told = true;
                     Edit::Change { old, new: format!("match_header = X-Ringfence-Trunk: {trunk}") }
                 }
             };
@@ -308,6 +319,34 @@ fn identifies(pjsip: &Pjsip, all: &mut Vec<Advice>) {
             edit: Edit::Change { old, new },
             why: why.to_owned(),
         });
+    }
+}
+
+/// Who calls a carrier, or registers at one, gets there through the edge.
+fn carriers(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
+    let trunks: Vec<String> = pjsip.trunks().into_iter().map(|trunk| trunk.name).collect();
+    let calls = |section: &Section| {
+        let has_contact = |aor: &Section| {
+            section.values("aors").any(|(name, _)| name == aor.name)
+                && aor.value("contact").is_some()
+        };
+        section.value("outbound_auth").is_some()
+            || trunks.contains(&section.name) && pjsip.of_type("aor").any(has_contact)
+    };
+    let endpoints = pjsip.endpoints();
+    let calling = endpoints.iter().map(|it| it.section).filter(|section| calls(section));
+    for section in calling.chain(pjsip.of_type("registration")) {
+        if section.setting("outbound_proxy").is_none() {
+            let edit = Edit::Add(format!(r"outbound_proxy = sip:{}\;lr", wanted.inside));
+            let why = "on localhost Asterisk reaches no carrier by itself: it calls and registers through the edge";
+            all.push(advice(
+                "trunk-proxy",
+                Severity::Warning,
+                (section, &section.place),
+                edit,
+                why,
+            ));
+        }
     }
 }
 

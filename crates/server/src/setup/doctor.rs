@@ -441,7 +441,8 @@ pub(super) fn of_asterisk(config: &Config, pjsip: &Pjsip, facts: &Facts) -> Vec<
         advertised.into_iter().chain([listener.address.ip()])
     });
     let public = named.into_iter().find(|ip| !ip.is_unspecified() && !is_private(*ip));
-    let wanted = Wanted { pbx: pbx.address, public, path: !pbx.registration.is_token() };
+    let inside = config.policy.inside;
+    let wanted = Wanted { pbx: pbx.address, inside, public, path: !pbx.registration.is_token() };
     let mut findings: Vec<Finding> = advise(pjsip, &wanted).into_iter().map(of_advice).collect();
     let by_udp = pbx.transport == Transport::Udp;
     if by_udp && !transports.iter().any(|one| one.protocol == Protocol::Udp) {

@@ -128,7 +128,8 @@ impl Plan {
     }
 
     pub(super) fn wanted(&self) -> Wanted {
-        Wanted { pbx: self.pbx, public: self.public, path: false }
+        let inside = SocketAddr::from((Ipv4Addr::LOCALHOST, INSIDE_PORT));
+        Wanted { pbx: self.pbx, inside, public: self.public, path: false }
     }
 
     /// The configuration, with comments.
@@ -237,6 +238,14 @@ impl Plan {
             Some(public) => writeln!(out, "Public address: {public} (--public says otherwise)")?,
             None => writeln!(out, "The public address is not known: say it with --public")?,
         }
+        if pjsip.global("user_agent").is_some_and(|agent| agent.value.starts_with("FPBX")) {
+            writeln!(
+                out,
+                "FreePBX writes these files anew with each Apply Config. Say what is to change in its pages (Settings, \
+                 Asterisk SIP\nSettings; Advanced and pjsip Settings of each extension and trunk), or in its \
+                 *_custom.conf and *_custom_post.conf."
+            )?;
+        }
         if output != Path::new("-") {
             writeln!(out, "Wrote {}; Asterisk's own files are as they were.", output.display())?;
         }
@@ -269,9 +278,8 @@ impl Plan {
         if !trunks.is_empty() {
             writeln!(
                 out,
-                "\nTrunks ({}): their calls come in through the edge. Asterisk on localhost does not reach them by \
-                 itself;\nleave their own calls and registrations a transport that the firewall opens to them only. \
-                 See docs/setup.md.",
+                "\nTrunks ({}): calls and registrations go through the edge both ways, by the lines above \
+                 (docs/trunks.md).",
                 trunks.join(", ")
             )?;
         }
@@ -302,6 +310,7 @@ pub(super) fn carrier(host: &str) -> String {
     let length = mask.parse::<Ipv4Addr>().ok().map(|mask| u32::from(mask).leading_ones());
     let whole = |ones: u32| u32::MAX.checked_shl(32 - ones).unwrap_or(0);
     match length.filter(|ones| mask.parse().ok() == Some(Ipv4Addr::from(whole(*ones)))) {
+        Some(32) => address.to_owned(),
         Some(length) => format!("{address}/{length}"),
         None => format!("{address}/{mask}"),
     }

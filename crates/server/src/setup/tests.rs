@@ -148,13 +148,20 @@ const GOOD: &str = "[udp]\ntype=transport\nprotocol=udp\nbind=127.0.0.1:5070\nex
     [phone](!)\ntype=endpoint\ndirect_media=no\nrtp_symmetric=yes\n\
     [6001](phone)\nauth=6001\naors=6001\n[6001]\ntype=auth\nusername=6001\n[6001]\ntype=aor\nmax_contacts=1\n";
 
-fn faults(text: &str) -> Vec<(&'static str, Severity, u32)> {
-    let wanted = Wanted {
+fn wanted(text: &str) -> Wanted {
+    Wanted {
         pbx: "127.0.0.1:5070".parse().unwrap(),
+        inside: "127.0.0.1:5080".parse().unwrap(),
         public: Some("203.0.113.1".parse().unwrap()),
         path: text.contains("rewrite_contact"),
-    };
-    advise(&pjsip(text), &wanted).iter().map(|one| (one.id, one.severity, one.place.line)).collect()
+    }
+}
+
+fn faults(text: &str) -> Vec<(&'static str, Severity, u32)> {
+    advise(&pjsip(text), &wanted(text))
+        .iter()
+        .map(|one| (one.id, one.severity, one.place.line))
+        .collect()
 }
 
 #[test]
@@ -204,6 +211,38 @@ fn each_fault_of_pjsip_conf_is_found_with_its_line() {
     );
     assert_eq!(with("username=6001", "username=6001\nrealm=here"), [("enumeration", Warning, 16)]);
     assert_eq!(and("[anonymous](phone)\ncontext=guests\n"), [("guests", Warning, 19)]);
+    assert_eq!(
+        and("[anonymous]\ntype=endpoint\n"),
+        [("guests", Warning, 19)],
+        "what is to go needs no mending"
+    );
+    assert_eq!(
+        and("[6001](+)\nrtp_symmetric=no\n"),
+        [("rtp-symmetric", Warning, 20)],
+        "the line that counts, not the template's"
+    );
+    assert_eq!(
+        and("[c]\ntype=registration\nserver_uri=sip:c.example\nclient_uri=sip:1@c.example\n"),
+        [("trunk-proxy", Warning, 19)]
+    );
+    let carrier = "[c](phone)\naors=c\n[c]\ntype=aor\ncontact=sip:c.example\n\
+        [c]\ntype=identify\nendpoint=c\nmatch_header=X-Ringfence-Trunk: c\n";
+    assert_eq!(and(carrier), [("trunk-proxy", Warning, 19)]);
+    assert_eq!(
+        and(&carrier.replace("aors=c", "aors=c\noutbound_proxy=sip:127.0.0.1:5080\\;lr")),
+        []
+    );
+    let several =
+        advise(&pjsip("[t]\ntype=identify\nmatch=127.0.0.1,192.0.2.1,192.0.2.2\n"), &wanted(""));
+    let edits: Vec<_> = several.iter().map(|one| one.edit.told(&one.section)).collect();
+    assert_eq!(
+        edits,
+        [
+            "remove: match = 127.0.0.1",
+            "match = 192.0.2.1  ->  match_header = X-Ringfence-Trunk: t",
+            "remove: match = 192.0.2.2"
+        ]
+    );
     assert_eq!(
         with("max_contacts=1", "max_contacts=1\nqualify_frequency=20"),
         [("qualify", Notice, 16)]
@@ -459,7 +498,7 @@ fn init_tells_what_it_found_and_every_line_to_change() {
 fn carriers_are_written_as_the_configuration_takes_them() {
     for (asterisks, ours) in [
         ("198.51.100.0/255.255.255.0", "198.51.100.0/24"),
-        ("198.51.100.9/255.255.255.255", "198.51.100.9/32"),
+        ("198.51.100.9/255.255.255.255", "198.51.100.9"),
         ("198.51.100.9/255.0.255.0", "198.51.100.9/255.0.255.0"),
         ("sip.carrier.example:5060", "sip.carrier.example"),
         ("198.51.100.9:5080", "198.51.100.9"),
