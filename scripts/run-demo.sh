@@ -148,8 +148,9 @@ if [ -z "${PBX:-}" ]; then
 
   Dashboard: http://$admin/   to change something there: $(cat "$run/token")
   Policy:    $run/policy.yaml   what you change acts at once; the dashboard says what was wrong with it
+  Terminal:  $ringfence top -c $run/ringfence.yaml   (also: status, bans list, explain 127.0.0.66)
 
-  An attacker that is known:       svcrack -u 6001 -r 1-200 $outside
+  An attacker that is known:       svcrack -u 6001 -r 1-200 -p $port $host
   One that looks like a phone:     scripts/demo/guess.sh $outside
 
   Asterisk's side:   $asterisk/bin/asterisk -C $run/asterisk/etc/asterisk.conf -r
@@ -164,6 +165,7 @@ else
   What to set in Asterisk: docs/asterisk.md
   Dashboard: http://$admin/   to change something there: $(cat "$run/token")
   Policy:    $run/policy.yaml   what you change acts at once
+  Terminal:  $ringfence top -c $run/ringfence.yaml   (also: status, bans list, explain ADDRESS)
 
 TEXT
 fi

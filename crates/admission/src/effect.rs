@@ -86,8 +86,8 @@ impl BanKey {
             BanKey::AorFlow { aor, flow } => {
                 format!("aor:{aor:016x}@{}/{}", flow.remote, flow.transport.as_param())
             }
-            BanKey::AorSource { aor, source } => format!("aor:{aor:016x}@{}", source.text()),
-            BanKey::Source(network) | BanKey::Network(network) => network.text(),
+            BanKey::AorSource { aor, source } => format!("aor:{aor:016x}@{source}"),
+            BanKey::Source(network) | BanKey::Network(network) => network.to_string(),
             BanKey::Campaign(shape) => format!("shape:{shape:016x}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::fade::faded;
 use crate::{Ban, BanKey, Origin, Record};
-use policy::{Admission, METHODS, Outcome, Time};
+use policy::{Admission, METHODS, Outcome};
 use std::fmt;
 use std::time::Duration;
 
@@ -85,9 +85,11 @@ impl fmt::Display for Explanation<'_> {
         let ban = self.ban;
         let (shard, count) = (ban.id.0 >> 56, ban.id.0 & 0x00ff_ffff_ffff_ffff);
         let done = if ban.narrowed { "narrowed" } else { "banned" };
-        writeln!(f, "ban {shard}-{count}: {} is {done} by {}", ban.key, ban.origin.as_str())?;
+        write!(f, "ban {shard}-{count}: ")?;
+        self.write_whom(f)?;
+        writeln!(f, " is {done} by {}", ban.origin.as_str())?;
         let lasts = Length(ban.until.since(ban.since));
-        writeln!(f, "  from {} until {} ({lasts})", Moment(ban.since), Moment(ban.until))?;
+        writeln!(f, "  from {} until {} ({lasts})", ban.since.utc(), ban.until.utc())?;
         let why = ban.why.escape_debug();
         write!(f, "  why: {why} ({}), ", ban.reason.as_str())?;
         match ban.key {
@@ -115,10 +117,20 @@ impl fmt::Display for Explanation<'_> {
 }
 
 impl Explanation<'_> {
+    /// The key has an AOR by its hash only; the evidence knows its name.
+    fn write_whom(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = self.ban.evidence.last().map(|last| last.aor.escape_ascii());
+        match (&self.ban.key, name) {
+            (BanKey::AorFlow { flow, .. }, Some(name)) => write!(f, "AOR {name} over {flow}"),
+            (BanKey::AorSource { source, .. }, Some(name)) => write!(f, "AOR {name} at {source}"),
+            (key, _) => write!(f, "{key}"),
+        }
+    }
+
     fn write_record(&self, f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
         let method = METHODS.get(usize::from(record.method)).unwrap_or(&"other");
         let outcome = record.outcome.as_str();
-        write!(f, "{} {method} {outcome}, weight {:.2}", Moment(record.at), record.weight)?;
+        write!(f, "{} {method} {outcome}, weight {:.2}", record.at.utc(), record.weight)?;
         write!(f, ", as \"{}\"", record.aor.escape_ascii())?;
         if !record.dialled.is_empty() {
             write!(f, ", dialled \"{}\"", record.dialled.escape_ascii())?;
@@ -169,7 +181,7 @@ impl BanKey {
 }
 
 impl fmt::Display for BanKey {
-    /// `address 198.51.100.7/32`; AORs and shapes by their hash.
+    /// `address 198.51.100.7`; AORs and shapes by their hash.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             BanKey::AorFlow { aor, flow } => write!(f, "AOR {aor:016x} over {flow}"),
@@ -195,20 +207,6 @@ impl Origin {
     }
 }
 
-/// A moment as people write it, in UTC.
-pub struct Moment(
-    /// It.
-    pub Time,
-);
-
-impl fmt::Display for Moment {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (year, month, day) = self.0.date();
-        let (hour, minute, second) = self.0.time_of_day();
-        write!(f, "{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02} UTC")
-    }
-}
-
 /// A length as people say it, to the second: `1 d 2 h`.
 struct Length(Duration);
 
@@ -230,7 +228,7 @@ impl fmt::Display for Length {
 mod tests {
     use super::*;
     use crate::{BanId, Proof};
-    use policy::{Network, Reason};
+    use policy::{Network, Reason, Time};
     use wire::Flow;
 
     fn at(seconds: u64) -> Time {
@@ -280,12 +278,12 @@ mod tests {
         assert_eq!(
             told,
             format!(
-                r#"ban 3-17: address 198.51.100.7/32 is banned by this edge's evidence
-  from 2026-11-22 20:40:08 UTC until 2026-11-22 20:50:08 UTC (10 min)
+                r#"ban 3-17: address 198.51.100.7 is banned by this edge's evidence
+  from 2026-11-22T20:40:08Z until 2026-11-22T20:50:08Z (10 min)
   why: abandoned-invite (banned), score 2.60, return path proven by ack_tag, policy version 7
   evidence, oldest first:
-   1. 2026-11-22 20:40:00 UTC INVITE abandoned, weight 1.00, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, raised by dialled-abroad, proven by ack_tag, shape 0000000000000abc
-   2. 2026-11-22 20:40:08 UTC INVITE refused, weight 0.50, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, proven by ack_tag, shape 0000000000000abc
+   1. 2026-11-22T20:40:00Z INVITE abandoned, weight 1.00, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, raised by dialled-abroad, proven by ack_tag, shape 0000000000000abc
+   2. 2026-11-22T20:40:08Z INVITE refused, weight 0.50, as "100@pbx\r\n\x1b[2J\"<", dialled "900972592\xff", rule {rule}, proven by ack_tag, shape 0000000000000abc
   lifted by: its end, an operator, or trust in these addresses"#
             )
         );
@@ -357,11 +355,14 @@ mod tests {
         let remote = "198.51.100.7:5060".parse().unwrap();
         ban.key = BanKey::AorFlow { aor: 1, flow: Flow::udp(remote, remote) };
         assert!((ban.replay(&admission) - 4.0).abs() < 0.01);
+        assert!(
+            ban.to_string().starts_with(r#"ban 3-17: AOR 100@pbx\r\n\x1b[2J\"< over "#),
+            "{ban}"
+        );
     }
 
     #[test]
     fn lengths_are_said() {
         assert_eq!(Length(Duration::from_secs(93_784)).to_string(), "1 d 2 h 3 min 4 s");
-        assert!(!Moment(Time::FOREVER).to_string().is_empty());
     }
 }

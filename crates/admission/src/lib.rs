@@ -49,7 +49,6 @@ mod trust;
 
 pub use branch::{Branch, BranchKey};
 pub use effect::{Alert, Ban, BanId, BanKey, Effect, Learned, Lift, Origin, Record};
-pub use explain::Moment;
 pub use gate::{
     Counts, FeedCount, FeedHit, Gate, GateSnapshot, Known, ListedBy, SourceView, TableUse,
 };

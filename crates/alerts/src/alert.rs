@@ -135,11 +135,10 @@ impl Alert {
             ),
             Seen::CarrierCandidate { source, dialled } => Alert::new(
                 Kind::CarrierCandidate,
-                source.text(),
+                source.to_string(),
                 format!(
-                    "{} calls {}, one of our numbers, and never answers the challenge: a carrier \
-                     whose address is new?",
-                    source.text(),
+                    "{source} calls {}, one of our numbers, and never answers the challenge: a \
+                     carrier whose address is new?",
                     cut(dialled)
                 ),
                 "If your carrier confirms the address, put it into `hosts` of its trunk and reload; \
@@ -156,12 +155,11 @@ impl Alert {
             ),
             Seen::Honeytoken { source } => Alert::new(
                 Kind::Honeytoken,
-                source.text(),
-                format!("{} asked for an account that never existed", source.text()),
+                source.to_string(),
+                format!("{source} asked for an account that never existed"),
                 format!(
-                    "It is banned by its evidence; `ringfence explain {}` has it. If the address is \
-                     one of yours, somebody in there looks for accounts: find the machine",
-                    source.text()
+                    "It is banned by its evidence; `ringfence explain {source}` has it. If the \
+                     address is one of yours, somebody in there looks for accounts: find the machine"
                 ),
             ),
             Seen::Demoted { signature } => {

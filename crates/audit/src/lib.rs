@@ -10,7 +10,7 @@
 //! - One thread writes. A target that takes nothing is said once, counted and tried again; lines
 //!   wait for it up to a bound.
 //! - A file is rotated by its size, and opened anew when somebody moved it.
-//! - What a peer wrote is data: in JSON it is escaped, in the plain line it does not occur.
+//! - What a peer wrote is data: in JSON it is escaped ([`visible`]), in the plain line it does not occur.
 //!
 //! It does not decide what a decision means, and it reads no configuration file.
 
@@ -26,6 +26,7 @@ mod writer;
 mod tests;
 
 pub use journal::{Clerk, Journal};
+pub use line::visible;
 pub use writer::{Audit, Counters, Health};
 
 use std::path::PathBuf;

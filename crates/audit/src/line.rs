@@ -9,6 +9,7 @@ use proxy::{Decision, Event, Verdict};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::borrow::Cow;
+use std::fmt::Write as _;
 use wire::Side;
 
 /// What a line is about.
@@ -58,7 +59,7 @@ pub(crate) fn json(letter: &Letter, suppressed: u64) -> String {
         }
         Fact::Evidence(source, it) => {
             let evidence = EvidenceFields::new(it, policy);
-            written(at, event, OfSource { source: source.text(), evidence }, suppressed)
+            written(at, event, OfSource { source: source.to_string(), evidence }, suppressed)
         }
         Fact::Ban(it) => written(at, event, BanFields::new(it, policy), suppressed),
         Fact::Lift(it) => written(at, event, LiftFields::new(it), suppressed),
@@ -71,7 +72,31 @@ pub(crate) fn json(letter: &Letter, suppressed: u64) -> String {
 fn written(at: Time, event: &str, fields: impl Serialize, suppressed: u64) -> String {
     let line = Line { at: at.utc_millis(), event, fields, suppressed };
     // all of it is text and numbers
-    serde_json::to_string(&line).unwrap_or_default()
+    visible(serde_json::to_string(&line).unwrap_or_default())
+}
+
+/// The same JSON with nothing in it that a terminal or a reader of lines would act on: what JSON lets
+/// stand in strings as it is (DEL and the controls above it, line separators, what turns the direction of
+/// writing) is written as `\uXXXX`.
+#[must_use]
+pub fn visible(json: String) -> String {
+    // such characters are the ones that Rust's own escape writes by number
+    let is_unseen = |one: char| one.escape_debug().nth(1) == Some('u');
+    if !json.chars().any(is_unseen) {
+        return json;
+    }
+    let mut text = String::with_capacity(json.len() + 64);
+    for one in json.chars() {
+        if is_unseen(one) {
+            for unit in one.encode_utf16(&mut [0; 2]) {
+                // writing to a String does not fail
+                let _ = write!(text, "\\u{unit:04x}");
+            }
+        } else {
+            text.push(one);
+        }
+    }
+    text
 }
 
 #[derive(Serialize)]
@@ -230,7 +255,7 @@ impl<'a> BanFields<'a> {
             id: ban.id.to_string(),
             key: ban.key.text(),
             kind: ban.key.kind(),
-            source: ban.key.place().map(|place| place.text()),
+            source: ban.key.place().map(|place| place.to_string()),
             reason: ban.reason.as_str(),
             why: &ban.why,
             proof: ban.proof.map(Proof::as_str),
@@ -261,14 +286,14 @@ impl LiftFields {
             id: lift.id.to_string(),
             key: lift.key.text(),
             kind: lift.key.kind(),
-            source: lift.key.place().map(|place| place.text()),
+            source: lift.key.place().map(|place| place.to_string()),
             expired: lift.expired,
         }
     }
 }
 
 fn alert(alert: &Alert, policy: &Policy) -> Value {
-    let of = |source: &Network| source.text();
+    let of = |source: &Network| source.to_string();
     let mut fields = match alert {
         Alert::Campaign { shape, sources } => {
             json!({ "shape": format!("{shape:016x}"), "sources": sources })

@@ -15,8 +15,7 @@ pub(crate) fn plain(letter: &Letter, suppressed: u64) -> Option<String> {
         Fact::Event(event) => decision(event),
         Fact::Decision(decision) => self::decision(&decision.event),
         Fact::Evidence(source, record) => format!(
-            "evidence source={} outcome={} method={} proof={}",
-            source.text(),
+            "evidence source={source} outcome={} method={} proof={}",
             record.outcome.as_str(),
             method(record.method),
             proof(record.proof)
@@ -39,7 +38,7 @@ pub(crate) fn plain(letter: &Letter, suppressed: u64) -> Option<String> {
         }
         Fact::Alert(alert) => match alert {
             Alert::CarrierCandidate { source, .. } | Alert::Honeytoken { source } => {
-                format!("alert source={} alert={}", source.text(), alert.as_str())
+                format!("alert source={} alert={}", source, alert.as_str())
             }
             _ => return None,
         },
@@ -80,7 +79,7 @@ fn decision(event: &proxy::Event) -> String {
 }
 
 fn whom(key: &BanKey) -> Option<String> {
-    Some(format!("source={} kind={}", key.place()?.text(), key.kind()))
+    Some(format!("source={} kind={}", key.place()?, key.kind()))
 }
 
 fn proof(proof: Option<Proof>) -> &'static str {

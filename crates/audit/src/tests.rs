@@ -346,3 +346,14 @@ fn the_control_thread_has_lines_too() {
     assert_eq!(line, said);
     assert_eq!(KEYS, Reason::ALL.len() + Outcome::ALL.len());
 }
+
+#[test]
+fn what_a_terminal_acts_on_is_escaped_in_json() {
+    let hostile = "\0\u{1b}[2J\r\n\u{7f}\u{9b}2J\u{85}\u{2028}\u{202e}\u{2066}\u{feff}\u{e0001} \"日本語\" 🙂";
+    let json = crate::visible(serde_json::to_string(hostile).unwrap());
+    assert!(json.ends_with(" \\\"日本語\\\" 🙂\""), "{json}");
+    let head = json.split(' ').next().unwrap();
+    assert!(head.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{head}");
+    assert!(head.contains(r"\u009b2J") && head.ends_with(r"\udb40\udc01"), "{head}");
+    assert_eq!(serde_json::from_str::<String>(&json).unwrap(), hostile, "it says the same");
+}

@@ -36,7 +36,7 @@ mod tests {
     fn what_is_wrong_is_one_sentence() {
         assert_eq!(duration("1h30m"), Ok(Duration::from_secs(5_400)));
         assert!(duration("90").unwrap_err().contains("it needs a unit: 90ms, 90s"));
-        assert_eq!(network("203.0.113.7").unwrap().to_string(), "203.0.113.7/32");
+        assert_eq!(network("203.0.113.7").unwrap().to_string(), "203.0.113.7");
         assert!(network("net").unwrap_err().contains("write it as 203.0.113.0/24"));
     }
 }

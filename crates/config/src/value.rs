@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn networks_have_no_bits_behind_their_prefix() {
         assert_eq!(network("203.0.113.0/24").unwrap().to_string(), "203.0.113.0/24");
-        assert_eq!(network("::1").unwrap().to_string(), "::1/128");
+        assert_eq!(network("::1").unwrap().to_string(), "::1");
         assert!(network("203.0.113.7/24").unwrap_err().hint.unwrap().contains("203.0.113.0/24"));
         assert!(network("203.0.113.0/33").is_err());
         assert!(network("x/8").is_err());

@@ -192,7 +192,7 @@ mod tests {
         let text = "# Generated on Saturday\n1.2.3.4/32\n5.6.7.0/24\r\n\n8.8.8.8\tseen 12 times\n\
                     9.9.9.9,2026-11-28 ; why\n";
         let list = lines(text, at(1), &BOUNDS).unwrap();
-        assert_eq!(networks(&list), ["1.2.3.4/32", "5.6.7.0/24", "8.8.8.8/32", "9.9.9.9/32"]);
+        assert_eq!(networks(&list), ["1.2.3.4", "5.6.7.0/24", "8.8.8.8", "9.9.9.9"]);
         assert!(networks(&lines("# nobody\n", at(1), &BOUNDS).unwrap()).is_empty());
         let page = "<html>\n<head>\n<title>Sign in</title>\n</head></html>\n1.2.3.4";
         assert!(lines(page, at(1), &BOUNDS).unwrap_err().contains("no list"));
@@ -202,7 +202,7 @@ mod tests {
     fn apiban_gives_batches_and_says_when_there_are_none() {
         let read = |status, text: &str| apiban(status, text, at(1), &BOUNDS);
         let batch = read(200, r#"{"ipaddress":["1.2.3.4","1.2.3.5"],"ID":"987654321"}"#).unwrap();
-        assert_eq!(networks(&batch.list), ["1.2.3.4/32", "1.2.3.5/32"]);
+        assert_eq!(networks(&batch.list), ["1.2.3.4", "1.2.3.5"]);
         assert_eq!(batch.next.as_deref(), Some("987654321"));
         for nothing in [
             r#"{"ipaddress":["no new bans"],"ID":"none"}"#,
@@ -244,7 +244,7 @@ mod tests {
             list.entries().iter().map(|(it, until)| (it.to_string(), *until)).collect();
         assert_eq!(
             entries,
-            [("1.2.3.4/32".to_owned(), at(10_800)), ("9.9.9.0/24".to_owned(), at(3_600))]
+            [("1.2.3.4".to_owned(), at(10_800)), ("9.9.9.0/24".to_owned(), at(3_600))]
         );
         let nothing = Decisions::read(r#"{"deleted":null,"new":null}"#).unwrap();
         nothing.apply(&mut list, at(1), ttl, &BOUNDS);

@@ -133,7 +133,7 @@ mod tests {
             again.list.entries().iter().map(|(it, until)| (it.to_string(), *until)).collect();
         assert_eq!(
             entries,
-            [("1.2.3.4/32".to_owned(), at(200)), ("7.7.7.7/32".to_owned(), at(3_700))],
+            [("1.2.3.4".to_owned(), at(200)), ("7.7.7.7".to_owned(), at(3_700))],
             "the room is for two, and nothing lives longer than its time"
         );
         assert_eq!((again.fetched, again.mark), (Some(at(10)), last.mark));

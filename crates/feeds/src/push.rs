@@ -6,7 +6,6 @@ use crate::format::OWN_ORIGIN;
 use policy::{Network, Time};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -213,17 +212,12 @@ fn refusal(status: u16, body: &str) -> String {
 /// CrowdSec counts a decision's time from `stop_at`: both are now, whenever the ban began.
 fn alert(now: Time, push: &Push) -> Value {
     let network = push.network;
-    let single = network == Network::host(network.address());
-    let (scope, value) = match single {
-        true => ("Ip", network.address().to_string()),
-        false => ("Range", network.to_string()),
+    let value = network.to_string();
+    let (scope, kind) = match network == Network::host(network.address()) {
+        true => ("Ip", "ip"),
+        false => ("Range", "range"),
     };
-    let source = match (single, network.address()) {
-        (true, IpAddr::V4(_) | IpAddr::V6(_)) => {
-            json!({ "scope": scope, "value": value, "ip": value })
-        }
-        (false, _) => json!({ "scope": scope, "value": value, "range": value }),
-    };
+    let source = json!({ "scope": scope, "value": value, kind: value });
     let scenario = format!("{OWN_ORIGIN}/{}", push.why);
     let seconds = push.until.since(now).as_secs().max(1);
     json!({

@@ -174,14 +174,14 @@ fn its_decisions_come_and_go() {
     let next = || snapshots.recv_timeout(PATIENCE).expect("it says something").remove(0);
     assert!(next().entries.is_empty(), "nothing is known yet");
     let view = next();
-    assert_eq!(networks(&view), ["5.5.5.5/32", "6.6.6.0/24"], "{view:?}\n{}", crowdsec.log());
+    assert_eq!(networks(&view), ["5.5.5.5", "6.6.6.0/24"], "{view:?}\n{}", crowdsec.log());
     let left = view.entries[1].1.since(now());
     assert!(left > Duration::from_secs(3_600) && left <= Duration::from_secs(7_200), "{left:?}");
 
     crowdsec.cscli(&["decisions", "delete", "-i", "5.5.5.5"]);
     crowdsec.cscli(&["decisions", "add", "-i", "8.8.8.8", "-d", "1h"]);
     fetcher.refresh(None);
-    assert_eq!(networks(&next()), ["6.6.6.0/24", "8.8.8.8/32"]);
+    assert_eq!(networks(&next()), ["6.6.6.0/24", "8.8.8.8"]);
 }
 
 #[test]
@@ -193,7 +193,7 @@ fn our_bans_become_its_decisions() {
         password_file: crowdsec.secret("password", "our-password\n"),
     };
     let pusher = Pusher::start(settings, now).unwrap();
-    for (network, minutes) in [("5.5.5.5/32", 10), ("6.6.6.0/24", 20), ("2a00:1:2:3::/64", 30)] {
+    for (network, minutes) in [("5.5.5.5", 10), ("6.6.6.0/24", 20), ("2a00:1:2:3::/64", 30)] {
         let network: Network = network.parse().unwrap();
         let until = now() + Duration::from_secs(minutes * 60);
         pusher.push(Push { network, why: "abandoned-invite".into(), until, evidence: 3 });

@@ -156,7 +156,7 @@ fn what_did_not_change_is_not_sent_again_and_the_last_good_list_outlives_all() {
         3 => say(stream, "200 OK", "", "<html>\n<body>\nPlease sign in\n</body>"),
         _ => say(stream, "200 OK", "", "8.8.4.4"),
     });
-    let list = ["1.2.3.4/32", "5.6.7.0/24"];
+    let list = ["1.2.3.4", "5.6.7.0/24"];
     let settings = settings(server.url("/list"), Format::Lines);
     let first = Fetched::start(directory.path(), settings.clone());
     let view = first.fetched();
@@ -174,7 +174,7 @@ fn what_did_not_change_is_not_sent_again_and_the_last_good_list_outlives_all() {
     let second = Fetched::start(directory.path(), settings);
     let view = second.next();
     assert_eq!((networks(&view), view.fetches), (list.map(String::from).to_vec(), [0; 3]));
-    assert_eq!(networks(&second.fetched()), ["8.8.4.4/32"]);
+    assert_eq!(networks(&second.fetched()), ["8.8.4.4"]);
     assert_eq!(server.asked().len(), 5);
 }
 
@@ -222,7 +222,7 @@ fn redirects_are_followed_and_not_for_ever() {
     let directory = tempfile::tempdir().unwrap();
     let settings = settings(server.url("/list"), Format::Lines);
     let view = Fetched::start(directory.path(), settings).fetched();
-    assert_eq!(networks(&view), ["1.2.3.4/32"]);
+    assert_eq!(networks(&view), ["1.2.3.4"]);
 }
 
 #[test]
@@ -287,7 +287,7 @@ fn apibans_batches_are_followed_and_the_key_is_in_no_message() {
     settings.key_file = Some(key_file);
     let fetched = Fetched::start(directory.path(), settings);
     let view = fetched.fetched();
-    assert_eq!(networks(&view), ["1.2.3.4/32", "1.2.3.5/32", "1.2.3.6/32"]);
+    assert_eq!(networks(&view), ["1.2.3.4", "1.2.3.5", "1.2.3.6"]);
     let view = fetched.again();
     assert_eq!(view.entries.len(), 3, "the last good list holds");
     assert!(!view.error.unwrap().contains("s3cret"));
@@ -323,11 +323,11 @@ fn crowdsec_is_asked_for_all_first_and_then_for_what_changed() {
     let mut settings = settings(server.url("/"), Format::Crowdsec);
     settings.key_file = Some(key_file);
     let fetched = Fetched::start(directory.path(), settings);
-    assert_eq!(networks(&fetched.fetched()), ["1.2.3.4/32"]);
-    assert_eq!(networks(&fetched.again()), ["5.6.7.8/32"]);
+    assert_eq!(networks(&fetched.fetched()), ["1.2.3.4"]);
+    assert_eq!(networks(&fetched.again()), ["5.6.7.8"]);
     let view = fetched.again();
     assert!(view.error.is_some(), "its key goes to no other server");
-    assert_eq!(networks(&view), ["5.6.7.8/32"]);
+    assert_eq!(networks(&view), ["5.6.7.8"]);
 }
 
 #[test]
@@ -390,7 +390,7 @@ fn who_is_told_of_bans_is_logged_in_at_again_when_its_token_runs_out() {
         Time::from_nanos(now.as_nanos() as u64)
     };
     let pusher = feeds::Pusher::start(settings, now).unwrap();
-    let (network, until) = ("1.2.3.4/32".parse().unwrap(), now() + Duration::from_secs(600));
+    let (network, until) = ("1.2.3.4".parse().unwrap(), now() + Duration::from_secs(600));
     pusher.push(feeds::Push { network, why: "refused".into(), until, evidence: 2 });
     let counts = pusher.counts();
     for _ in 0..1_500 {

@@ -60,11 +60,15 @@ impl Network {
         self.prefix
     }
 
-    /// As people write it: of a single address without its length.
+    /// With its length always, for programs that want one of a single address, too.
     #[must_use]
-    pub fn text(&self) -> String {
-        let whole = if self.address.is_ipv4() { 32 } else { 128 };
-        if self.prefix == whole { self.address.to_string() } else { self.to_string() }
+    pub fn cidr(&self) -> String {
+        format!("{}/{}", self.address, self.prefix)
+    }
+
+    /// Whether it is one address.
+    fn is_host(&self) -> bool {
+        self.prefix == if self.address.is_ipv4() { 32 } else { 128 }
     }
 
     /// Whether `ip` lies in it; an IPv4-mapped IPv6 address counts as IPv4.
@@ -76,7 +80,11 @@ impl Network {
 }
 
 impl fmt::Display for Network {
+    /// As people write it, everywhere: `203.0.113.0/24`; of a single address without its length.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_host() {
+            return write!(f, "{}", self.address);
+        }
         write!(f, "{}/{}", self.address, self.prefix)
     }
 }
@@ -84,9 +92,11 @@ impl fmt::Display for Network {
 impl FromStr for Network {
     type Err = NotANetwork;
 
-    /// Reads what [`fmt::Display`] writes; bits behind the prefix are cleared.
+    /// Reads what [`fmt::Display`] and [`Network::cidr`] write; bits behind the prefix are cleared.
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
-        let (address, prefix) = text.split_once('/').ok_or(NotANetwork)?;
+        let Some((address, prefix)) = text.split_once('/') else {
+            return text.parse().map(Network::host).map_err(|_| NotANetwork);
+        };
         let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
         let prefix: u8 = prefix.parse().map_err(|_| NotANetwork)?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
@@ -94,7 +104,31 @@ impl FromStr for Network {
     }
 }
 
-/// A text that is no `address/prefix`.
+/// A text that is neither an address nor `address/prefix`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no network, which is written address/prefix")]
+#[error("neither an address nor a network, which is written address/prefix")]
 pub struct NotANetwork;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_single_address_is_written_without_its_length_and_read_with_or_without() {
+        for (cidr, text) in [
+            ("198.51.100.7/32", "198.51.100.7"),
+            ("198.51.100.0/24", "198.51.100.0/24"),
+            ("0.0.0.0/0", "0.0.0.0/0"),
+            ("2001:db8::7/128", "2001:db8::7"),
+            ("2001:db8::/64", "2001:db8::/64"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            let network: Network = cidr.parse().unwrap();
+            assert_eq!((network.cidr(), network.to_string()), (cidr.to_owned(), text.to_owned()));
+            assert_eq!(text.parse(), Ok(network));
+        }
+        for wrong in ["", "/", "198.51.100.7/33", "198.51.100/24", "2001:db8::/129", "a/8"] {
+            assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");
+        }
+    }
+}

@@ -7,7 +7,7 @@ pub(crate) use running::{
 };
 
 use crate::replay::EdgeAddress;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -88,6 +88,24 @@ With an Asterisk that is there: ringfence init, later ringfence doctor. To see i
     )
 }
 
+/// Which configuration, said with `--config` as for all verbs, or by itself.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Place {
+    /// The same as --config FILE
+    #[arg(value_name = "FILE", conflicts_with = "config")]
+    file: Option<PathBuf>,
+    /// The configuration file
+    #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    config: PathBuf,
+}
+
+impl Place {
+    /// The one that is meant.
+    pub(crate) fn config(self) -> PathBuf {
+        self.file.unwrap_or(self.config)
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Start the edge, in the foreground
@@ -101,9 +119,8 @@ pub(crate) enum Command {
     /// Under systemd it tells when it is ready, reloads and stops, and feeds the watchdog.
     #[command(after_help = RUN_EXAMPLES)]
     Run {
-        /// The configuration file
-        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-        config: PathBuf,
+        #[command(flatten)]
+        place: Place,
     },
     /// Read the configuration and say everything that is wrong with it
     ///
@@ -111,9 +128,8 @@ pub(crate) enum Command {
     /// Files that the configuration names (certificates, keys, the policy) are read, too.
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
-        /// The configuration file
-        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-        config: PathBuf,
+        #[command(flatten)]
+        place: Place,
         /// Print every setting with the value in effect, defaults included, as YAML
         #[arg(long)]
         print_effective: bool,
@@ -147,9 +163,8 @@ pub(crate) enum Command {
     /// OPTIONS; nothing is changed.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor {
-        /// The configuration file
-        #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
-        config: PathBuf,
+        #[command(flatten)]
+        place: Place,
         /// The directory with Asterisk's configuration
         #[arg(long, value_name = "DIR", default_value = ASTERISK)]
         asterisk: PathBuf,
@@ -280,6 +295,9 @@ pub(crate) enum PolicyCommand {
         old: PathBuf,
         /// Another
         new: PathBuf,
+        /// Print the differences as JSON, each with its path, old and new value
+        #[arg(long)]
+        json: bool,
     },
     /// Print the JSON Schema of a policy, by which editors complete and check
     Schema,
@@ -295,7 +313,7 @@ Examples:
 const RUN_EXAMPLES: &str = "\
 Examples:
   ringfence run                                  what the service does
-  ringfence run --config config/demo.yaml        on loopback, without root
+  ringfence run config/demo.yaml                 on loopback, without root
   kill -HUP $(pidof ringfence)                   read the configuration again
   curl -s http://127.0.0.1:9060/metrics          what it sees
 
@@ -304,6 +322,7 @@ Exit codes: 0 ended by a signal; 1 configuration error; 2 usage; 3 could not bin
 const CHECK_EXAMPLES: &str = "\
 Examples:
   ringfence check                                before a reload or restart
+  ringfence check new.yaml                       another file
   ringfence check --print-effective              every setting there is, with its value
   ringfence check --json | jq '.problems[]'      for scripts
 
@@ -413,10 +432,15 @@ mod tests {
 
     #[test]
     fn run_and_check_look_in_the_same_place() {
-        let config = |words: [&str; 2]| match Cli::parse_from(words).command {
-            Command::Run { config } | Command::Check { config, .. } => config,
+        let config = |words: &[&str]| match Cli::parse_from(words).command {
+            Command::Run { place } | Command::Check { place, .. } => place.config(),
             other => panic!("{other:?}"),
         };
-        assert_eq!(config(["ringfence", "run"]), config(["ringfence", "check"]));
+        assert_eq!(config(&["ringfence", "run"]), config(&["ringfence", "check"]));
+        for words in
+            [&["ringfence", "check", "a.yaml"][..], &["ringfence", "check", "-c", "a.yaml"]]
+        {
+            assert_eq!(config(words), Path::new("a.yaml"));
+        }
     }
 }

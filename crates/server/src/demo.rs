@@ -63,6 +63,7 @@ attackers. All of it stays on this machine, in 127.0.0.0/8.
 
   edge       {edge}, udp and tcp; process {}, its files in {}
   dashboard  http://{admin}/
+  terminal   ringfence top --admin http://{admin}; likewise bans list, explain 127.0.66.4
   yourself   register as 6009, password secret-6009, at {edge}, and call 100
   to end     Ctrl-C
 ",

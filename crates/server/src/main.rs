@@ -41,17 +41,19 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // clap ends the process with 2 when it does not understand the command line.
     match cli::Cli::parse().command {
-        cli::Command::Run { config } => {
+        cli::Command::Run { place } => {
             heap::settle();
-            run::run(&config)
+            run::run(&place.config())
         }
-        cli::Command::Check { config, print_effective, json } => {
-            check::check(&config, print_effective, json)
+        cli::Command::Check { place, print_effective, json } => {
+            check::check(&place.config(), print_effective, json)
         }
         cli::Command::Init { asterisk, public, output } => {
             setup::init(&setup::Init { asterisk, public, output })
         }
-        cli::Command::Doctor { config, asterisk, json } => setup::doctor(&config, &asterisk, json),
+        cli::Command::Doctor { place, asterisk, json } => {
+            setup::doctor(&place.config(), &asterisk, json)
+        }
         cli::Command::Demo { length } => demo::demo(length),
         cli::Command::Replay {
             file,
@@ -75,7 +77,7 @@ fn main() -> ExitCode {
         cli::Command::Running(running) => verbs::run(running),
         cli::Command::Policy { command } => match command {
             cli::PolicyCommand::Test { files, json } => policies::test(&files, json),
-            cli::PolicyCommand::Diff { old, new } => policies::diff(&old, &new),
+            cli::PolicyCommand::Diff { old, new, json } => policies::diff(&old, &new, json),
             cli::PolicyCommand::Schema => policies::schema(),
         },
         cli::Command::Completions { shell } => cli::completions(shell),

@@ -5,7 +5,7 @@ use crate::cli::{Exit, print};
 use crate::trial::{self, Outcome};
 use config::Trial;
 use policy::Policy;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -78,7 +78,7 @@ pub(crate) fn tell_failed(file: &Path, outcomes: &[Outcome]) {
 }
 
 /// Prints every setting in which two policies differ. As `diff` does, 1 means that there are some.
-pub(crate) fn diff(old: &Path, new: &Path) -> ExitCode {
+pub(crate) fn diff(old: &Path, new: &Path, json: bool) -> ExitCode {
     let read = |file: &Path| match config::load_policy(file) {
         Ok(loaded) => {
             tell(&loaded.warnings);
@@ -92,21 +92,27 @@ pub(crate) fn diff(old: &Path, new: &Path) -> ExitCode {
     let (Some(old), Some(new)) = (read(old), read(new)) else { return Exit::Failed.into() };
     let was: BTreeMap<&String, &String> = old.iter().map(|(path, value)| (path, value)).collect();
     let is: BTreeMap<&String, &String> = new.iter().map(|(path, value)| (path, value)).collect();
-    let mut text = String::new();
-    for (path, value) in &new {
-        match was.get(path) {
-            Some(before) if *before == value => {}
-            before => {
-                let before = before.map_or("(absent)", |before| before.as_str());
-                let _ = writeln!(text, "{path}: {before} -> {value}");
-            }
+    let mut differ: Vec<(&String, Option<&String>, Option<&String>)> = new
+        .iter()
+        .map(|(path, value)| (path, was.get(path).copied(), Some(value)))
+        .filter(|(_, old, new)| old != new)
+        .collect();
+    let gone = old.iter().filter(|(path, _)| !is.contains_key(path));
+    differ.extend(gone.map(|(path, value)| (path, Some(value), None)));
+    let text: String = match json {
+        true => {
+            let line = |(path, old, new)| json!({ "path": path, "old": old, "new": new });
+            let lines: Vec<Value> = differ.iter().copied().map(line).collect();
+            format!("{}\n", Value::from(lines))
         }
-    }
-    for (path, value) in old.iter().filter(|(path, _)| !is.contains_key(path)) {
-        let _ = writeln!(text, "{path}: {value} -> (absent)");
-    }
+        false => {
+            let word = |value: Option<&String>| value.map_or("(absent)", String::as_str).to_owned();
+            let line = |(path, old, new)| format!("{path}: {} -> {}\n", word(old), word(new));
+            differ.iter().copied().map(line).collect()
+        }
+    };
     let printed = print(text.as_bytes());
-    if text.is_empty() { printed } else { Exit::Config.into() }
+    if differ.is_empty() { printed } else { Exit::Config.into() }
 }
 
 /// Prints the JSON Schema of policies.

@@ -190,7 +190,7 @@ fn show<T: DeserializeOwned>(
     words: impl FnOnce(T) -> String,
 ) -> ExitCode {
     if reach.json {
-        let printed = print(format!("{}\n", answer.body).as_bytes());
+        let printed = print((audit::visible(answer.body.to_string()) + "\n").as_bytes());
         return if answer.is_ok() { printed } else { Exit::Config.into() };
     }
     if !answer.is_ok() {
@@ -232,9 +232,18 @@ fn said(words: &str) -> ExitCode {
     }
 }
 
+/// To standard error; what a terminal would act on is shown instead.
 fn complain(text: &str) {
+    let mut shown = String::with_capacity(text.len());
+    for one in text.chars() {
+        let is_unseen = one.is_control() || one.escape_debug().nth(1) == Some('u');
+        match is_unseen && !matches!(one, '\n' | '\t') {
+            true => shown.extend(one.escape_debug()),
+            false => shown.push(one),
+        }
+    }
     // There is nobody left to tell that nobody can be told.
-    let _ = writeln!(std::io::stderr().lock(), "{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{shown}");
 }
 
 fn table(bans: &[BanView]) -> String {

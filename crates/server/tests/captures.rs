@@ -168,7 +168,7 @@ fn a_scanner_that_abandons_its_challenges_is_banned() {
     }
     wire.register(PHONE, "6001");
     let told = wire.judged(&[]);
-    assert_eq!(told["bans"][0]["key"], "address 192.0.2.66/32", "{told:#}");
+    assert_eq!(told["bans"][0]["key"], "address 192.0.2.66", "{told:#}");
     assert_eq!(told["bans"][0]["proof"], "ack_tag", "the ACK's tag stands for the edge's");
     let dropped = verdicts(&told)[&("drop".into(), "banned".into())];
     assert!(dropped > 20, "{dropped}");
@@ -352,5 +352,5 @@ fn a_capture_that_ends_early_has_its_bans() {
     let report = wire.judged(&[]);
     let bans = report["bans"].as_array().unwrap();
     assert_eq!(bans.len(), 1, "{report:#}");
-    assert_eq!(bans[0]["key"], "address 192.0.2.66/32", "{report:#}");
+    assert_eq!(bans[0]["key"], "address 192.0.2.66", "{report:#}");
 }

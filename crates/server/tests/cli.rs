@@ -36,8 +36,9 @@ fn a_good_file_is_0_and_a_bad_one_is_1_with_its_place() {
     assert!(stdout(&output).ends_with("ok\n"));
 
     let file = write(directory.path(), &format!("{GOOD}shard: 2\n"));
-    for command in ["check", "run"] {
-        let output = ringfence(&[command, "--config", &file]);
+    for words in [&["check", &file][..], &["check", "--config", &file], &["run", "--config", &file]]
+    {
+        let output = ringfence(words);
         assert_eq!(output.status.code(), Some(1), "{output:?}");
         assert_eq!(stdout(&output), "");
         let said = stderr(&output);
@@ -208,6 +209,10 @@ fn policies_are_compared_setting_by_setting() {
     ] {
         assert!(stdout(&output).contains(line), "{line}: {output:?}");
     }
+    let output = ringfence(&["policy", "diff", "balanced", "strict", "--json"]);
+    let differ: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let first = serde_json::json!({ "path": "bans.first", "old": "10m", "new": "1h" });
+    assert!(differ.as_array().unwrap().contains(&first), "{differ}");
     let output = ringfence(&["policy", "diff", "strict", "strict"]);
     assert_eq!((output.status.code(), stdout(&output)), (Some(0), ""), "{output:?}");
     let output = ringfence(&["policy", "diff", "strict", "strikt"]);

@@ -354,3 +354,74 @@ fn no_line_at_info_or_above_names_a_peer() {
     }
     assert!(traced, "at TRACE the peer is named, so this test can fail:\n{log}");
 }
+
+/// What a terminal, a reader of lines or a reader of text from left to right would act on.
+const HOSTILE: &str =
+    "\u{1b}[2J\u{1b}]0;gone\u{7}\u{9b}2J\u{7f}\u{85}\u{2028}\u{202e}\u{2066}<script>\"'%n";
+
+fn is_inert(text: &str) -> bool {
+    let acts = |one: char| matches!(one, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().all(|one| one == '\n' || !one.is_control() && !acts(one))
+}
+
+#[test]
+fn hostile_text_acts_nowhere() {
+    let mut edge = Edge::start("shards: 1\naudit: { file: audit.log, accepted: true, rate: 1000 }");
+    let stranger = Socket::bind(Ipv4Addr::new(127, 0, 0, 66), 0);
+    let long = format!("{HOSTILE}{}", "x".repeat(8_192));
+    let agent = "User-Agent: Phone";
+    for (branch, old, new) in [
+        ("agent", agent, format!("User-Agent: {HOSTILE} Phone")),
+        ("long", agent, format!("User-Agent: {long}")),
+        ("zero", agent, "User-Agent: \0Phone".into()),
+        ("folded", agent, "User-Agent: a\r\n {\"event\":\"ban\"}".into()),
+        ("name", "From: <", format!("From: \"{}\" <", HOSTILE.replace('"', ""))),
+        ("user", "From: <sip:alice", format!("From: <sip:al{HOSTILE}ice")),
+        ("line", "sip:bob@", format!("sip:bob{HOSTILE}@")),
+        ("call", "Call-ID: ", format!("Call-ID: {HOSTILE}")),
+    ] {
+        let text = request("OPTIONS", stranger.address(), branch, "UDP").replacen(old, &new, 1);
+        assert!(text.contains(&new), "{branch}");
+        stranger.send((edge.ip, 5060), &text);
+    }
+    // what waits in one socket is judged in its order
+    let last = Socket::bind(Ipv4Addr::new(127, 0, 0, 67), 0);
+    last.send((edge.ip, 5060), &request("OPTIONS", last.address(), "last", "UDP"));
+    while !edge.pbx.receive().0.contains("last@test") {}
+
+    assert!(is_inert(&edge.log()), "{:?}", edge.log());
+    // an operator's own words have no control characters, or are refused
+    let why = "rang \u{202e}\u{2066}\u{2028}<script>\"'%n";
+    let (code, _, err) = edge.command(&["bans", "add", "127.0.0.66", "--for", "1h", "--why", why]);
+    assert_eq!(code, 0, "{err}");
+    for words in [
+        &["bans", "list"][..],
+        &["bans", "list", "--json"],
+        &["bans", "show", "127.0.0.66"],
+        &["bans", "export"],
+        &["bans", "export", "--json"],
+        &["explain", "127.0.0.66"],
+        &["explain", "127.0.0.66", "--json"],
+        &["explain", HOSTILE],
+        &["bans", "lift", HOSTILE],
+        &["status"],
+        &["status", "--json"],
+    ] {
+        let (_, out, err) = edge.command(words);
+        assert!(is_inert(&out) && is_inert(&err), "{words:?}: {out:?} {err:?}");
+        assert!(!out.is_empty() || !err.is_empty(), "{words:?}");
+    }
+    let metrics = edge.page("/metrics");
+    assert!(is_inert(&metrics.replace('\r', "")) && !metrics.contains("<script"), "{metrics}");
+
+    edge.signal(libc::SIGTERM);
+    edge.wait();
+    let lines = std::fs::read_to_string(edge.file().with_file_name("audit.log")).unwrap();
+    assert!(is_inert(&lines), "{lines:?}");
+    let lines: Vec<serde_json::Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let bans = lines.iter().filter(|line| line["event"] == "ban").count();
+    assert_eq!(bans, 1, "no header began a line of its own: {lines:?}");
+    let said = |line: &serde_json::Value| line["user_agent"].as_str().map(str::to_owned);
+    assert!(lines.iter().filter_map(said).any(|agent| agent.contains("\u{1b}[2J")), "{lines:?}");
+}

@@ -155,9 +155,9 @@ fn operators_and_trunks_are_trusted_under_their_names_once() {
             "office 10.2.0.0/16",
             "admin 203.0.113.128/25",
             "admin 2001:db8::/48",
-            "carrier 198.51.100.7/32",
+            "carrier 198.51.100.7",
             "carrier 192.0.2.0/24",
-            "carrier 2001:db8:1::9/128",
+            "carrier 2001:db8:1::9",
         ]
     );
     let hosts = &first.policy.admission.trust.hosts;

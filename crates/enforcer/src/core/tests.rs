@@ -69,8 +69,7 @@ impl DropSet for Fake {
 }
 
 fn network(text: &str) -> Network {
-    let (address, prefix) = text.split_once('/').unwrap();
-    Network::new(address.parse().unwrap(), prefix.parse().unwrap())
+    text.parse().unwrap()
 }
 
 fn entry(text: &str, seconds: u64) -> Entry {
@@ -116,40 +115,40 @@ fn results(answers: Result<Vec<Answer>, Offence>) -> Results {
 
 #[test]
 fn what_a_former_run_left_is_taken_up_as_far_as_it_may_stand() {
-    let left = ["192.0.2.1/32", "203.0.113.9/32", "198.0.0.0/8"];
+    let left = ["192.0.2.1", "203.0.113.9", "198.0.0.0/8"];
     let left = left.map(|text| (network(text), Duration::from_secs(30)));
     let core = start(Fake { there: Some(left.into()), ..kernel() });
-    assert_eq!(there(&core), ["192.0.2.1/32"]);
+    assert_eq!(there(&core), ["192.0.2.1"]);
     assert_eq!(core.set.restored, 1);
 }
 
 #[test]
 fn the_edges_list_replaces_what_was_there() {
-    let left = [(network("192.0.2.1/32"), Duration::from_secs(30))];
+    let left = [(network("192.0.2.1"), Duration::from_secs(30))];
     let mut core = start(Fake { there: Some(left.into()), ..kernel() });
     core.on_request(at(0), 1, Request::ListBegin).unwrap();
-    let done = core.on_request(at(0), 1, bans(5, &["192.0.2.2/32"]));
+    let done = core.on_request(at(0), 1, bans(5, &["192.0.2.2"]));
     assert_eq!(results(done), Results { applied: 1, ..Results::default() });
-    assert_eq!(there(&core), ["192.0.2.1/32", "192.0.2.2/32"], "the list is not complete");
+    assert_eq!(there(&core), ["192.0.2.1", "192.0.2.2"], "the list is not complete");
     core.on_request(at(0), 1, Request::ListEnd { number: 6 }).unwrap();
-    assert_eq!(there(&core), ["192.0.2.2/32"]);
+    assert_eq!(there(&core), ["192.0.2.2"]);
     core.on_gone(1);
-    assert_eq!(there(&core), ["192.0.2.2/32"], "bans outlive the connection");
+    assert_eq!(there(&core), ["192.0.2.2"], "bans outlive the connection");
 }
 
 #[test]
 fn only_the_last_who_sent_a_list_may_change_anything() {
     let mut core = start(kernel());
-    let early = core.on_request(at(0), 1, bans(0, &["192.0.2.1/32"]));
+    let early = core.on_request(at(0), 1, bans(0, &["192.0.2.1"]));
     assert_eq!(early, Err(Offence::NotTheWriter));
-    list(&mut core, 1, &["192.0.2.1/32"]);
-    list(&mut core, 2, &["192.0.2.2/32"]);
-    let late = core.on_request(at(0), 1, bans(2, &["192.0.2.3/32"]));
+    list(&mut core, 1, &["192.0.2.1"]);
+    list(&mut core, 2, &["192.0.2.2"]);
+    let late = core.on_request(at(0), 1, bans(2, &["192.0.2.3"]));
     assert_eq!(late, Err(Offence::NotTheWriter));
     core.on_gone(1);
-    let done = core.on_request(at(0), 2, bans(2, &["192.0.2.3/32"]));
+    let done = core.on_request(at(0), 2, bans(2, &["192.0.2.3"]));
     assert_eq!(results(done).applied, 1, "the first one's going changes nothing");
-    assert_eq!(there(&core), ["192.0.2.2/32", "192.0.2.3/32"]);
+    assert_eq!(there(&core), ["192.0.2.2", "192.0.2.3"]);
 }
 
 #[test]
@@ -157,12 +156,12 @@ fn each_wish_is_accounted_for() {
     let mut core = start(kernel());
     core.on_request(at(0), 1, Request::ListBegin).unwrap();
     let wishes = [
-        "192.0.2.1/32",
-        "203.0.113.1/32",
+        "192.0.2.1",
+        "203.0.113.1",
         "10.0.0.0/8",
-        "192.0.2.2/32",
+        "192.0.2.2",
         "2001:db8::/64",
-        "192.0.2.3/32",
+        "192.0.2.3",
         "198.51.100.0/24",
     ];
     let done = results(core.on_request(at(0), 1, bans(0, &wishes)));
@@ -175,17 +174,17 @@ fn each_wish_is_accounted_for() {
 #[test]
 fn a_table_that_somebody_flushed_comes_back_whole() {
     let mut core = start(kernel());
-    list(&mut core, 1, &["192.0.2.1/32"]);
+    list(&mut core, 1, &["192.0.2.1"]);
     core.set.dropped = 7;
     assert_eq!(core.status().dropped[0], 7);
     core.set.there = None;
     core.handle_timeout(at(10));
-    assert_eq!(core.set.there, Some([(network("192.0.2.1/32"), Duration::from_secs(50))].into()));
+    assert_eq!(core.set.there, Some([(network("192.0.2.1"), Duration::from_secs(50))].into()));
     core.set.there = None;
     core.set.dropped = 0;
-    let done = core.on_request(at(10), 1, bans(2, &["192.0.2.2/32"]));
+    let done = core.on_request(at(10), 1, bans(2, &["192.0.2.2"]));
     assert_eq!(results(done).applied, 1);
-    assert_eq!(there(&core), ["192.0.2.1/32", "192.0.2.2/32"]);
+    assert_eq!(there(&core), ["192.0.2.1", "192.0.2.2"]);
     let status = core.status();
     assert_eq!((status.repairs, status.dropped[0]), (2, 7), "what was dropped stays counted");
 }
@@ -193,22 +192,22 @@ fn a_table_that_somebody_flushed_comes_back_whole() {
 #[test]
 fn what_the_kernel_did_not_take_it_is_told_again() {
     let mut core = start(kernel());
-    list(&mut core, 1, &["192.0.2.1/32"]);
+    list(&mut core, 1, &["192.0.2.1"]);
     core.set.deaf = true;
-    let wishes = vec![Wish::Lift(network("192.0.2.1/32")), Wish::Ban(entry("192.0.2.2/32", 60))];
+    let wishes = vec![Wish::Lift(network("192.0.2.1")), Wish::Ban(entry("192.0.2.2", 60))];
     let done = core.on_request(at(0), 1, Request::Changes { number: 2, wishes });
     assert_eq!(results(done), Results { failed: 2, ..Results::default() });
     core.set.deaf = false;
     core.handle_timeout(at(1));
-    assert_eq!(there(&core), ["192.0.2.1/32"], "not at once: it may have its reasons");
+    assert_eq!(there(&core), ["192.0.2.1"], "not at once: it may have its reasons");
     core.handle_timeout(at(5));
-    assert_eq!(there(&core), ["192.0.2.2/32"]);
+    assert_eq!(there(&core), ["192.0.2.2"]);
 }
 
 #[test]
 fn whoever_may_ask_gets_everything_in_parts() {
     let mut core = start(kernel());
-    list(&mut core, 1, &["192.0.2.1/32", "198.51.0.0/16", "198.51.100.0/24"]);
+    list(&mut core, 1, &["192.0.2.1", "198.51.0.0/16", "198.51.100.0/24"]);
     let answers = core.on_request(at(0), 9, Request::Ask).unwrap();
     let [Answer::Entries(entries), Answer::Status(status)] = &answers[..] else {
         panic!("{answers:?}")
@@ -221,7 +220,7 @@ fn whoever_may_ask_gets_everything_in_parts() {
 #[test]
 fn the_end_takes_everything_out_of_the_kernel() {
     let mut core = start(kernel());
-    list(&mut core, 1, &["192.0.2.1/32"]);
+    list(&mut core, 1, &["192.0.2.1"]);
     core.remove().unwrap();
     assert!(core.set.there.is_none());
 }

@@ -83,7 +83,7 @@ fn told_alert(alert: &Alert, rules: &crate::status::Rules) -> Value {
         }
         Alert::CarrierCandidate { source, dialled } => json!({
             "alert": "carrier_candidate",
-            "source": source.text(),
+            "source": source.to_string(),
             "dialled": String::from_utf8_lossy(dialled),
         }),
         Alert::WouldBan(ban) => {
@@ -91,7 +91,7 @@ fn told_alert(alert: &Alert, rules: &crate::status::Rules) -> Value {
         }
         Alert::Storm => json!({ "alert": "storm" }),
         Alert::Honeytoken { source } => {
-            json!({ "alert": "honeytoken", "source": source.text() })
+            json!({ "alert": "honeytoken", "source": source.to_string() })
         }
         Alert::Demoted { signature } => {
             let signatures = rules.policy.admission.signatures.list();

@@ -138,6 +138,7 @@ fn told(it: &Explanation) -> String {
     for decision in &it.decisions {
         let _ = told_decision(decision, &mut text);
     }
+    let _ = told_cure(it, &mut text);
     if text.is_empty() {
         let _ = writeln!(
             text,
@@ -190,6 +191,25 @@ fn told_source(it: &Explanation, text: &mut String) -> std::fmt::Result {
         writeln!(text, "  {at} {method} {outcome}, weight {weight:.2}, as \"{aor}\"")?;
     }
     Ok(())
+}
+
+/// How that which no ban keeps out is let through, where the youngest decision refused it.
+fn told_cure(it: &Explanation, text: &mut String) -> std::fmt::Result {
+    let Some(last) = it.decisions.first().filter(|last| last.ban.is_none()) else { return Ok(()) };
+    if !matches!(last.verdict.as_str(), "drop" | "reject") {
+        return Ok(());
+    }
+    let policy = match (&last.signature, &last.rule) {
+        (Some(signature), _) => format!("signatures: {{ overrides: {{ {signature}: note }} }}"),
+        (None, Some(rule)) => format!("rules: [{{ name: {rule}, mode: observe }}]"),
+        (None, None) => return Ok(()),
+    };
+    let source = last.source.parse().map_or_else(
+        |_| last.source.clone(),
+        |source: std::net::SocketAddr| source.ip().to_string(),
+    );
+    writeln!(text, "to let it pass: ringfence bans lift {source} --trust 24h, or in the policy:")?;
+    writeln!(text, "    {}", policy.escape_debug())
 }
 
 fn told_decision(it: &DecisionView, text: &mut String) -> std::fmt::Result {

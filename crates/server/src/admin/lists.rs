@@ -65,7 +65,7 @@ impl ListedBan {
     fn of(ban: &Ban, now: Time) -> Option<Self> {
         let (BanKey::Source(network) | BanKey::Network(network)) = ban.key else { return None };
         (!ban.narrowed).then(|| ListedBan {
-            key: network.text(),
+            key: network.to_string(),
             kind: ban.key.kind().into(),
             reason: ban.why.to_string(),
             origin: origin_word(ban.origin).into(),
@@ -179,7 +179,7 @@ impl Wished {
     }
 
     fn refused(&self, why: String) -> RefusedLine {
-        RefusedLine { line: self.line, text: self.network.text(), why }
+        RefusedLine { line: self.line, text: self.network.to_string(), why }
     }
 }
 
@@ -205,7 +205,7 @@ async fn sifted(
             match (trusted, known_in(&known, wished.network)) {
                 (Some(name), _) => refused.push(wished.refused(format!("trusted ({name})"))),
                 (None, Some(source)) => {
-                    let source = source.text();
+                    let source = source.to_string();
                     let text = format!("somebody with an account is at {source}");
                     refused.push(wished.refused(text));
                 }
@@ -318,7 +318,8 @@ mod tests {
         let text = "# ours\n198.51.100.7\n\n 203.0.113.0/24 ; a comment\nnonsense\n16.0.0.0/4\n\
                     2001:db8::1:2:3:4\r\n::ffff:192.0.2.1\n";
         let (wished, refused) = read(&import(text)).unwrap();
-        let keys: Vec<_> = wished.iter().map(|wish| (wish.line, wish.network.text())).collect();
+        let keys: Vec<_> =
+            wished.iter().map(|wish| (wish.line, wish.network.to_string())).collect();
         let expected =
             [(2, "198.51.100.7"), (4, "203.0.113.0/24"), (7, "2001:db8::/64"), (8, "192.0.2.1")];
         assert_eq!(keys, expected.map(|(line, key)| (line, key.to_owned())));
@@ -351,7 +352,7 @@ mod tests {
         let network = |text: &str| as_source(config::network(text).unwrap());
         let mut known = ["198.51.100.7", "203.0.113.9", "2001:db8:1:2::"].map(network).to_vec();
         known.sort();
-        let found = |text: &str| known_in(&known, network(text)).map(|network| network.text());
+        let found = |text: &str| known_in(&known, network(text)).map(|network| network.to_string());
         assert_eq!(found("198.51.100.0/24").as_deref(), Some("198.51.100.7"));
         assert_eq!(found("198.51.100.7").as_deref(), Some("198.51.100.7"));
         assert_eq!(found("198.51.100.8"), None);

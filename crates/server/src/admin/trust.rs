@@ -21,7 +21,7 @@ pub(crate) struct TrustView {
 impl TrustView {
     fn new(now: Time, (network, until): &(Network, Time)) -> Self {
         TrustView {
-            network: network.text(),
+            network: network.to_string(),
             until: until.utc(),
             remaining_seconds: until.since(now).as_secs(),
         }
@@ -71,7 +71,7 @@ pub(super) async fn revoke(
                     .into()
             }
         };
-        let error = format!("no operator trusts {}", named.text());
+        let error = format!("no operator trusts {named}");
         return Err(Refusal::new(StatusCode::NOT_FOUND, error).hint(hint));
     }
     let desk = &hall.status.desk;

@@ -206,7 +206,7 @@ impl RecordView {
 impl SourceJson {
     pub(crate) fn new(view: &SourceView) -> Self {
         SourceJson {
-            source: view.source.text(),
+            source: view.source.to_string(),
             who: view.who.as_str().into(),
             proof: proof(view.proof),
             score: view.score,

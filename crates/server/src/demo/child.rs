@@ -160,10 +160,9 @@ fn told(line: &str) -> Option<String> {
     let word = |key: &str| line[key].as_str().unwrap_or_default().to_owned();
     // of an account the log has only the hash
     let key = word("key");
-    let place = key.strip_suffix("/32").unwrap_or(&key);
-    let whom = match place.split_once(" at ") {
+    let whom = match key.split_once(" at ") {
         Some((_, place)) if word("kind") == "aor" => format!("one account at {place}"),
-        _ => place.to_owned(),
+        _ => key.clone(),
     };
     match line["message"].as_str()? {
         "Banned" => Some(format!("BANNED {whom} for {} s: {}", line["seconds"], word("why"))),

@@ -17,6 +17,8 @@ const FUNNEL: [&str; 6] =
 const VERDICTS: [&str; 4] = ["forward", "absorb", "reject", "drop"];
 /// Lines of the panels above the lists, borders included.
 const PANELS: u16 = 8;
+/// Lines that a list wants: borders, head, two rows.
+const LIST: u16 = 5;
 
 fn loud() -> Style {
     Style::new().fg(Color::Red).add_modifier(Modifier::BOLD)
@@ -39,9 +41,16 @@ pub(super) fn draw(frame: &mut Frame<'_>, screen: &Screen) {
         frame.render_widget(Line::styled(EXPLAINED_KEYS, quiet()), foot);
         return;
     }
+    // where there is little room, the list that is chosen has it
+    let above = if body.height >= PANELS + LIST { PANELS } else { 0 };
+    let [some, none] = [Constraint::Fill(1), Constraint::Length(0)];
+    let lists = match (body.height - above >= 2 * LIST, screen.on_bans) {
+        (true, _) => [Constraint::Fill(3), Constraint::Fill(2)],
+        (false, false) => [some, none],
+        (false, true) => [none, some],
+    };
     let [panels, sources, bans] =
-        Layout::vertical([Constraint::Length(PANELS), Constraint::Fill(3), Constraint::Fill(2)])
-            .areas(body);
+        Layout::vertical([Constraint::Length(above), lists[0], lists[1]]).areas(body);
     let [verdicts, funnel, shards] = Layout::horizontal([Constraint::Fill(1); 3]).areas(panels);
     draw_verdicts(frame, screen, verdicts);
     draw_funnel(frame, screen, funnel);
@@ -169,19 +178,18 @@ fn draw_sources(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
 
 fn draw_bans(frame: &mut Frame<'_>, screen: &Screen, area: Rect) {
     let row = |it: &BanView| {
-        let until = it.until.replace('T', " ").replace('Z', "");
         let reason = it.reason.escape_debug().to_string();
-        Row::new([it.id.clone(), it.key.clone(), until, it.origin.clone(), reason])
+        Row::new([it.id.clone(), it.key.clone(), it.until.clone(), it.origin.clone(), reason])
     };
     let widths = [
         Constraint::Length(7),
         Constraint::Min(20),
-        Constraint::Length(19),
+        Constraint::Length(20),
         Constraint::Length(8),
         Constraint::Length(18),
     ];
     let table = Table::new(screen.bans.iter().map(row), widths)
-        .header(head(["Id", "Banned", "Until (UTC)", "Origin", "Reason"]))
+        .header(head(["Id", "Banned", "Until", "Origin", "Reason"]))
         .row_highlight_style(Modifier::REVERSED)
         .block(Block::bordered().title(format!(" Bans: {} ", screen.status.bans)));
     let chosen = (screen.on_bans && !screen.bans.is_empty()).then_some(screen.chosen);

@@ -122,6 +122,16 @@ fn a_terminal_of_any_size_is_drawn_on() {
 }
 
 #[test]
+fn in_a_small_terminal_the_chosen_list_has_the_room() {
+    let mut screen = screen();
+    let text = shown(&screen, 80, 16);
+    assert!(text.contains("forward ") && text.contains("198.51.100.7"), "{text}");
+    screen.on_bans = true;
+    let text = shown(&screen, 80, 10);
+    assert!(text.contains("192.0.2.0/24") && !text.contains("198.51.100.7"), "{text}");
+}
+
+#[test]
 fn what_is_wrong_is_said_in_the_first_line() {
     let mut screen = screen();
     screen.status.pbx[0].up = false;

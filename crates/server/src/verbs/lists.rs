@@ -45,7 +45,7 @@ fn text(format: ListFormat, list: &ListView) -> String {
         ListFormat::Json => json(list),
         ListFormat::Plain => lines(list, |ban| ban.key.clone()),
         ListFormat::Cidr => {
-            lines(list, |ban| network(ban).map_or_else(String::new, |it| it.to_string()))
+            lines(list, |ban| network(ban).map_or_else(String::new, |it| it.cidr()))
         }
         ListFormat::Nft => nft(list),
     }
@@ -53,7 +53,8 @@ fn text(format: ListFormat, list: &ListView) -> String {
 
 /// A ban a line, so that a refusal can name it.
 fn json(list: &ListView) -> String {
-    let bans: Vec<_> = list.bans.iter().filter_map(|ban| serde_json::to_string(ban).ok()).collect();
+    let line = |ban| serde_json::to_string(ban).ok().map(audit::visible);
+    let bans: Vec<_> = list.bans.iter().filter_map(line).collect();
     let (version, exported, left_out) = (list.version, &list.exported, list.left_out);
     let head = format!("\"version\":{version},\"exported\":\"{exported}\",\"left_out\":{left_out}");
     format!("{{{head},\"bans\":[\n{}\n]}}\n", bans.join(",\n"))

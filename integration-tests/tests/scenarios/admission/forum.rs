@@ -83,7 +83,7 @@ fn is_banned(stage: &Stage, caller: &Stranger, case: &str) -> usize {
 /// How many pieces of evidence the log names for an address's ban.
 fn ban_evidence(stage: &Stage, host: std::net::IpAddr) -> usize {
     let log = stage.ringfence().log();
-    let key = format!("key=\"{host}/32\"");
+    let key = format!("key=\"{host}\"");
     let mut lines = log.lines().filter(|line| line.contains(&key));
     let line = lines.next().unwrap_or_else(|| panic!("no ban of {host} in the log"));
     let (_, rest) = line.split_once(" evidence=").unwrap();

@@ -1,7 +1,7 @@
 // Explain, lift, unlock, let everything pass.
 
 import { Refusal, ask, download, hasToken, keepToken, read, segment } from "./api.js";
-import { byId, fullTime, make, number, time, until, write } from "./dom.js";
+import { byId, make, number, time, until, write } from "./dom.js";
 import { called, decisionRow, shortKey } from "./lists.js";
 
 let changed = () => {};
@@ -136,7 +136,7 @@ async function addBan() {
   const done = await change("POST", "/bans", wish, byId("ban-wrong"));
   if (!done?.id) return;
   byId("ban").close();
-  say(`Banned until ${fullTime(done.until)}: ${done.key}`);
+  say(`Banned until ${done.until}: ${done.key}`);
 }
 
 async function drain() {
@@ -152,10 +152,11 @@ function banPart(ban) {
     facts([
       ["Why", ban.reason],
       ["Kind", ban.narrowed ? `${ban.kind}, narrowed: somebody behind the address is known` : ban.kind],
-      ["From", fullTime(ban.since)],
-      ["Until", `${fullTime(ban.until)} (${until(ban.until)})`],
+      ["From", ban.since],
+      ["Until", `${ban.until} (${until(ban.until)})`],
       ["Proven by", ban.proof ?? "not needed: an operator's"],
       ["By", `${ban.origin}, policy version ${ban.policy}, score ${ban.score.toFixed(2)}`],
+      ["Lifted by", `its end, the button below, or ${ban.undo}`],
     ]));
   if (ban.evidence.length) part.append(evidence(ban.evidence));
   return part;
@@ -173,16 +174,16 @@ function head(caption, names) {
 function evidence(records) {
   const row = (it) => make("tr", {},
     make("td", { class: "at" }, time(it.at)),
-    make("td", {}, `${it.method} ${it.outcome}`, make("small", {}, [it.rule && `rule ${it.rule}`, it.signature && `signature ${it.signature}`, it.proof && `proven by ${it.proof}`].filter(Boolean).join(" · "))),
+    make("td", {}, `${it.method} ${it.outcome}`, make("small", {}, [it.rule && `rule ${it.rule}`, it.raised_by && `raised by ${it.raised_by}`, it.signature && `signature ${it.signature}`, it.proof && `proven by ${it.proof}`, `shape ${it.shape}`].filter(Boolean).join(" · "))),
     make("td", { class: "line" }, make("code", {}, it.aor), it.dialled ? make("small", {}, `dialled ${it.dialled}`) : null),
     make("td", { class: "num" }, it.weight.toFixed(2)));
   return make("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Evidence" },
-    make("table", { class: "list still" }, ...head("Evidence, the oldest first", ["At", "What happened", "As", "Weight"]), make("tbody", {}, ...records.map(row))));
+    make("table", { class: "list still" }, ...head("Evidence, the oldest first", ["At (UTC)", "What happened", "As", "Weight"]), make("tbody", {}, ...records.map(row))));
 }
 
 function decisions(list) {
   return make("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Decisions" },
-    make("table", { class: "list still" }, ...head("Decisions, the youngest first", ["At", "Verdict", "Source", "Request", "Calls itself"]),
+    make("table", { class: "list still" }, ...head("Decisions, the youngest first", ["At (UTC)", "Verdict", "Source", "Request", "Calls itself"]),
       make("tbody", {}, ...list.map((decision) => decisionRow({ decision })))));
 }
 
@@ -201,7 +202,7 @@ async function lift(mercy) {
     if (!done?.lifted) return;
     byId("lift").close();
     byId("explain").close();
-    const trusted = done.trusted_until ? `, trusted until ${fullTime(done.trusted_until)}` : "";
+    const trusted = done.trusted_until ? `, trusted until ${done.trusted_until}` : "";
     say(`Lifted: ${key}${trusted}`);
   };
   await unlocked(work);
@@ -217,7 +218,7 @@ async function panic(length) {
   const done = await change("POST", "/panic-open", { for: length }, byId("panic-wrong"));
   if (done && "panic_open_until" in done) {
     byId("panic-ask").close();
-    say(done.panic_open_until ? `Everything passes until ${fullTime(done.panic_open_until)}` : "Strangers are judged again");
+    say(done.panic_open_until ? `Everything passes until ${done.panic_open_until}` : "Strangers are judged again");
   }
 }
 

@@ -71,17 +71,12 @@ export function span(seconds) {
   return rest ? `${text} ${rest} ${next[0]}` : text;
 }
 
-const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
-const day = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "medium", hourCycle: "h23" });
+/// Times are written as the log, the API and the command line write them, so that they can be compared.
+const UTC = /^\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d)(\.\d+)?Z$/;
 
+/// Of a moment the time of day, in UTC.
 export function clockTime(text) {
-  const at = new Date(text);
-  return Number.isNaN(at.getTime()) ? String(text) : clock.format(at);
-}
-
-export function fullTime(text) {
-  const at = new Date(text);
-  return Number.isNaN(at.getTime()) ? String(text) : day.format(at);
+  return UTC.exec(text)?.[1] ?? String(text);
 }
 
 /// How long it is until then, by this machine's clock.
@@ -92,7 +87,7 @@ export function until(text) {
 }
 
 export function time(text) {
-  return make("time", { datetime: text, title: fullTime(text) }, clockTime(text));
+  return make("time", { datetime: text, title: text }, clockTime(text));
 }
 
 /// A row of a table of bars: name, count, bar, share. The bar is drawn, the share is read.

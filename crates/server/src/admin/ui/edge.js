@@ -1,6 +1,6 @@
 // The edge itself: PBX, policy, shards, tables, reloads.
 
-import { bars, brief, byId, fullTime, keyed, make, number, percent, rate, span, write } from "./dom.js";
+import { bars, brief, byId, keyed, make, number, percent, rate, span, write } from "./dom.js";
 
 const TABLES_SHOWN = 8;
 const RULES_SHOWN = 10;
@@ -32,7 +32,7 @@ export function showEdge(status) {
   write(byId("policy-file"), file);
   facts(byId("policy"), [["Profile", profile], ["Mode", mode, mode === "enforce" ? undefined : "warn"], ["Version", number(version)]]);
   write(byId("edge-more"), `up for ${span(status.uptime_seconds)}`);
-  write(byId("about"), `Ringfence ${status.version} · started ${fullTime(status.started)} · ringfence top shows the same on a terminal`);
+  write(byId("about"), `Ringfence ${status.version} · started ${status.started} · ringfence top shows the same on a terminal`);
   showShards(status);
   showTables(status.tables);
   showReloads(status.reloads);
@@ -136,7 +136,7 @@ function showReloads(reloads) {
       make("details", { open: refused },
         make("summary", {},
           make("span", { class: "badge", "data-tone": refused ? "bad" : "good" }, it.result),
-          make("time", { datetime: it.at }, fullTime(it.at)),
+          make("time", { datetime: it.at }, it.at),
           make("span", { class: "dim" }, `by ${it.cause} · ${more}`)),
         make("pre", { tabindex: "0" }, it.text || "nothing differs")));
   });

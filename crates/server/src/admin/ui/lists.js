@@ -1,6 +1,6 @@
 // Bans, sources, and decisions as they happen.
 
-import { byId, keyed, make, number, time, until, fullTime, write } from "./dom.js";
+import { byId, keyed, make, number, time, until, write } from "./dom.js";
 
 /// Decisions that are shown.
 const DECISIONS = 60;
@@ -30,7 +30,7 @@ export function showBans(bans, total) {
       make("th", { scope: "row", title: ban.key }, make("code", {}, name), make("small", {}, kind)),
       make("td", {}, make("span", { class: "reason" }, ban.reason), make("small", {})),
       make("td", { class: "more" }, ban.proof ?? "–"),
-      make("td", { class: "num" }, make("time", { datetime: ban.until, title: fullTime(ban.until) })),
+      make("td", { class: "num" }, make("time", { datetime: ban.until, title: ban.until })),
       make("td", { class: "do" }, button("Explain", "explain", ban.key), button("Lift", "lift", ban.key)));
   };
   keyed(byId("bans").tBodies[0], bans, (ban) => `${ban.id} ${ban.key} ${ban.until}`, create, (row, ban) => {

@@ -57,7 +57,7 @@ function showState(status) {
   if (down.length) state = pbxDown(down, status.pbx.length);
   if (!status.ready || !status.alive) state = ["bad", "Not ready", status.alive ? "No call can be sent here." : "A shard does not answer: see the log."];
   if (status.draining) state = ["warn", "Draining", `Nothing new is taken; ${number(status.unanswered)} in passage.`];
-  if (status.panic_open_until) state = ["panic", "EVERYTHING PASSES", `Panic open until ${clockTime(status.panic_open_until)}: nothing is refused, the banned too.`];
+  if (status.panic_open_until) state = ["panic", "EVERYTHING PASSES", `Panic open until ${clockTime(status.panic_open_until)} UTC: nothing is refused, the banned too.`];
   say(...state);
   byId("panic-end").hidden = !status.panic_open_until;
 }

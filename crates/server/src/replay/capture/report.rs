@@ -4,7 +4,7 @@ use super::edges::Edges;
 use super::play::Play;
 use super::stage::{Decision, Stage};
 use super::tally::{Pair, Source};
-use admission::{Ban, BanKey, Moment};
+use admission::{Ban, BanKey};
 use capture::{Broken, Counts};
 use policy::{Network, Time};
 use serde_json::{Value, json};
@@ -60,7 +60,7 @@ impl Report {
         if let Some((began, ended)) = self.course.span {
             let seconds = ended.since(began).as_secs();
             let (hours, minutes, seconds) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-            writeln!(out, "  from   {} for {hours}:{minutes:02}:{seconds:02}", Moment(began))?;
+            writeln!(out, "  from   {} for {hours}:{minutes:02}:{seconds:02}", began.utc())?;
         }
         let edges: Vec<String> = self.edges.addresses.iter().map(ToString::to_string).collect();
         writeln!(out, "  edge   {} ({})", edges.join(", "), self.edges.origin.as_str())?;
@@ -141,7 +141,7 @@ impl Report {
             let key = whom(ban);
             let done = if ban.narrowed { " (narrowed)" } else { "" };
             let why = ban.why.escape_debug();
-            writeln!(out, "  {key:<40} {} {why}, score {:.1}{done}", Moment(ban.since), ban.score)?;
+            writeln!(out, "  {key:<40} {} {why}, score {:.1}{done}", ban.since.utc(), ban.score)?;
         }
         if count > LINES {
             writeln!(out, "  and {} more: --json", count - LINES)?;

@@ -150,12 +150,7 @@ impl Bans {
         if std::mem::take(&mut self.stale) {
             self.text.clear();
             for network in &self.banned {
-                let address = network.address();
-                let text = &mut self.text;
-                match (address.is_ipv4(), network.prefix()) {
-                    (true, 32) | (false, 128) => push(text, format_args!(r#""{address}""#)),
-                    _ => push(text, format_args!(r#""{network}""#)),
-                }
+                push(&mut self.text, format_args!(r#""{network}""#));
             }
         }
         &self.text

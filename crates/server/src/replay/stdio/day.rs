@@ -105,7 +105,6 @@ impl Moment {
             return;
         };
         let text = network.to_string();
-        let text = text.strip_suffix("/32").unwrap_or(&text).to_string();
         if banned {
             self.bans.insert(text);
         } else {
