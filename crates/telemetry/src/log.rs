@@ -97,7 +97,8 @@ fn said(ban: &Ban, what: &'static str) {
         %id,
         kind = ban.key.kind(),
         key = key(&ban.key),
-        %why,
+        // an operator's own words, too: quoted, so that no character of theirs acts on a terminal
+        why = &**why,
         reason = ban.reason.as_str(),
         proof = ban.proof.map_or("none", Proof::as_str),
         score,

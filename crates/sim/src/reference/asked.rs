@@ -44,6 +44,8 @@ pub(super) struct Asked {
     pub honeytoken: bool,
     pub candidate: bool,
     pub bad_user: bool,
+    /// Whether it has one try too many is for either to say.
+    pub close: bool,
 }
 
 /// What credentials are.
@@ -206,6 +208,7 @@ impl Reference {
             honeytoken,
             candidate,
             bad_user,
+            close: false,
         }
     }
 

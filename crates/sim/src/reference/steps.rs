@@ -20,6 +20,10 @@ const TRY: f64 = 0.02;
 /// "and 32 s without a new one"
 const TRY_FORGOTTEN: Duration = Duration::from_secs(32);
 
+/// The gate counts in 32 bits and in steps of 66 µs: where a count is as near to its level as this,
+/// its word is as good as the model's.
+const HAIR: f64 = 1e-5;
+
 /// At what tries are under way.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Tried {
@@ -361,7 +365,9 @@ impl Reference {
         let refusals = self.pairs.get(&pair).map_or(0.0, |it| it.short.value(now, half_life));
         let doubts = u32::from(!asked.at_home && self.is_suspect(now, asked));
         let tries = self.under_way(now, &Tried::Pair(pair)) + doubts;
-        let many = tries > 0 && refusals + f64::from(tries) >= f64::from(level);
+        let (count, level) = (refusals + f64::from(tries), f64::from(level));
+        asked.close = asked.tries() && tries > 0 && (count - level).abs() < HAIR;
+        let many = tries > 0 && count >= level;
         (asked.tries() && many).then_some((Class::Stop, Reason::TriesUnderWay))
     }
 
