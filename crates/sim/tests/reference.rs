@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const SEEDS: u64 = 100;
 
 /// Seeds whose days found something wrong once: in the gate, or in the model's reading of it.
-const FOUND: [u64; 7] = [455, 590, 651, 704, 713, 870, 3_462];
+const FOUND: [u64; 9] = [455, 590, 651, 704, 713, 870, 3_462, 3_522, 3_528];
 
 /// What was compared, by name.
 type Sums = BTreeMap<String, u64>;

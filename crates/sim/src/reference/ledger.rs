@@ -154,6 +154,8 @@ impl Reference {
         let Some(passing) = self.passing.get(&key).cloned() else { return };
         if msg.status() >= 200 {
             self.passing.remove(&key);
+            // "ACK with a To-tag we ... made for this source"
+            self.tag(now, msg, &passing);
             self.on_final(now, msg, &passing);
         }
     }
