@@ -12,6 +12,7 @@ LOAD_BIN = os.path.join(os.environ.get("BENCH_LOAD_TARGET", f"{HERE}/load/target
 LISTEN, TLS_LISTEN, INSIDE, BACKEND = "127.0.0.10:5060", "127.0.0.10:5061", "127.0.0.20:5080", "127.0.0.30:5080"
 ADMIN = "127.0.0.10:9060"
 OPENSIPS = os.environ.get("OPENSIPS", "")  # no Debian package: the source tree in which it was built
+TARGET_CORE = None  # the one core a target is held to, if it is
 PHONES_PORT = "15070"  # all phones', on addresses from 127.16.0.0 up; the generator binds it on every address
 
 
@@ -211,6 +212,8 @@ class Target:
         if self.name == "direct":
             return
         command = [*wrap, *self.command()]
+        if TARGET_CORE is not None:
+            command = ["taskset", "-c", str(TARGET_CORE), *command]
         self.log = open(f"{self.dir}/log", "w+")
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log, cwd=self.dir)
         end = time.time() + patience
