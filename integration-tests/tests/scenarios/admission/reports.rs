@@ -1,11 +1,17 @@
 //! What other programs make of what the edge tells them.
 
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::process::Command;
 
 use super::*;
 
-one_shard!(audit_lines_are_read_by_fail2ban, what_is_judged_is_shown_by_sngrep);
+one_shard!(
+    audit_lines_are_read_by_fail2ban,
+    what_is_judged_is_shown_by_sngrep,
+    what_is_judged_is_decoded_by_tshark_from_udp,
+    what_is_judged_is_decoded_by_tshark_from_tcp
+);
 
 /// What a program of the machine's says.
 #[track_caller]
@@ -49,6 +55,17 @@ fn audit_lines_are_read_by_fail2ban(mode: Mode) {
     assert!(!read().contains("192.0.2.1"), "{}", read());
 }
 
+/// A request that strangers have no use for.
+fn notify(stranger: &Stranger) -> Message {
+    Message::request("NOTIFY", "sip:100@pbx.test")
+        .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK1", stranger.local()))
+        .with("From", "<sip:100@pbx.test>;tag=1")
+        .with("To", "<sip:100@pbx.test>")
+        .with("Call-ID", "judged")
+        .with("CSeq", "1 NOTIFY")
+        .with("Max-Forwards", "70")
+}
+
 /// sngrep as a capture server: it gets the message from whom it came, and its verdict beside it, as
 /// tshark reads the file that it writes.
 fn what_is_judged_is_shown_by_sngrep(mode: Mode) {
@@ -62,13 +79,7 @@ fn what_is_judged_is_shown_by_sngrep(mode: Mode) {
     let mut sngrep = Child::start("sngrep", &command, &stage.directory.join("sngrep.log"));
     sngrep.wait_for("its file", |_| file.exists());
     let stranger = stage.stranger(3);
-    let request = Message::request("NOTIFY", "sip:100@pbx.test")
-        .with("Via", format!("SIP/2.0/UDP {};branch=z9hG4bK1", stranger.local()))
-        .with("From", "<sip:100@pbx.test>;tag=1")
-        .with("To", "<sip:100@pbx.test>")
-        .with("Call-ID", "judged")
-        .with("CSeq", "1 NOTIFY")
-        .with("Max-Forwards", "70");
+    let request = notify(&stranger);
     let fields = ["ip.src", "udp.srcport", "ip.dst", "sip.Method", "sip.Call-ID", "data.text"];
     let read = || {
         let mut words = vec!["-r", file.to_str().unwrap(), "-o", "data.show_as_text:TRUE"];
@@ -85,4 +96,64 @@ fn what_is_judged_is_shown_by_sngrep(mode: Mode) {
     let sip = format!("{}|{}|{edge}|NOTIFY|judged|", source.ip(), source.port());
     assert!(told.contains(&sip), "no {sip} in\n{told}");
     assert!(told.contains("\"verdict\":\"reject\""), "{told}");
+}
+
+fn what_is_judged_is_decoded_by_tshark_from_udp(mode: Mode) {
+    let server = |address: SocketAddr| UdpSocket::bind(address).unwrap();
+    is_decoded_by_tshark(mode, "udp", server);
+}
+
+fn what_is_judged_is_decoded_by_tshark_from_tcp(mode: Mode) {
+    // nobody accepts: the system takes the connection and what comes by it
+    let server = |address: SocketAddr| TcpListener::bind(address).unwrap();
+    is_decoded_by_tshark(mode, "tcp", server);
+}
+
+/// tshark on the wire, with the dissector that is shipped: every field of both packets, the message
+/// read by its own SIP dissector, the verdict by that for JSON.
+fn is_decoded_by_tshark<S>(mode: Mode, transport: &str, server: impl Fn(SocketAddr) -> S) {
+    let network = Network::claim();
+    let address = SocketAddr::from((network.host(9), network.port(9)));
+    let _server = server(address);
+    let hep = format!(
+        "\nhep: {{ address: \"{address}\", transport: {transport}, node: edge, agent: 77 }}\n"
+    );
+    let stage = Plan::new(mode).with(&format!("{SWIFT}{hep}")).start();
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/wireshark/hep.lua");
+    let fields = [
+        "hep.source",
+        "hep.source_port",
+        "hep.destination",
+        "hep.destination_port",
+        "hep.family",
+        "hep.protocol",
+        "hep.payload_type",
+        "hep.agent",
+        "hep.node",
+        "hep.correlation",
+        "sip.Method",
+        "sip.Call-ID",
+        "hep.malformed",
+        "json.value.string",
+    ];
+    let mut command = Command::new("tshark");
+    command.args(["-n", "-l", "-i", "lo", "-f", &format!("host {}", address.ip())]);
+    command.args(["-X", &format!("lua_script:{}", script.display()), "-Y", "hep"]);
+    command.args(["-T", "fields", "-E", "separator=|"]);
+    command.args(fields.iter().flat_map(|field| ["-e", *field]));
+    let mut tshark = Child::start("tshark", &command, &stage.directory.join("tshark.log"));
+    tshark.wait_for("capture", |told| told.contains("Capture started."));
+    let (stranger, edge) = (stage.stranger(3), stage.server(Way::UDP));
+    let request = notify(&stranger);
+    let source = stranger.local();
+    let (from, to) = (source.ip(), edge.ip());
+    let ends = format!("{from}|{}|{to}|{}|2|17", source.port(), edge.port());
+    let sip = format!("{ends}|1|77|edge|judged|NOTIFY|judged||\n");
+    // event, reason, rule, verdict, who: what is JSON has no order
+    let verdict = "decision,rule,stranger-methods,reject,unproven";
+    let log = format!("{ends}|100|77|edge|judged||||{verdict}\n");
+    tshark.wait_for("message with its verdict", |told| {
+        stranger.send(&request);
+        told.contains(&sip) && told.contains(&log)
+    });
 }
