@@ -155,6 +155,9 @@ pub(crate) enum Command {
         /// Where to write the configuration; - is standard output
         #[arg(short, long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
         output: PathBuf,
+        /// Print the result as one JSON object: the configuration, and each line to change
+        #[arg(long)]
+        json: bool,
     },
     /// Prove the set-up: find what would let somebody past the edge, or keep calls from working
     ///
@@ -332,6 +335,7 @@ const INIT_EXAMPLES: &str = "\
 Examples:
   ringfence init --output -                      look first
   ringfence init --public 203.0.113.1            write /etc/ringfence/ringfence.yaml
+  ringfence init --output - --json | jq '.changes[]'
 
 Exit codes: 0 written; 1 pjsip.conf is not readable, or the output is there already; 2 usage";
 

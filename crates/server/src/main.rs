@@ -48,8 +48,8 @@ fn main() -> ExitCode {
         cli::Command::Check { place, print_effective, json } => {
             check::check(&place.config(), print_effective, json)
         }
-        cli::Command::Init { asterisk, public, output } => {
-            setup::init(&setup::Init { asterisk, public, output })
+        cli::Command::Init { asterisk, public, output, json } => {
+            setup::init(&setup::Init { asterisk, public, output, json })
         }
         cli::Command::Doctor { place, asterisk, json } => {
             setup::doctor(&place.config(), &asterisk, json)

@@ -3,7 +3,7 @@
 //! `docs/asterisk.md` tells the same at length; what is said here about Asterisk was measured with one.
 
 use ::asterisk::{Endpoint, Pjsip, Place, Protocol, Section};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
@@ -33,27 +33,35 @@ impl Severity {
 }
 
 /// A line to change.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(super) struct Advice {
     /// What kind it is.
     pub(super) id: &'static str,
     pub(super) severity: Severity,
+    #[serde(serialize_with = "as_text")]
     pub(super) place: Place,
     /// The section it is in.
     pub(super) section: String,
+    #[serde(flatten)]
     pub(super) edit: Edit,
     pub(super) why: String,
 }
 
+/// `file:line`.
+fn as_text<S: Serializer>(place: &Place, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_str(place)
+}
+
 /// What to do there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "edit", rename_all = "snake_case")]
 pub(super) enum Edit {
     /// Another line in its place.
     Change { old: String, new: String },
     /// A line below the section's heading.
-    Add(String),
+    Add { new: String },
     /// No such line.
-    Remove(String),
+    Remove { old: String },
     /// No such section.
     RemoveSection,
 }
@@ -63,8 +71,8 @@ impl Edit {
     pub(super) fn told(&self, section: &str) -> String {
         match self {
             Edit::Change { old, new } => format!("{old}  ->  {new}"),
-            Edit::Add(line) => format!("add to [{section}]: {line}"),
-            Edit::Remove(line) => format!("remove: {line}"),
+            Edit::Add { new } => format!("add to [{section}]: {new}"),
+            Edit::Remove { old } => format!("remove: {old}"),
             Edit::RemoveSection => format!("remove the section [{section}]"),
         }
     }
@@ -154,7 +162,7 @@ fn chosen_transport(transport: &::asterisk::Transport<'_>, wanted: &Wanted, all:
                 let old = format!("bind = {}", bind.value);
                 ((section, &bind.place), Edit::Change { old, new: line })
             }
-            None => ((section, &section.place), Edit::Add(line)),
+            None => ((section, &section.place), Edit::Add { new: line }),
         };
         all.push(advice(id, severity, at, edit, why));
     }
@@ -176,7 +184,13 @@ fn chosen_transport(transport: &::asterisk::Transport<'_>, wanted: &Wanted, all:
             }
             None => {
                 let at = (section, &section.place);
-                all.push(advice("external-media", Severity::Warning, at, Edit::Add(line), why));
+                all.push(advice(
+                    "external-media",
+                    Severity::Warning,
+                    at,
+                    Edit::Add { new: line },
+                    why,
+                ));
             }
         }
     }
@@ -193,7 +207,7 @@ fn chosen_transport(transport: &::asterisk::Transport<'_>, wanted: &Wanted, all:
         ),
     ] {
         for setting in section.settings.iter().filter(|setting| setting.name == name) {
-            let edit = Edit::Remove(format!("{name} = {}", setting.value));
+            let edit = Edit::Remove { old: format!("{name} = {}", setting.value) };
             all.push(advice(id, Severity::Warning, (section, &setting.place), edit, why));
         }
     }
@@ -232,7 +246,7 @@ fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
             let new = format!("{name} = {word}");
             let edit = match old {
                 Some(old) => Edit::Change { old: format!("{name} = {old}"), new },
-                None => Edit::Add(new),
+                None => Edit::Add { new },
             };
             let many = if count == 1 { "" } else { "s" };
             let why = format!("{why} ({count} endpoint{many})");
@@ -252,7 +266,7 @@ fn endpoints(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
     for endpoint in &others {
         let Some(setting) = endpoint.section.setting("transport") else { continue };
         if wanted.public.is_some() && places.insert(setting.place.clone()) {
-            let edit = Edit::Remove(format!("transport = {}", setting.value));
+            let edit = Edit::Remove { old: format!("transport = {}", setting.value) };
             let why = "it binds the audio to the transport's address, which is localhost here";
             let at = (endpoint.section, &setting.place);
             all.push(advice("endpoint-transport", Severity::Warning, at, edit, why));
@@ -272,7 +286,7 @@ fn identifies(pjsip: &Pjsip, all: &mut Vec<Advice>) {
         for (value, place) in section.values("match") {
             let old = format!("match = {value}");
             let edit = match told || is_this_host(value) {
-                true => Edit::Remove(old),
+                true => Edit::Remove { old },
                 false => {
                     told = true;
                     Edit::Change { old, new: format!("match_header = X-Ringfence-Trunk: {trunk}") }
@@ -337,7 +351,7 @@ fn carriers(pjsip: &Pjsip, wanted: &Wanted, all: &mut Vec<Advice>) {
     let calling = endpoints.iter().map(|it| it.section).filter(|section| calls(section));
     for section in calling.chain(pjsip.of_type("registration")) {
         if section.setting("outbound_proxy").is_none() {
-            let edit = Edit::Add(format!(r"outbound_proxy = sip:{}\;lr", wanted.inside));
+            let edit = Edit::Add { new: format!(r"outbound_proxy = sip:{}\;lr", wanted.inside) };
             let why = "on localhost Asterisk reaches no carrier by itself: it calls and registers through the edge";
             all.push(advice(
                 "trunk-proxy",
@@ -397,7 +411,7 @@ fn accounts(pjsip: &Pjsip, all: &mut Vec<Advice>) {
             && !is_outbound(pjsip, &section.name)
             && places.insert(setting.place.clone())
         {
-            let edit = Edit::Remove(format!("realm = {}", setting.value));
+            let edit = Edit::Remove { old: format!("realm = {}", setting.value) };
             let why = format!(
                 "a user who does not exist is asked with realm \"{of_unknown}\": who is asked otherwise exists"
             );
@@ -410,7 +424,7 @@ fn accounts(pjsip: &Pjsip, all: &mut Vec<Advice>) {
         if qualified && section.is_on("qualify_2xx_only") != Some(true) {
             let home = pjsip.home(section);
             if places.insert(home.place.clone()) {
-                let edit = Edit::Add("qualify_2xx_only = yes".to_owned());
+                let edit = Edit::Add { new: "qualify_2xx_only = yes".to_owned() };
                 let why = "(20.12, 21.7, 22.2 and later) else any answer, a refusal too, makes a phone \"Avail\"";
                 all.push(advice("qualify", Severity::Notice, (home, &home.place), edit, why));
             }
@@ -430,7 +444,7 @@ fn path(pjsip: &Pjsip, all: &mut Vec<Advice>) {
     for aor in pjsip.of_type("aor").filter(|aor| aor.value("contact").is_none()) {
         let home = pjsip.home(aor);
         if aor.is_on("support_path") != Some(true) && places.insert(home.place.clone()) {
-            let edit = Edit::Add("support_path = yes".to_owned());
+            let edit = Edit::Add { new: "support_path = yes".to_owned() };
             let why = "registration: path is set, and without this Asterisk answers 420 to Path";
             all.push(advice("path", Severity::Error, (home, &home.place), edit, why));
         }

@@ -2,7 +2,9 @@
 
 use super::advice::{Advice, Wanted, advise};
 use crate::cli::{Exit, print};
-use asterisk::{Pjsip, Protocol, Trunk};
+use asterisk::{Note, Pjsip, Protocol, Trunk};
+use serde::Serialize;
+use serde_json::json;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::{self, Write as _};
@@ -22,54 +24,128 @@ pub(crate) struct Init {
     pub(crate) public: Option<IpAddr>,
     /// `-` is standard output.
     pub(crate) output: PathBuf,
+    /// All that is said is one object.
+    pub(crate) json: bool,
+}
+
+/// What was found, written, and is to be done.
+#[derive(Debug, Serialize)]
+struct Written<'a> {
+    ok: bool,
+    /// `None`: nothing was written.
+    file: Option<&'a Path>,
+    configuration: String,
+    public: Option<IpAddr>,
+    found: Found,
+    unread: Vec<Unread>,
+    changes: Vec<Advice>,
+    /// All of it for people.
+    text: String,
+}
+
+/// What is in Asterisk's files.
+#[derive(Debug, Serialize)]
+struct Found {
+    files: usize,
+    transports: usize,
+    endpoints: usize,
+    trunks: Vec<String>,
+    domains: Vec<String>,
+}
+
+/// What in them was not read.
+#[derive(Debug, Serialize)]
+struct Unread {
+    place: String,
+    what: String,
+}
+
+/// Why nothing was written.
+#[derive(Debug, Serialize)]
+struct Failure {
+    ok: bool,
+    error: String,
+    hint: Option<&'static str>,
 }
 
 /// Writes a configuration and says what to change in `pjsip.conf`.
 pub(crate) fn init(options: &Init) -> ExitCode {
-    let pjsip = match Pjsip::read(&options.asterisk) {
-        Ok(pjsip) => pjsip,
-        Err(error) => {
-            let file = options.asterisk.join("pjsip.conf");
-            return failed(&format!(
-                "{}: {error}\n    hint: --asterisk names the directory with Asterisk's configuration",
-                file.display()
-            ));
-        }
-    };
-    let plan = Plan::new(&pjsip, options.public);
-    let yaml = plan.yaml();
-    let advice = advise(&pjsip, &plan.wanted());
-    let told = plan.told(&pjsip, &advice, &options.output);
-    if options.output == Path::new("-") {
-        // what is to be done by hand goes where it does not disturb
-        let _ = io::stderr().lock().write_all(told.as_bytes());
-        return print(yaml.as_bytes());
+    let result = write(options);
+    if options.json {
+        let (exit, object) = match &result {
+            Ok(written) => (Exit::Ok, json!(written)),
+            Err(failure) => (Exit::Config, json!(failure)),
+        };
+        let printed = print(format!("{object}\n").as_bytes());
+        return if exit == Exit::Ok { printed } else { exit.into() };
     }
-    match write_new(&options.output, &yaml) {
-        Ok(()) => print(told.as_bytes()),
-        Err(error) => failed(&format!("{}: {error}", options.output.display())),
+    match result {
+        Ok(Written { file: Some(_), text, .. }) => print(text.as_bytes()),
+        Ok(Written { file: None, text, configuration, .. }) => {
+            // what is to be done by hand goes where it does not disturb
+            let _ = io::stderr().lock().write_all(text.as_bytes());
+            print(configuration.as_bytes())
+        }
+        Err(Failure { error, hint, .. }) => {
+            let hint = hint.map_or_else(String::new, |hint| format!("\n    hint: {hint}"));
+            // There is nobody left to tell that nobody can be told.
+            let _ = writeln!(io::stderr().lock(), "{error}{hint}");
+            Exit::Config.into()
+        }
     }
 }
 
-fn failed(text: &str) -> ExitCode {
-    // There is nobody left to tell that nobody can be told.
-    let _ = writeln!(io::stderr().lock(), "{text}");
-    Exit::Config.into()
+fn write(Init { asterisk, public, output, .. }: &Init) -> Result<Written<'_>, Failure> {
+    let pjsip = Pjsip::read(asterisk).map_err(|error| Failure {
+        ok: false,
+        error: format!("{}: {error}", asterisk.join("pjsip.conf").display()),
+        hint: Some("--asterisk names the directory with Asterisk's configuration"),
+    })?;
+    let plan = Plan::new(&pjsip, *public);
+    let changes = advise(&pjsip, &plan.wanted());
+    let (configuration, text) = (plan.yaml(), plan.told(&pjsip, &changes, output));
+    let file = Some(output.as_path()).filter(|file| *file != Path::new("-"));
+    if let Some(file) = file {
+        write_new(file, &configuration)?;
+    }
+    let unread = |note: &Note| Unread { place: note.place.to_string(), what: note.text.clone() };
+    Ok(Written {
+        ok: true,
+        file,
+        configuration,
+        public: plan.public,
+        found: Found {
+            files: pjsip.files(),
+            transports: pjsip.transports().len(),
+            endpoints: plan.endpoints,
+            trunks: plan.trunks.into_iter().map(|trunk| trunk.name).collect(),
+            domains: plan.domains,
+        },
+        unread: pjsip.notes().iter().map(unread).collect(),
+        changes,
+        text,
+    })
 }
 
 /// Never over a file that is there.
-fn write_new(file: &Path, text: &str) -> Result<(), String> {
+fn write_new(file: &Path, text: &str) -> Result<(), Failure> {
     let opened = OpenOptions::new().write(true).create_new(true).open(file);
-    let mut opened = opened.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => {
-            "it is there already, and is not overwritten; name another with --output, or - to see it".to_owned()
-        }
-        io::ErrorKind::NotFound => {
-            format!("{error}\n    hint: make its directory first, or name another place with --output, or - to see it")
-        }
-        _ => error.to_string(),
-    })?;
-    opened.write_all(text.as_bytes()).map_err(|error| error.to_string())
+    opened.and_then(|mut opened| opened.write_all(text.as_bytes())).map_err(|error| {
+        let (what, hint) = match error.kind() {
+            io::ErrorKind::AlreadyExists => (
+                "it is there already, and is not overwritten".to_owned(),
+                Some("name another with --output, or - to see it"),
+            ),
+            io::ErrorKind::NotFound => (
+                error.to_string(),
+                Some(
+                    "make its directory first, or name another place with --output, or - to see it",
+                ),
+            ),
+            _ => (error.to_string(), None),
+        };
+        Failure { ok: false, error: format!("{}: {what}", file.display()), hint }
+    })
 }
 
 /// Where phones speak, how, and with which certificate and key.
