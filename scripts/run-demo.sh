@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Starts the edge and, unless PBX=addr:port names yours, a real Asterisk behind it on localhost.
-#   OUTSIDE=addr:port   where phones register (default 127.0.0.1:5060); another port makes another demonstration beside it
+#   OUTSIDE=addr:port   where phones register (default 127.0.0.10:5060, so that whoever comes from 127.0.0.1 is a
+#                       stranger); another port makes another demonstration beside it
 #   PBX=addr:port       your PBX instead of the demonstration's
 #   DEMO_CHECK=1        registers and calls once with sipp, then ends: exit 0 when that worked
 # Ctrl-C ends everything. What is written lies under .cache/, or in DEMO_DIR.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 root=$PWD
-outside=${OUTSIDE:-127.0.0.1:5060}
+outside=${OUTSIDE:-127.0.0.10:5060}
 asterisk=${RINGFENCE_ASTERISK:-$root/.cache/asterisk}
 ringfence=${RINGFENCE:-${CARGO_TARGET_DIR:-target}/release/ringfence}
 host=${outside%:*} port=${outside##*:}
@@ -118,12 +119,24 @@ check() {
     say "check: 6001 called 100 through the edge and hung up"
 }
 
+# How to attack it. The edge's own addresses are trusted: who sends from there is not judged.
+attackers() {
+    case $host in
+        127.0.0.1) say "  Attackers on 127.0.0.1 are trusted, as the edge's own address is: OUTSIDE=127.0.0.10:$port make run judges them." ;;
+        127.*)
+            say "  An attacker that is known:       svcrack -u 6001 -r 1-200 -p $port $host"
+            say "  One that looks like a phone:     scripts/demo/guess.sh $outside"
+            ;;
+        *) say "  An attacker that is known, from another machine:   svcrack -u 6001 -r 1-200 -p $port ADDRESS" ;;
+    esac
+}
+
 mkdir -p "$run"
 exec 9>"$run/lock"
-flock -n 9 || die "a demonstration runs here already; OUTSIDE=127.0.0.1:5160 make run starts another beside it"
+flock -n 9 || die "a demonstration runs here already; OUTSIDE=127.0.0.10:5160 make run starts another beside it"
 for address in "$outside" "$inside" ${PBX:-"$pbx"}; do
     [ "$address" = "${PBX:-}" ] || ! bound "$address" ||
-        die "something listens on $address already; OUTSIDE=127.0.0.1:5160 make run takes other ports"
+        die "something listens on $address already; OUTSIDE=127.0.0.10:5160 make run takes other ports"
 done
 if [ -z "${RINGFENCE:-}" ]; then
     say "Building (release; a few minutes the first time)…"
@@ -144,14 +157,13 @@ if [ -z "${PBX:-}" ]; then
   baresip:   mkdir -p /tmp/phone && echo '<sip:6001@$outside>;auth_pass=secret6001' > /tmp/phone/accounts
              baresip -f /tmp/phone -e '/dial 100'
   sipp:      echo -e 'SEQUENTIAL\n6001;[authentication username=6001 password=secret6001];$outside' > /tmp/6001.csv
-             sipp $outside -sf $root/scripts/demo/call.xml -inf /tmp/6001.csv -s 100 -m 1
+             sipp $outside -sf $root/scripts/demo/call.xml -inf /tmp/6001.csv -p 25060 -s 100 -m 1
 
   Dashboard: http://$admin/   to change something there: $(cat "$run/token")
   Policy:    $run/policy.yaml   what you change acts at once; the dashboard says what was wrong with it
   Terminal:  $ringfence top -c $run/ringfence.yaml   (also: status, bans list, explain 127.0.0.66)
 
-  An attacker that is known:       svcrack -u 6001 -r 1-200 -p $port $host
-  One that looks like a phone:     scripts/demo/guess.sh $outside
+$(attackers)
 
   Asterisk's side:   $asterisk/bin/asterisk -C $run/asterisk/etc/asterisk.conf -r
   Ctrl-C ends both.

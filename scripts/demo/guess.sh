@@ -3,7 +3,7 @@
 #   scripts/demo/guess.sh ADDR:PORT
 # Needs sipp (apt-get install sip-tester). Only towards this machine.
 set -euo pipefail
-target=${1:-127.0.0.1:5060}
+target=${1:-127.0.0.10:5060}
 case $target in 127.*) ;; *) echo "guess: only towards 127.0.0.0/8: $target" >&2; exit 1 ;; esac
 scenario=$(dirname "$(readlink -f "$0")")/guess.xml
 here=$(mktemp -d)

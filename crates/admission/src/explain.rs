@@ -94,7 +94,11 @@ impl fmt::Display for Explanation<'_> {
         write!(f, "  why: {why} ({}), ", ban.reason.as_str())?;
         match ban.key {
             BanKey::Network(_) | BanKey::Campaign(_) => write!(f, "{:.0} sources", ban.score)?,
-            _ => write!(f, "score {:.2}", ban.score)?,
+            // those long ago count for less
+            BanKey::AorFlow { .. } | BanKey::AorSource { .. } => {
+                write!(f, "{:.1} refusals", ban.score)?;
+            }
+            BanKey::Source(_) => write!(f, "score {:.2}", ban.score)?,
         }
         match ban.proof {
             Some(proof) => write!(f, ", return path proven by {}", proof.as_str())?,
@@ -359,6 +363,7 @@ mod tests {
             ban.to_string().starts_with(r#"ban 3-17: AOR 100@pbx\r\n\x1b[2J\"< over "#),
             "{ban}"
         );
+        assert!(ban.to_string().contains("(banned), 2.6 refusals, "), "{ban}");
     }
 
     #[test]

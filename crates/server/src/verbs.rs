@@ -254,7 +254,7 @@ fn table(bans: &[BanView]) -> String {
     let rows = bans.iter().map(|ban| {
         let mut reason = ban.reason.escape_debug().to_string();
         // its key has the account by a hash only
-        if let Some(last) = ban.evidence.last().filter(|_| ban.kind == "aor") {
+        if let Some(last) = ban.evidence.last().filter(|_| ban.key.starts_with("aor:")) {
             let _ = write!(reason, " ({})", last.aor.escape_debug());
         }
         let BanView { id, kind, key, until, origin, .. } = ban.clone();

@@ -19,12 +19,13 @@ const SVG: &str = "image/svg+xml";
 const INDEX: &str = include_str!("ui/index.html");
 
 /// What lies under `/ui/`: name, kind, text.
-const FILES: [(&str, &str, &str); 9] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("style.css", CSS, include_str!("ui/style.css")),
     ("icon.svg", SVG, include_str!("ui/icon.svg")),
     ("main.js", SCRIPT, include_str!("ui/main.js")),
     ("api.js", SCRIPT, include_str!("ui/api.js")),
     ("dom.js", SCRIPT, include_str!("ui/dom.js")),
+    ("words.js", SCRIPT, include_str!("ui/words.js")),
     ("overview.js", SCRIPT, include_str!("ui/overview.js")),
     ("lists.js", SCRIPT, include_str!("ui/lists.js")),
     ("edge.js", SCRIPT, include_str!("ui/edge.js")),
@@ -101,6 +102,25 @@ mod tests {
                 assert!(tag.starts_with(" type=\"module\" src=\"/ui/"), "{name}: <script{tag}");
                 let (_, rest) = tag.split_once('>').unwrap();
                 assert!(rest.starts_with("</script>"), "{name} has a script inline");
+            }
+        }
+    }
+
+    #[test]
+    fn every_word_of_ours_is_explained() {
+        let (_, _, words) = FILES.iter().find(|(name, ..)| *name == "words.js").unwrap();
+        let list = |name: &str| {
+            let (_, rest) = words.split_once(&format!("const {name} = {{")).unwrap();
+            rest.split_once("};").unwrap().0
+        };
+        for (name, all) in [
+            ("REASONS", policy::Reason::ALL.map(policy::Reason::as_str).as_slice()),
+            ("OUTCOMES", policy::Outcome::ALL.map(policy::Outcome::as_str).as_slice()),
+            ("PROOFS", admission::Proof::ALL.map(admission::Proof::as_str).as_slice()),
+        ] {
+            let list = list(name);
+            for word in all {
+                assert!(list.contains(&format!("\n  {word}: \"")), "{name} has no {word}");
             }
         }
     }

@@ -3,6 +3,7 @@
 import { Refusal, ask, download, hasToken, keepToken, read, segment } from "./api.js";
 import { byId, make, number, time, until, write } from "./dom.js";
 import { called, decisionRow, shortKey } from "./lists.js";
+import { KINDS, ORIGINS, OUTCOMES, PROOFS, told } from "./words.js";
 
 let changed = () => {};
 /// What waits until the page is unlocked.
@@ -102,14 +103,14 @@ function showExplanation(subject, it) {
     const { who, proof, score, long_score, open_invites, open_others } = it.source;
     parts.push(facts([
       ["It is", who],
-      ["Proven by", proof ?? "nothing yet"],
+      ["Proven by", proof ? told(PROOFS, proof) : "nothing yet"],
       ["Score", `${score.toFixed(2)} now, ${long_score.toFixed(2)} in the long memory`],
       ["Open challenges", `${number(open_invites)} of INVITEs, ${number(open_others)} others`],
     ]));
   }
   for (const ban of it.bans) parts.push(banPart(ban));
-  const told = it.bans.some((ban) => ban.evidence.length);
-  if (it.evidence.length && !told) parts.push(make("h3", {}, "Evidence"), evidence(it.evidence));
+  const shown = it.bans.some((ban) => ban.evidence.length);
+  if (it.evidence.length && !shown) parts.push(make("h3", {}, "Evidence"), evidence(it.evidence));
   if (it.refusals) parts.push(make("p", {}, `${it.refusals.toFixed(1)} refusals of strangers on this account.`));
   if (it.decisions.length) parts.push(make("h3", {}, "Last decisions"), decisions(it.decisions));
   if (!parts.length) parts.push(make("p", { class: "none" }, it.text));
@@ -118,7 +119,7 @@ function showExplanation(subject, it) {
   if (!it.bans.length) return;
   const lift = make("button", { type: "button", class: "main", "data-action": "lift", "data-subject": it.kind === "text" ? it.bans[0].key : subject }, "Lift…");
   const keep = make("button", { type: "button", "data-action": "pcap", "data-subject": it.bans[0].key }, "Messages as pcap");
-  byId("explain-acts").replaceChildren(lift, keep, make("code", {}, it.bans[0].undo));
+  byId("explain-acts").replaceChildren(lift, keep);
 }
 
 /// The messages behind a ban, for whoever reads captures.
@@ -150,20 +151,27 @@ function banPart(ban) {
   const part = make("section", { class: "ban" },
     make("h3", {}, "Banned: ", make("code", { title: ban.key }, called(ban).filter(Boolean).join(" "))),
     facts([
-      ["Why", ban.reason],
-      ["Kind", ban.narrowed ? `${ban.kind}, narrowed: somebody behind the address is known` : ban.kind],
+      ["Why", told(OUTCOMES, ban.reason)],
+      ban.origin === "local" ? measured(ban) : null,
+      ["Meets", ban.narrowed ? `${told(KINDS, ban.kind)}; narrowed, as somebody there is known` : told(KINDS, ban.kind)],
+      ["Proven by", ban.proof ? told(PROOFS, ban.proof) : "not needed"],
+      ["Found by", `${ORIGINS[ban.origin] ?? ban.origin}, policy version ${ban.policy}`],
       ["From", ban.since],
       ["Until", `${ban.until} (${until(ban.until)})`],
-      ["Proven by", ban.proof ?? "not needed: an operator's"],
-      ["By", `${ban.origin}, policy version ${ban.policy}, score ${ban.score.toFixed(2)}`],
-      ["Lifted by", `its end, the button below, or ${ban.undo}`],
+      ["Lifted by", make("span", {}, "its end, Lift below, or ", make("code", {}, ban.undo))],
     ]));
   if (ban.evidence.length) part.append(evidence(ban.evidence));
   return part;
 }
 
+/// What its number counts.
+function measured({ kind, score }) {
+  if (kind === "network" || kind === "campaign") return ["Sources", number(score)];
+  return kind === "aor" || kind === "flow" ? ["Refusals", String(Number(score.toFixed(1)))] : ["Score", score.toFixed(2)];
+}
+
 function facts(pairs) {
-  return make("dl", { class: "facts" }, ...pairs.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
+  return make("dl", { class: "facts" }, ...pairs.filter(Boolean).map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
 
 function head(caption, names) {
@@ -174,7 +182,7 @@ function head(caption, names) {
 function evidence(records) {
   const row = (it) => make("tr", {},
     make("td", { class: "at" }, time(it.at)),
-    make("td", {}, `${it.method} ${it.outcome}`, make("small", {}, [it.rule && `rule ${it.rule}`, it.raised_by && `raised by ${it.raised_by}`, it.signature && `signature ${it.signature}`, it.proof && `proven by ${it.proof}`, `shape ${it.shape}`].filter(Boolean).join(" · "))),
+    make("td", {}, `${it.method} ${it.outcome}`, make("small", { title: `shape ${it.shape}` }, [it.rule && `rule ${it.rule}`, it.raised_by && `raised by ${it.raised_by}`, it.signature && `signature ${it.signature}`, it.proof && `proven by ${it.proof}`, `shape ${it.shape.slice(0, 6)}…`].filter(Boolean).join(" · "))),
     make("td", { class: "line" }, make("code", {}, it.aor), it.dialled ? make("small", {}, `dialled ${it.dialled}`) : null),
     make("td", { class: "num" }, it.weight.toFixed(2)));
   return make("div", { class: "scroll-x", tabindex: "0", role: "region", "aria-label": "Evidence" },

@@ -1,6 +1,7 @@
 // Bans, sources, and decisions as they happen.
 
 import { byId, keyed, make, number, time, until, write } from "./dom.js";
+import { PROOFS, REASONS, VERDICTS, told } from "./words.js";
 
 /// Decisions that are shown.
 const DECISIONS = 60;
@@ -9,7 +10,7 @@ export const BANS = 200;
 
 const TONES = { forward: "good", absorb: "quiet", reject: "warn", drop: "bad" };
 
-const badge = (text, tone) => make("span", { class: "badge", "data-tone": tone }, text);
+const badge = (text, tone, title) => make("span", { class: "badge", "data-tone": tone, title }, text);
 const button = (text, action, subject) =>
   make("button", { type: "button", "data-action": action, "data-subject": subject, "aria-label": `${text} ${subject}` }, text);
 
@@ -29,7 +30,7 @@ export function showBans(bans, total) {
     return make("tr", {},
       make("th", { scope: "row", title: ban.key }, make("code", {}, name), make("small", {}, kind)),
       make("td", {}, make("span", { class: "reason" }, ban.reason), make("small", {})),
-      make("td", { class: "more" }, ban.proof ?? "–"),
+      make("td", { class: "more", title: PROOFS[ban.proof] }, ban.proof ?? "–"),
       make("td", { class: "num" }, make("time", { datetime: ban.until, title: ban.until })),
       make("td", { class: "do" }, button("Explain", "explain", ban.key), button("Lift", "lift", ban.key)));
   };
@@ -56,6 +57,7 @@ export function showSources(sources) {
     const [, is, score, open] = row.cells;
     write(is.firstChild, source.suspect ? `${source.who}, suspect` : source.who);
     write(is.lastChild, source.proof ? `proven by ${source.proof}` : "not proven");
+    is.title = source.proof ? told(PROOFS, source.proof) : "";
     write(score.firstChild, source.score.toFixed(2));
     score.lastChild.firstChild.style.setProperty("--part", Math.min(1, source.score / top).toFixed(3));
     write(open, number(source.open_invites + source.open_others));
@@ -92,7 +94,7 @@ export function decisionRow({ decision: it }) {
   const ip = it.source.replace(/:\d+$/, "").replace(/^\[|\]$/g, "");
   return make("tr", {},
     make("td", { class: "at" }, time(it.at)),
-    make("td", {}, badge(verdict, TONES[it.verdict]), make("small", {}, why(it))),
+    make("td", {}, badge(verdict, TONES[it.verdict], VERDICTS[it.verdict]), make("small", { title: REASONS[it.reason] }, why(it))),
     make("td", {}, make("button", { type: "button", class: "link", "data-action": "explain", "data-subject": ip }, it.source), make("small", {}, it.transport)),
     make("td", { class: "line" }, make("code", {}, it.line), make("small", {}, it.aor)),
     make("td", { class: "more line" }, make("span", { class: "agent" }, it.user_agent || "–")));

@@ -1,26 +1,18 @@
 // State, key numbers, the funnel, verdicts.
 
 import { bars, brief, byId, clockTime, make, number, percent, rate, span, write } from "./dom.js";
+import { OUTCOMES, REASONS, VERDICTS } from "./words.js";
 
 /// Seconds that a curve shows.
 const CURVE = 120;
 
-const FUNNEL = [
-  ["authenticated", "good", "right password"],
-  ["refused", "warn", "wrong password"],
-  ["not_found", "warn", "asked for nobody"],
-  ["stale", "quiet", "old nonce, may try again"],
-  ["abandoned", "bad", "is there, never came back"],
-  ["unreachable", "quiet", "never came back"],
-  ["foreign", "quiet", "somebody else's nonce"],
-  ["superseded", "quiet", "ended otherwise, no fault"],
-];
-const VERDICTS = [
-  ["forward", "good", "to the PBX"],
-  ["absorb", "quiet", "taken in, nothing to forward"],
-  ["reject", "warn", "answered by the edge"],
-  ["drop", "bad", "no answer at all"],
-];
+const FUNNEL = {
+  authenticated: "good",
+  refused: "warn",
+  not_found: "warn",
+  abandoned: "bad",
+};
+const VERDICT_TONES = { forward: "good", absorb: "quiet", reject: "warn", drop: "bad" };
 const REASONS_MAX = 8;
 
 const curves = { forwarded: [], refused: [], banned: [], passage: [] };
@@ -52,7 +44,7 @@ function showState(status) {
   let state = ["good", "Serving", "Calls pass. Strangers are judged by how they answer challenges."];
   if (status.policy.mode === "observe") state = ["warn", "Observing", "All is judged and nobody is kept out: the policy is in mode observe."];
   if (status.policy.mode === "off") state = ["warn", "Not judging", "The policy is in mode off: everything passes unjudged."];
-  if (attacked > 0) state = ["warn", "Under attack", `${number(attacked)} of ${number(status.shards.length)} shards challenge strangers by themselves.`];
+  if (attacked > 0) state = ["warn", "Under attack", `The edge challenges strangers itself, on ${number(attacked)} of ${number(status.shards.length)} shards.`];
   if (status.shed !== "none") state = ["warn", "Overloaded", `More comes than can be dealt with: ${status.shed} are shed. Calls in progress and registered phones are not.`];
   if (down.length) state = pbxDown(down, status.pbx.length);
   if (!status.ready || !status.alive) state = ["bad", "Not ready", status.alive ? "No call can be sent here." : "A shard does not answer: see the log."];
@@ -128,9 +120,9 @@ function showFunnel(challenges) {
     name: "issued", tone: "accent", count: issued, of: issued, share: issued ? "100 %" : "0 %",
     about: own ? `by the PBX, and ${number(own)} by the edge` : "by the PBX, relayed to strangers",
   }];
-  for (const [name, tone, about] of FUNNEL) rows.push({ name, tone, about, count: challenges[name] ?? 0, of: issued });
+  for (const [name, about] of Object.entries(OUTCOMES)) rows.push({ name, tone: FUNNEL[name] ?? "quiet", about, count: challenges[name] ?? 0, of: issued });
   // a younger edge may have more
-  const known = new Set(["issued", "issued_by_edge", ...FUNNEL.map(([name]) => name)]);
+  const known = new Set(["issued", "issued_by_edge", ...Object.keys(OUTCOMES)]);
   for (const [name, count] of Object.entries(challenges)) {
     if (!known.has(name)) rows.push({ name, tone: "quiet", count, of: issued });
   }
@@ -139,15 +131,16 @@ function showFunnel(challenges) {
 
 function showVerdicts(status) {
   const all = sum(status.verdicts);
-  bars(byId("verdicts"), VERDICTS.map(([name, tone, about]) => ({ name, tone, about, count: status.verdicts[name] ?? 0, of: all })));
+  const names = Object.keys(VERDICTS);
+  bars(byId("verdicts"), names.map((name) => ({ name, tone: VERDICT_TONES[name], about: VERDICTS[name], count: status.verdicts[name] ?? 0, of: all })));
   const stack = byId("verdict-stack");
-  if (!stack.firstChild) stack.append(...VERDICTS.map(([, tone]) => make("i", { "data-tone": tone })));
-  VERDICTS.forEach(([name], index) => {
+  if (!stack.firstChild) stack.append(...names.map((name) => make("i", { "data-tone": VERDICT_TONES[name] })));
+  names.forEach((name, index) => {
     stack.children[index].style.flexGrow = all ? (status.verdicts[name] ?? 0) / all : 0;
   });
   const refused = Object.entries(status.refused).sort((a, b) => b[1] - a[1]);
   const total = sum(status.refused);
-  const rows = refused.slice(0, REASONS_MAX).map(([name, count]) => ({ name, tone: "bad", count, of: total }));
+  const rows = refused.slice(0, REASONS_MAX).map(([name, count]) => ({ name, tone: "bad", about: REASONS[name], count, of: total }));
   const rest = refused.slice(REASONS_MAX).reduce((count, it) => count + it[1], 0);
   if (rest) rows.push({ name: "all others", tone: "quiet", count: rest, of: total });
   bars(byId("reasons"), rows);
