@@ -24,7 +24,7 @@ impl Engine {
                     let bytes = arrival.message.bytes();
                     self.out.hand_over(shard, arrival.side, arrival.flow, bytes);
                 }
-                _ => self.refuse(now, arrival, Refusal::new(Reason::NoTransaction)),
+                _ => self.refuse_unfit(now, arrival, Refusal::new(Reason::NoTransaction)),
             }
             return;
         };

@@ -8,7 +8,9 @@ use crate::request::{aor, binds, method_bytes};
 use crate::routing::NO_PBX;
 use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;
-use admission::{Acknowledged, Credentials, Effect, Final, Pass, Proof, Request, Ticket};
+use admission::{
+    Acknowledged, Credentials, Effect, Final, Judgement, Pass, Proof, Request, Ticket,
+};
 use policy::{Reason, Time, Who};
 use std::net::IpAddr;
 use wire::{Message, Side, Uri};
@@ -51,12 +53,8 @@ impl Engine {
         let id = self.pbxs.id(pbx);
         let request = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: id };
         let judgement = self.gate.on_request(now, &request);
-        let proof = self.gate.proof(now, &arrival.flow);
+        let proof = self.on_judged(now, arrival, &judgement);
         let who = judgement.who;
-        self.grounds = Some(Grounds::new(&judgement, proof));
-        if self.is_forgeable(now, arrival) {
-            self.paid(now, arrival);
-        }
         match judgement.verdict {
             admission::Verdict::Accept(Pass { credentials, ticket }) => {
                 Some(Passage { credentials, ticket: Some(ticket), who, proof, ..Passage::INSIDE })
@@ -74,6 +72,37 @@ impl Engine {
                 None
             }
         }
+    }
+
+    /// A request that goes nowhere, whatever is in it: its sender is told so, unless he is one who is
+    /// not to be answered at all.
+    pub(crate) fn refuse_unfit(&mut self, now: Time, arrival: Arrival<'_, '_>, refusal: Refusal) {
+        if arrival.side == Side::Outside {
+            let dialog = self.is_in_dialog(arrival);
+            let request = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: 0 };
+            let judgement = self.gate.on_unfit(now, &request);
+            self.on_judged(now, arrival, &judgement);
+            if matches!(judgement.verdict, admission::Verdict::Drop | admission::Verdict::Challenge)
+            {
+                return self.note(arrival, Verdict::Drop, judgement.reason);
+            }
+        }
+        self.refuse(now, arrival, refusal);
+    }
+
+    /// What the gate knew goes along with the event, and the request pays for its answers.
+    fn on_judged(
+        &mut self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        judgement: &Judgement,
+    ) -> Option<Proof> {
+        let proof = self.gate.proof(now, &arrival.flow);
+        self.grounds = Some(Grounds::new(judgement, proof));
+        if self.is_forgeable(now, arrival) {
+            self.paid(now, arrival);
+        }
+        proof
     }
 
     /// Whether the trust oracle's lists name an address: a trunk may say more than others.

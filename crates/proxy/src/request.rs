@@ -38,7 +38,7 @@ impl Engine {
         };
         let place = pbx.unwrap_or(NO_PBX);
         if let Err(refusal) = self.validate(arrival, place) {
-            return self.refuse(now, arrival, refusal);
+            return self.refuse_unfit(now, arrival, refusal);
         }
         let Some(passage) = self.judge(now, arrival, place) else { return };
         let passage = Passage { pbx, ..passage };

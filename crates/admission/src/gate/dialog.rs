@@ -1,4 +1,5 @@
-//! What nobody judges, most of all what is inside a dialog, and ACKs that belong to nothing here.
+//! What nobody judges, most of all what is inside a dialog; and what goes no further whatever it is:
+//! ACKs that belong to nothing here, requests that are none.
 
 use super::Gate;
 use super::asked::{Asked, Classified};
@@ -47,6 +48,26 @@ impl Gate {
         let decided = self.check_stray(now, &mut asked);
         let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
         asked.judged(decided, observed)
+    }
+
+    /// A request from outside that ends at this edge whatever it is judged to be: an invalid one (RFC
+    /// 3261 §16.3), a CANCEL of nothing. To accept it is to let it be answered, as a rule's refusal
+    /// does; it opens nothing and ends nothing.
+    pub fn on_unfit(&mut self, now: Time, request: &Request<'_, '_>) -> Judgement {
+        self.clock = now;
+        let mut asked = self.ask(now, request, Classified::NONE);
+        if self.excuses(now, &mut asked) {
+            return asked.judged(Ok(()), None);
+        }
+        self.look(now, &mut asked);
+        let decided = self.check_unfit(now, &mut asked);
+        let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
+        asked.judged(decided, observed)
+    }
+
+    fn check_unfit(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        self.check_method_and_looks(asked)?;
+        self.check_rates(now, asked)
     }
 
     fn check_stray(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {

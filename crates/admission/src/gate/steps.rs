@@ -33,8 +33,7 @@ impl Gate {
     /// The steps in order, the cheapest refusal first.
     pub(super) fn decide(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         self.weigh_listed(now, asked);
-        self.check_rules(asked)?;
-        self.check_signatures(asked)?;
+        self.check_method_and_looks(asked)?;
         self.check_tokens(now, asked)?;
         self.check_pair(now, asked)?;
         self.check_rates(now, asked)?;
@@ -42,6 +41,16 @@ impl Gate {
         self.check_slow(now, asked)?;
         self.check_guard(now, asked)?;
         self.check_tries(now, asked)
+    }
+
+    /// What the message alone tells. Whom a rule would answer hears nothing when his looks are those of
+    /// who is dropped.
+    pub(super) fn check_method_and_looks(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
+        let ruled = self.check_rules(asked);
+        match ruled {
+            Err(Stop { verdict: Verdict::Drop, .. }) => ruled,
+            _ => self.check_signatures(asked).and(ruled),
+        }
     }
 
     /// Method policy, user parts, numbers: rules without a rate.

@@ -2,7 +2,9 @@
 
 use crate::edge::{CHALLENGE, Edge, OUTSIDE, Outcome, PHONE, addr, always, param, request};
 use admission::{Ban, BanId, BanKey, Origin};
-use policy::{Network, Reason, Who};
+use policy::{
+    Ceiling, Condition, Mode, Network, Reason, SignatureSpec, Signatures, Test, TextField, Who,
+};
 use proxy::{CloseReason, Input, Learned, Stage, Verdict};
 use std::time::Duration;
 use wire::{ConnectionId, Flow, ShardId, Side, Transport};
@@ -428,4 +430,61 @@ fn overload_sheds_strangers_then_the_unproven_then_calls_and_no_more() {
     edge.now = edge.now + Duration::from_secs(3);
     edge.input(Input::Round { waited: Duration::ZERO });
     assert_eq!(edge.engine.snapshot().shed, Stage::None);
+}
+
+#[test]
+fn a_scanner_is_not_told_what_is_wrong_with_its_request() {
+    let tool = SignatureSpec {
+        id: "tool".into(),
+        ceiling: Ceiling::Drop,
+        mode: Mode::Enforce,
+        what: "".into(),
+        source: "".into(),
+        false_positives: "".into(),
+        when: Condition::Text(TextField::UserAgent, Test::Starts(vec!["tool".into()])),
+    };
+    let mut edge = Edge::with(|policy| {
+        policy.admission.signatures = Signatures::compile(vec![tool]).expect("signature");
+    });
+    let hopeless = |text: String| text.replace("Max-Forwards: 70", "Max-Forwards: 0");
+    let cases = [
+        // svmap registers so
+        (request("REGISTER", "z9hG4bKa", 0, "Contact: None\n"), 400),
+        (hopeless(request("OPTIONS", "z9hG4bKb", 0, "")), 483),
+        (request("OPTIONS", "z9hG4bKc", 0, "Proxy-Require: foo\n"), 420),
+        (request("OPTIONS", "z9hG4bKd", 0, "").replace("sip:100@pbx SIP", "x:y SIP"), 416),
+        (request("CANCEL", "z9hG4bKe", 0, ""), 481),
+        // a method that no stranger begins with
+        (request("NOTIFY", "z9hG4bKf", 0, ""), 405),
+    ];
+    for (text, status) in cases {
+        let named = |name: &str| text.replace("User-Agent: ", &format!("User-Agent: {name}"));
+        let scanned = edge.phone_sends(&named("tool 1"));
+        let event = &scanned.events[0];
+        assert_eq!((event.verdict, event.reason), (Verdict::Drop, Reason::Signature), "{text}");
+        assert_eq!((scanned.outside.len(), scanned.inside.len()), (0, 0), "{scanned:?}");
+        let told = edge.phone_sends(&named(&"phone ".repeat(50)));
+        assert_eq!(told.events[0].verdict, Verdict::Reject(status), "{text}");
+        assert_eq!((told.outside.len(), told.inside.len()), (1, 0), "{told:?}");
+    }
+}
+
+#[test]
+fn an_invalid_request_ends_no_challenge_and_a_flood_of_them_is_not_answered() {
+    let mut edge = Edge::with(|_| {});
+    let first = edge.phone_sends(&request("INVITE", "z9hG4bKa", 500, ""));
+    edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    let open = |edge: &Edge| edge.engine.snapshot().gate.ledger.entries;
+    assert_eq!(open(&edge), 1);
+    let credentials = "Authorization: Digest realm=\"asterisk\",nonce=\"n1\",response=\"0\"\n";
+    let invalid = request("INVITE", "z9hG4bKb", 500, credentials);
+    let invalid = invalid.replace("Max-Forwards: 70", "Max-Forwards: 0");
+    let told = edge.phone_sends(&invalid);
+    assert_eq!(told.events[0].verdict, Verdict::Reject(483));
+    assert_eq!(open(&edge), 1, "its caller has it open still");
+    let answered = (0..1_000).filter(|n| {
+        let again = invalid.replace("z9hG4bKb", &format!("z9hG4bKc{n}"));
+        !edge.phone_sends(&again).outside.is_empty()
+    });
+    assert!(answered.count() < 250);
 }

@@ -88,11 +88,17 @@ impl Reference {
         stop.unwrap_or(PASS)
     }
 
-    /// 4. "method that this state may not send; characters no user part has: rule"
-    fn rules_stop(&mut self, _now: Time, _flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
+    /// 4. "method that this state may not send; characters no user part has: rule"; but "what a rule
+    ///    would answer is asked step 5 first"
+    fn rules_stop(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let may = ["INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH", "MESSAGE"];
         let method = !may.contains(&asked.method.as_str()) && !asked.tagged;
-        (asked.is_strange() && (asked.bad_user || method)).then_some((Class::Stop, Reason::Rule))
+        let rule = Some((Class::Stop, Reason::Rule));
+        match asked.is_strange() {
+            true if asked.bad_user => rule,
+            true if method => self.signature_stops(now, flow, asked).or(rule),
+            _ => None,
+        }
     }
 
     /// 5. "signature `drop` (not at home: there it passes, and once it authenticates it counts as a
