@@ -141,9 +141,11 @@ pub(crate) enum Form {
     Terse,
 }
 
-/// Digits of a To-tag that is no proof and no transaction's, where each byte counts: 32 bits and
-/// more (RFC 3261 §19.3).
-pub(crate) const TERSE_TAG: usize = 8;
+/// What is left of a To-tag that is no proof and no transaction's, where each byte counts: 32 bits
+/// and more (RFC 3261 §19.3). Its end, because a branch for a tag begins as all branches do.
+pub(crate) fn terse_tag(tag: &[u8]) -> &[u8] {
+    tag.get(tag.len().saturating_sub(8)..).unwrap_or_default()
+}
 
 /// Says what is left of a lean response in fewer letters.
 pub(crate) fn make_terse(splice: &mut Splice<'_, '_>) {
@@ -172,8 +174,9 @@ pub(crate) fn make_terse(splice: &mut Splice<'_, '_>) {
     if message.cseq().method != Method::Invite
         && let Some(span) = message.to().param_span(b"tag")
     {
-        let start = span.end - message.to_tag().len().min(usize::from(span.end)) as u16;
-        splice.delete(Span { start: span.end.min(start.saturating_add(TERSE_TAG as u16)), ..span });
+        let (tag, kept) = (message.to_tag(), terse_tag(message.to_tag()));
+        let at = |length: usize| span.end.saturating_sub(length as u16);
+        splice.delete(Span { start: at(tag.len()), end: at(kept.len()) });
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::Verdict;
 use crate::engine::{Arrival, Engine};
-use crate::hygiene::TERSE_TAG;
+use crate::hygiene::terse_tag;
 use crate::request::answer_to;
 use policy::{Reason, Time};
 use std::io::Write as _;
@@ -102,10 +102,7 @@ impl Engine {
                 // a challenge's headers are the challenge, and its tag is a proof if it comes back
                 let challenge = status == 401;
                 let returns = challenge && arrival.message.method() == Method::Invite;
-                let to_tag = match to_tag.get(..TERSE_TAG) {
-                    Some(short) if !returns => short,
-                    _ => to_tag,
-                };
+                let to_tag = if returns { to_tag } else { terse_tag(to_tag) };
                 let headers = if challenge { headers } else { b"" };
                 let terse = Reply { reason: "No", to_tag, headers, compact: true, ..reply };
                 range = write(&terse, &mut self.out);
@@ -126,7 +123,7 @@ impl Engine {
     /// Whether the To-tag of an ACK is that of a stateless answer.
     pub(crate) fn is_stateless_tag(&self, ack: &Message<'_>) -> bool {
         let tag = self.stateless_tag(ack);
-        ack.to_tag() == tag || Some(ack.to_tag()) == tag.get(..TERSE_TAG)
+        ack.to_tag() == tag || ack.to_tag() == terse_tag(&tag)
     }
 
     /// The To-tag of stateless answers: a hash of what a retransmission and its ACK repeat.
