@@ -350,7 +350,7 @@ impl Gate {
 
     /// Bytes from outside that are no message, on a stream.
     pub fn on_malformed(&mut self, now: Time, flow: &Flow) {
-        // no number of the specification's weighs it; the transport closes such a stream
+        // no number of the specification's weighs it; a stranger's stream ends with it
         let _ = (now, flow);
     }
 

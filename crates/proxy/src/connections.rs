@@ -6,7 +6,7 @@ use crate::exchange::ExchangeId;
 use crate::hashed::Hashed;
 use crate::io::{CloseReason, Table};
 use crate::{Event, Verdict};
-use policy::{Budgets, Network, Pbx, Reason, Time};
+use policy::{Budgets, Network, Pbx, Reason, Time, Who};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
@@ -158,19 +158,36 @@ impl Engine {
             self.connections.table.insert(id, Connection::new(Side::Inside, flow, now));
             return;
         }
-        if self.connections.table.len() >= self.connections.capacity {
-            self.connections.refused += 1;
-            self.out.close(id, CloseReason::Overload);
-            return;
-        }
         if let Some(reason) = self.gate.on_source(now, flow.remote.ip()) {
             self.event(Side::Outside, flow, NO_METHOD, 0, Verdict::Drop, reason);
             self.out.close(id, CloseReason::Banned);
             return;
         }
+        if self.connections.table.len() >= self.connections.capacity {
+            self.connections.refused += 1;
+            match self.in_the_way(now, &flow) {
+                Some(stranger) => self.close(now, stranger, CloseReason::Overload),
+                None => return self.out.close(id, CloseReason::Overload),
+            }
+        }
         self.gate.on_connection(now, &flow, true);
         self.connections.table.insert(id, Connection::new(Side::Outside, flow, now));
         self.arm_connection(now, id);
+    }
+
+    /// The connection that goes so that there is room for a new one: of strangers that nothing waits
+    /// for, the one that has said nothing for longest, and only for who is no stranger. So those who
+    /// need only connect keep no phone out.
+    fn in_the_way(&self, now: Time, flow: &Flow) -> Option<ConnectionId> {
+        if !self.is_shared(now, Side::Outside, flow) {
+            return None;
+        }
+        let table = self.connections.table.iter();
+        let idle = table.filter(|(id, it)| {
+            !id.is_opened() && it.exchanges.is_empty() && !self.is_shared(now, it.side, &it.flow)
+        });
+        // the table has no order, and the same inputs give the same outputs
+        idle.min_by_key(|(id, it)| (it.since, id.to_bits())).map(|(id, _)| *id)
     }
 
     /// The flow of a connection to a peer: one that is open, else one that is opened now, on which
@@ -238,7 +255,8 @@ impl Engine {
             advanced |= matches!(frame, Ok(Some(_)));
             match frame {
                 Ok(Some(Frame::Message(message))) => {
-                    if !self.on_bytes(now, side, flow, message, false) {
+                    let is_one = self.on_bytes(now, side, flow, message, false);
+                    if !is_one && !self.is_shared(now, side, &flow) {
                         break true;
                     }
                 }
@@ -274,6 +292,14 @@ impl Engine {
         connection.progress = progress;
         connection.framer = framer;
         self.arm_connection(now, id);
+    }
+
+    /// Whether a connection goes on behind what could be framed and is no message. On the PBX's, a
+    /// trunk's and a known phone's there are calls, which somebody else's odd header must not end; a
+    /// stranger's ends with it.
+    fn is_shared(&self, now: Time, side: Side, flow: &Flow) -> bool {
+        let ip = flow.remote.ip();
+        side == Side::Inside || self.is_trusted(now, ip) || self.gate.who(now, ip) >= Who::Known
     }
 
     pub(crate) fn on_closed(&mut self, now: Time, id: ConnectionId) {

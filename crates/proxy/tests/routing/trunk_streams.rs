@@ -4,7 +4,7 @@ use super::edge::{Edge, INSIDE, PBX, Sent, addr, answer};
 use policy::{Listener, Network, Pbx, Policy, Trunk};
 use proxy::Input;
 use std::time::Duration;
-use wire::{ConnectionId, Transport};
+use wire::{ConnectionId, Flow, ShardId, Transport};
 
 const OUTSIDE: &str = "203.0.113.1:5061";
 const FIRST: &str = "198.51.100.7:5061";
@@ -12,12 +12,17 @@ const SECOND: &str = "198.51.100.8:5061";
 
 /// A trunk that is reached over TLS, in two places.
 fn edge() -> Edge {
+    edge_with(|_| {})
+}
+
+fn edge_with(change: impl FnOnce(&mut Policy)) -> Edge {
     let listener = Listener { transport: Transport::Tls, address: addr(OUTSIDE), advertise: None };
     let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![Pbx::new(addr(PBX))]);
     let host = "_sips._tcp.carrier.example";
     policy.trunks = vec![Trunk::new("carrier", vec![host.into(), "carrier.example".into()])];
     let network = Network::new(addr(FIRST).ip(), 24);
     policy.admission.trust.networks = vec![(network, "carrier".into())];
+    change(&mut policy);
     let mut edge = Edge::new(policy);
     edge.reach("carrier.example", Transport::Tls, OUTSIDE, &[FIRST, SECOND]);
     edge
@@ -118,4 +123,72 @@ fn a_connection_that_rests_says_that_it_lives() {
     let is_ping = |it: &Sent| it.on == Some(connection) && it.text == "\r\n\r\n";
     assert!(sent.len() >= 170 && sent.iter().all(is_ping), "{} {:?}", sent.len(), sent[0]);
     assert_eq!(edge.dialled.len(), 1);
+}
+
+#[test]
+fn a_message_that_is_none_ends_no_connection_with_calls_on_it() {
+    let mut edge = edge();
+    let sent = edge.inside(PBX, &request("INVITE", 1, ""));
+    let (connection, text) = opened(&edge, &sent, FIRST);
+    // what somebody called the carrier with, and the carrier passes on
+    let odd =
+        request("INVITE", 2, "Expires: 60\nExpires: 61\n").replace("UDP 127.0.0.1:5070", "TLS x");
+    let sent = edge.stream(connection, &odd);
+    let [Sent { on: Some(on), text: refused, .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert!(*on == connection && refused.starts_with("SIP/2.0 400 "), "{refused}");
+    assert_eq!(edge.closed, []);
+    let sent = edge.stream(connection, &answer(&text, "200 OK", ""));
+    assert!(
+        matches!(&sent[..], [Sent { on: None, text, .. }] if text.starts_with("SIP/2.0 200")),
+        "{sent:?}"
+    );
+    // but where its end is not known, nothing behind it is
+    let sent = edge.stream(connection, &odd.replace("Content-Length: 0\n", ""));
+    assert!(sent.is_empty(), "{sent:?}");
+    assert_eq!(edge.closed, [connection]);
+}
+
+#[test]
+fn a_strangers_connection_ends_with_what_is_no_message() {
+    let mut edge = edge();
+    let connection = ConnectionId::new(ShardId(0), 5);
+    let flow = Flow {
+        transport: Transport::Tls,
+        connection: Some(connection),
+        ..Flow::udp(addr(OUTSIDE), addr("192.0.2.66:4000"))
+    };
+    edge.dialled.push((flow, String::new()));
+    edge.input(Input::Opened { flow });
+    let odd =
+        request("INVITE", 1, "Expires: 60\nExpires: 61\n").replace("UDP 127.0.0.1:5070", "TLS x");
+    let sent = edge.stream(connection, &odd);
+    assert!(sent[0].text.starts_with("SIP/2.0 400 "), "{sent:?}");
+    assert_eq!(edge.closed, [connection]);
+}
+
+#[test]
+fn strangers_connections_keep_no_trunk_out() {
+    let mut edge = edge_with(|policy| policy.capacities.connections = 3);
+    let mut opens = |number: u64, remote: &str| {
+        let connection = ConnectionId::new(ShardId(0), number);
+        let flow = Flow {
+            transport: Transport::Tls,
+            connection: Some(connection),
+            ..Flow::udp(addr(OUTSIDE), addr(remote))
+        };
+        edge.dialled.push((flow, String::new()));
+        edge.input(Input::Opened { flow });
+        edge.now = edge.now + Duration::from_secs(1);
+        std::mem::take(&mut edge.closed)
+    };
+    for number in 1..=3 {
+        assert_eq!(opens(number, "192.0.2.66:4000"), []);
+    }
+    assert_eq!(opens(4, "192.0.2.67:4000"), [ConnectionId::new(ShardId(0), 4)], "it is full");
+    // whoever waits longest goes for each of the carrier's, and the carrier's own never do
+    for number in 5..=7 {
+        assert_eq!(opens(number, FIRST), [ConnectionId::new(ShardId(0), number - 4)]);
+    }
+    assert_eq!(opens(8, FIRST), [ConnectionId::new(ShardId(0), 8)]);
+    assert_eq!(edge.engine.snapshot().connections.entries, 3);
 }
