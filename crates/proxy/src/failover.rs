@@ -71,11 +71,11 @@ impl Engine {
         let checks = self.policy.checks;
         let Some(exchange) = self.exchanges.at(id) else { return };
         if exchange.origin_side == Side::Outside {
-            let (pbx, since) = (exchange.pbx, exchange.sent_at);
+            let (pbx, since, stranger) = (exchange.pbx, exchange.sent_at, exchange.stranger);
             if let Some(member) = self.pbxs.at(pbx) {
                 member.health.on_silence(since);
             }
-            self.pbxs.on_outcome(now, pbx, false, &checks);
+            self.pbxs.on_outcome(now, pbx, false, stranger, &checks);
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Health {
     /// When the next OPTIONS is due, and whether the last waits for its answer.
     pub(crate) due: Time,
     waiting: bool,
+    /// A request waits for its answer rather long, and nothing was heard since it went out.
+    doubted: bool,
     /// OPTIONS in a row without an answer, or with one.
     unanswered: u32,
     answered: u32,
@@ -41,6 +43,7 @@ impl Health {
             rests_until: Time::ZERO,
             due: Time::ZERO,
             waiting: false,
+            doubted: false,
             unanswered: 0,
             answered: 0,
             counted: [(0, 0); 2],
@@ -51,7 +54,22 @@ impl Health {
     /// It said something. One that is asked by OPTIONS is up when it answers these.
     pub(crate) fn on_heard(&mut self, now: Time, checked: bool) {
         self.heard = now;
+        self.doubted = false;
         self.down &= checked;
+    }
+
+    /// A request that went out at `since` is not answered yet. A message that a PBX which lives says
+    /// nothing to is easily made: before it counts as silent it is asked.
+    pub(crate) fn on_doubt(&mut self, now: Time, since: Time) {
+        if self.heard < since && !self.doubted && !self.down {
+            (self.doubted, self.waiting, self.unanswered) = (true, false, 0);
+            self.due = now;
+        }
+    }
+
+    /// Whether one that is not asked for ever is asked now.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.doubted || self.down
     }
 
     /// ICMP: nobody listens there; or a connection was refused or lost.
@@ -169,6 +187,28 @@ mod tests {
         assert!(health.admits(at(41)));
         health.on_heard(at(42), false);
         assert!(health.is_up() && health.admits(at(42)) && health.admits(at(42)));
+    }
+
+    #[test]
+    fn one_that_leaves_a_request_unanswered_is_asked_and_is_up_while_it_answers() {
+        let checks = Checks::default();
+        let mut health = Health::new();
+        health.on_heard(at(0), false);
+        health.on_doubt(at(9), at(5));
+        assert!(health.is_asked() && health.due <= at(9));
+        health.on_check(at(9), &checks);
+        health.on_heard(at(9), false);
+        assert!(!health.is_asked() && !health.on_silence(at(5)));
+        // the next request like it is another one
+        health.on_doubt(at(14), at(10));
+        for second in [14, 16] {
+            health.on_check(at(second), &checks);
+            assert!(health.is_up());
+        }
+        health.on_check(at(18), &checks);
+        assert!(!health.is_up() && health.is_asked(), "until it says something");
+        health.on_heard(at(19), false);
+        assert!(health.is_up() && !health.is_asked());
     }
 
     #[test]

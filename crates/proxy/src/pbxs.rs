@@ -80,6 +80,13 @@ enum Affinity<'a> {
     Call(&'a [u8]),
 }
 
+impl Member {
+    /// Whether it is asked by OPTIONS: for ever, or while it is in doubt.
+    fn is_asked(&self) -> bool {
+        self.checked || self.health.is_asked()
+    }
+}
+
 impl Pbxs {
     pub(crate) fn new(policy: &Policy, secret: &[u8; 32]) -> Self {
         let key = Key::derive(secret, "pbx");
@@ -176,12 +183,28 @@ impl Pbxs {
         }
     }
 
-    /// What became of a request.
-    pub(crate) fn on_outcome(&mut self, now: Time, pbx: usize, served: bool, checks: &Checks) {
+    /// A request that went out at `since` has waited rather long for its answer. Who is asked all the
+    /// time needs no doubt.
+    pub(crate) fn on_doubt(&mut self, now: Time, pbx: usize, since: Time) {
+        if let Some(member) = self.all.get_mut(pbx).filter(|member| !member.checked) {
+            member.health.on_doubt(now, since);
+        }
+    }
+
+    /// What became of a request. A stranger's says nothing of the PBX: whoever knows what a PBX ignores
+    /// would take one after another down.
+    pub(crate) fn on_outcome(
+        &mut self,
+        now: Time,
+        pbx: usize,
+        served: bool,
+        stranger: bool,
+        checks: &Checks,
+    ) {
         if let Some(member) = self.all.get_mut(pbx) {
             member.failed += u64::from(!served);
             // one that stands alone is judged by its silence only
-            if member.checked {
+            if member.checked && !stranger {
                 member.health.on_outcome(now, served, checks);
             }
         }
@@ -249,12 +272,12 @@ impl Pbxs {
 
     /// When the next OPTIONS is due.
     pub(crate) fn poll_timeout(&self) -> Option<Time> {
-        self.all.iter().filter(|member| member.checked).map(|member| member.health.due).min()
+        self.all.iter().filter(|member| member.is_asked()).map(|member| member.health.due).min()
     }
 
     /// One that is to be asked now.
     pub(crate) fn poll_due(&mut self, now: Time, checks: &Checks) -> Option<usize> {
-        let due = |member: &Member| member.checked && member.health.due <= now;
+        let due = |member: &Member| member.is_asked() && member.health.due <= now;
         let at = self.all.iter().position(due)?;
         self.all[at].health.on_check(now, checks);
         Some(at)

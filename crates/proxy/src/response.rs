@@ -62,12 +62,12 @@ impl Engine {
         if arrival.side == Side::Inside && !exchange.provisional && !exchange.answered {
             self.waited = Some(now.since(exchange.sent_at));
         }
-        let pbx = exchange.pbx;
+        let (pbx, stranger) = (exchange.pbx, exchange.stranger);
         let action = exchange.client.on_response(now, status, &base);
         let passes = matches!(action, Action::PassUp | Action::PassUpAndAck);
         if passes && arrival.side == Side::Inside && status >= 200 {
             let checks = self.policy.checks;
-            self.pbxs.on_outcome(now, pbx, status != 503, &checks);
+            self.pbxs.on_outcome(now, pbx, status != 503, stranger, &checks);
         }
         match action {
             _ if passes && status == 503 => self.on_unavailable(now, id, arrival),

@@ -50,6 +50,9 @@ impl Engine {
                     }
                     let waited = now.since(exchange.sent_at) >= base.t1.saturating_mul(REFUSED_T1);
                     let (pbx, sent_at) = (exchange.pbx, exchange.sent_at);
+                    if inwards && waited {
+                        self.pbxs.on_doubt(now, pbx, sent_at);
+                    }
                     let health = self.pbxs.at(pbx).map(|member| member.health);
                     let refused = health.is_some_and(|health| health.is_refusing(sent_at));
                     let down = refused || health.is_some_and(|health| !health.is_up());

@@ -371,6 +371,30 @@ fn a_silent_pbx_is_told_to_the_caller_and_nobody_is_blamed() {
 }
 
 #[test]
+fn what_the_pbx_says_nothing_to_does_not_make_it_silent() {
+    let mut edge = Edge::new();
+    // PJSIP drops what it cannot parse without a word
+    let ignored = |n: u32| {
+        let text = request("OPTIONS", "sip:100@pbx", &format!("z9hG4bKi{n}"), "Expires: x\n");
+        text.replace("Call-ID: ", &format!("Call-ID: i{n}"))
+    };
+    let mut asked = 0;
+    for n in 1..80 {
+        edge.phone_sends(&ignored(n));
+        for sent in edge.pass(Duration::from_secs(1)) {
+            if sent.side == Side::Inside && sent.text.contains(";tag=check") {
+                asked += 1;
+                edge.pbx_sends(&respond(&sent.text, "401 Unauthorized", "t", ""));
+            }
+        }
+        assert!(edge.engine.snapshot().pbx_up, "{n}");
+    }
+    assert!((1..=20).contains(&asked), "{asked}");
+    let (sent, event) = edge.phone_sends(&request("REGISTER", "sip:pbx", "z9hG4bKb", ""));
+    assert_eq!((event.verdict, sent[0].side), (Verdict::Forward, Side::Inside));
+}
+
+#[test]
 fn an_edge_says_100_by_itself_only_to_who_cannot_be_challenged() {
     let mut edge = Edge::new();
     let invite = |call: &str, branch: &str, more: &str| {

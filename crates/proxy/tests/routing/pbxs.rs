@@ -161,6 +161,21 @@ fn options_that_nobody_answers_take_a_pbx_down() {
 }
 
 #[test]
+fn strangers_whom_a_pbx_does_not_answer_take_none_down() {
+    let mut edge = Edge::new(policy());
+    for n in 0..60 {
+        edge.outside(PHONE, &request("OPTIONS", "sip:100@pbx.example.com", &format!("o{n}"), ""));
+        for asked in edge.pass(Duration::from_secs(1)) {
+            if asked.text.contains(";tag=check") {
+                let from = asked.to.to_string();
+                edge.inside(&from, &answer(&asked.text, "200 OK", ""));
+            }
+        }
+        assert!(up(&edge).iter().all(|up| *up), "{n}");
+    }
+}
+
+#[test]
 fn over_tcp_a_lost_connection_is_opened_once_more_and_then_the_next_one_asked() {
     let mut policy = policy();
     policy.pbx[0].transport = Transport::Tcp;
