@@ -181,7 +181,7 @@ impl Reference {
         let users = [dialled, user_of(uri_of(msg.value("From"))), user_of(uri_of(msg.value("To")))];
         let bad_user = users.iter().any(|user| {
             let user = user.to_ascii_lowercase();
-            BAD_USER.iter().any(|bad| user.contains(bad))
+            !is_name(&user) && BAD_USER.iter().any(|bad| user.contains(bad))
         });
         Asked {
             who,
@@ -311,6 +311,17 @@ impl Default for Credentials {
 
 fn user_of(uri: &str) -> String {
     SipUri::parse(uri).unwrap_or_default().user
+}
+
+/// "One apostrophe between letters": o'brien.
+fn is_name(user: &str) -> bool {
+    let letter = |c: char| c.is_ascii_alphabetic() || !c.is_ascii();
+    let plain = |c: char| letter(c) || c.is_ascii_digit() || matches!(c, '.' | '_');
+    user.split_once('\'').is_some_and(|(before, behind)| {
+        before.ends_with(letter)
+            && behind.starts_with(letter)
+            && before.chars().chain(behind.chars()).all(plain)
+    })
 }
 
 /// `user@host` of a From or To.
