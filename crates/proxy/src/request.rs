@@ -9,13 +9,21 @@ use crate::keys::Keys;
 use crate::pbxs::PbxSet;
 use crate::refusal::Refusal;
 use crate::routing::{Hop, NO_PBX, Route};
-use admission::Credentials;
 use admission::branch::{Binds, NO_SLOT};
+use admission::{Branch, Credentials};
 use policy::{Reason, Time, Who, method_index};
 use std::net::SocketAddr;
 use transaction::Action;
 use wire::digest::Digest;
 use wire::{HeaderName, Message, Method, Side, Uri};
+
+/// What an exchange begins with: the request as it was sent on, and by what it is known.
+struct Begun {
+    keys: Keys,
+    branch: Branch,
+    owner: Owner,
+    request: Buffer,
+}
 
 impl Engine {
     pub(crate) fn on_request(&mut self, now: Time, arrival: Arrival<'_, '_>) {
@@ -189,7 +197,6 @@ impl Engine {
         passage: &Passage,
     ) -> Result<(), Refusal> {
         let message = arrival.message;
-        let Hop { side, flow: target, .. } = hop;
         let stranger = passage.ticket.is_some() && passage.who < Who::Known;
         let owner = if stranger { Owner::Stranger } else { Owner::Known };
         if let Some(oldest) = self.exchanges.in_the_way(stranger) {
@@ -201,7 +208,6 @@ impl Engine {
         let binds = binds(arrival);
         let loop_hash = self.loop_hash(message);
         let branch = self.branches.make(now, self.shard, id.slot, id.generation, loop_hash, &binds);
-        let Passage { credentials, ticket, .. } = *passage;
         self.asks = None;
         let written = self.write_request(now, arrival, hop, &branch, passage);
         let kept = written.and_then(|range| {
@@ -211,20 +217,48 @@ impl Engine {
             self.exchanges.release(id);
             return Err(Refusal::new(Reason::Overload));
         };
-        let invite = message.method() == Method::Invite;
-        let patience = self.patience(now, arrival, hop);
+        let begun = Begun { keys, branch, owner, request };
+        let exchange = self.begin(now, arrival, hop, passage, begun);
+        self.exchanges.insert(id, exchange);
+        if hop.side == Side::Inside {
+            self.pbxs.on_request(hop.pbx);
+        }
+        if let Some(connection) = hop.flow.connection {
+            self.watch(connection, id);
+        }
+        self.out.send(hop.side, &hop.flow, range);
+        self.arm(id);
+        let foreign = passage.credentials == Credentials::Foreign;
+        let reason = if foreign { Reason::ForeignNonce } else { Reason::Clean };
+        self.note(arrival, Verdict::Forward, reason);
+        Ok(())
+    }
+
+    /// What is remembered of a request that goes on: both its transactions (§17) and what joins them.
+    fn begin(
+        &self,
+        now: Time,
+        arrival: Arrival<'_, '_>,
+        hop: &Hop,
+        passage: &Passage,
+        begun: Begun,
+    ) -> Exchange {
+        let Begun { keys, branch, owner, request } = begun;
+        let Passage { credentials, ticket, .. } = *passage;
+        let invite = arrival.message.method() == Method::Invite;
+        let stranger = owner == Owner::Stranger;
         let base = &self.policy.timers;
-        let exchange = Exchange {
+        Exchange {
             server: Server::new(invite, now, &arrival.flow, base),
-            client: Client::new(invite, now, target, base),
+            client: Client::new(invite, now, &hop.flow, base),
             cancel: None,
             origin_side: arrival.side,
             origin: arrival.flow,
             answer_to: answer_to(arrival),
-            target: *target,
+            target: hop.flow,
             pbx: hop.pbx,
             tried: PbxSet::default(),
-            patience,
+            patience: self.patience(now, arrival, hop),
             redialled: false,
             key: keys.key,
             merge_key: keys.merge_key,
@@ -233,7 +267,7 @@ impl Engine {
             asks: self.asks,
             credentials: keys.credentials,
             branch,
-            method: method_index(message.method()),
+            method: method_index(arrival.message.method()),
             ticket,
             request,
             response: Buffer::of(owner),
@@ -259,20 +293,7 @@ impl Engine {
             stripped: credentials.are_stripped(),
             secure: hop.secure,
             quiet: !(credentials == Credentials::Relayed || self.has_way_back(arrival)),
-        };
-        self.exchanges.insert(id, exchange);
-        if *side == Side::Inside {
-            self.pbxs.on_request(hop.pbx);
         }
-        if let Some(connection) = target.connection {
-            self.watch(connection, id);
-        }
-        self.out.send(*side, target, range);
-        self.arm(id);
-        let foreign = credentials == Credentials::Foreign;
-        let reason = if foreign { Reason::ForeignNonce } else { Reason::Clean };
-        self.note(arrival, Verdict::Forward, reason);
-        Ok(())
     }
 
     /// Whether the source is known to receive what is sent to it: a stream, the PBX, or a request
