@@ -108,7 +108,7 @@ fn pbx_line(pbx: &PbxView) -> String {
         false => format!("{} ({}/{})", pbx.name, pbx.transport, pbx.address),
     };
     let PbxView { group, requests, failed, .. } = pbx;
-    format!("PBX        {place} of {group} is {state}; {requests} requests, {failed} failed\n")
+    format!("PBX        {place} of {group} is {state}; requests {requests}, failed {failed}\n")
 }
 
 fn bans(command: BansCommand) -> Result<ExitCode, Unreached> {

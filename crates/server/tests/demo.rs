@@ -19,7 +19,7 @@ fn calls_pass_attackers_fall_and_nothing_is_left() {
     let mut said = String::new();
     let (mut answered, mut banned) = (false, false);
     for line in lines.by_ref().take(LINES) {
-        let calls = line.split(" calls made, ").nth(1).and_then(|rest| rest.split(' ').next());
+        let calls = line.split(" made, ").nth(1).and_then(|rest| rest.split(' ').next());
         answered |= calls.is_some_and(|count| count != "0");
         banned |= line.contains("BANNED 127.") && line.contains(".66.");
         said += &line;

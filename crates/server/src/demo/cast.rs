@@ -170,8 +170,8 @@ impl Cast {
         let registered = self.phones.iter().filter(|phone| phone.counts.registered > 0).count();
         let sum = |of: fn(&Attacker) -> u64| -> u64 { self.attackers.iter().map(of).sum() };
         format!(
-            "{:2}:{:02} phones: {registered} of {PHONES} registered, {} calls made, {} answered | attackers: {} messages, \
-             {} answered, {} succeeded",
+            "{:2}:{:02} phones: {registered} of {PHONES} registered; calls: {} made, {} answered | attackers' messages: \
+             {} sent, {} answered, {} succeeded",
             seconds / 60,
             seconds % 60,
             self.made,
