@@ -142,11 +142,19 @@ class NotStarted(Exception):
     pass
 
 
-class Target:
-    """A proxy under test between the phones and the PBX that sipload plays."""
+def moved(address, by):
+    """The same port, so many addresses on."""
+    ip, port = address.split(":")
+    net, host = ip.rsplit(".", 1)
+    return f"{net}.{int(host) + by}:{port}"
 
-    def __init__(self, name, transport="udp", ringfence=None, threads=2):
+
+class Target:
+    """A proxy under test between the phones and the PBX that sipload plays; `beside` another one: so many addresses on."""
+
+    def __init__(self, name, transport="udp", ringfence=None, threads=2, beside=0):
         self.name, self.transport, self.ringfence, self.threads = name, transport, ringfence, threads
+        self.listen, self.inside, self.admin = (moved(it, beside) for it in (LISTEN, INSIDE, ADMIN))
         self.process = None
         self.dir = f"{DIR}/{name}"
 
@@ -166,7 +174,7 @@ class Target:
 
     def render(self, template, name):
         text = open(f"{HERE}/targets/{template}").read()
-        values = {"LISTEN": LISTEN, "TLSLISTEN": TLS_LISTEN, "INSIDE": INSIDE, "BACKEND": BACKEND, "ADMIN": ADMIN, "DIR": self.dir,
+        values = {"LISTEN": self.listen, "TLSLISTEN": TLS_LISTEN, "INSIDE": self.inside, "BACKEND": BACKEND, "ADMIN": self.admin, "DIR": self.dir,
                   "CHILDREN": str(self.threads), "OPENSIPS": OPENSIPS, "PIKE": "16" if self.transport == "udp" else "1000000",
                   "TLSYN": "yes" if self.transport == "tls" else "no"}
         for key, value in values.items():
@@ -186,7 +194,7 @@ class Target:
         if self.transport == "tls":
             self.certificate()
         if self.name == "null-relay":
-            return [f"{LOAD_BIN}/nullrelay", LISTEN, BACKEND]
+            return [f"{LOAD_BIN}/nullrelay", self.listen, BACKEND]
         if self.name.startswith("ringfence"):
             template = "ringfence-tls.yaml" if self.transport == "tls" else f"{self.name}.yaml"
             return [self.ringfence, "run", "--config", self.render(template, "ringfence.yaml")]
@@ -217,7 +225,7 @@ class Target:
         self.log = open(f"{self.dir}/log", "w+")
         self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=self.log, cwd=self.dir)
         end = time.time() + patience
-        while not bound(LISTEN):
+        while not bound(self.listen):
             if self.process.poll() is not None or time.time() > end:
                 stop(self.process)
                 raise NotStarted(f"{self.name} did not start: {open(self.dir + '/log').read()[-600:].strip() or 'it said nothing'}")
@@ -237,7 +245,7 @@ class Target:
     def address(self):
         if self.name == "direct":
             return BACKEND
-        return TLS_LISTEN if self.transport == "tls" else LISTEN
+        return TLS_LISTEN if self.transport == "tls" else self.listen
 
 
 class Pbx:
