@@ -16,7 +16,7 @@ use crate::mesh;
 use crate::names::{Names, Watched};
 use crate::news::Newsroom;
 use crate::reports::Reports;
-use crate::sockets::{Tls, bind, needs_inside_listeners, settings};
+use crate::sockets::{Tls, bind, needs_inside_listeners, settings_within};
 use crate::status::Status;
 use crate::watch::Watch;
 use config::{Config, Loaded, Overrides, Secret, SecretOrigin};
@@ -79,7 +79,7 @@ fn eprint(text: &str) {
 }
 
 fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> Result<(), Failure> {
-    raise_file_limit();
+    let files_allowed = raise_file_limit();
     let secret = secret(&config)?;
     let tls = Tls::open(&config)?;
     let sockets = bind(&config, &tls)?;
@@ -107,6 +107,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let crowd_counts = crowd.clone();
     telemetry.watch_pushes(Box::new(move || crowd_counts.counts()));
     let feed_kernel = kernel::FeedKernel::new(&config, &kernel);
+    let settings = settings_within(&config, files_allowed);
     let (ready, readiness) = mpsc::channel(usize::from(shards));
     let (facts, writer) = (state.take_facts(), state.writer());
     let watched_names = Watched::of(&config);
@@ -119,7 +120,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     {
         let shard = sockets.shard();
         let seat = Seat {
-            settings: settings(&config),
+            settings: settings.clone(),
             peers: tls.peers().clone(),
             sockets,
             policy: policy.clone(),
@@ -234,9 +235,16 @@ fn secret(config: &Config) -> Result<Secret, Failure> {
     Ok(secret)
 }
 
-fn raise_file_limit() {
+/// How many files may be open, if the system says so.
+fn raise_file_limit() -> Option<u64> {
     match transport::raise_file_limit() {
-        Ok(files) => info!(files, "Open files allowed"),
-        Err(error) => warn!(%error, "The limit of open files cannot be raised"),
+        Ok(files) => {
+            info!(files, "Open files allowed");
+            Some(files)
+        }
+        Err(error) => {
+            warn!(%error, "The limit of open files cannot be raised");
+            None
+        }
     }
 }

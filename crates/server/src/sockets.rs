@@ -5,7 +5,7 @@ use crate::run::Failure;
 use config::Config;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tracing::info;
+use tracing::{info, warn};
 use transport::{
     BindError, CertStore, CertificateFiles, ClientCertificates, InsideListener, Listener, Peer,
     Peers, Protocol, Settings, Sockets, TlsError, TlsFiles,
@@ -183,15 +183,45 @@ fn note_buffers(config: &Config, sockets: &[Sockets]) {
     }
 }
 
+/// Files that are open besides connections: sockets, the state, the admin API, a reload.
+pub(crate) fn files_besides(config: &Config) -> u64 {
+    128 + u64::from(config.shards) * (8 + config.listen.len() as u64)
+}
+
+/// How many connections a shard takes when the process may have so many `files` open: as many as its
+/// engine keeps, and those in a handshake besides, so that the engine says who goes when there are too
+/// many. But never the last files: strangers, who need only connect, would shut the admin API, the
+/// state and reloads.
+fn connections(config: &Config, files: Option<u64>) -> usize {
+    let wanted = config.policy.capacities.connections.saturating_add(config.transport.handshakes);
+    let Some(files) = files else { return wanted };
+    let room = files.saturating_sub(files_besides(config)) / u64::from(config.shards.max(1));
+    wanted.min(usize::try_from(room).unwrap_or(usize::MAX))
+}
+
+/// The same, and a word to the operator when that is fewer than he wants.
+pub(crate) fn settings_within(config: &Config, files: Option<u64>) -> Settings {
+    let (connections, wanted) = (connections(config, files), config.policy.capacities.connections);
+    if connections < wanted {
+        warn!(
+            wanted,
+            connections,
+            "A shard takes fewer connections than configured, by the limit of open files: raise \
+             LimitNOFILE"
+        );
+    }
+    Settings { connections, ..settings(config) }
+}
+
 /// The transport's bounds, by the configuration.
-pub(crate) fn settings(config: &Config) -> Settings {
+fn settings(config: &Config) -> Settings {
     let set = &config.transport;
     Settings {
         udp_receive_buffer: set.udp_receive_buffer,
         udp_send_buffer: set.udp_send_buffer,
         datagrams_per_wake: set.datagrams_per_wakeup,
         backlog: u32::try_from(set.backlog).unwrap_or(u32::MAX),
-        connections: config.policy.capacities.connections,
+        connections: connections(config, None),
         connections_per_source: set.connections_per_source,
         handshakes: set.handshakes,
         handshake: config.policy.budgets.handshake,
@@ -199,5 +229,26 @@ pub(crate) fn settings(config: &Config) -> Settings {
         send_stall: set.send_stall,
         hand_over_queue: set.hand_over_queue,
         ..Settings::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use config::Overrides;
+    use std::path::Path;
+
+    #[test]
+    fn connections_leave_files_for_the_rest() {
+        let yaml = "version: 1\nlisten: [{ transport: tcp, address: \"127.0.0.1:5060\" }]\n\
+            inside: { pbx: [\"127.0.0.1:5070\"] }\nshards: 2\n\
+            transport: { handshakes: 10 }\npolicy: { capacities: { connections: 1000 } }\n";
+        let config = config::load_str(Path::new("x.yaml"), yaml, Overrides::default());
+        let config = config.unwrap().config;
+        assert_eq!(files_besides(&config), 146);
+        assert_eq!(connections(&config, None), 1_010);
+        assert_eq!(connections(&config, Some(1_048_576)), 1_010);
+        assert_eq!(connections(&config, Some(1_146)), 500);
+        assert_eq!(connections(&config, Some(100)), 0);
     }
 }

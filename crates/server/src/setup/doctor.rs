@@ -3,6 +3,7 @@
 use super::advice::{Advice, Severity, Wanted, advise};
 use super::facts::{Facts, Heard, Listening, PbxFacts, Reached};
 use crate::cli::{Exit, print};
+use crate::sockets::files_besides;
 use asterisk::{Pjsip, Protocol};
 use config::{Config, Loaded, Problem};
 use serde::Serialize;
@@ -15,8 +16,6 @@ use wire::Transport;
 const DAY: u64 = 86_400;
 /// A certificate that ends sooner is a warning.
 const CERTIFICATE_DAYS: u64 = 21;
-/// Files that are open besides connections.
-const FILES_BESIDES: u64 = 128;
 /// A clock before this is wrong: 2026-01-01.
 const EARLIEST: u64 = 1_767_225_600;
 /// Sources from which one address alone is no chance.
@@ -270,7 +269,7 @@ fn clock(facts: &Facts, findings: &mut Vec<Finding>) {
 
 fn limits(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     let connections = config.policy.capacities.connections as u64 * u64::from(config.shards);
-    let needed = connections + FILES_BESIDES;
+    let needed = connections + files_besides(config);
     findings.push(match facts.files {
         Some(files) if files < needed => Finding::new(
             "file-limit",
