@@ -20,6 +20,9 @@ use crate::sockets::{Tls, bind, needs_inside_listeners, settings_within};
 use crate::status::Status;
 use crate::watch::Watch;
 use config::{Config, Loaded, Overrides, Secret, SecretOrigin};
+use policy::Policy;
+use state::State;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -94,18 +97,9 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     let policy = Arc::new(config.policy.clone());
     let (kernel, kernel_control) = kernel::open(&config, clock, &telemetry);
     let news = Newsroom::new();
-    let (mut state, remembrances, shared) = memory::open(&config, clock, &telemetry)
+    let beside = Beside::open(&config, &policy, clock, &telemetry, random()?.0)
         .map_err(|error| failed("a thread cannot start", &error))?;
-    let reports = Reports::open(&config, &policy, clock, &telemetry)
-        .map_err(|error| failed("a thread cannot start", &error))?;
-    let feeds = FeedDesk::open(&config, clock, random()?.0)
-        .map_err(|error| failed("a thread cannot start", &error))?;
-    let watched_feeds = feeds.clone();
-    telemetry.watch_feeds(Box::new(move || watched_feeds.numbers(clock.now())));
-    let crowd =
-        Crowd::open(&config, clock).map_err(|error| failed("a thread cannot start", &error))?;
-    let crowd_counts = crowd.clone();
-    telemetry.watch_pushes(Box::new(move || crowd_counts.counts()));
+    let Beside { mut state, remembrances, shared, reports, feeds, crowd } = beside;
     let feed_kernel = kernel::FeedKernel::new(&config, &kernel);
     let settings = settings_within(&config, files_allowed);
     let (ready, readiness) = mpsc::channel(usize::from(shards));
@@ -175,6 +169,37 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     Ok(())
 }
 
+/// What is kept, told and fetched beside the shards, each by a thread of its own.
+struct Beside {
+    state: State,
+    remembrances: Vec<Remembrance>,
+    /// The highest number of a ban that was told to all shards.
+    shared: u64,
+    reports: Reports,
+    feeds: Arc<FeedDesk>,
+    crowd: Crowd,
+}
+
+impl Beside {
+    fn open(
+        config: &Config,
+        policy: &Arc<Policy>,
+        clock: Clock,
+        telemetry: &Telemetry,
+        seed: [u8; 32],
+    ) -> io::Result<Self> {
+        let (state, remembrances, shared) = memory::open(config, clock, telemetry)?;
+        let reports = Reports::open(config, policy, clock, telemetry)?;
+        let feeds = FeedDesk::open(config, clock, seed)?;
+        let watched = feeds.clone();
+        telemetry.watch_feeds(Box::new(move || watched.numbers(clock.now())));
+        let crowd = Crowd::open(config, clock)?;
+        let counted = crowd.clone();
+        telemetry.watch_pushes(Box::new(move || counted.counts()));
+        Ok(Beside { state, remembrances, shared, reports, feeds, crowd })
+    }
+}
+
 /// The control thread's runtime: the admin API, signals, reloads, the drain.
 fn govern(
     control: Control,
@@ -182,7 +207,7 @@ fn govern(
     feed_kernel: kernel::FeedKernel,
     listeners: Listeners,
     commands: mpsc::Sender<Command>,
-    readiness: mpsc::Receiver<std::io::Result<()>>,
+    readiness: mpsc::Receiver<io::Result<()>>,
 ) -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| failed("the control thread cannot start", &error))?;
@@ -209,7 +234,7 @@ fn spawn(shard: ShardId, seat: Seat) -> Result<(), Failure> {
     }
 }
 
-fn failed(what: &str, error: &std::io::Error) -> Failure {
+fn failed(what: &str, error: &io::Error) -> Failure {
     Failure::new(Exit::Failed, format!("{what}: {error}"))
 }
 
