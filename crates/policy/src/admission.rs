@@ -33,6 +33,9 @@ pub struct Admission {
     pub campaign: CampaignRules,
     /// Registrations a second of known phones that are called a storm.
     pub storm: u32,
+    /// How fast one call's messages are when nobody is to look at them: key presses and keep-alives
+    /// of a call that is held and resumed are far below that.
+    pub dialog_rate: Rate,
     /// Our numbers: a call to one from an unknown address may be a carrier that moved.
     pub dids: NumberSet,
     /// AORs (`user` or `user@host`) and numbers that never exist.
@@ -545,6 +548,7 @@ impl Default for Admission {
             guard: GuardRules { refusals: 10.0, rate: Rate::new(1, Duration::from_secs(30)) },
             campaign: CampaignRules { sources: 5, lifetime: hours(24) },
             storm: 20,
+            dialog_rate: Rate { count: 50, per: Duration::from_secs(1), burst: 200 },
             dids: NumberSet::default(),
             honeytokens: Vec::new(),
             strip_headers: [

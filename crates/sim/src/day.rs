@@ -13,7 +13,7 @@ use crate::reference::Reference;
 use crate::rng::Rng;
 use crate::scene::{DIDS, SERVER, Scene, Setup, TRUNKS};
 use crate::world::NodeId;
-use policy::{ChallengeMode, Network, Policy, Time};
+use policy::{ChallengeMode, Network, Policy, Rate, Time};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
@@ -26,6 +26,14 @@ pub const HONEYTOKEN: &str = "4711";
 const SETTLES: Duration = Duration::from_secs(180);
 /// How long a call to the echo may take to be up.
 const CALL_MAX: Duration = Duration::from_secs(60);
+
+/// How many keys are pressed in a call, and the rates that a dialog may have.
+const KEYS: [u32; 4] = [0, 3, 30, 300];
+const DIALOG_RATES: [Rate; 3] = [
+    Rate { count: 50, per: Duration::from_secs(1), burst: 200 },
+    Rate { count: 5, per: Duration::from_secs(1), burst: 10 },
+    Rate { count: 1, per: Duration::from_secs(3_600), burst: 1 },
+];
 
 /// How a day is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +60,8 @@ pub struct DayConfig {
     pub open_options: bool,
     /// When the edge challenges by itself, and with how many open challenges an attack begins.
     pub challenge: (ChallengeMode, u32),
+    /// Keys are pressed in calls to the echo, and the policy's rate of a dialog is another each day.
+    pub keys: bool,
 }
 
 impl DayConfig {
@@ -70,6 +80,7 @@ impl DayConfig {
             guests: false,
             open_options: false,
             challenge: (ChallengeMode::UnderAttack, 1_000),
+            keys: false,
         }
     }
 
@@ -100,6 +111,8 @@ pub struct Day {
     pub scene: Scene,
     config: DayConfig,
     rng: Rng,
+    /// What keys are pressed comes from here, so that nothing else of the day depends on it.
+    keys: Rng,
     start: Time,
     people: Vec<Person>,
     /// Who calls our numbers from the trunk, and who does so from a new address.
@@ -176,6 +189,7 @@ impl Day {
     #[must_use]
     pub fn with_policy(config: DayConfig, change: impl FnOnce(&mut Policy)) -> Self {
         let mut rng = Rng::new(config.seed, 7);
+        let mut keys = Rng::new(config.seed, 9);
         let quality = Quality {
             delay: Duration::from_millis(5 + rng.below(40)),
             jitter: Duration::from_millis([0, 5, 20][rng.below(3) as usize]),
@@ -197,6 +211,9 @@ impl Day {
             day_policy(policy);
             let challenge = &mut policy.admission.edge_challenge;
             (challenge.mode, challenge.open) = config.challenge;
+            if config.keys {
+                policy.admission.dialog_rate = DIALOG_RATES[keys.below(3) as usize];
+            }
             change(policy);
         });
         let start = scene.world.now();
@@ -208,6 +225,7 @@ impl Day {
             scene,
             config,
             rng,
+            keys,
             start,
             people,
             trunk,
@@ -354,8 +372,11 @@ impl Day {
             let phone = self.scene.phone(person.id);
             if phone.was_up(call.number) {
                 self.good_calls += 1;
-                self.scene
-                    .with_phone(person.id, |phone, now, out| phone.hang_up(now, call.number, out));
+                let keys = if self.config.keys { KEYS[self.keys.below(4) as usize] } else { 0 };
+                self.scene.with_phone(person.id, |phone, now, out| {
+                    phone.press(now, call.number, keys, out);
+                    phone.hang_up(now, call.number, out);
+                });
             } else if matches!(phone.call_state(call.number), Some(CallState::Over(_)))
                 || now >= call.due
             {

@@ -5,6 +5,7 @@
 
 mod asked;
 mod bans;
+mod dialog;
 mod evidence;
 mod ledger;
 mod memory;
@@ -92,6 +93,8 @@ pub struct Reference {
     agreed: [Time; Outcome::ALL.len()],
     /// Requests that both judged, by what became of them.
     pub judged: BTreeMap<(&'static str, &'static str), u64>,
+    /// Those that were judged because their calls were too fast.
+    pub judged_in_dialogs: u64,
 }
 
 #[derive(Debug, Default)]
@@ -156,6 +159,7 @@ impl Reference {
             differences: Vec::new(),
             agreed: [Time::ZERO; Outcome::ALL.len()],
             judged: BTreeMap::new(),
+            judged_in_dialogs: 0,
         }
     }
 
@@ -286,7 +290,7 @@ impl Reference {
         (self.banned, self.really) = (old.banned, old.really);
         self.really.forget();
         (self.differences, self.judged) = (old.differences, old.judged);
-        self.agreed = old.agreed;
+        (self.agreed, self.judged_in_dialogs) = (old.agreed, old.judged_in_dialogs);
     }
 
     /// Somebody at this address is one of the PBX's own.
@@ -336,7 +340,15 @@ impl Reference {
             return;
         }
         match msg.method() {
-            "ACK" => return self.on_ack(now, flow, msg),
+            "ACK" => {
+                self.on_ack(now, flow, msg);
+                if event.grounds.is_some() {
+                    let mut asked = self.ask_stray(now, flow, msg, bytes);
+                    let expected = self.judge_stray(now, flow, &mut asked);
+                    self.compare(now, msg, event, expected, &asked);
+                }
+                return;
+            }
             // "A CANCEL ends nothing"
             "CANCEL" => return,
             _ => {}
@@ -344,11 +356,35 @@ impl Reference {
         // What is no new request, or is refused before anybody is judged, is not looked at.
         let Some(grounds) = event.grounds else { return };
         let mut asked = self.ask(now, flow, msg, bytes);
+        self.count_in_dialog(now, &mut asked);
         if asked.who != grounds.who && asked.is_judged() {
             let (is, who) = (grounds.who, asked.who);
             self.difference(now, format!("{source} is {who:?}, not {is:?}: {}", msg.start));
         }
         let expected = self.judge(now, flow, &mut asked);
+        // Further on the gate's own word counts, so that one difference does not become many.
+        match self.compare(now, msg, event, expected, &asked) {
+            Class::Pass => self.went_on(now, flow, msg, asked, event, outputs),
+            Class::Challenge => self.challenged_by_edge(now, &asked),
+            Class::Stop => {}
+        }
+    }
+
+    /// What became of a request, beside what had to.
+    fn compare(
+        &mut self,
+        now: Time,
+        msg: &Msg,
+        event: &Event,
+        expected: (Class, Reason),
+        asked: &Asked,
+    ) -> Class {
+        let (source, reason) = (asked.source, event.reason);
+        let judged = event.grounds.is_some_and(|grounds| grounds.judged);
+        if judged != asked.is_judged() {
+            let what = if judged { "is judged" } else { "is not judged" };
+            self.difference(now, format!("{source} {} {what}; {asked:?}", msg.start));
+        }
         let actual = match event.verdict {
             // What is not paid for yet tells nothing of itself.
             _ if reason == Reason::Amplification => expected,
@@ -370,12 +406,7 @@ impl Reference {
             let what = format!("{source} {}: {expected:?}, but {actual:?}; {asked:?}", msg.start);
             self.difference(now, what);
         }
-        // Further on the gate's own word counts, so that one difference does not become many.
-        match actual.0 {
-            Class::Pass => self.went_on(now, flow, msg, asked, event, outputs),
-            Class::Challenge => self.challenged_by_edge(now, &asked),
-            Class::Stop => {}
-        }
+        actual.0
     }
 
     fn went_on(

@@ -16,6 +16,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// Days in a test build: about two minutes of two cores. `make sim` compares some hundreds.
 const SEEDS: u64 = 100;
 
+/// Days in which calls send more than the rate of a dialog.
+const SEEDS_WITH_KEYS: u64 = 20;
+
 /// Seeds whose days found something wrong once: in the gate, or in the model's reading of it.
 const FOUND: [u64; 9] = [455, 590, 651, 704, 713, 870, 3_462, 3_522, 3_528];
 
@@ -23,9 +26,9 @@ const FOUND: [u64; 9] = [455, 590, 651, 704, 713, 870, 3_462, 3_522, 3_528];
 type Sums = BTreeMap<String, u64>;
 
 /// One day: what was compared, and what differs.
-fn compare(seed: u64) -> (Sums, Vec<String>) {
+fn compare(seed: u64, keys: bool) -> (Sums, Vec<String>) {
     // the model's memory ends with the edge
-    let config = DayConfig { remembers: false, ..DayConfig::any(seed) };
+    let config = DayConfig { remembers: false, keys, ..DayConfig::any(seed) };
     let (day, model) = Day::new(config).compared();
     assert!(day.calls > 0, "seed {seed}");
     let mut sums = Sums::new();
@@ -35,6 +38,7 @@ fn compare(seed: u64) -> (Sums, Vec<String>) {
     for (name, count) in judged.chain(outcomes).chain(bans) {
         *sums.entry(name).or_default() += count;
     }
+    sums.insert("judged in a dialog".into(), model.judged_in_dialogs);
     let wrong = model.disagreements().into_iter().map(|what| format!("seed {seed}: {what}"));
     (sums, wrong.collect())
 }
@@ -43,7 +47,17 @@ fn compare(seed: u64) -> (Sums, Vec<String>) {
 fn the_gate_is_of_one_mind_with_the_reference_model() {
     let chosen = seeds(SEEDS);
     let found = FOUND.into_iter().filter(|seed| !seeds::is_chosen() && !chosen.contains(seed));
-    let seeds: Vec<u64> = chosen.clone().chain(found).collect();
+    compare_all(&chosen.clone().chain(found).collect::<Vec<_>>(), false);
+}
+
+#[test]
+fn so_it_is_where_calls_are_faster_than_calls_are() {
+    let sums = compare_all(&seeds(SEEDS_WITH_KEYS).collect::<Vec<_>>(), true);
+    assert!(seeds::is_chosen() || sums["judged in a dialog"] > 1_000, "{sums:?}");
+}
+
+/// Compares days, and gives their sums.
+fn compare_all(seeds: &[u64], keys: bool) -> Sums {
     let (next, all) = (AtomicUsize::new(0), Mutex::new((Sums::new(), Vec::new())));
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -52,7 +66,7 @@ fn the_gate_is_of_one_mind_with_the_reference_model() {
                 loop {
                     let next = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&seed) = seeds.get(next) else { return };
-                    let (sums, wrong) = compare(seed);
+                    let (sums, wrong) = compare(seed, keys);
                     let mut all = all.lock().expect("no panic");
                     sums.into_iter().for_each(|(name, n)| *all.0.entry(name).or_default() += n);
                     all.1.extend(wrong);
@@ -69,4 +83,5 @@ fn the_gate_is_of_one_mind_with_the_reference_model() {
     assert!(wrong.is_empty(), "{} wrong:\n{first}", wrong.len());
     let judged = sums.iter().filter(|(name, _)| name.contains(": ") && !name.starts_with("bans"));
     assert!(judged.map(|(_, count)| count).sum::<u64>() > 500 * days);
+    sums
 }

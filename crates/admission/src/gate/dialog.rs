@@ -6,12 +6,7 @@ use super::asked::{Asked, Classified};
 use super::evidence::slow;
 use super::steps::Stop;
 use crate::{Judgement, Request, Verdict};
-use policy::{Mode, Rate, Reason, Time, Who};
-use std::time::Duration;
-
-/// How fast a dialog is when nobody is to look at it: key presses and keep-alives of a call that is
-/// held and resumed are far below that.
-const PACE: Rate = Rate { count: 50, per: Duration::from_secs(1), burst: 200 };
+use policy::{Mode, Reason, Time, Who};
 
 impl Gate {
     /// Whether a message is not judged at all.
@@ -33,7 +28,7 @@ impl Gate {
             return false;
         }
         let call = self.entries.hash(&[b"dialog", asked.request.message.call_id()]);
-        self.rates.allows(now, slow::DIALOG, call, PACE)
+        self.rates.allows(now, slow::DIALOG, call, self.policy.admission.dialog_rate)
     }
 
     /// An ACK from outside that belongs to no answer known here: it goes on within a dialog, else

@@ -52,6 +52,7 @@ pub(crate) fn keys(admission: &mut Admission, choice: &mut SignatureChoice, keys
         guard,
         campaign,
         storm,
+        dialog_rate,
         dids,
         honeytokens,
         strip_headers,
@@ -75,6 +76,8 @@ pub(crate) fn keys(admission: &mut Admission, choice: &mut SignatureChoice, keys
     keys.key("campaign", "Many addresses with one shape of message", campaign, Section);
     let about = "Registrations a second of known phones that are called a storm";
     keys.key("storm", about, storm, Count(1, 1_000_000));
+    let about = "What one call may send unjudged; more is judged as all else";
+    keys.key("dialog_rate", about, dialog_rate, rate::RATE);
     keys.key("dids", "Our own numbers; x is any digit", dids, numbers::Numbers);
     let about = "Accounts and numbers that never exist";
     keys.key("honeytokens", about, honeytokens, List(numbers::HONEYTOKEN));

@@ -2,7 +2,7 @@
 //! tags of an answer, by the Route of a call, and by neither.
 
 use crate::edge::{Edge, OUTSIDE, Outcome, PBX, PHONE, addr, request};
-use policy::{ChallengeMode, Mode, Network, Reason, Who};
+use policy::{Admission, ChallengeMode, Mode, Network, Rate, Reason, Who};
 use proxy::{Engine, Input, Verdict};
 use std::sync::Arc;
 use std::time::Duration;
@@ -179,8 +179,19 @@ fn what_a_stranger_says_in_no_dialog_of_his_is_challenged_where_strangers_are() 
 }
 
 #[test]
-fn a_stolen_route_is_good_for_one_call_and_its_pace() {
-    let mut edge = Edge::with(crate::edge::always);
+fn a_stolen_route_is_good_for_one_call_and_its_rate() {
+    let balanced = Admission::default().dialog_rate;
+    let slow = Rate { count: 1, per: Duration::from_secs(60), burst: 7 };
+    for rate in [balanced, slow] {
+        a_stolen_route(rate);
+    }
+}
+
+fn a_stolen_route(rate: Rate) {
+    let mut edge = Edge::with(|policy| {
+        crate::edge::always(policy);
+        policy.admission.dialog_rate = rate;
+    });
     edge.engine = Engine::new(Arc::new(Edge::policy(|_| {})), ShardId(0), 1, [7; 32], [1; 32]);
     let routes = accepted(&mut edge);
     edge.engine = Engine::new(Arc::clone(&edge.policy), ShardId(0), 1, [7; 32], [2; 32]);
@@ -197,14 +208,15 @@ fn a_stolen_route_is_good_for_one_call_and_its_pace() {
     assert_eq!(told(&outcome).0, 0, "{outcome:?}");
     let ack = tagged("ACK", "z9hG4bKd", "pbxtag", &more).replace("Call-ID: c1", "Call-ID: c2");
     assert_eq!(told(&edge.phone_sends(&ack)), KEPT_OUT);
-    // and in its call it has a dialog's pace, whatever the methods
+    // and in its call it has a dialog's rate, whatever the methods
     let send = |edge: &mut Edge, n: usize| {
         let text = tagged("INFO", &format!("z9hG4bKi{n}"), "pbxtag", &more);
         told(&edge.phone_sends(&text.replace("CSeq: 1 ", &format!("CSeq: {n} "))))
     };
-    let all: Vec<_> = (1..=300).map(|n| send(&mut edge, n)).collect();
-    assert_eq!(all.iter().filter(|it| **it == PASSED).count(), 199, "one was the BYE");
+    let all: Vec<_> = (1..=rate.burst as usize + 50).map(|n| send(&mut edge, n)).collect();
+    let passed = all.iter().filter(|it| **it == PASSED).count();
+    assert_eq!(passed, rate.burst as usize - 1, "one was the BYE");
     assert_eq!(all.last(), Some(&challenged), "judged as any other of a stranger's");
-    edge.now = edge.now + Duration::from_secs(1);
+    edge.now = edge.now + rate.per;
     assert_eq!(told(&edge.phone_sends(&bye.replace("z9hG4bKb", "z9hG4bKe"))), PASSED);
 }

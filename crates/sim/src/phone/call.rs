@@ -234,6 +234,21 @@ impl Phone {
         }
     }
 
+    /// Keys pressed in a call that is up, faster than fingers are.
+    pub fn press(&mut self, now: Time, id: u32, keys: u32, out: &mut Outbox) {
+        for _ in 0..keys {
+            let Some(call) = self.calls.get_mut(&id).filter(|call| call.state == CallState::Up)
+            else {
+                return;
+            };
+            let mut info = call.dialog.request("INFO", None);
+            info.add("Content-Type", "application/dtmf-relay");
+            info.body = "Signal=5\r\nDuration=160\r\n".into();
+            let hop = call.dialog.next_hop();
+            self.start_to(now, info, None, Some(&hop), out);
+        }
+    }
+
     pub(super) fn on_invite_response(&mut self, now: Time, key: &str, msg: &Msg, out: &mut Outbox) {
         let found = self.calls.iter().find(|(_, call)| {
             call.client.as_deref() == Some(key)

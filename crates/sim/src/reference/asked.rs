@@ -1,6 +1,7 @@
 //! "Who": what a request is, before it is judged.
 
 use super::Reference;
+use super::dialog::route_of;
 use super::memory::is_fresh;
 use crate::sip::{Msg, SipUri, auth_param, uri_of};
 use policy::{BAD_USER, Ceiling, Mode, Network, Time, Who};
@@ -153,11 +154,8 @@ impl Reference {
         let who = self.who(now, flow);
         let strange = matches!(who, Who::Unproven | Who::Proven);
         let dialled = user_of(msg.uri());
-        let call_id = msg.value("Call-ID").to_string();
-        let route = msg.values("Route").first().map(|route| [call_id, user_of(uri_of(route))]);
-        let told = self.told.get(&ip);
-        let routed = !msg.to_tag().is_empty()
-            && told.zip(route).is_some_and(|(told, route)| told.routes.contains(&route));
+        let told = self.told.get(&ip).zip(route_of(msg));
+        let routed = !msg.to_tag().is_empty() && told.is_some_and(|(told, route)| told.has(&route));
         let (signatures, ceiling, shape) = self.form(msg, bytes);
         // "At home looks decide and weigh nothing"
         let mut factor = match ceiling.filter(|_| !at_home) {

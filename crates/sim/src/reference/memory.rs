@@ -48,6 +48,13 @@ pub(super) struct Told {
     pub own_tags: HashSet<[String; 3]>,
 }
 
+impl Told {
+    /// Whether that is the Route of a call of its.
+    pub fn has(&self, route: &[String; 2]) -> bool {
+        self.routes.contains(route)
+    }
+}
+
 /// Which of the PBX's nonces were relayed to which address: for `nonce_memory` after each was told
 /// or used last, and at most for twice that, when a whole generation of them is forgotten.
 #[derive(Debug, Default)]

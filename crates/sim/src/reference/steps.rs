@@ -12,7 +12,7 @@ use wire::Flow;
 /// What decided.
 pub(super) type Verdict = (Class, Reason);
 
-const PASS: Verdict = (Class::Pass, Reason::Clean);
+pub(super) const PASS: Verdict = (Class::Pass, Reason::Clean);
 
 /// "each try on a key that is banned or narrowed below the source (proven)".
 const TRY: f64 = 0.02;
@@ -90,7 +90,12 @@ impl Reference {
 
     /// 4. "method that this state may not send; characters no user part has: rule"; but "what a rule
     ///    would answer is asked step 5 first"
-    fn rules_stop(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
+    pub(super) fn rules_stop(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        asked: &mut Asked,
+    ) -> Option<Verdict> {
         let may = ["INVITE", "REGISTER", "OPTIONS", "SUBSCRIBE", "PUBLISH", "MESSAGE"];
         let method = !may.contains(&asked.method.as_str()) && !asked.tagged;
         let rule = Some((Class::Stop, Reason::Rule));
@@ -147,7 +152,12 @@ impl Reference {
     }
 
     /// 7. "rates (in a storm not for homes' registrations, one a second of each home, 8 at once)"
-    fn rates_stop(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
+    pub(super) fn rates_stop(
+        &mut self,
+        now: Time,
+        flow: &Flow,
+        asked: &mut Asked,
+    ) -> Option<Verdict> {
         if asked.method == "REGISTER" && asked.at_home && self.is_storm(now) {
             let pace = Rate { count: 1, per: Duration::from_secs(1), burst: 8 };
             if self.spend(now, format!("storm {} {}", asked.account, asked.source), pace) {
@@ -177,7 +187,7 @@ impl Reference {
         None
     }
 
-    fn spend(&mut self, now: Time, of: String, rate: Rate) -> bool {
+    pub(super) fn spend(&mut self, now: Time, of: String, rate: Rate) -> bool {
         self.budgets.entry(of).or_default().spend(now, rate)
     }
 
