@@ -161,16 +161,28 @@ impl Asterisk {
     /// Every request it received since [`Asterisk::listen_in`], up to this moment.
     #[must_use]
     pub fn heard(&self) -> Vec<Message> {
+        self.heard_at().into_iter().map(|(_, message)| message).collect()
+    }
+
+    /// The same, each with its time of day.
+    #[must_use]
+    pub fn heard_at(&self) -> Vec<(Duration, Message)> {
         let marker = unique();
         self.ask(&marker);
         self.wait_logged(&marker);
         let log = self.log().replace("\r\n", "\n");
-        (log.split("<--- Received SIP request ").skip(1))
-            .filter_map(|rest| rest.split_once(" --->\n"))
-            .filter_map(|(_, text)| text.split("\n[2").next())
-            .filter_map(|text| Message::parse(text.replace('\n', "\r\n").as_bytes()).ok())
-            .filter(|message| message.call_id() != marker)
-            .collect()
+        let mut before = "";
+        let mut heard = Vec::new();
+        for rest in log.split("<--- Received SIP request ") {
+            let at = time_of_day(std::mem::replace(&mut before, rest));
+            let text = rest.split_once(" --->\n").and_then(|(_, text)| text.split("\n[2").next());
+            let message = text.map(|text| Message::parse(text.replace('\n', "\r\n").as_bytes()));
+            if let (Some(at), Some(Ok(message))) = (at, message) {
+                heard.push((at, message));
+            }
+        }
+        heard.retain(|(_, message)| message.call_id() != marker);
+        heard
     }
 
     /// What it heard from an address outside.
@@ -186,6 +198,16 @@ impl Asterisk {
         String::from_utf8_lossy(&fs::read(self.run.join("log/full")).unwrap_or_default())
             .into_owned()
     }
+}
+
+/// When the last line of a log began: `[2026-11-29 11:08:37.123] …`.
+fn time_of_day(log: &str) -> Option<Duration> {
+    let line = log.rsplit('\n').next()?.strip_prefix('[')?;
+    let time = line.split_once(']')?.0.split_once(' ')?.1;
+    let mut parts = time.split([':', '.']).map(|part| part.parse::<u64>().ok());
+    let mut next = || parts.next().flatten();
+    let seconds = next()? * 3_600 + next()? * 60 + next()?;
+    Some(Duration::from_secs(seconds) + Duration::from_millis(next()?))
 }
 
 /// `RINGFENCE_ASTERISK`, or `asterisk` in the target directory; installed if it is not there yet.

@@ -149,7 +149,8 @@ fn never_acknowledges(mode: Mode) {
     works(&stage, &alice);
 }
 
-/// A PBX that repeats its 401 until it sees an ACK (chan_sip): outside it is seen once.
+/// A PBX that repeats its 401 until it sees an ACK (chan_sip): outside it is seen once, and who
+/// abandons its challenges is banned at the third all the same.
 fn pbx_that_repeats_its_challenge(mode: Mode) {
     let stage = Plan::new(mode).scripted().with(SWIFT).start();
     let pbx = stage.scripted_pbx();
@@ -165,6 +166,14 @@ fn pbx_that_repeats_its_challenge(mode: Mode) {
         ended.store(true, std::sync::atomic::Ordering::Relaxed);
         challenging.join().unwrap()
     });
+    let evidence = ban_evidence(&stage, caller.local().ip());
+    report(
+        "forum",
+        &format!(
+            "{mode:?}, chan_sip: {arrived} INVITEs reached it, {evidence} abandoned at the ban"
+        ),
+    );
+    assert_eq!(evidence, 3);
     assert!(arrived < 10, "{arrived} INVITEs reached the PBX");
 }
 

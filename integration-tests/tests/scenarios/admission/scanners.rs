@@ -82,13 +82,15 @@ fn run(
     let took = began.elapsed().as_secs_f32();
     works(stage, &alice);
     let own = alice.local().ip();
-    let heard = stage.pbx().heard();
-    let strange = heard.iter().filter(|m| source_of(m).is_some_and(|source| source.ip() != own));
-    let (mut arrived, mut guesses) = (0, 0);
-    for message in strange {
-        arrived += 1;
-        guesses += usize::from(message.header("Authorization").is_some());
-    }
+    let mut heard = stage.pbx().heard_at();
+    heard.retain(|(_, m)| source_of(m).is_some_and(|source| source.ip() != own));
+    let guess = |(_, message): &&(_, Message)| message.header("Authorization").is_some();
+    let (arrived, guesses) = (heard.len(), heard.iter().filter(guess).count());
+    // from the first of them to the last: until it was stopped
+    let within = match (heard.first(), heard.last()) {
+        (Some((first, _)), Some((last, _))) => last.saturating_sub(*first).as_secs_f32(),
+        _ => 0.0,
+    };
     let banned: f64 = ["banned", "pair_banned", "narrowed", "signature", "rule"]
         .map(|reason| refusals(stage, reason))
         .iter()
@@ -96,7 +98,7 @@ fn run(
     report(
         "scanners",
         &format!(
-            "{title:36} {policy:16} {arrived:4} reached the PBX, {guesses:2} guesses, {banned:4} dropped, {took:4.1} s"
+            "{title:36} {policy:16} {arrived:4} reached the PBX, {guesses:2} guesses, within {within:4.1} s, {banned:4} dropped in {took:4.1} s"
         ),
     );
     (arrived, guesses)
