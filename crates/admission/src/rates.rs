@@ -1,6 +1,6 @@
 //! Rates: the GCRA of `governor` on the policy's time, over a table of our own, because governor's
-//! never forgets a key. A full bucket says no more than none: it is kept only until somebody else
-//! needs one, so that the table is as long as what has been asked for lately. Whoever is pushed out
+//! never forgets a key. A full bucket says no more than none: where there are many it is kept only until
+//! somebody else needs one, so that the table is as long as what has been asked for lately. Whoever is pushed out
 //! begins anew, with one burst at most.
 
 use crate::TableUse;
@@ -24,6 +24,8 @@ pub(crate) const OWN_RULES: u16 = u16::MAX - 15;
 /// Buckets that are looked at for each new one, whether they are full. What takes the place of one
 /// that goes is mostly not, so this lets two go for each that comes.
 const LOOKED_AT: usize = 4;
+/// So many may stay full, some 150 KB: who comes again and again does not make his bucket anew.
+const KEPT: usize = 4_096;
 
 /// Longest time that a full bucket stands for: nothing overflows before the year 2400.
 const LONGEST: u64 = 1 << 62;
@@ -79,7 +81,7 @@ impl Rates {
         let limiter = RateLimiter::<u64, _, _>::new(quota, store, Watch::default());
         limiter.clock().0.set(now);
         let allowed = limiter.check_key(&(key ^ spread(rule))).is_ok();
-        if self.store.len() > before {
+        if self.store.len() > before.max(KEPT) {
             self.store.sweep(&mut self.hand, LOOKED_AT, |bucket| bucket.next <= now);
         }
         allowed
@@ -140,18 +142,15 @@ impl StateStore for Buckets<'_> {
         F: Fn(Option<Nanos>) -> Result<(T, Nanos), E>,
     {
         let mut store = self.store.borrow_mut();
-        let Some(bucket) = store.find_mut(*key) else {
+        // whoever is refused stays young, too: asking again must not be a way to be forgotten
+        let Some(bucket) = store.touch_mut(*key, self.rank) else {
             let (outcome, next) = measure(None)?;
             let _ = store.insert(self.rank, Bucket { key: *key, next });
             return Ok(outcome);
         };
-        let measured = measure(Some(bucket.next)).map(|(outcome, next)| {
-            bucket.next = next;
-            outcome
-        });
-        // whoever is refused stays young, too: asking again must not be a way to be forgotten
-        store.touch(*key, self.rank);
-        measured
+        let (outcome, next) = measure(Some(bucket.next))?;
+        bucket.next = next;
+        Ok(outcome)
     }
 }
 
@@ -230,7 +229,7 @@ mod tests {
         // each is full again after 20 ms, and one comes a millisecond
         for n in 1..=50_000 {
             assert!(rates.allows(at(n), 1, of(n), quick));
-            assert!(rates.table().entries <= 100, "{}", rates.table().entries);
+            assert!(rates.table().entries <= KEPT + 100, "{}", rates.table().entries);
         }
         // a burst goes again as quickly as others come
         for n in 1..=10_000 {
@@ -239,7 +238,7 @@ mod tests {
         for n in 1..=10_100 {
             rates.allows(at(61_000 + n), 1, of(n), quick);
         }
-        assert!(rates.table().entries <= 100, "{}", rates.table().entries);
+        assert!(rates.table().entries <= KEPT + 100, "{}", rates.table().entries);
         assert_eq!(rates.table().evictions, 0);
         // one that is not full is not forgotten, whoever else comes
         let slow = rate(1, 60, 1);

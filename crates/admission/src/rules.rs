@@ -23,13 +23,29 @@ pub(crate) struct Facts<'a> {
 #[derive(Debug)]
 pub(crate) struct Concerns(Box<[Concern]>);
 
-/// Of one method and one kind of sender, by index in the policy, in its order.
+/// Of one method and one kind of sender, in the policy's order.
 #[derive(Debug, Default)]
 pub(crate) struct Concern {
     /// Those without a rate.
-    pub(crate) plain: Vec<u16>,
+    pub(crate) plain: Vec<Concerned>,
     /// Those with a rate.
-    pub(crate) limits: Vec<u16>,
+    pub(crate) limits: Vec<Concerned>,
+}
+
+/// A rule that a request may meet.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Concerned {
+    /// Its index in the policy.
+    pub(crate) rule: u16,
+    /// Whether it asks for more than method and sender.
+    asks: bool,
+}
+
+impl Concerned {
+    /// Whether all parts of its `when` hold, of a request with that method and sender.
+    pub(crate) fn holds(self, when: &When, facts: &Facts<'_>) -> bool {
+        !self.asks || holds(when, facts)
+    }
 }
 
 impl Concerns {
@@ -46,9 +62,10 @@ impl Concerns {
             {
                 if when.methods.has(method) && when.who.has(who) {
                     let concern = &mut all[place(method, who)];
+                    let concerned = Concerned { rule: index, asks: asks_more(when) };
                     match rule.then {
-                        Then::Limit { .. } => concern.limits.push(index),
-                        _ => concern.plain.push(index),
+                        Then::Limit { .. } => concern.limits.push(concerned),
+                        _ => concern.plain.push(concerned),
                     }
                 }
             }
@@ -59,6 +76,12 @@ impl Concerns {
     pub(crate) fn of(&self, method: u8, who: Who) -> &Concern {
         &self.0[place(method, who)]
     }
+}
+
+/// Whether it asks for more than method and sender.
+fn asks_more(when: &When) -> bool {
+    let bare = When { methods: when.methods, who: when.who, ..When::default() };
+    *when != bare
 }
 
 fn place(method: u8, who: Who) -> usize {
@@ -99,7 +122,7 @@ pub(crate) fn user(uri: &[u8]) -> &[u8] {
 }
 
 fn is_bad_user(mut text: &[u8]) -> bool {
-    if !text.iter().fold(false, |any, byte| any | MARKS[usize::from(*byte)]) || is_name(text) {
+    if !has_mark(text) || is_name(text) {
         return false;
     }
     while let [first, rest @ ..] = text {
@@ -127,6 +150,14 @@ fn is_name(text: &[u8]) -> bool {
         && before.iter().chain(behind).all(plain)
 }
 
+/// Whether one of [`MARKS`] is in it.
+fn has_mark(text: &[u8]) -> bool {
+    let any = |any, byte: &u8| any | MARKS[usize::from(*byte)];
+    let (chunks, rest) = text.as_chunks::<8>();
+    let whole = chunks.iter().fold(0, |all, eight| all | eight.iter().fold(0, any));
+    rest.iter().fold(whole, any) != 0
+}
+
 /// Whether the text begins so, letter case ignored.
 fn begins(text: &[u8], with: &str) -> bool {
     let mut pairs = text.iter().zip(with.as_bytes());
@@ -146,13 +177,13 @@ const BEGINS_BAD: [bool; 256] = {
 };
 
 /// Bytes of [`BAD_USER`] but for letters and digits: nothing of it is without one.
-const MARKS: [bool; 256] = {
-    let (mut table, mut at) = ([false; 256], 0);
+const MARKS: [u8; 256] = {
+    let (mut table, mut at) = ([0; 256], 0);
     while at < BAD_USER.len() {
         let (bad, mut place, mut marks) = (BAD_USER[at].as_bytes(), 0, 0);
         while place < bad.len() {
             if !bad[place].is_ascii_alphanumeric() {
-                table[bad[place] as usize] = true;
+                table[bad[place] as usize] = 1;
                 marks += 1;
             }
             place += 1;

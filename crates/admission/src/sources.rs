@@ -40,6 +40,17 @@ pub(crate) struct Score {
     pub(crate) long: f32,
 }
 
+/// What a source has in passage at a moment, and whether something unproven spoke of it lately.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Passage {
+    /// As [`Source::invites`], and the others likewise.
+    pub(crate) invites: u32,
+    pub(crate) others: u32,
+    pub(crate) proven_invites: u32,
+    pub(crate) proven_others: u32,
+    pub(crate) suspect: bool,
+}
+
 /// All sources.
 #[derive(Debug)]
 pub(crate) struct Sources {
@@ -232,9 +243,15 @@ impl Source {
         }
     }
 
-    /// Whether something unproven spoke of it in the last `length`.
-    pub(crate) fn is_suspect(&self, now: Time, length: Duration) -> bool {
-        self.suspect.is_within(now, length)
+    /// What it has in passage, and whether something unproven spoke of it in the last `length`.
+    pub(crate) fn passage(&self, now: Time, length: Duration) -> Passage {
+        Passage {
+            invites: self.invites.into(),
+            others: self.others.into(),
+            proven_invites: self.proven_invites.into(),
+            proven_others: self.proven_others.into(),
+            suspect: self.suspect.is_within(now, length),
+        }
     }
 
     pub(crate) fn score(&self, now: Time, half_life: &HalfLife) -> Score {

@@ -150,6 +150,13 @@ impl<V: Entry> Store<V> {
         true
     }
 
+    /// The same for one that is to be changed, too (but for its key).
+    pub(crate) fn touch_mut(&mut self, key: u64, rank: Rank) -> Option<&mut V> {
+        let slot = self.slot_of(key)?;
+        self.relink(slot, rank);
+        self.slots.get_mut(slot as usize).map(|slot| &mut slot.value)
+    }
+
     /// Takes an entry out.
     pub(crate) fn remove(&mut self, key: u64) -> Option<V> {
         let slot = self.slot_of(key)?;

@@ -77,7 +77,7 @@ impl Templates {
 
     /// A request's template with its hash. `None` when it is too long.
     fn template<'a>(&self, message: &Message<'a>) -> Option<(Template<'a>, u128)> {
-        let mut sum = Sum { key: &self.key, sum: 0, lengths: 0, texts: 0, is_whole: true };
+        let mut sum = Sum { key: &self.key, sum: 0, lengths: [0; 8], texts: 0, is_whole: true };
         let template = Template::of(message, |piece| sum.text(piece))?;
         sum.lengths();
         sum.pair([template.marks(), sum.texts]);
@@ -90,8 +90,8 @@ struct Sum<'k> {
     /// What is left of it.
     key: &'k [[u64; 2]],
     sum: u128,
-    /// Those of the last texts, sixteen bits each, and how many texts there were.
-    lengths: u128,
+    /// Those of the last texts, and how many texts there were.
+    lengths: [u16; 8],
     texts: u64,
     /// Whether the key was long enough so far.
     is_whole: bool,
@@ -107,16 +107,19 @@ impl Sum<'_> {
             return;
         };
         self.key = left;
+        // not in its place, which the compiler would write at each step
+        let mut sum = self.sum;
         for (block, key) in blocks.iter().zip(key) {
-            self.add(words(block), *key);
+            sum = sum.wrapping_add(product(words(block), *key));
         }
+        self.sum = sum;
         match text.last_chunk::<16>() {
             _ if rest.is_empty() => {}
             Some(last) => self.pair(words(last)),
             None => self.pair(ends(rest)),
         }
         // messages are shorter than 64 KiB
-        self.lengths = self.lengths << 16 | text.len() as u128;
+        self.lengths[self.texts as usize % 8] = text.len() as u16;
         self.texts += 1;
         if self.texts.is_multiple_of(8) {
             self.lengths();
@@ -124,8 +127,9 @@ impl Sum<'_> {
     }
 
     fn lengths(&mut self) {
-        let lengths = std::mem::take(&mut self.lengths);
-        self.pair([lengths as u64, (lengths >> 64) as u64]);
+        let [a, b, c, d, e, f, g, h] = std::mem::take(&mut self.lengths).map(u64::from);
+        let word = |a, b, c, d| a | b << 16 | c << 32 | d << 48;
+        self.pair([word(a, b, c, d), word(e, f, g, h)]);
     }
 
     #[inline]
@@ -133,17 +137,17 @@ impl Sum<'_> {
         match self.key.split_first() {
             Some((key, left)) => {
                 self.key = left;
-                self.add(words, *key);
+                self.sum = self.sum.wrapping_add(product(words, *key));
             }
             None => self.is_whole = false,
         }
     }
+}
 
-    #[inline]
-    fn add(&mut self, words: [u64; 2], key: [u64; 2]) {
-        let [one, other] = [0, 1].map(|at| words[at].wrapping_add(key[at]));
-        self.sum = self.sum.wrapping_add(u128::from(one) * u128::from(other));
-    }
+#[inline]
+fn product(words: [u64; 2], key: [u64; 2]) -> u128 {
+    let [one, other] = [0, 1].map(|at| words[at].wrapping_add(key[at]));
+    u128::from(one) * u128::from(other)
 }
 
 fn words(block: &[u8; 16]) -> [u64; 2] {

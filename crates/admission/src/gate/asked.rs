@@ -6,7 +6,7 @@ use crate::ledger::{Flags, INVITE, Open};
 use crate::offers::Offered;
 use crate::proof::{Echo, is_own_nonce};
 use crate::rules::user;
-use crate::sources::Score;
+use crate::sources::{Passage, Score};
 use crate::{BanId, Credentials, Proof, Request, Ticket, Verdict};
 use policy::{Hits, Outcome, Reason, Time, Who};
 use std::cell::OnceCell;
@@ -33,6 +33,7 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) counted: bool,
     pub(super) ticket: Ticket,
     pub(super) score: Score,
+    pub(super) passage: Passage,
     pub(super) would: Option<Verdict>,
     /// The ban that spoke.
     pub(super) ban: Option<BanId>,
@@ -132,7 +133,7 @@ impl Gate {
         // the look-ups stand together, so that memory is waited for once
         let rules = &self.policy.admission;
         let open = self.ledger.find(entry);
-        let (who, score) = self.sender(now, request, source);
+        let (who, score, passage) = self.sender(now, request, source);
         let is_home = |pair: u64| {
             let pair = self.pairs.find(pair);
             pair.is_some_and(|pair| pair.is_home(now, rules.trust.window))
@@ -158,6 +159,7 @@ impl Gate {
             answers,
             counted: guarded && account == aor && !other,
             score,
+            passage,
             would: None,
             ban: None,
             rule: u16::MAX,
@@ -192,18 +194,14 @@ impl Gate {
         }
     }
 
-    fn sender(
-        &self,
-        now: Time,
-        request: &Request<'_, '_>,
-        source: u64,
-    ) -> (Who, crate::sources::Score) {
+    fn sender(&self, now: Time, request: &Request<'_, '_>, source: u64) -> (Who, Score, Passage) {
         let rules = &self.policy.admission;
         let stream = request.flow.transport.is_reliable();
         let least = if stream { Who::Proven } else { Who::Unproven };
-        self.sources.find(source).map_or((least, Score::default()), |it| {
-            let who = it.who(now, &rules.trust, rules.proof.lifetime);
-            (who.max(least), it.score(now, &rules.half_life))
+        let lifetime = rules.proof.lifetime;
+        self.sources.find(source).map_or((least, Score::default(), Passage::default()), |it| {
+            let who = it.who(now, &rules.trust, lifetime).max(least);
+            (who, it.score(now, &rules.half_life), it.passage(now, lifetime))
         })
     }
 
@@ -213,6 +211,10 @@ impl Gate {
         let stream = request.flow.transport.is_reliable();
         let proof = stream.then_some(Proof::Handshake);
         let mut all = Classified { proof, ..Classified::NONE };
+        let lines = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+        if lines.iter().all(|name| request.message.value(*name).is_none()) {
+            return all;
+        }
         let lifetime = self.policy.admission.proof.lifetime;
         for header in request.message.headers() {
             if !matches!(header.name, HeaderName::Authorization | HeaderName::ProxyAuthorization) {
@@ -301,12 +303,8 @@ impl Gate {
 
     /// Key of a ledger entry.
     pub(super) fn entry_of(&self, source: u64, message: &Message<'_>, method: u8) -> u64 {
-        self.entries.hash(&[
-            &source.to_be_bytes(),
-            message.call_id(),
-            message.from_tag(),
-            &[method],
-        ])
+        let call = self.entries.hash(&[message.call_id(), message.from_tag()]);
+        self.entries.mix(source ^ u64::from(method), call)
     }
 
     /// Hash of an AOR: user and host without parameters, port and the host's letter case. Of hosts
@@ -323,6 +321,12 @@ impl Gate {
     }
 
     fn named<'a>(&self, uri: &'a [u8]) -> Named<'a> {
+        // where no host tells AORs apart, a user that reads as it is written says all
+        if self.policy.domains.len() < 2
+            && let Some(user) = policy::plain_user(uri)
+        {
+            return Named::Sip { user, domain: Domain::new() };
+        }
         let Some(parsed) = Uri::parse(uri).filter(Uri::is_sip) else { return Named::Other(uri) };
         let user = parsed.user.split(|b| *b == b';').next().unwrap_or_default();
         Named::Sip { user, domain: self.domain_of(&parsed) }

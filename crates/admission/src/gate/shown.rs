@@ -144,7 +144,7 @@ impl Gate {
             long_score: score.long,
             open_invites: source.invites,
             open_others: source.others,
-            suspect: source.is_suspect(now, rules.proof.lifetime),
+            suspect: source.passage(now, rules.proof.lifetime).suspect,
         }
     }
 }

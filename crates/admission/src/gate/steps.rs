@@ -3,8 +3,8 @@
 use super::Gate;
 use super::asked::{Asked, REGISTER};
 use super::evidence::slow;
-use crate::ledger::INVITE;
-use crate::rules::{Facts, holds};
+use crate::ledger::{INVITE, Open};
+use crate::rules::Facts;
 use crate::storm::PACE;
 use crate::{Credentials, Ticket, Verdict};
 use policy::{
@@ -58,9 +58,10 @@ impl Gate {
         let facts = asked.facts();
         for at in 0.. {
             let concern = self.concerns.of(facts.method, facts.who);
-            let Some(index) = concern.plain.get(at).copied().map(usize::from) else { break };
+            let Some(concerned) = concern.plain.get(at).copied() else { break };
+            let index = usize::from(concerned.rule);
             let rule = &self.policy.admission.rules[index];
-            if !holds(&rule.when, &facts) {
+            if !concerned.holds(&rule.when, &facts) {
                 continue;
             }
             let (then, mode) = (rule.then, rule.mode);
@@ -168,10 +169,11 @@ impl Gate {
         let facts = asked.facts();
         for at in 0.. {
             let concern = self.concerns.of(facts.method, facts.who);
-            let Some(index) = concern.limits.get(at).copied().map(usize::from) else { break };
+            let Some(concerned) = concern.limits.get(at).copied() else { break };
+            let index = usize::from(concerned.rule);
             let rule = &self.policy.admission.rules[index];
             let Then::Limit { per, rate, answer } = rule.then else { continue };
-            if index >= asked.rules_end || !holds(&rule.when, &facts) {
+            if index >= asked.rules_end || !concerned.holds(&rule.when, &facts) {
                 continue;
             }
             let mode = rule.mode;
@@ -223,7 +225,7 @@ impl Gate {
             return self.challenge(asked, Reason::Campaign, Else::Drop);
         }
         let own_proof = ticket.proof.is_some();
-        let suspected = !own_proof && (self.is_suspect(now, asked) || self.is_doubted(now, asked));
+        let suspected = !own_proof && (asked.passage.suspect || self.is_doubted(now, asked));
         let always = rules.edge_challenge.mode == ChallengeMode::Always;
         let attacked = ticket.who == Who::Unproven && (always || self.under_attack);
         if suspected || attacked {
@@ -238,27 +240,26 @@ impl Gate {
         let rules = &self.policy.admission;
         let narrowed = asked.score.short >= rules.levels.narrow;
         let invite = asked.ticket.method == INVITE;
-        let Some(source) = self.sources.find(asked.source) else { return Ok(()) };
+        let has = asked.passage;
         let (open, proven, most) = match invite {
-            true if narrowed => (source.invites, source.proven_invites, rules.narrow.narrowed),
-            true => (source.invites, source.proven_invites, rules.narrow.invites),
-            false => (source.others, source.proven_others, rules.narrow.others),
+            true if narrowed => (has.invites, has.proven_invites, rules.narrow.narrowed),
+            true => (has.invites, has.proven_invites, rules.narrow.invites),
+            false => (has.others, has.proven_others, rules.narrow.others),
         };
         let proves = asked.ticket.proof.is_some();
         let of_pbx = if invite || proves { most } else { most.min(rules.narrow.others_unproven) };
         // the challenge that is answered here is none that stays open
-        let own = self.ledger.find(asked.ticket.entry);
-        let own = asked.is_echo()
-            && own.is_some_and(|own| own.challenges == 1 && own.is_invite() == invite);
+        let is_own = |own: &Open| own.challenges == 1 && own.is_invite() == invite;
+        let own = asked.is_echo() && self.ledger.find(asked.ticket.entry).is_some_and(is_own);
         let (most, of_pbx) = (most + u32::from(own), of_pbx + u32::from(own));
-        let (full, own_doing) = (u32::from(open) >= of_pbx, u32::from(proven) >= most);
+        let (full, own_doing) = (open >= of_pbx, proven >= most);
         // those that are not proven may be a forger's: whoever proves himself has no part in them
         if !full || proves && !own_doing {
             return Ok(());
         }
         if asked.ticket.who == Who::Unproven || !own_doing {
             let otherwise = if invite { Else::Drop } else { Else::Pass };
-            let reason = match u32::from(open) >= most {
+            let reason = match open >= most {
                 true => Reason::Narrowed,
                 false => Reason::Unproven,
             };
@@ -329,7 +330,7 @@ impl Gate {
         let refusals = refusals.map_or(0.0, |pair| pair.refusals(now, rules.half_life.pair));
         // one may always be under way: what is refused already is for the bans and rates to judge;
         // the refusal that nobody proved may be a forger's, and so costs a try and never a ban
-        let doubts = u32::from(!asked.ticket.at_home && self.is_suspect(now, asked));
+        let doubts = u32::from(!asked.ticket.at_home && asked.passage.suspect);
         match self.tries.under_way(now, pair) + doubts {
             0 => Ok(()),
             tries if refusals + (tries as f32) < rules.levels.pair => Ok(()),
@@ -367,12 +368,6 @@ impl Gate {
         if !ticket.at_home {
             self.tries.end(ticket.account);
         }
-    }
-
-    /// Whether its source was refused lately without a proof that it was the source.
-    fn is_suspect(&self, now: Time, asked: &Asked<'_, '_>) -> bool {
-        let lifetime = self.policy.admission.proof.lifetime;
-        self.sources.find(asked.source).is_some_and(|it| it.is_suspect(now, lifetime))
     }
 
     /// Whether strangers were refused so often on this AOR that the next must be proven: unproven

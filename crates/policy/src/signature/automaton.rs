@@ -67,6 +67,7 @@ impl Automaton {
         }
     }
 
+    #[inline(never)]
     fn walk(&self, text: &[u8], ends: impl Fn(u8) -> bool, mut on_fact: impl FnMut(u16)) {
         let mut state = self.start;
         for byte in text {
