@@ -10,7 +10,7 @@ use std::time::Duration;
 use wire::ShardId;
 
 /// Version of the file's format: a file of an older one is migrated, one of a newer put aside.
-pub const VERSION: u64 = 1;
+pub const VERSION: u64 = 2;
 
 const ROWS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("memory");
 const ABOUT: TableDefinition<'_, &str, u64> = TableDefinition::new("about");
@@ -24,7 +24,11 @@ const TOO_OLD: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// A step from one version to the next, in one transaction with the change of the number.
 type Step = fn(&redb::WriteTransaction) -> Result<(), redb::Error>;
 /// `STEPS[n]` leads from version `n` + 1 to `n` + 2.
-const STEPS: [Step; VERSION as usize - 1] = [];
+const STEPS: [Step; VERSION as usize - 1] = [
+    // all rows were JSON, which a row may still be: it becomes what it is now when it is written
+    // anew
+    |_| Ok(()),
+];
 
 /// How the file was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -142,19 +146,20 @@ impl File {
         let write = self.database.begin_write()?;
         {
             let mut table = write.open_table(ROWS)?;
+            let mut value = Vec::new();
             for (key, line) in changes {
                 let Some(line) = line else {
                     written.rows -= u64::from(table.remove(key.as_str())?.is_some());
                     continue;
                 };
-                let is_new = table.get(key.as_str())?.is_none();
-                if is_new && written.rows >= self.rows_max && !line.row.is_worthy() {
+                let is_full = written.rows >= self.rows_max && !line.row.is_worthy();
+                if is_full && table.get(key.as_str())?.is_none() {
                     written.refused += 1;
                     continue;
                 }
-                // numbers, texts and lists only: it does not fail
-                let Ok(value) = serde_json::to_vec(line) else { continue };
-                table.insert(key.as_str(), value.as_slice())?;
+                value.clear();
+                line.write(&mut value);
+                let is_new = table.insert(key.as_str(), value.as_slice())?.is_none();
                 written.rows += u64::from(is_new);
             }
         }
@@ -174,7 +179,7 @@ fn keep_private(path: &Path) -> Result<(), Failure> {
 
 /// A row that can be used: which shard wrote it, and what it says.
 fn said(value: &[u8], now: Time) -> Option<(ShardId, Said)> {
-    let line: Line = serde_json::from_slice(value).ok()?;
+    let line = Line::read(value)?;
     if now.since(line.row.last()) > TOO_OLD {
         return None;
     }

@@ -1,5 +1,11 @@
-//! Memory as it is written: a key of bytes, and a value as JSON, which another version can read.
-//! Times are nanoseconds since 1970.
+//! Memory as it is written: a key of text, and a value as JSON, which another version can read; but
+//! what each phone has, a source and a pair, in a fixed layout, which begins with a byte that begins
+//! no JSON. Times are nanoseconds since 1970, all numbers have their highest byte first.
+//!
+//! ```text
+//! 1 | shard 1 | long 4 | at 8 | known 8 | prefix 1 | address 4 or 16
+//! 2 | shard 1 | key 8 | refusals 4 | long 4 | at 8 | home 8
+//! ```
 
 use crate::fact::{Fact, NameRow};
 use admission::{
@@ -8,15 +14,16 @@ use admission::{
 };
 use policy::{Network, Outcome, Reason, Time};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use wire::decimal::{write_ip, write_number};
 use wire::{Flow, ShardId};
 
 /// The key of a row. What one source did is known to one shard only; of what several know (a
 /// campaign), the last word counts.
 pub(crate) fn key(key: &MemoryKey) -> String {
     match key {
-        MemoryKey::Source(network) => format!("source {network}"),
-        MemoryKey::Pair(pair) => format!("pair {pair:016x}"),
+        MemoryKey::Source(network) => source_key(network),
+        MemoryKey::Pair(pair) => pair_key(*pair),
         MemoryKey::Ban(BanKey::Source(network) | BanKey::Network(network)) => {
             format!("ban {network}")
         }
@@ -27,6 +34,27 @@ pub(crate) fn key(key: &MemoryKey) -> String {
         MemoryKey::Realm(pbx) => format!("realm {pbx:08x}"),
         MemoryKey::Hits(shard, of, name) => format!("hits {} {} {name}", shard.0, counted(*of)),
     }
+}
+
+/// `source {network}`: each phone has one, so it is not formatted.
+fn source_key(network: &Network) -> String {
+    let mut key = b"source ".to_vec();
+    write_ip(network.address(), &mut key);
+    if *network != Network::host(network.address()) {
+        key.push(b'/');
+        write_number(network.prefix().into(), &mut key);
+    }
+    // it is ASCII
+    String::from_utf8(key).unwrap_or_default()
+}
+
+/// `pair {pair:016x}`, likewise.
+fn pair_key(pair: u64) -> String {
+    let digit = |at| char::from_digit((pair >> (60 - 4 * at)) as u32 & 15, 16);
+    let mut key = String::with_capacity(32);
+    key.push_str("pair ");
+    key.extend((0..16).filter_map(digit));
+    key
 }
 
 fn counted(of: Counted) -> &'static str {
@@ -45,6 +73,88 @@ pub(crate) struct Line {
     pub(crate) row: Row,
 }
 
+/// First bytes of values in a fixed layout.
+const SOURCE: u8 = 1;
+const PAIR: u8 = 2;
+
+impl Line {
+    /// Appends the value.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        match &self.row {
+            Row::Source { network, long, at, known } => {
+                out.extend([SOURCE, self.shard]);
+                out.extend(long.to_be_bytes());
+                out.extend([*at, *known].map(u64::to_be_bytes).as_flattened());
+                out.push(network.prefix());
+                match network.address() {
+                    IpAddr::V4(v4) => out.extend(v4.octets()),
+                    IpAddr::V6(v6) => out.extend(v6.octets()),
+                }
+            }
+            Row::Pair { key, refusals, long, at, home } => {
+                out.extend([PAIR, self.shard]);
+                out.extend(key.to_be_bytes());
+                out.extend([*refusals, *long].map(f32::to_be_bytes).as_flattened());
+                out.extend([*at, *home].map(u64::to_be_bytes).as_flattened());
+            }
+            // numbers, texts and lists only: it does not fail
+            _ => drop(serde_json::to_writer(out, self)),
+        }
+    }
+
+    /// Reads a value; `None` when it is none.
+    pub(crate) fn read(value: &[u8]) -> Option<Self> {
+        let (shard, row) = match value {
+            [SOURCE, shard, rest @ ..] => (*shard, source(rest)?),
+            [PAIR, shard, rest @ ..] => (*shard, pair(rest)?),
+            json => return serde_json::from_slice(json).ok(),
+        };
+        Some(Line { shard, row })
+    }
+}
+
+fn source(mut rest: &[u8]) -> Option<Row> {
+    let long = f32::from_be_bytes(take(&mut rest)?);
+    let [at, known] = [take(&mut rest)?, take(&mut rest)?].map(u64::from_be_bytes);
+    let [prefix] = take(&mut rest)?;
+    let (address, longest): (IpAddr, _) = match (<[u8; 4]>::try_from(rest), rest.try_into()) {
+        (Ok(v4), _) => (v4.into(), 32),
+        (_, Ok(v6)) => (<[u8; 16]>::into(v6), 128),
+        _ => return None,
+    };
+    let network = Network::new(address, prefix);
+    let is_one = prefix <= longest && network.address() == address;
+    is_one.then_some(Row::Source { network, long, at, known })
+}
+
+fn pair(mut rest: &[u8]) -> Option<Row> {
+    let key = u64::from_be_bytes(take(&mut rest)?);
+    let [refusals, long] = [take(&mut rest)?, take(&mut rest)?].map(f32::from_be_bytes);
+    let [at, home] = [take(&mut rest)?, take(&mut rest)?].map(u64::from_be_bytes);
+    rest.is_empty().then_some(Row::Pair { key, refusals, long, at, home })
+}
+
+/// The first `N` bytes.
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (first, behind) = rest.split_first_chunk()?;
+    *rest = behind;
+    Some(*first)
+}
+
+/// A network as JSON has it.
+mod text {
+    use super::Network;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub(super) fn serialize<S: Serializer>(it: &Network, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(it)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Network, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
+
 /// Whose it is.
 #[derive(Debug)]
 pub(crate) enum Said {
@@ -57,7 +167,8 @@ pub(crate) enum Said {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Row {
     Source {
-        network: String,
+        #[serde(with = "text")]
+        network: Network,
         long: f32,
         at: u64,
         known: u64,
@@ -155,7 +266,7 @@ impl Row {
     pub(crate) fn of(memory: &Memory) -> Option<Self> {
         Some(match memory {
             Memory::Source(SourceMemory { network, long, at, known }) => Row::Source {
-                network: network.to_string(),
+                network: *network,
                 long: *long,
                 at: at.as_nanos(),
                 known: known.as_nanos(),
@@ -209,7 +320,7 @@ impl Row {
         Some(match self {
             Row::Name(_) | Row::Drained { .. } => return None,
             Row::Source { network, long, at, known } => Memory::Source(SourceMemory {
-                network: network.parse().ok()?,
+                network,
                 long: weight(long)?,
                 at: Time::from_nanos(at),
                 known: Time::from_nanos(known),

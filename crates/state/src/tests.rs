@@ -268,7 +268,7 @@ fn a_newer_version_is_put_aside() {
     drop(database);
     let (_, pieces, health) = folder.open(at(20));
     let Health::PutAside { why, .. } = health else { panic!("{health:?}") };
-    assert!(pieces.is_empty() && why.contains("version 2"), "{why}");
+    assert!(pieces.is_empty() && why.contains(&format!("version {}", VERSION + 1)), "{why}");
 }
 
 #[test]
@@ -281,13 +281,14 @@ fn an_older_version_is_led_to_ours_step_by_step() {
         write.open_table(table)?.insert(key, b"{}".as_slice())?;
         Ok(())
     }
-    let steps: [fn(&redb::WriteTransaction) -> _; 2] =
-        [|write| add(write, "2"), |write| add(write, "3")];
-    file::migrate(&database, 3, &steps).unwrap();
+    // the first was made when the file was opened
+    let steps: [fn(&redb::WriteTransaction) -> _; VERSION as usize + 1] =
+        [|write| add(write, "again"), |write| add(write, "3"), |write| add(write, "4")];
+    file::migrate(&database, VERSION + 2, &steps).unwrap();
     assert_eq!(file::raw_rows(&database), 3);
-    file::migrate(&database, 3, &steps).unwrap();
+    file::migrate(&database, VERSION + 2, &steps).unwrap();
     assert_eq!(file::raw_rows(&database), 3, "each step once");
-    assert!(file::migrate(&database, 1, &[]).is_err(), "and no way back");
+    assert!(file::migrate(&database, VERSION, &[]).is_err(), "and no way back");
 }
 
 #[test]
@@ -411,4 +412,78 @@ fn a_realm_of_a_file_from_before_there_were_several_is_nobodys_in_particular() {
     drop(database);
     let realm = Memory::Realm { pbx: 0, realm: b"asterisk".as_slice().into(), algorithms: 1 };
     assert_eq!(folder.read(at(20)).into_values().collect::<Vec<_>>(), [realm]);
+}
+
+#[test]
+fn keys_are_what_they_were() {
+    for network in ["198.51.100.7/32", "203.0.113.0/24", "2001:db8:1:2::/64", "2001:db8::7/128"] {
+        let network: Network = network.parse().unwrap();
+        assert_eq!(row::key(&MemoryKey::Source(network)), format!("source {network}"));
+    }
+    for pair in [0, 9, 0x0123_4567_89ab_cdef, u64::MAX] {
+        assert_eq!(row::key(&MemoryKey::Pair(pair)), format!("pair {pair:016x}"));
+    }
+}
+
+/// As builds of before the fixed layouts wrote them.
+#[test]
+fn rows_of_version_1_are_json_and_still_read() {
+    let folder = Folder::new();
+    folder.write(&[]);
+    let database = file::raw(&folder.file());
+    let write = database.begin_write().unwrap();
+    {
+        let about = redb::TableDefinition::<&str, u64>::new("about");
+        write.open_table(about).unwrap().insert("version", 1).unwrap();
+        let table = redb::TableDefinition::<&str, &[u8]>::new("memory");
+        let mut rows = write.open_table(table).unwrap();
+        for (key, value) in [
+            (
+                "source 198.51.100.7",
+                r#"{"shard":0,"source":{"network":"198.51.100.7","long":1.5,"at":1700000001000000000,"known":1700000000000000000}}"#,
+            ),
+            (
+                "pair 0000000000000009",
+                r#"{"shard":0,"pair":{"key":9,"refusals":1.0,"long":2.0,"at":1700000002000000000,"home":0}}"#,
+            ),
+        ] {
+            rows.insert(key, value.as_bytes()).unwrap();
+        }
+    }
+    write.commit().unwrap();
+    drop(database);
+    let pair = PairMemory { key: 9, refusals: 1.0, long: 2.0, at: at(2), home: Time::ZERO };
+    let expected = [Memory::Pair(pair), source("198.51.100.7/32", 1.5)];
+    assert_eq!(folder.read(at(20)).into_values().collect::<Vec<_>>(), expected);
+    // what is told anew takes the old row's place
+    folder.write(&expected);
+    let (state, ..) = folder.open(at(20));
+    assert_eq!(state.counters().rows.load(Relaxed), 2);
+}
+
+#[test]
+fn each_part_of_a_fixed_row_is_read_as_it_was_written_and_a_cut_one_is_none() {
+    let lines = |shard| {
+        all_kinds().into_iter().filter_map(move |memory| {
+            row::Row::of(&memory).map(|row| (row::Line { shard, row }, memory))
+        })
+    };
+    for (line, memory) in lines(7) {
+        let mut value = Vec::new();
+        line.write(&mut value);
+        let read = row::Line::read(&value).unwrap();
+        assert_eq!(read.shard, 7);
+        let row::Said::Memory(said) = read.row.said().unwrap() else { panic!("{memory:?}") };
+        assert_eq!(said, memory);
+        for end in 0..value.len() {
+            assert!(row::Line::read(&value[..end]).is_none(), "{end} of {value:?}");
+        }
+        value.push(b'0');
+        assert!(row::Line::read(&value).is_none());
+    }
+    // 198.51.100.7/33, and /24
+    for prefix in [33, 24] {
+        let value = [&[1, 0][..], &[0; 20], &[prefix, 198, 51, 100, 7]].concat();
+        assert!(row::Line::read(&value).is_none(), "{prefix}");
+    }
 }

@@ -19,6 +19,8 @@ pub const COMMIT_EVERY: Duration = Duration::from_millis(250);
 /// Pieces that wait for the thread. The queue grows as it is needed: one that has its length from
 /// the beginning holds seven mebibytes for nothing.
 pub const QUEUE: usize = 1 << 16;
+/// Changes between two commits that there is room for without asking for memory each time.
+const CHANGES_USUAL: usize = 1 << 10;
 /// Changes that wait for a disk that takes none; more are lost.
 const WAITING_MAX: usize = 1 << 18;
 /// Most times of [`COMMIT_EVERY`] between two tries to write: 32 s.
@@ -252,8 +254,9 @@ impl Desk {
         self.counters.written.fetch_add(changes - written.refused, Relaxed);
         self.counters.lost.fetch_add(written.refused, Relaxed);
         self.counters.rows.store(written.rows, Relaxed);
-        // with the room that a burst has taken
-        self.changes = Changes::new();
+        self.changes.clear();
+        // what a burst took beyond the usual goes back
+        self.changes.shrink_to(CHANGES_USUAL);
         Ok(())
     }
 }
