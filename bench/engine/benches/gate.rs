@@ -204,8 +204,8 @@ impl Bench {
     }
 
     fn answer(&mut self, flow: &Flow, message: &Message<'_>, ticket: &Ticket) {
-        let (aor, dialled) = (b"6001@pbx.example.com", b"6002");
-        self.gate.on_final(self.now, &Final { flow, message, ticket, aor, dialled });
+        let request_uri = b"sip:6002@pbx.example.com";
+        self.gate.on_final(self.now, &Final { flow, message, ticket, request_uri });
     }
 
     fn settle(&mut self) {

@@ -64,8 +64,8 @@ fn judgement(c: &mut Criterion) {
                     continue;
                 };
                 let ticket = &pass.ticket;
-                let (aor, dialled): (&[u8], &[u8]) = (b"alice@pbx.example", b"");
-                let answer = Final { flow: &flow, message: response, ticket, aor, dialled };
+                let request_uri = message.request_uri();
+                let answer = Final { flow: &flow, message: response, ticket, request_uri };
                 gate.on_final(now, &answer);
                 while gate.poll_effect().is_some() {}
             }

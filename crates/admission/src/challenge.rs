@@ -191,7 +191,7 @@ impl Known {
         let mut algorithms = Algorithms::default();
         for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
             for (_, header) in message.lines(name) {
-                let digest = Digest::parse(message, header);
+                let digest = message.digest(header);
                 if digest.is_digest {
                     on_nonce(digest.nonce);
                 }

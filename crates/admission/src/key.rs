@@ -5,7 +5,7 @@
 use siphasher::sip::SipHasher13;
 use siphasher::sip128::{Hasher128, SipHasher24};
 use std::fmt;
-use std::hash::Hasher as _;
+use std::hash::Hasher;
 use std::net::IpAddr;
 use wire::{ConnectionId, Flow};
 
@@ -46,33 +46,17 @@ impl Key {
     /// A table key of 64 bits over `parts`, each told apart from its neighbours by its length.
     #[must_use]
     pub fn hash(&self, parts: &[&[u8]]) -> u64 {
-        // all at once is quicker than piece by piece, and the same
-        let (mut whole, mut end) = ([0; GATHERED_MAX], 0);
-        let fits = parts.iter().all(|part| {
-            let Some((room, _)) =
-                whole.get_mut(end..).and_then(|rest| rest.split_at_mut_checked(4 + part.len()))
-            else {
-                return false;
-            };
-            let (length, text) = room.split_at_mut(4);
-            length.copy_from_slice(&(part.len() as u32).to_ne_bytes());
-            text.copy_from_slice(part);
-            end += 4 + part.len();
-            true
-        });
-        if fits {
-            return self.hash_one(&whole[..end]);
+        if let Some(whole) = gathered(parts, &mut [0; GATHERED_MAX]) {
+            return self.hash_one(whole);
         }
         let mut hasher = SipHasher13::new_with_key(&self.0);
-        for part in parts {
-            hasher.write_u32(u32::try_from(part.len()).unwrap_or(u32::MAX));
-            hasher.write(part);
-        }
+        write(parts, &mut hasher);
         hasher.finish()
     }
 
     /// A table key over one text: quicker, and not the same as [`Key::hash`] of it.
-    pub(crate) fn hash_one(&self, text: &[u8]) -> u64 {
+    #[must_use]
+    pub fn hash_one(&self, text: &[u8]) -> u64 {
         SipHasher13::new_with_key(&self.0).hash(text)
     }
 
@@ -94,12 +78,33 @@ impl Key {
 
     fn mac128(&self, parts: &[&[u8]]) -> [u8; 16] {
         let mut hasher = SipHasher24::new_with_key(&self.0);
-        for part in parts {
-            hasher.write_u32(u32::try_from(part.len()).unwrap_or(u32::MAX));
-            hasher.write(part);
+        if let Some(whole) = gathered(parts, &mut [0; GATHERED_MAX]) {
+            return hasher.hash(whole).as_bytes();
         }
+        write(parts, &mut hasher);
         hasher.finish128().as_bytes()
     }
+}
+
+/// The parts as they are hashed, each behind its length.
+fn write(parts: &[&[u8]], hasher: &mut impl Hasher) {
+    for part in parts {
+        hasher.write_u32(part.len() as u32);
+        hasher.write(part);
+    }
+}
+
+/// The same in one piece, which is hashed quicker; `None` when there is no room for them.
+fn gathered<'w>(parts: &[&[u8]], whole: &'w mut [u8; GATHERED_MAX]) -> Option<&'w [u8]> {
+    let mut end = 0;
+    for part in parts {
+        let start = end;
+        end = start + size_of::<u32>() + part.len();
+        let (length, text) = whole.get_mut(start..end)?.split_first_chunk_mut()?;
+        *length = (part.len() as u32).to_ne_bytes();
+        text.copy_from_slice(part);
+    }
+    whole.get(..end)
 }
 
 /// An address as it enters a hash: an IPv4 address and its mapped IPv6 form are the same source.
@@ -158,13 +163,14 @@ mod tests {
     fn a_hash_is_the_same_in_one_piece_and_in_many() {
         let key = Key::derive(&[1; 32], "t");
         for length in 0..GATHERED_MAX + 20 {
-            let text = vec![b'x'; length];
-            let mut hasher = SipHasher13::new_with_key(&key.0);
-            for part in [&text[..], b"y"] {
-                hasher.write_u32(part.len() as u32);
-                hasher.write(part);
-            }
-            assert_eq!(key.hash(&[&text, b"y"]), hasher.finish(), "{length}");
+            let text: Vec<u8> = (0..length).map(|at| at as u8).collect();
+            let parts = [&text[..], b"y"];
+            let (mut hash, mut mac) =
+                (SipHasher13::new_with_key(&key.0), SipHasher24::new_with_key(&key.0));
+            write(&parts, &mut hash);
+            write(&parts, &mut mac);
+            assert_eq!(key.hash(&parts), hash.finish(), "{length}");
+            assert_eq!(key.mac128(&parts), mac.finish128().as_bytes(), "{length}");
         }
     }
 

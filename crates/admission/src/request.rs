@@ -2,7 +2,11 @@
 
 use crate::BanId;
 use policy::{Reason, Who};
-use wire::{Flow, Message};
+use wire::uri::aor;
+use wire::{Flow, Message, Uri};
+
+/// Index of REGISTER in [`policy::METHODS`].
+pub(crate) const REGISTER: u8 = 11;
 
 /// A request from outside, no retransmission, no ACK, no CANCEL.
 #[derive(Clone, Copy, Debug)]
@@ -180,10 +184,21 @@ pub struct Final<'r, 'a> {
     pub message: &'r Message<'a>,
     /// Of the request.
     pub ticket: &'r Ticket,
-    /// AOR and dialled user, for explanations.
-    pub aor: &'r [u8],
-    /// Request-URI's user.
-    pub dialled: &'r [u8],
+    /// The Request-URI of the request.
+    pub request_uri: &'r [u8],
+}
+
+impl<'r, 'a> Final<'r, 'a> {
+    /// For explanations: `user@host` of whom the request was from, or registered.
+    pub(crate) fn aor(&self) -> &'a [u8] {
+        let of_to = self.ticket.method == REGISTER;
+        aor(if of_to { self.message.to().uri } else { self.message.from().uri })
+    }
+
+    /// For explanations, too: the user of its Request-URI.
+    pub(crate) fn dialled(&self) -> &'r [u8] {
+        Uri::parse(self.request_uri).map_or(self.request_uri, |uri| uri.user)
+    }
 }
 
 /// An ACK to a non-2xx (or, for an unchallenged call, to a 2xx) from outside.

@@ -5,8 +5,8 @@ use std::cell::OnceCell;
 use wire::{Message, Uri};
 
 /// What a rule may ask of a request, or of a challenge that ended.
-pub(crate) struct Facts<'a> {
-    pub(crate) message: Option<&'a Message<'a>>,
+pub(crate) struct Facts<'r, 'a> {
+    pub(crate) message: Option<&'r Message<'a>>,
     pub(crate) method: u8,
     pub(crate) who: Who,
     pub(crate) at_home: bool,
@@ -15,7 +15,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) dialog: bool,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) repeated: bool,
-    pub(crate) dialled: &'a [u8],
+    pub(crate) dialled: &'r [u8],
     pub(crate) bad_user: OnceCell<bool>,
 }
 
@@ -43,7 +43,7 @@ pub(crate) struct Concerned {
 
 impl Concerned {
     /// Whether all parts of its `when` hold, of a request with that method and sender.
-    pub(crate) fn holds(self, when: &When, facts: &Facts<'_>) -> bool {
+    pub(crate) fn holds(self, when: &When, facts: &Facts<'_, '_>) -> bool {
         !self.asks || holds(when, facts)
     }
 }
@@ -89,7 +89,7 @@ fn place(method: u8, who: Who) -> usize {
 }
 
 /// Whether all parts of `when` hold.
-pub(crate) fn holds(when: &When, facts: &Facts<'_>) -> bool {
+pub(crate) fn holds(when: &When, facts: &Facts<'_, '_>) -> bool {
     when.outcome == facts.outcome
         && when.methods.has(facts.method)
         && when.who.has(facts.who)
@@ -101,7 +101,7 @@ pub(crate) fn holds(when: &When, facts: &Facts<'_>) -> bool {
         && (!when.bad_user || has_bad_user(facts))
 }
 
-fn has_bad_user(facts: &Facts<'_>) -> bool {
+fn has_bad_user(facts: &Facts<'_, '_>) -> bool {
     let Some(message) = facts.message else { return false };
     *facts.bad_user.get_or_init(|| {
         let [from, to] = [message.from().uri, message.to().uri];

@@ -38,9 +38,13 @@ impl Seats {
     /// The number of a source's place.
     #[must_use]
     pub fn of(&self, source: IpAddr) -> usize {
-        self.0.hash(&[&admission::key::address_bytes(source)]) as usize % PLACES
+        self.0.hash_one(&admission::key::address_bytes(source)) as usize % PLACES
     }
 }
+
+/// Who pays: the place that a source has.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Payer(usize);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Place {
@@ -54,9 +58,14 @@ impl Credits {
         Credits { seats: Seats::new(secret), places }
     }
 
+    /// Who pays for what goes to a source.
+    pub(crate) fn payer(&self, source: IpAddr) -> Payer {
+        Payer(self.seats.of(source))
+    }
+
     /// A request came.
-    pub(crate) fn pay(&mut self, now: Time, source: IpAddr, bytes: usize) {
-        let place = self.place(now, source);
+    pub(crate) fn pay(&mut self, now: Time, payer: Payer, bytes: usize) {
+        let place = self.place(now, payer);
         let bytes = usize::from(place.bytes).saturating_add(bytes);
         place.bytes = u16::try_from(bytes).unwrap_or(u16::MAX);
     }
@@ -65,23 +74,23 @@ impl Credits {
     pub(crate) fn covers(
         &mut self,
         now: Time,
-        source: IpAddr,
+        payer: Payer,
         bytes: usize,
         provisional: bool,
     ) -> bool {
         let needed = if provisional { bytes.saturating_mul(PROVISIONAL) } else { bytes };
-        needed <= usize::from(self.place(now, source).bytes)
+        needed <= usize::from(self.place(now, payer).bytes)
     }
 
     /// It was sent.
-    pub(crate) fn spend(&mut self, now: Time, source: IpAddr, bytes: usize) {
-        let place = self.place(now, source);
+    pub(crate) fn spend(&mut self, now: Time, payer: Payer, bytes: usize) {
+        let place = self.place(now, payer);
         place.bytes = place.bytes.saturating_sub(u16::try_from(bytes).unwrap_or(u16::MAX));
     }
 
-    fn place(&mut self, now: Time, source: IpAddr) -> &mut Place {
+    fn place(&mut self, now: Time, Payer(place): Payer) -> &mut Place {
         let epoch = (now.as_secs() / EPOCH) as u16;
-        let place = &mut self.places[self.seats.of(source)];
+        let place = &mut self.places[place];
         if place.epoch != epoch {
             *place = Place { epoch, bytes: 0 };
         }
@@ -100,38 +109,41 @@ mod tests {
     #[test]
     fn an_answer_waits_until_it_is_paid_for() {
         let mut credits = Credits::new(&[1; 32]);
+        let (source, other) = (credits.payer(SOURCE), credits.payer(OTHER));
         let now = Time::ZERO + Duration::from_secs(1_000_000);
-        credits.pay(now, SOURCE, 400);
-        assert!(credits.covers(now, SOURCE, 400, false));
-        assert!(!credits.covers(now, SOURCE, 401, false));
-        assert!(!credits.covers(now, OTHER, 1, false), "each pays for itself");
-        credits.pay(now, SOURCE, 400);
-        credits.spend(now, SOURCE, 500);
+        credits.pay(now, source, 400);
+        assert!(credits.covers(now, source, 400, false));
+        assert!(!credits.covers(now, source, 401, false));
+        assert!(!credits.covers(now, other, 1, false), "each pays for itself");
+        credits.pay(now, source, 400);
+        credits.spend(now, source, 500);
         assert!(
-            credits.covers(now, SOURCE, 300, false) && !credits.covers(now, SOURCE, 301, false)
+            credits.covers(now, source, 300, false) && !credits.covers(now, source, 301, false)
         );
-        credits.spend(now, SOURCE, 70_000);
-        assert!(!credits.covers(now, SOURCE, 1, false));
-        credits.pay(now, SOURCE, 70_000);
-        assert!(credits.covers(now, SOURCE, 65_535, false));
+        credits.spend(now, source, 70_000);
+        assert!(!credits.covers(now, source, 1, false));
+        credits.pay(now, source, 70_000);
+        assert!(credits.covers(now, source, 65_535, false));
     }
 
     #[test]
     fn credit_is_forgotten() {
         let mut credits = Credits::new(&[1; 32]);
+        let source = credits.payer(SOURCE);
         let now = Time::ZERO + Duration::from_secs(1_000_000);
-        credits.pay(now, SOURCE, 400);
+        credits.pay(now, source, 400);
         let later = now + Duration::from_secs(EPOCH);
-        assert!(!credits.covers(later, SOURCE, 400, false));
+        assert!(!credits.covers(later, source, 400, false));
     }
 
     #[test]
     fn a_provisional_response_leaves_room_for_the_final_one() {
         let mut credits = Credits::new(&[1; 32]);
+        let source = credits.payer(SOURCE);
         let now = Time::ZERO + Duration::from_secs(1_000_000);
-        credits.pay(now, SOURCE, 1_000);
-        assert!(!credits.covers(now, SOURCE, 400, true));
-        credits.pay(now, SOURCE, 200);
-        assert!(credits.covers(now, SOURCE, 400, true));
+        credits.pay(now, source, 1_000);
+        assert!(!credits.covers(now, source, 400, true));
+        credits.pay(now, source, 200);
+        assert!(credits.covers(now, source, 400, true));
     }
 }

@@ -1,10 +1,10 @@
 //! The last decisions on what came from outside, so that they can be explained: flat records in a
 //! ring, written over and over.
 
-use crate::request::aor;
 use crate::{Event, Table};
 use arrayvec::ArrayVec;
 use policy::Time;
+use wire::uri::aor;
 use wire::{HeaderName, Message};
 
 /// As much of a first line as is kept.

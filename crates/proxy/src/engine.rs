@@ -404,12 +404,13 @@ impl Engine {
             return true;
         }
         let limits = self.policy.limits;
-        match Message::parse(bytes, &limits) {
+        // borrowed where it is: it is large
+        match &Message::parse(bytes, &limits) {
             Ok(message) => {
-                let route = self.own_route(&message);
-                let arrival = Arrival { side, flow, message: &message, route, handed };
+                let route = self.own_route(message);
+                let arrival = Arrival { side, flow, message, route, handed };
                 if side == Side::Inside
-                    && let Some(pbx) = self.pbx_of(&flow, Some(&message))
+                    && let Some(pbx) = self.pbx_of(&flow, Some(message))
                 {
                     self.pbxs.on_heard(now, pbx);
                 }
@@ -421,7 +422,7 @@ impl Engine {
                 true
             }
             Err(malformed) => {
-                self.on_malformed(now, side, flow, bytes, malformed);
+                self.on_malformed(now, side, flow, bytes, *malformed);
                 false
             }
         }

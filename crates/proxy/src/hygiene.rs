@@ -3,7 +3,7 @@
 
 use crate::edits::parameter;
 use policy::{HeaderRule, Identity, Policy};
-use wire::{Digest, Header, HeaderName, Message, Method, Span, Splice};
+use wire::{Header, HeaderName, Message, Method, Span, Splice};
 
 /// Begin of headers that only the edge writes.
 const OWN: &[u8] = b"X-Ringfence-";
@@ -12,28 +12,28 @@ const OWN: &[u8] = b"X-Ringfence-";
 #[derive(Debug)]
 pub(crate) struct Hidden {
     own: Vec<u8>,
-    names: Vec<Name>,
-}
-
-#[derive(Debug)]
-enum Name {
-    Known(HeaderName),
-    Whole(Vec<u8>),
-    Prefix(Vec<u8>),
+    /// Those that have a [`HeaderName`], as bits.
+    known: u32,
+    others: Vec<Vec<u8>>,
+    prefixes: Vec<Vec<u8>>,
 }
 
 impl Hidden {
     pub(crate) fn new(policy: &Policy) -> Self {
-        let names = policy.admission.strip_headers.iter().map(|name| {
-            let bytes = name.as_bytes();
-            match (bytes.strip_suffix(b"*"), HeaderName::of(bytes)) {
-                (Some(prefix), _) => Name::Prefix(prefix.to_vec()),
-                (None, HeaderName::Other) => Name::Whole(bytes.to_vec()),
-                (None, known) => Name::Known(known),
-            }
-        });
         let own = policy.source_header.as_deref().unwrap_or_default();
-        Hidden { own: own.into(), names: names.collect() }
+        let mut hidden =
+            Hidden { own: own.into(), known: 0, others: Vec::new(), prefixes: Vec::new() };
+        for name in policy.admission.strip_headers.iter().map(|name| name.as_bytes()) {
+            match (name.strip_suffix(b"*"), HeaderName::of(name)) {
+                // taken out whatever is configured
+                (Some(prefix), _) if starts_with(prefix, OWN) => {}
+                (Some(prefix), _) => hidden.prefixes.push(prefix.to_vec()),
+                (None, HeaderName::Other) => hidden.others.push(name.to_vec()),
+                (None, known) if is_needed(known) => {}
+                (None, known) => hidden.known |= bit(known),
+            }
+        }
+        hidden
     }
 
     /// Takes them out. A trunk may say what only trunks know, but for what its rules take out; what
@@ -41,9 +41,9 @@ impl Hidden {
     pub(crate) fn strip(&self, splice: &mut Splice<'_, '_>, trusted: bool, rules: &[HeaderRule]) {
         let message = splice.message();
         for (index, header) in message.headers().iter().enumerate() {
-            if self.is_own(message, header)
+            if header.name == HeaderName::Other && self.is_own(message, header)
                 || rules.iter().any(|rule| rule.removes(message.long_name(header)))
-                || !trusted && !is_needed(header.name) && self.is_hidden(message, header)
+                || !trusted && self.is_hidden(message, header)
             {
                 splice.delete_line(index);
             }
@@ -52,18 +52,25 @@ impl Hidden {
 
     fn is_own(&self, message: &Message<'_>, header: &Header) -> bool {
         let name = message.slice(header.name_span);
-        header.name == HeaderName::Other
-            && (starts_with(name, OWN) || !self.own.is_empty() && same(name, &self.own))
+        starts_with(name, OWN) || !self.own.is_empty() && same(name, &self.own)
     }
 
     fn is_hidden(&self, message: &Message<'_>, header: &Header) -> bool {
-        let name = message.long_name(header);
-        self.names.iter().any(|hidden| match hidden {
-            Name::Known(known) => header.name == *known,
-            Name::Whole(whole) => header.name == HeaderName::Other && same(name, whole),
-            Name::Prefix(prefix) => starts_with(name, prefix),
-        })
+        let prefixed = |name: &[u8]| self.prefixes.iter().any(|prefix| starts_with(name, prefix));
+        if header.name == HeaderName::Other {
+            let name = message.long_name(header);
+            return self.others.iter().any(|other| same(name, other)) || prefixed(name);
+        }
+        self.known & bit(header.name) != 0
+            || !self.prefixes.is_empty()
+                && !is_needed(header.name)
+                && prefixed(message.slice(header.name_span))
     }
+}
+
+/// The bit of a name in a set of them.
+fn bit(name: HeaderName) -> u32 {
+    1 << name as u32
 }
 
 /// Whether a line tells a trunk who calls, against its policy.
@@ -161,7 +168,7 @@ pub(crate) fn make_terse(splice: &mut Splice<'_, '_>) {
             splice.replace(header.name_span, &[letter]);
         }
         if matches!(header.name, HeaderName::WwwAuthenticate | HeaderName::ProxyAuthenticate) {
-            let digest = Digest::parse(message, header);
+            let digest = message.digest(header);
             // RFC 7616 §3.3: "If this is not present, it is assumed to be "MD5""
             if let Some(span) = digest.algorithm_span
                 && digest.algorithm.eq_ignore_ascii_case(b"MD5")

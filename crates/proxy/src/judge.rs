@@ -1,10 +1,11 @@
 //! What the gate is asked about messages from outside, and how its answers are carried out.
 
+use crate::credit::Payer;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::io::{CloseReason, Learned};
 use crate::refusal::Refusal;
-use crate::request::{aor, binds, method_bytes};
+use crate::request::{binds, method_bytes};
 use crate::routing::NO_PBX;
 use crate::{Grounds, Verdict};
 use admission::branch::NO_SLOT;
@@ -13,7 +14,7 @@ use admission::{
 };
 use policy::{Reason, Time, Who};
 use std::net::IpAddr;
-use wire::{Message, Side, Uri};
+use wire::{Message, Side, find_byte};
 
 /// A request that goes on, and what the gate said of it.
 #[derive(Clone, Copy, Debug)]
@@ -126,13 +127,14 @@ impl Engine {
     /// A request whose source may be forged came, and pays for answers.
     pub(crate) fn paid(&mut self, now: Time, arrival: Arrival<'_, '_>) {
         let bytes = arrival.message.bytes().len();
-        self.credits.pay(now, arrival.flow.remote.ip(), bytes);
+        let payer = self.credits.payer(arrival.flow.remote.ip());
+        self.credits.pay(now, payer, bytes);
         self.unproven_bytes[0] += bytes as u64;
     }
 
     /// An answer goes to such a source.
-    pub(crate) fn spent(&mut self, now: Time, source: IpAddr, bytes: usize) {
-        self.credits.spend(now, source, bytes);
+    pub(crate) fn spent(&mut self, now: Time, payer: Payer, bytes: usize) {
+        self.credits.spend(now, payer, bytes);
         self.unproven_bytes[1] += bytes as u64;
     }
 
@@ -183,15 +185,9 @@ impl Engine {
         let Some(exchange) = self.exchanges.at(id) else { return };
         let Some(ticket) = exchange.ticket.filter(|_| !exchange.told) else { return };
         exchange.told = true;
-        let from = match policy::METHODS[usize::from(exchange.method)] {
-            "REGISTER" => response.to(),
-            _ => response.from(),
-        };
-        let uri = request_uri(self.buffers.bytes(&exchange.request));
-        let dialled = Uri::parse(uri).map_or(uri, |uri| uri.user);
+        let request_uri = request_uri(self.buffers.bytes(&exchange.request));
         let flow = exchange.origin;
-        let answer =
-            Final { flow: &flow, message: response, ticket: &ticket, aor: aor(from.uri), dialled };
+        let answer = Final { flow: &flow, message: response, ticket: &ticket, request_uri };
         self.gate.on_final(now, &answer);
     }
 
@@ -280,5 +276,7 @@ impl Engine {
 
 /// The Request-URI of a request that is known to be one.
 fn request_uri(request: &[u8]) -> &[u8] {
-    request.split(|&byte| byte == b' ').nth(1).unwrap_or_default()
+    let behind = |text: &[u8]| find_byte(b' ', text).map(|space| space + 1);
+    let uri = behind(request).and_then(|start| request.get(start..)).unwrap_or_default();
+    find_byte(b' ', uri).and_then(|end| uri.get(..end)).unwrap_or(uri)
 }

@@ -90,7 +90,7 @@ impl Engine {
             .into_iter()
             .flat_map(|name| message.lines(name))
             .fold(0u64, |hash, (_, header)| {
-                hash ^ self.hash.hash(&[&hash.to_be_bytes(), message.slice(header.value)]).max(1)
+                hash.rotate_left(1) ^ self.hash.hash_one(message.slice(header.value)).max(1)
             })
     }
 }

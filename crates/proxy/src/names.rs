@@ -19,6 +19,8 @@ pub(crate) struct Names {
     mark: Mark,
     inside: SocketAddr,
     inside_text: Vec<u8>,
+    /// The inside addresses of all shards, as text.
+    homes: Vec<Vec<u8>>,
     /// More addresses of ours towards the PBX, with the same port.
     sources: Vec<IpAddr>,
     shard: ShardId,
@@ -67,6 +69,9 @@ impl Names {
             mark,
             inside,
             inside_text: inside.to_string().into_bytes(),
+            homes: (0..shards)
+                .map(|home| policy.inside_of(ShardId(home)).to_string().into_bytes())
+                .collect(),
             sources: policy.trunks.iter().filter_map(|trunk| trunk.source).collect(),
             shard,
             shards,
@@ -152,10 +157,8 @@ impl Names {
     ) {
         out.extend_from_slice(b"sip:");
         out.extend_from_slice(token);
-        let offset = u16::from(home.0).wrapping_sub(self.own_offset());
-        let address = SocketAddr::new(self.inside.ip(), self.inside.port().wrapping_add(offset));
         out.push(b'@');
-        write_address(address, out);
+        out.extend_from_slice(self.homes.get(usize::from(home.0)).unwrap_or(&self.inside_text));
         write_transport(transport, out);
     }
 

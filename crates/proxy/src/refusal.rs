@@ -110,10 +110,11 @@ impl Engine {
             if self.grounds.is_none() {
                 self.paid(now, arrival);
             }
-            if !self.credits.covers(now, source.ip(), range.len(), false) {
+            let payer = self.credits.payer(source.ip());
+            if !self.credits.covers(now, payer, range.len(), false) {
                 return false;
             }
-            self.spent(now, source.ip(), range.len());
+            self.spent(now, payer, range.len());
         }
         let flow = Flow { remote: answer_to(arrival), ..arrival.flow };
         self.out.send(arrival.side, &flow, range);

@@ -5,17 +5,26 @@ use crate::bindings::Registering;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::io::Learned;
-use crate::request::aor;
 use crate::routing::is_star;
 use crate::token::{self, ContactToken, FlowToken, Raw, Token};
 use policy::{Registration, Time};
 use std::time::Duration;
-use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Splice, Transport, Uri};
+use wire::uri::aor;
+use wire::{
+    Flow, HeaderName, Message, Method, NameAddr, ShardId, Span, Splice, Transport, Uri, Value,
+};
 
 /// Expiry of a Contact when the 200 does not say (RFC 3261 §10.2.1.1).
 const EXPIRES: u32 = 3_600;
 /// Longest expiry believed.
 const EXPIRES_MAX: u32 = 7 * 24 * 3_600;
+
+/// A registration that its 200 confirmed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Registered {
+    /// Of one that asked for one Contact: where the 200 lists its URI, and its binding's key.
+    bound: Option<(Span, u64)>,
+}
 
 impl Engine {
     /// The request: `Contact` becomes a token, or `Path` is added.
@@ -74,7 +83,8 @@ impl Engine {
         for value in message.values(HeaderName::Contact) {
             contacts += 1;
             let Some(contact) = NameAddr::parse(value.bytes, value.span.start) else { continue };
-            if is_star(&value) || Uri::parse(contact.uri).is_none_or(|uri| !uri.is_sip()) {
+            // `has_good_contacts` has read them
+            if is_star(&value) || !has_sip_scheme(contact.uri) {
                 continue;
             }
             let id = self.pbxs.id(pbx);
@@ -131,33 +141,33 @@ impl Engine {
     }
 
     /// A 2xx: what this REGISTER asked for and the 200 lists is bound, and what it does not list
-    /// is not. Whether the response needs [`Engine::edit_registered`].
+    /// is not. `None` where there is no exchange any more.
     pub(crate) fn on_registered(
         &mut self,
         now: Time,
         id: ExchangeId,
         arrival: Arrival<'_, '_>,
-    ) -> bool {
+    ) -> Option<Registered> {
         let response = arrival.message;
-        let Some(exchange) = self.exchanges.at(id) else { return false };
+        let exchange = self.exchanges.at(id)?;
         let (flow, asks) = (exchange.origin, exchange.asks);
         let pbx = self.pbxs.id(exchange.pbx);
         // a response has the Call-ID of its request (RFC 3261 §8.2.6.2)
         let call_id = response.call_id();
         let listed =
             asks.and_then(|key| Some((key, listed_as(response, &self.bindings.token_of(key)?)?)));
-        if let Some((key, Some(seconds))) = listed {
+        if let Some((key, Listed { uri, seconds: Some(seconds) })) = listed {
             // one Contact, as almost always, and what is known of it is all that is needed
             let known = Registering { aor: b"", contact: b"", instance: b"", call_id, flow, pbx };
             self.bind(now, key, b"", &known, seconds);
-            return true;
+            return Some(Registered { bound: Some((uri, key)) });
         }
-        let Some(exchange) = self.exchanges.at(id) else { return false };
+        let exchange = self.exchanges.at(id)?;
         let kept = self.buffers.bytes(&exchange.request).to_vec();
         let limits = self.policy.limits;
-        let Ok(request) = Message::parse(&kept, &limits) else { return false };
+        let request = Message::parse(&kept, &limits).ok()?;
         self.bind_all(now, &request, response, flow, pbx);
-        true
+        Some(Registered { bound: None })
     }
 
     /// Each Contact of a REGISTER is bound or not, as its 200 says.
@@ -179,7 +189,7 @@ impl Engine {
                 continue;
             };
             match listed_as(response, token) {
-                Some(seconds) => {
+                Some(Listed { seconds, .. }) => {
                     let seconds = seconds.or(request.expires()).unwrap_or(EXPIRES);
                     let aor = aor(request.to().uri);
                     let asked = Registering { aor, contact, instance: b"", call_id, flow, pbx };
@@ -219,8 +229,15 @@ impl Engine {
         now: Time,
         splice: &mut Splice<'_, 'a>,
         response: &Message<'a>,
+        registered: &Registered,
     ) {
         for value in response.values(HeaderName::Contact) {
+            if let Some((uri, key)) = registered.bound.filter(|(uri, _)| is_within(*uri, &value))
+                && let Some(binding) = self.bindings.find(now, key)
+            {
+                splice.replace(uri, binding.uri());
+                continue;
+            }
             let Some((address, token)) = own_token(&value) else { continue };
             if let Some(binding) = self.bindings.with_token(now, token) {
                 splice.replace(address.uri_span, binding.uri());
@@ -256,6 +273,14 @@ impl Engine {
     }
 }
 
+/// Whether a URI that can be read is a `sip` or `sips` one.
+fn has_sip_scheme(uri: &[u8]) -> bool {
+    let begins = |scheme: &[u8]| {
+        uri.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
+    };
+    begins(b"sip:") || begins(b"sips:")
+}
+
 /// Whether a URI can stand in a start line: no white space, no line end, no bracket.
 pub(crate) fn is_printable(uri: &[u8]) -> bool {
     !uri.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'<' | b'>' | b'"'))
@@ -278,20 +303,32 @@ fn registering<'a>(
 }
 
 /// The address of a Contact value and its user part, where a token of ours would be.
-fn own_token<'a>(value: &wire::Value<'a>) -> Option<(NameAddr<'a>, &'a [u8])> {
+fn own_token<'a>(value: &Value<'a>) -> Option<(NameAddr<'a>, &'a [u8])> {
     let address = NameAddr::parse(value.bytes, value.span.start)?;
     let uri = Uri::parse(address.uri)?;
     Some((address, uri.user))
 }
 
-/// For how long a 200 binds the Contact with that token, if it lists it; `Some(None)` when it does
-/// not say.
-fn listed_as(response: &Message<'_>, token: &[u8]) -> Option<Option<u32>> {
+/// How a 200 lists a Contact of ours.
+struct Listed {
+    /// Where its URI stands.
+    uri: Span,
+    /// For how long it is bound, if the 200 says that.
+    seconds: Option<u32>,
+}
+
+/// How a 200 lists the Contact with that token, if it does.
+fn listed_as(response: &Message<'_>, token: &[u8]) -> Option<Listed> {
     response.values(HeaderName::Contact).find_map(|value| {
         let (address, listed) = own_token(&value)?;
         let seconds = || address.param(b"expires").and_then(number).or(response.expires());
-        (listed == token).then(seconds)
+        (listed == token).then(|| Listed { uri: address.uri_span, seconds: seconds() })
     })
+}
+
+/// Whether a span is of this value.
+fn is_within(span: Span, value: &Value<'_>) -> bool {
+    value.span.start <= span.start && span.end <= value.span.end
 }
 
 /// delta-seconds (RFC 3261 §25.1); a larger one than fits is as long as can be.

@@ -14,8 +14,7 @@ use admission::{Branch, Credentials};
 use policy::{Reason, Time, Who, method_index};
 use std::net::SocketAddr;
 use transaction::Action;
-use wire::digest::Digest;
-use wire::{HeaderName, Message, Method, Side, Uri};
+use wire::{Digest, HeaderName, Message, Method, Side};
 
 /// What an exchange begins with: the request as it was sent on, and by what it is known.
 struct Begun {
@@ -381,18 +380,5 @@ pub(crate) fn credentials<'a>(message: &Message<'a>) -> impl Iterator<Item = (us
     [HeaderName::Authorization, HeaderName::ProxyAuthorization]
         .into_iter()
         .flat_map(move |name| message.lines(name))
-        .map(move |(index, header)| (index, Digest::parse(message, header)))
-}
-
-/// `user@host` of a URI, without escapes undone: how bindings and events name an AOR.
-pub(crate) fn aor(uri: &[u8]) -> &[u8] {
-    let Some(parsed) = Uri::parse(uri) else { return uri };
-    let start = parsed.scheme.len() + 1;
-    let rest = uri.get(start..).unwrap_or_default();
-    let host_from = parsed.user.len() + parsed.password.len();
-    let end = rest
-        .get(host_from..)
-        .and_then(|rest| rest.iter().position(|byte| matches!(byte, b';' | b'?')))
-        .map_or(rest.len(), |at| host_from + at);
-    rest.get(..end).unwrap_or(rest)
+        .map(move |(index, header)| (index, message.digest(header)))
 }

@@ -2,21 +2,21 @@
 //! side that does not answer.
 
 use crate::Verdict;
+use crate::credit::Payer;
 use crate::edits::edit_content_length;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::hygiene::{Form, keeps_contacts, make_lean, make_terse};
 use crate::io::Learned;
 use crate::refusal::phrase;
+use crate::register::Registered;
 use crate::routing::edit_contact_schemes;
 use admission::{Branch, Ticket};
 use arrayvec::ArrayVec;
 use policy::{Reason, Time};
 use std::io::Write as _;
-use std::net::IpAddr;
 use std::ops::Range;
 use transaction::Action;
-use wire::digest::Digest;
 use wire::reply::Reply;
 use wire::{Flow, HeaderName, Message, Method, Side, Splice, TooManyEdits};
 
@@ -113,10 +113,9 @@ impl Engine {
             return;
         }
         let Some(onward) = self.onward(id, message.status()) else { return };
-        let Onward { flow, source, status, forgeable, .. } = onward;
+        let Onward { flow, status, payer, .. } = onward;
         let edits = self.edits(now, id, arrival, &onward);
-        let payer = forgeable.then_some(source);
-        let Ok(range) = self.write_payable(now, arrival, &flow, edits, payer) else {
+        let Ok(range) = self.write_response(now, arrival, &flow, &edits, payer) else {
             self.exchanges.answered(id);
             if let Some(exchange) = self.exchanges.at(id) {
                 exchange.abandoned = true;
@@ -124,8 +123,7 @@ impl Engine {
             return self.note(arrival, Verdict::Drop, Reason::Overload);
         };
         let sent = onward.first
-            || !forgeable
-            || self.credits.covers(now, source, range.len(), status < 200);
+            || payer.is_none_or(|payer| self.credits.covers(now, payer, range.len(), status < 200));
         // but a wrong guess is one, whoever hears of it
         if status >= 200 && (!onward.challenge || onward.tried) {
             self.on_final(now, id, message);
@@ -134,8 +132,8 @@ impl Engine {
         }
         self.keep_response(now, id, &onward, &range, sent);
         if sent {
-            if forgeable {
-                self.spent(now, source, range.len());
+            if let Some(payer) = payer {
+                self.spent(now, payer, range.len());
             }
             self.out.send(onward.side, &flow, range);
             self.note(arrival, Verdict::Forward, Reason::Clean);
@@ -214,7 +212,7 @@ impl Engine {
         Some(Onward {
             side,
             flow: exchange.answer_flow(),
-            source: exchange.origin.remote.ip(),
+            payer: exchange.forgeable.then(|| self.credits.payer(exchange.origin.remote.ip())),
             status,
             invite,
             accepted,
@@ -222,7 +220,6 @@ impl Engine {
             first: accepted && !exchange.answered,
             challenge: side == Side::Outside && matches!(status, 401 | 407),
             tried,
-            forgeable: exchange.forgeable,
         })
     }
 
@@ -244,13 +241,15 @@ impl Engine {
                 *challenge && (exchange.stripped || exchange.ticket.as_ref().is_some_and(amiss));
         }
         // an ACK proves as much, and each byte must be paid for
-        if *challenge && !(onward.forgeable && onward.invite) {
+        if *challenge && !(onward.payer.is_some() && onward.invite) {
             edits.opaque = self.gate.opaque(now, flow);
         }
         let registered = onward.side == Side::Outside
             && (200..300).contains(&onward.status)
             && arrival.message.cseq().method == Method::Register;
-        edits.confirmed = registered && self.on_registered(now, id, arrival);
+        if registered {
+            edits.registered = self.on_registered(now, id, arrival);
+        }
         edits
     }
 
@@ -279,7 +278,7 @@ impl Engine {
                 cancel.on_transport_error(now);
             }
         }
-        if last && !accepted && onward.forgeable {
+        if last && !accepted && onward.payer.is_some() {
             // a repeated request that comes later than that fetches a new answer
             exchange.until = now + self.policy.timers.t4;
         }
@@ -287,73 +286,61 @@ impl Engine {
 
     /// The response as it goes on, in the longest form that `payer` has paid for; else the lean
     /// one, which waits for a repeated request to pay.
-    fn write_payable(
-        &mut self,
-        now: Time,
-        arrival: Arrival<'_, '_>,
-        flow: &Flow,
-        mut edits: Edits,
-        payer: Option<IpAddr>,
-    ) -> Result<Range<usize>, TooManyEdits> {
-        let provisional = arrival.message.status() < 200;
-        for form in [Form::Whole, Form::Lean, Form::Terse] {
-            edits.form = form;
-            let range = self.write_response(now, arrival, flow, &edits)?;
-            let paid = |source| self.credits.covers(now, source, range.len(), provisional);
-            if payer.is_none_or(paid) {
-                return Ok(range);
-            }
-        }
-        edits.form = Form::Lean;
-        self.write_response(now, arrival, flow, &edits)
-    }
-
-    /// The response in one form.
     fn write_response(
         &mut self,
         now: Time,
         arrival: Arrival<'_, '_>,
         flow: &Flow,
         edits: &Edits,
+        payer: Option<Payer>,
     ) -> Result<Range<usize>, TooManyEdits> {
         let message = arrival.message;
-        let outwards = arrival.side == Side::Inside;
         let mut text = std::mem::take(&mut self.text);
         let mut splice = Splice::new(message, &mut text);
-        splice.delete_value(&message.via_value());
-        edit_content_length(&mut splice, flow.transport);
-        if edits.stale || edits.opaque.is_some() {
-            edit_challenges(&mut splice, edits);
-        }
-        let whole = edits.form == Form::Whole;
-        // a lean one has lost it with all else
-        if outwards && message.status() >= 300 && whole {
-            // PJSIP copies Record-Route into every answer; RFC 3261 §20 has it only where a dialog
-            // begins, and our token in it lets its holder into one
-            for (index, _) in message.lines(HeaderName::RecordRoute) {
-                splice.delete_line(index);
-            }
-        }
-        if !outwards {
-            self.hidden.strip(&mut splice, self.is_trusted(now, arrival.flow.remote.ip()), &[]);
-            if message.cseq().method == Method::Register {
-                self.edit_inside_contacts(&mut splice, arrival, edits.pbx);
-            }
-        }
-        if edits.confirmed {
-            self.edit_registered(now, &mut splice, message);
-        } else if edits.secure && (whole || keeps_contacts(message.status())) {
-            edit_contact_schemes(&mut splice, outwards);
-        }
-        if !whole {
-            make_lean(&mut splice);
-        }
-        if edits.form == Form::Terse {
-            make_terse(&mut splice);
+        self.edit_response(now, &mut splice, arrival, flow, edits);
+        let of_all = splice.mark();
+        let mut is_payable = |splice: &mut Splice<'_, '_>, form| {
+            splice.back_to(of_all);
+            edit_form(splice, arrival.side, edits, form);
+            payer.is_none_or(|payer| {
+                self.credits.covers(now, payer, splice.length(), message.status() < 200)
+            })
+        };
+        if !is_payable(&mut splice, Form::Whole)
+            && !is_payable(&mut splice, Form::Lean)
+            && !is_payable(&mut splice, Form::Terse)
+        {
+            is_payable(&mut splice, Form::Lean);
         }
         let written = self.out.write(|out| splice.write(out));
         self.text = text;
         written
+    }
+
+    /// What changes in a response in whatever form it goes on.
+    fn edit_response<'a>(
+        &self,
+        now: Time,
+        splice: &mut Splice<'_, 'a>,
+        arrival: Arrival<'_, 'a>,
+        flow: &Flow,
+        edits: &Edits,
+    ) {
+        let message = arrival.message;
+        splice.delete_value(&message.via_value());
+        edit_content_length(splice, flow.transport);
+        if edits.stale || edits.opaque.is_some() {
+            edit_challenges(splice, edits);
+        }
+        if arrival.side == Side::Outside {
+            self.hidden.strip(splice, self.is_trusted(now, arrival.flow.remote.ip()), &[]);
+            if message.cseq().method == Method::Register {
+                self.edit_inside_contacts(splice, arrival, edits.pbx);
+            }
+        }
+        if let Some(registered) = &edits.registered {
+            self.edit_registered(now, splice, message, registered);
+        }
     }
 
     /// Sends the response that an exchange keeps, once more or at last. `false` when it is not
@@ -388,12 +375,12 @@ impl Engine {
         let Some(exchange) = self.exchanges.at(id) else { return false };
         let (side, flow) = (exchange.origin_side, exchange.answer_flow());
         if exchange.forgeable {
-            let source = exchange.origin.remote.ip();
+            let payer = self.credits.payer(exchange.origin.remote.ip());
             let provisional = self.out.bytes(&range).get(8) == Some(&b'1');
-            if !self.credits.covers(now, source, range.len(), provisional) {
+            if !self.credits.covers(now, payer, range.len(), provisional) {
                 return false;
             }
-            self.spent(now, source, range.len());
+            self.spent(now, payer, range.len());
         }
         self.out.send(side, &flow, range);
         true
@@ -471,8 +458,8 @@ struct Onward {
     /// Where to.
     side: Side,
     flow: Flow,
-    /// Where the request came from.
-    source: IpAddr,
+    /// Who pays for it, where the source is not proven.
+    payer: Option<Payer>,
     status: u16,
     invite: bool,
     /// A 2xx to an INVITE.
@@ -483,8 +470,6 @@ struct Onward {
     challenge: bool,
     /// The request had credentials for the PBX.
     tried: bool,
-    /// The source is not proven: its answers must be paid for.
-    forgeable: bool,
 }
 
 /// What changes in a response besides its Via.
@@ -497,18 +482,41 @@ struct Edits {
     /// What stands in front of `opaque`.
     opaque: Option<ArrayVec<u8, 32>>,
     /// A registration that was confirmed.
-    confirmed: bool,
+    registered: Option<Registered>,
     /// The PBX that the request came from or went to.
     pbx: usize,
-    /// How much of it.
-    form: Form,
+}
+
+/// What changes in one form only.
+fn edit_form(splice: &mut Splice<'_, '_>, side: Side, edits: &Edits, form: Form) {
+    let message = splice.message();
+    let outwards = side == Side::Inside;
+    let whole = form == Form::Whole;
+    // a lean one has lost it with all else
+    if outwards && message.status() >= 300 && whole {
+        // PJSIP copies Record-Route into every answer; RFC 3261 §20 has it only where a dialog
+        // begins, and our token in it lets its holder into one
+        for (index, _) in message.lines(HeaderName::RecordRoute) {
+            splice.delete_line(index);
+        }
+    }
+    let has_contacts = whole || keeps_contacts(message.status());
+    if edits.registered.is_none() && edits.secure && has_contacts {
+        edit_contact_schemes(splice, outwards);
+    }
+    if !whole {
+        make_lean(splice);
+    }
+    if form == Form::Terse {
+        make_terse(splice);
+    }
 }
 
 fn edit_challenges(splice: &mut Splice<'_, '_>, edits: &Edits) {
     let message = splice.message();
     for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
         for (_, header) in message.lines(name) {
-            let digest = Digest::parse(message, header);
+            let digest = message.digest(header);
             if !digest.is_digest {
                 continue;
             }

@@ -121,7 +121,7 @@ pub fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
 /// The first byte at or behind `at` that is of a set.
 #[inline]
 pub(crate) fn find(bytes: &[u8], at: usize, set: impl Fn(Block) -> Lanes) -> Option<usize> {
-    Stops { bytes, next: at, bits: 0 }.next(set).map(|(at, _)| at)
+    Stops::<1> { bytes, next: at, bits: 0 }.next(set).map(|(at, _)| at)
 }
 
 /// The first byte at or behind `at` that is of a set, or the end.
@@ -136,17 +136,24 @@ pub(crate) fn has_none(bytes: &[u8], set: impl Fn(Block) -> Lanes) -> bool {
     find(bytes, 0, set).is_none()
 }
 
-/// Goes from one byte of a set to the next, in order, each block looked at once.
+/// Goes from one byte of a set to the next, in order, each block looked at once, and so many blocks
+/// in one step: one where the next stop is near, more where the whole text is gone through.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Stops<'a> {
+pub(crate) struct Stops<'a, const BLOCKS: usize = 1> {
     bytes: &'a [u8],
-    /// Where the next block begins.
+    /// Where the next step begins.
     next: usize,
-    /// The bytes of the set that the last block still has, the first byte lowest.
-    bits: u32,
+    /// The bytes of the set that the last step still has, the first byte lowest.
+    bits: u64,
 }
 
-impl<'a> Stops<'a> {
+impl<'a, const BLOCKS: usize> Stops<'a, BLOCKS> {
+    /// Bytes of a step: there is a bit for each.
+    const STEP: usize = {
+        assert!(BLOCKS * WIDTH <= u64::BITS as usize);
+        BLOCKS * WIDTH
+    };
+
     #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Stops { bytes, next: 0, bits: 0 }
@@ -159,13 +166,24 @@ impl<'a> Stops<'a> {
             if self.next >= self.bytes.len() {
                 return None;
             }
-            self.bits = bits(set(Block::at(self.bytes, self.next)));
-            self.next += WIDTH;
+            self.bits = self.step(&set);
+            self.next += Self::STEP;
         }
-        let at = self.next - WIDTH + self.bits.trailing_zeros() as usize;
+        let at = self.next - Self::STEP + self.bits.trailing_zeros() as usize;
         self.bits &= self.bits - 1;
         // a block that reaches over the end is filled with zeros
         self.bytes.get(at).map(|byte| (at, *byte))
+    }
+
+    #[inline]
+    fn step(&self, set: impl Fn(Block) -> Lanes) -> u64 {
+        let step = self.bytes.get(self.next..self.next + Self::STEP);
+        let block = |index: usize| match step.and_then(|step| step.as_chunks().0.get(index)) {
+            Some(whole) => Block(u8x16::new(*whole)),
+            None => Block::at(self.bytes, self.next + index * WIDTH),
+        };
+        (0..BLOCKS)
+            .fold(0, |all, index| all | u64::from(bits(set(block(index)))) << (index * WIDTH))
     }
 
     /// Goes on at `at`, which is not in front of what was already met.
@@ -174,8 +192,8 @@ impl<'a> Stops<'a> {
         if at >= self.next {
             (self.next, self.bits) = (at, 0);
         } else {
-            let ahead = at.saturating_sub(self.next.saturating_sub(WIDTH));
-            self.bits &= u32::MAX << (ahead & 31);
+            let ahead = at.saturating_sub(self.next.saturating_sub(Self::STEP));
+            self.bits &= u64::MAX << (ahead & 63);
         }
     }
 }
@@ -188,7 +206,7 @@ mod tests {
     fn sets_are_what_they_say() {
         let all: Vec<u8> = (0..=255).collect();
         let check = |name, set: fn(Block) -> Lanes, is: fn(u8) -> bool| {
-            let mut stops = Stops::new(&all);
+            let mut stops = Stops::<1>::new(&all);
             let met: Vec<usize> =
                 std::iter::from_fn(|| stops.next(set)).map(|(at, _)| at).collect();
             let expected: Vec<usize> = (0..256).filter(|byte| is(*byte as u8)).collect();
@@ -215,10 +233,34 @@ mod tests {
                     // what stands behind the end is no zero
                     assert_eq!(find(&text, at, |block| block.is(0)), None);
                 }
-                let mut stops = Stops::new(&text);
+                let expected = (place + 1 < length).then_some(place + 1);
+                let mut stops = Stops::<1>::new(&text);
                 stops.skip_to(place);
                 let next = stops.next(|block| block.is(b'x')).map(|(at, _)| at);
-                assert_eq!(next, (place + 1 < length).then_some(place + 1), "{length} {place}");
+                assert_eq!(next, expected, "{length} {place}");
+                let mut stops = Stops::<4>::new(&text);
+                stops.skip_to(place);
+                let next = stops.next(|block| block.is(b'x')).map(|(at, _)| at);
+                assert_eq!(next, expected, "{length} {place}");
+            }
+        }
+    }
+
+    #[test]
+    fn steps_of_several_blocks_meet_the_same() {
+        let set = |block: Block| block.is_up_to(b' ');
+        for length in 0..200 {
+            let text: Vec<u8> =
+                (0..length).map(|at: usize| (at.wrapping_mul(0x9e5) >> 3) as u8 & 0x3f).collect();
+            let (mut one, mut four) = (Stops::<1>::new(&text), Stops::<4>::new(&text));
+            for step in 0.. {
+                let met = one.next(set);
+                assert_eq!(four.next(set), met, "{length}");
+                let Some((at, _)) = met else { break };
+                // sometimes a few bytes are passed over, sometimes more than a step
+                let skipped = at + 1 + [0, 3, 20, 0, 70][step % 5];
+                one.skip_to(skipped);
+                four.skip_to(skipped);
             }
         }
     }

@@ -132,6 +132,19 @@ pub(crate) fn digit(byte: u8) -> Option<u32> {
     (digit <= 9).then_some(u32::from(digit))
 }
 
+/// The port that begins at `at`, and where it ends: digits up to 65,535.
+pub(crate) fn port_at(bytes: &[u8], at: usize) -> Option<(u16, usize)> {
+    let (mut port, mut end) = (0u32, at);
+    while let Some(digit) = bytes.get(end).and_then(|byte| digit(*byte)) {
+        port = port * 10 + digit;
+        end += 1;
+        if port > u32::from(u16::MAX) {
+            return None;
+        }
+    }
+    (end > at).then_some((port as u16, end))
+}
+
 /// A port: digits up to 65,535.
 pub(crate) fn port(bytes: &[u8]) -> Option<u16> {
     number(bytes).and_then(|port| u16::try_from(port).ok())

@@ -36,6 +36,7 @@ pub struct Digest<'a> {
 
 impl<'a> Digest<'a> {
     /// Reads a line of `message`. What can't be read is left empty; nothing is refused.
+    /// [`Message::digest`] says the same, and does not read it again.
     #[must_use]
     pub fn parse(message: &Message<'a>, header: &Header) -> Self {
         let bytes = message.slice(header.value);

@@ -41,7 +41,8 @@ mod header_lines;
 mod scan;
 
 use crate::names::long_form;
-use crate::{Limits, NameAddr, Via};
+use crate::{Digest, Limits, NameAddr, Via};
+use std::cell::OnceCell;
 
 pub use crate::malformed::Malformed;
 pub use crate::names::{HeaderName, Method};
@@ -132,6 +133,9 @@ pub struct Message<'a> {
     /// Offset of the empty line.
     headers_end: u16,
     headers: HeaderLines,
+    /// The first line of credentials or of a challenge that somebody asked for: where its value
+    /// stands, and what it says. Each step of a judgement looks at it.
+    digest: OnceCell<(Span, Digest<'a>)>,
 }
 
 impl<'a> Message<'a> {
@@ -261,6 +265,14 @@ impl<'a> Message<'a> {
     #[must_use]
     pub fn value(&self, name: HeaderName) -> Option<&'a [u8]> {
         self.headers.first(name).map(|(_, header)| self.slice(header.value))
+    }
+
+    /// What one of its lines of credentials or of a challenge says. Most messages have one such
+    /// line at most: it is read once.
+    #[must_use]
+    pub fn digest(&self, header: &Header) -> Digest<'a> {
+        let (span, first) = self.digest.get_or_init(|| (header.value, Digest::parse(self, header)));
+        if *span == header.value { *first } else { Digest::parse(self, header) }
     }
 
     /// Call-ID, compared byte by byte (RFC 3261 §20.8).

@@ -2,7 +2,7 @@
 //! Path, Refer-To (RFC 3261 §20.10, §25.1).
 
 use crate::block::{Block, find, has_none};
-use crate::chars::{cut, offset_at, quoted_end, skip_lws, trim};
+use crate::chars::{cut, not_identifier, offset_at, quoted_end, skip_lws, trim};
 use crate::{Span, params};
 
 /// One such value. A quoted display name may hold a URI; only what stands in the angle brackets
@@ -108,6 +108,12 @@ impl<'a> NameAddr<'a> {
     /// The tags; `None` when quotes in the parameters are not closed or not around a whole
     /// value, or different readers cut a tag differently.
     pub(crate) fn tags(&self) -> Option<Tags<'a>> {
+        // a tag and nothing else, as almost always
+        if let Some(tag) = self.params.strip_prefix(b"tag=")
+            && has_none(tag, |block| not_identifier(block) | block.is(b';'))
+        {
+            return Some(Tags { first: tag, several: false });
+        }
         let (mut tag, mut several) = (None, false);
         for param in params::Params::<b';'>::new(self.params) {
             if !param.is_well_quoted() {

@@ -32,8 +32,24 @@ pub struct Splice<'m, 'a> {
     text: &'m mut Vec<u8>,
     edits: ArrayVec<Edit, EDITS_MAX>,
     /// Elements to take away: what that means for their commas is known only at the end.
-    deleted: ArrayVec<(u8, Span), EDITS_MAX>,
+    deleted: ArrayVec<Deleted, EDITS_MAX>,
     full: bool,
+}
+
+/// An element to take away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Deleted {
+    line: u8,
+    span: Span,
+    /// It is all that its line has.
+    alone: bool,
+}
+
+/// How far a list of edits is.
+#[derive(Clone, Copy, Debug)]
+pub struct Mark {
+    edits: usize,
+    text: usize,
 }
 
 /// More than [`EDITS_MAX`] edits: the message has too many values to be ours to forward.
@@ -86,17 +102,37 @@ impl<'m, 'a> Splice<'m, 'a> {
     /// whole line when it is (or becomes) the last one left in it. A new line in its place is
     /// inserted at the line's start, not at the element's.
     pub fn delete_value(&mut self, value: &Value<'a>) {
-        let Ok(header) = u8::try_from(value.header) else { return };
-        if !self.deleted.contains(&(header, value.span)) {
-            self.full |= self.deleted.try_push((header, value.span)).is_err();
+        let Ok(line) = u8::try_from(value.header) else { return };
+        let deleted = Deleted { line, span: value.span, alone: value.first && value.last };
+        if !self.deleted.contains(&deleted) {
+            self.full |= self.deleted.try_push(deleted).is_err();
         }
     }
 
+    /// A mark behind all edits so far. Whether an element goes with its line is decided by then.
+    pub fn mark(&mut self) -> Mark {
+        self.cut_deleted_values();
+        Mark { edits: self.edits.len(), text: self.text.len() }
+    }
+
+    /// Takes back all edits that came behind a mark.
+    pub fn back_to(&mut self, mark: Mark) {
+        self.edits.truncate(mark.edits);
+        self.deleted.clear();
+        self.text.truncate(mark.text);
+    }
+
+    /// How many bytes [`Splice::write`] would append.
+    pub fn length(&mut self) -> usize {
+        self.cut_deleted_values();
+        let added = self.text.len() + self.missing_end().len();
+        let away = |edit: &Edit| usize::from(edit.span.end - edit.span.start);
+        (self.message.bytes().len() + added) - self.edits.iter().map(away).sum::<usize>()
+    }
+
     /// Appends the edited message to `out`. When the edit list was full, nothing is written.
-    pub fn write(mut self, out: &mut Vec<u8>) -> Result<(), TooManyEdits> {
-        if !self.deleted.is_empty() {
-            self.cut_deleted_values();
-        }
+    pub fn write(&mut self, out: &mut Vec<u8>) -> Result<(), TooManyEdits> {
+        self.cut_deleted_values();
         if self.full {
             return Err(TooManyEdits);
         }
@@ -117,11 +153,14 @@ impl<'m, 'a> Splice<'m, 'a> {
             done = done.max(end);
         }
         out.extend_from_slice(bytes.get(done..).unwrap_or_default());
-        if usize::from(self.message.headers_end()) == bytes.len() {
-            // a datagram that ended without the empty line
-            out.extend_from_slice(b"\r\n");
-        }
+        out.extend_from_slice(self.missing_end());
         Ok(())
+    }
+
+    /// The empty line where a datagram ended without.
+    fn missing_end(&self) -> &'static [u8] {
+        let ends = usize::from(self.message.headers_end()) < self.message.bytes().len();
+        if ends { b"" } else { b"\r\n" }
     }
 
     fn edit(&mut self, span: Span, write: impl FnOnce(&mut Vec<u8>)) {
@@ -139,20 +178,23 @@ impl<'m, 'a> Splice<'m, 'a> {
 
     /// Turns deleted elements into deleted spans, a line at a time.
     fn cut_deleted_values(&mut self) {
-        let deleted = std::mem::take(&mut self.deleted);
-        for (index, (line, _)) in deleted.iter().enumerate() {
-            let is_first = !deleted.iter().take(index).any(|(earlier, _)| earlier == line);
-            if is_first {
-                self.cut_values_of(usize::from(*line), &deleted);
+        for index in 0..self.deleted.len() {
+            let Deleted { line, alone, .. } = self.deleted[index];
+            let is_first = !self.deleted.iter().take(index).any(|earlier| earlier.line == line);
+            match is_first {
+                true if alone => self.delete_line(usize::from(line)),
+                true => self.cut_values_of(usize::from(line)),
+                false => {}
             }
         }
+        self.deleted.clear();
     }
 
-    fn cut_values_of(&mut self, line: usize, deleted: &[(u8, Span)]) {
-        let message = self.message;
+    fn cut_values_of(&mut self, line: usize) {
+        let (message, deleted) = (self.message, self.deleted.clone());
         let Some(header) = message.headers().get(line) else { return };
         let is_deleted =
-            |span: Span| deleted.iter().any(|(l, s)| usize::from(*l) == line && *s == span);
+            |span: Span| deleted.iter().any(|it| usize::from(it.line) == line && it.span == span);
         let elements = message.elements(line, header);
         if elements.clone().all(|element| is_deleted(element.span)) {
             return self.delete(header.line);

@@ -1,7 +1,7 @@
 //! URIs (RFC 3261 §19.1, RFC 3986 for the rest), read, never rebuilt.
 
 use crate::block::{find, find_or_end};
-use crate::chars::{cut, digit, end_of, is_host, not_host, port};
+use crate::chars::{cut, digit, is_host, not_host, port_at};
 use crate::params;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -70,6 +70,7 @@ fn dot(bytes: &[u8], at: usize) -> Option<usize> {
     (bytes.get(at) == Some(&b'.')).then_some(at + 1)
 }
 
+#[inline]
 fn octet(bytes: &[u8], at: usize) -> Option<(u8, usize)> {
     let mut octet = digit(*bytes.get(at)?)?;
     let mut at = at + 1;
@@ -204,11 +205,8 @@ impl<'a> Uri<'a> {
         self.host = host;
         at = host_end;
         if rest.get(at) == Some(&b':') {
-            let end = end_of(rest, at + 1, |byte| byte.is_ascii_digit());
-            self.port = port(cut(rest, at + 1, end));
-            if self.port.is_none() {
-                return false;
-            }
+            let Some((port, end)) = port_at(rest, at + 1) else { return false };
+            self.port = Some(port);
             at = end;
         }
         if at == rest.len() {
@@ -232,6 +230,16 @@ fn other_scheme(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     is_scheme.then(|| (scheme, cut(bytes, colon + 1, bytes.len())))
+}
+
+/// `user@host` of a URI with the port, without escapes undone: how bindings, events and explanations
+/// name an AOR. All of what is no URI.
+#[must_use]
+pub fn aor(uri: &[u8]) -> &[u8] {
+    let Some(colon) = find(uri, 0, |block| block.is(b':')) else { return uri };
+    let host = find(uri, colon, |block| block.is(b'@')).unwrap_or(colon) + 1;
+    let end = find_or_end(uri, host, |block| block.is(b';') | block.is(b'?'));
+    cut(uri, colon + 1, end)
 }
 
 /// Each parameter of `a` is either the same in `b`, or absent there and one that may be absent
@@ -336,6 +344,22 @@ mod tests {
             "sip:h/x",
         ] {
             assert!(Uri::parse(text.as_bytes()).is_none(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_aor_is_all_but_scheme_and_parameters() {
+        for (uri, expected) in [
+            ("sip:6001@pbx.example", "6001@pbx.example"),
+            ("sips:6001@[2001:db8::1]:5061;transport=tls?a=b", "6001@[2001:db8::1]:5061"),
+            ("SIP:al;x=1?y:p;q@h?Subject=a@b", "al;x=1?y:p;q@h"),
+            ("sip:pbx.example;lr", "pbx.example"),
+            ("tel:+1555;phone-context=x", "+1555"),
+            ("sip:", ""),
+            ("6001", "6001"),
+            ("", ""),
+        ] {
+            assert_eq!(aor(uri.as_bytes()), expected.as_bytes(), "{uri}");
         }
     }
 

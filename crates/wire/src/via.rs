@@ -1,6 +1,6 @@
 //! Via (RFC 3261 §20.42, RFC 3581).
 
-use crate::chars::{cut, end_of, is_token, offset_at, port, skip_lws};
+use crate::chars::{cut, end_of, is_token, offset_at, port, port_at, skip_lws};
 use crate::params::Params;
 use crate::{Host, Span, uri};
 use std::net::IpAddr;
@@ -58,9 +58,8 @@ impl<'a> Via<'a> {
         };
         let mut at = skip_lws(bytes, host_end);
         if bytes.get(at) == Some(&b':') {
-            let digits = skip_lws(bytes, at + 1);
-            let end = end_of(bytes, digits, |byte| byte.is_ascii_digit());
-            via.port = Some(port(cut(bytes, digits, end))?);
+            let (port, end) = port_at(bytes, skip_lws(bytes, at + 1))?;
+            via.port = Some(port);
             via.sent_by = cut(bytes, start, end);
             via.end = offset_at(offset, end);
             at = skip_lws(bytes, end);

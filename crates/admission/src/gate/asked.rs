@@ -5,6 +5,7 @@ use crate::challenge::made_for;
 use crate::ledger::{Flags, INVITE, Open};
 use crate::offers::Offered;
 use crate::proof::{Echo, is_own_nonce};
+use crate::request::REGISTER;
 use crate::rules::user;
 use crate::sources::{Passage, Score};
 use crate::{BanId, Credentials, Proof, Request, Ticket, Verdict};
@@ -12,9 +13,6 @@ use policy::{Hits, Outcome, Reason, Time, Who};
 use std::cell::OnceCell;
 use std::net::IpAddr;
 use wire::{Digest, HeaderName, Host, Message, Uri};
-
-/// Index of REGISTER in [`policy::METHODS`].
-pub(super) const REGISTER: u8 = 11;
 
 /// A request with what is known of it.
 pub(super) struct Asked<'r, 'a> {
@@ -220,7 +218,7 @@ impl Gate {
             if !matches!(header.name, HeaderName::Authorization | HeaderName::ProxyAuthorization) {
                 continue;
             }
-            let digest = Digest::parse(request.message, header);
+            let digest = request.message.digest(header);
             if !digest.is_digest {
                 continue;
             }

@@ -1,10 +1,11 @@
 //! How challenges end.
 
 use super::Gate;
-use super::asked::{Asked, REGISTER};
+use super::asked::Asked;
 use super::evidence::Evidence;
 use crate::branch::{Binds, NO_SLOT};
 use crate::ledger::{Flags, INVITE, Open};
+use crate::request::REGISTER;
 use crate::sources::Source;
 use crate::store::Rank;
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
 };
 use policy::{Ceiling, Network, Outcome, Time, Who};
 use std::net::IpAddr;
-use wire::{Digest, HeaderName, Message};
+use wire::{HeaderName, Message};
 
 impl Gate {
     /// A final response to a judged request.
@@ -54,7 +55,7 @@ impl Gate {
         let Some(open) = self.ledger.find_mut(ticket.entry) else {
             let source = self.sources.key_of(answer.flow.remote.ip());
             let open = Open::new(now, ticket, source);
-            return self.open(open, answer.flow.remote.ip(), answer.aor, answer.dialled);
+            return self.open(open, answer.flow.remote.ip(), answer.aor(), answer.dialled());
         };
         let again = open.since != now && open.challenges < u8::MAX;
         open.flags.set(Flags::ANSWERED, false);
@@ -89,7 +90,7 @@ impl Gate {
             let mut open = Open::new(now, ticket, source);
             open.flags.set(Flags::FOLLOWS, true);
             open.proof = proof;
-            self.open(open, ip, answer.aor, answer.dialled);
+            self.open(open, ip, answer.aor(), answer.dialled());
         }
     }
 
@@ -107,8 +108,8 @@ impl Gate {
             repeated,
             ..Evidence::new(Outcome::Refused, source, answer.flow.remote.ip(), proof).of_ticket(
                 ticket,
-                answer.aor,
-                answer.dialled,
+                answer.aor(),
+                answer.dialled(),
             )
         };
         self.weigh(now, &evidence);
@@ -168,8 +169,8 @@ impl Gate {
                 self.count(Outcome::NotFound);
                 let evidence = Evidence::new(Outcome::NotFound, source, ip, proof).of_ticket(
                     ticket,
-                    answer.aor,
-                    answer.dialled,
+                    answer.aor(),
+                    answer.dialled(),
                 );
                 self.weigh(now, &evidence);
             }
@@ -185,7 +186,7 @@ impl Gate {
         }
         let mut open = Open::new(now, answer.ticket, self.sources.key_of(ip));
         open.flags.set(flag, true);
-        self.open(open, ip, answer.aor, answer.dialled);
+        self.open(open, ip, answer.aor(), answer.dialled());
     }
 
     /// An ACK: whether its sender received what it acknowledges.
@@ -422,7 +423,7 @@ fn is_stale(message: &Message<'_>) -> bool {
     [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate].iter().any(|name| {
         message
             .lines(*name)
-            .any(|(_, header)| Digest::parse(message, header).stale.is_some_and(|(stale, _)| stale))
+            .any(|(_, header)| message.digest(header).stale.is_some_and(|(stale, _)| stale))
     })
 }
 

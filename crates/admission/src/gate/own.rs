@@ -6,7 +6,7 @@ use super::asked::Asked;
 use crate::challenge::{Ask, made_for};
 use crate::{Effect, Learned, Memory, Request, Ticket};
 use policy::{ChallengeMode, Time};
-use wire::{Digest, Flow, HeaderName, Message};
+use wire::{Flow, HeaderName, Message};
 
 impl Gate {
     /// The prefix that a relayed challenge's `opaque` gets for this flow; `None` when the policy
@@ -94,7 +94,7 @@ impl Gate {
         let mut meant = false;
         for name in [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate] {
             for (_, header) in challenge.lines(name) {
-                let digest = Digest::parse(challenge, header);
+                let digest = challenge.digest(header);
                 if digest.stale.is_some_and(|(stale, _)| stale) {
                     return true;
                 }

@@ -1,9 +1,10 @@
 //! A request's way through the gate, step by step (`docs/admission.md`).
 
 use super::Gate;
-use super::asked::{Asked, REGISTER};
+use super::asked::Asked;
 use super::evidence::slow;
 use crate::ledger::{INVITE, Open};
+use crate::request::REGISTER;
 use crate::rules::Facts;
 use crate::storm::PACE;
 use crate::{Credentials, Ticket, Verdict};
@@ -427,7 +428,7 @@ impl<'r, 'a: 'r> Asked<'r, 'a> {
         Err(stop)
     }
 
-    fn facts(&self) -> Facts<'r> {
+    fn facts(&self) -> Facts<'r, 'a> {
         Facts {
             message: Some(self.request.message),
             method: self.ticket.method,

@@ -270,7 +270,7 @@ fn heard(bytes: &[u8]) -> Option<Heard> {
         .into_iter()
         .flat_map(|name| message.lines(name))
         .map(|(_, header)| {
-            let digest = wire::Digest::parse(&message, header);
+            let digest = message.digest(header);
             (text(digest.realm), text(digest.algorithm).to_ascii_uppercase())
         })
         .collect();

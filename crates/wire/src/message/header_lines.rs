@@ -16,17 +16,22 @@ pub(crate) struct HeaderLines {
     first: [u8; HeaderName::COUNT],
     /// The names that have several lines, as bits.
     repeated: u32,
+    /// Whether the first Via line has no comma: it is one value.
+    one_via: bool,
 }
 
 /// As many lines as most messages have at most: they are part of the message, which is moved about
 /// as it is read. The lines of a longer one are on the heap, [`Limits::HEADER_LINES_MAX`] at most.
 const USUAL: usize = 32;
+/// Stops at what may end a line. All lines are gone through, and most are longer than a block.
+type LineEnds<'a> = Stops<'a, 4>;
 /// Larger than any index.
 const NONE: u8 = u8::MAX;
 
 impl HeaderLines {
     pub fn new() -> Self {
-        HeaderLines { lines: SmallVec::new(), first: [NONE; HeaderName::COUNT], repeated: 0 }
+        let first = [NONE; HeaderName::COUNT];
+        HeaderLines { lines: SmallVec::new(), first, repeated: 0, one_via: false }
     }
 
     pub fn as_slice(&self) -> &[Header] {
@@ -48,6 +53,11 @@ impl HeaderLines {
         let lines = self.lines.get(start..end).unwrap_or_default();
         let indexed = lines.iter().enumerate().map(move |(at, header)| (start + at, header));
         indexed.filter(move |(_, header)| header.name == name)
+    }
+
+    /// Whether the first Via line has no comma: all of it is the top Via.
+    pub fn has_one_via(&self) -> bool {
+        self.one_via
     }
 
     fn has(&self, name: HeaderName) -> bool {
@@ -75,7 +85,7 @@ impl HeaderLines {
         mode: Mode,
     ) -> Result<usize, Malformed> {
         let most = limits.header_lines.min(Limits::HEADER_LINES_MAX);
-        let (mut ends, mut vias, mut at) = (Stops::new(bytes), 0usize, start);
+        let (mut ends, mut vias, mut at) = (LineEnds::new(bytes), 0usize, start);
         loop {
             // a datagram may end behind its last header line (RFC 4475 §3.1.2.15 is sent so)
             if at == bytes.len() || bytes.get(at..at + 2) == Some(b"\r\n") {
@@ -93,7 +103,9 @@ impl HeaderLines {
                 on_repeated(bytes, &self.lines, &header, mode)?;
             }
             if header.name == HeaderName::Via {
-                vias += via_values(bytes, &header);
+                let one = !has_comma(bytes, &header);
+                self.one_via |= one && !self.has(HeaderName::Via);
+                vias += if one { 1 } else { via_values(bytes, &header) };
                 if vias > limits.via_values {
                     return Err(Malformed::TooManyVias);
                 }
@@ -107,7 +119,7 @@ impl HeaderLines {
 fn header_line(
     bytes: &[u8],
     start: usize,
-    ends: &mut Stops<'_>,
+    ends: &mut LineEnds<'_>,
     limits: &Limits,
 ) -> Result<Header, Malformed> {
     let (name, name_end, colon) = header_name(bytes, start)?;
@@ -115,13 +127,22 @@ fn header_line(
     if end - start > limits.header_line_bytes {
         return Err(Malformed::HeaderLineTooLong);
     }
-    let (value_start, value_end) = trim(bytes, colon + 1, end);
+    let (value_start, value_end) = trimmed(bytes, colon + 1, end);
     Ok(Header {
         name,
         name_span: span(start, name_end),
         value: span(value_start, value_end),
         line: span(start, next),
     })
+}
+
+/// [`trim`] of what most write: one space in front of a value, and none behind it.
+#[inline]
+fn trimmed(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
+    match cut(bytes, start, end) {
+        [b' ', first, .., last] if *first > b' ' && *last > b' ' => (start + 1, end),
+        _ => trim(bytes, start, end),
+    }
 }
 
 /// The name that stands at `start`, its end, and the offset of the colon.
@@ -167,7 +188,7 @@ fn line_fault(bytes: &[u8], at: usize) -> Malformed {
 fn logical_line_end(
     bytes: &[u8],
     start: usize,
-    ends: &mut Stops<'_>,
+    ends: &mut LineEnds<'_>,
 ) -> Result<(usize, usize), Malformed> {
     ends.skip_to(start);
     while let Some((at, byte)) = ends.next(|block| block.is_up_to(b'\r')) {
@@ -256,10 +277,11 @@ fn on_repeated(
 }
 
 #[inline(never)]
+fn has_comma(bytes: &[u8], header: &Header) -> bool {
+    find(slice(bytes, header.value), 0, |block| block.is(b',')).is_some()
+}
+
+#[cold]
 fn via_values(bytes: &[u8], header: &Header) -> usize {
-    let value = slice(bytes, header.value);
-    match find(value, 0, |block| block.is(b',')) {
-        None => 1,
-        Some(_) => Elements::new(value, header, 0).count(),
-    }
+    Elements::new(slice(bytes, header.value), header, 0).count()
 }

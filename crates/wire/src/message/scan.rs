@@ -5,6 +5,7 @@ use crate::block::{find, has_none};
 use crate::chars::{blank, cut, is_lws, is_token, not_uri, number, skip_lws, trim};
 use crate::name_addr::Tags;
 use crate::{Limits, NameAddr, Uri, Via};
+use std::cell::OnceCell;
 
 /// CRLFs that may stand before a datagram's start line.
 const LEADING_CRLFS_MAX: usize = 4;
@@ -84,6 +85,7 @@ pub(super) fn scan<'a>(
         content_length: length.and_then(|length| u16::try_from(length).ok()),
         headers_end: headers_end as u16,
         headers,
+        digest: OnceCell::new(),
     })
 }
 
@@ -297,9 +299,9 @@ fn top_via<'a>(
 ) -> Result<(Via<'a>, Value<'a>), Malformed> {
     let (index, header) = headers.first(HeaderName::Via).ok_or(Malformed::ViaMissing)?;
     let line = slice(bytes, header.value);
-    let value = match find(line, 0, |block| block.is(b',')) {
-        None => Value { bytes: line, span: header.value, header: index, first: true, last: true },
-        Some(_) => super::Elements::new(line, header, index).next().ok_or(Malformed::Via)?,
+    let value = match headers.has_one_via() {
+        true => Value { bytes: line, span: header.value, header: index, first: true, last: true },
+        false => super::Elements::new(line, header, index).next().ok_or(Malformed::Via)?,
     };
     // A comma in front of it would be forgiven by some and taken for an empty Via by others.
     if value.span.start != header.value.start {

@@ -121,3 +121,40 @@ fn overlapping_replacements_are_a_mistake() {
         splice.replace(Span { start: 3, end: 5 }, b"b");
     });
 }
+
+#[test]
+fn what_came_behind_a_mark_is_taken_back_and_the_length_is_known_before() {
+    let message = Message::parse(TEXT.as_bytes(), &Limits::default()).unwrap();
+    let mut text = Vec::new();
+    let mut splice = Splice::new(&message, &mut text);
+    let routes: Vec<_> = message.values(HeaderName::Route).collect();
+    splice.delete_value(&routes[1]);
+    splice.insert(message.headers_end(), |text| text.extend_from_slice(b"Z: 1\r\n"));
+    let mark = splice.mark();
+    for last in [false, true] {
+        splice.replace(message.request_uri_span(), b"sip:another");
+        splice.delete_value(&routes[0]);
+        splice.delete_line(message.headers().len() - 1);
+        let expected = splice.length();
+        let mut out = Vec::new();
+        match last {
+            false => splice.back_to(mark),
+            true => {
+                splice.write(&mut out).unwrap();
+                assert_eq!(out.len(), expected);
+                let out = String::from_utf8(out).unwrap();
+                assert!(out.starts_with("OPTIONS sip:another SIP/2.0\r\n"), "{out}");
+                assert!(out.contains("\r\nRoute: <sip:3>\r\n") && !out.contains("CSeq"), "{out}");
+                assert!(out.ends_with("\r\nZ: 1\r\n\r\nbody"), "{out}");
+            }
+        }
+    }
+    // a datagram that ends without the empty line gets it
+    let cut = TEXT.strip_suffix("\r\nbody").unwrap();
+    let message = Message::parse(cut.as_bytes(), &Limits::default()).unwrap();
+    let (mut text, mut out) = (Vec::new(), Vec::new());
+    let mut splice = Splice::new(&message, &mut text);
+    let expected = splice.length();
+    splice.write(&mut out).unwrap();
+    assert_eq!((out.len(), expected), (cut.len() + 2, cut.len() + 2));
+}

@@ -221,12 +221,12 @@ impl Play {
             .map(|(_, rest)| format!("SIP/2.0 {status} x\r\n{rest}"))
             .unwrap();
         let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let request_uri = client.uri();
         let answer = Final {
             flow: &client.flow,
             message: &message,
             ticket: &pass.ticket,
-            aor: client.aor.as_bytes(),
-            dialled: client.dialled.as_bytes(),
+            request_uri: request_uri.as_bytes(),
         };
         self.gate.on_final(self.now, &answer);
         self.drain();

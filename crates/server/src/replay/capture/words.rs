@@ -168,7 +168,7 @@ pub(super) fn credentials<'a>(message: &Message<'a>) -> impl Iterator<Item = Dig
     [HeaderName::Authorization, HeaderName::ProxyAuthorization]
         .into_iter()
         .flat_map(move |name| message.lines(name))
-        .map(move |(_, header)| Digest::parse(message, header))
+        .map(move |(_, header)| message.digest(header))
         .filter(|digest| digest.is_digest)
 }
 
@@ -177,7 +177,7 @@ pub(super) fn challenge<'a>(message: &Message<'a>) -> Option<Digest<'a>> {
     [HeaderName::WwwAuthenticate, HeaderName::ProxyAuthenticate]
         .into_iter()
         .flat_map(move |name| message.lines(name))
-        .map(move |(_, header)| Digest::parse(message, header))
+        .map(move |(_, header)| message.digest(header))
         .find(|digest| digest.is_digest)
 }
 
