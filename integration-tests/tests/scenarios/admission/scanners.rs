@@ -88,8 +88,8 @@ fn run(
     let (arrived, guesses) = (heard.len(), heard.iter().filter(guess).count());
     // from the first of them to the last: until it was stopped
     let within = match (heard.first(), heard.last()) {
-        (Some((first, _)), Some((last, _))) => last.saturating_sub(*first).as_secs_f32(),
-        _ => 0.0,
+        (Some((first, _)), Some((last, _))) => last.saturating_sub(*first).as_millis(),
+        _ => 0,
     };
     let banned: f64 = ["banned", "pair_banned", "narrowed", "signature", "rule"]
         .map(|reason| refusals(stage, reason))
@@ -98,7 +98,7 @@ fn run(
     report(
         "scanners",
         &format!(
-            "{title:36} {policy:16} {arrived:4} reached the PBX, {guesses:2} guesses, within {within:4.1} s, {banned:4} dropped in {took:4.1} s"
+            "{title:36} {policy:16} {arrived:4} reached the PBX, {guesses:2} guesses, within {within:4} ms, {banned:4} dropped in {took:4.1} s"
         ),
     );
     (arrived, guesses)
