@@ -4,6 +4,7 @@ use crate::again::{self, AgainView};
 use crate::desk::Desk;
 use crate::policies;
 use crate::reload::Change;
+use crate::sockets;
 use crate::trial::Outcome;
 use crate::watch::Seen;
 use config::{Loaded, Overrides, Problem, Severity};
@@ -113,7 +114,8 @@ pub(crate) fn prepare(file: &Path, known: Vec<PathBuf>) -> Prepared {
     let (loaded, files) = config::load_and_list(file, Overrides::default());
     let seen = before.read(files);
     match loaded {
-        Ok(loaded) => {
+        Ok(mut loaded) => {
+            sockets::fit(&mut loaded.config, transport::raise_file_limit().ok());
             let tests = policies::run(&loaded.config.policy, &loaded.tests);
             let problems = loaded.warnings.clone();
             Prepared { loaded: Some(loaded), seen, problems, tests, again: None }

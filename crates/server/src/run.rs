@@ -16,7 +16,7 @@ use crate::mesh;
 use crate::names::{Names, Watched};
 use crate::news::Newsroom;
 use crate::reports::Reports;
-use crate::sockets::{Tls, bind, needs_inside_listeners, settings_within};
+use crate::sockets::{self, Tls, bind, needs_inside_listeners, settings};
 use crate::status::Status;
 use crate::watch::Watch;
 use config::{Config, Loaded, Overrides, Secret, SecretOrigin};
@@ -81,8 +81,13 @@ fn eprint(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> Result<(), Failure> {
-    let files_allowed = raise_file_limit();
+fn start(
+    file: &Path,
+    files: Vec<PathBuf>,
+    mut config: Config,
+    level: LogLevel,
+) -> Result<(), Failure> {
+    allow_files(&mut config);
     let secret = secret(&config)?;
     let tls = Tls::open(&config)?;
     let sockets = bind(&config, &tls)?;
@@ -101,7 +106,6 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
         .map_err(|error| failed("a thread cannot start", &error))?;
     let Beside { mut state, remembrances, shared, reports, feeds, crowd } = beside;
     let feed_kernel = kernel::FeedKernel::new(&config, &kernel);
-    let settings = settings_within(&config, files_allowed);
     let (ready, readiness) = mpsc::channel(usize::from(shards));
     let (facts, writer) = (state.take_facts(), state.writer());
     let watched_names = Watched::of(&config);
@@ -114,7 +118,7 @@ fn start(file: &Path, files: Vec<PathBuf>, config: Config, level: LogLevel) -> R
     {
         let shard = sockets.shard();
         let seat = Seat {
-            settings: settings.clone(),
+            settings: settings(&config),
             peers: tls.peers().clone(),
             sockets,
             policy: policy.clone(),
@@ -260,16 +264,20 @@ fn secret(config: &Config) -> Result<Secret, Failure> {
     Ok(secret)
 }
 
-/// How many files may be open, if the system says so.
-fn raise_file_limit() -> Option<u64> {
-    match transport::raise_file_limit() {
-        Ok(files) => {
-            info!(files, "Open files allowed");
-            Some(files)
-        }
-        Err(error) => {
-            warn!(%error, "The limit of open files cannot be raised");
-            None
-        }
+/// As many files as may be open, and no more connections than those leave.
+fn allow_files(config: &mut Config) {
+    let files = match transport::raise_file_limit() {
+        Ok(files) => files,
+        Err(error) => return warn!(%error, "The limit of open files cannot be raised"),
+    };
+    info!(files, "Open files allowed");
+    if let Some(wanted) = sockets::fit(config, Some(files)) {
+        let connections = config.policy.capacities.connections;
+        warn!(
+            wanted,
+            connections,
+            "A shard keeps fewer connections than configured, by the limit of open files: raise \
+             LimitNOFILE"
+        );
     }
 }

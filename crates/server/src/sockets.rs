@@ -5,7 +5,7 @@ use crate::run::Failure;
 use config::Config;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tracing::{info, warn};
+use tracing::info;
 use transport::{
     BindError, CertStore, CertificateFiles, ClientCertificates, InsideListener, Listener, Peer,
     Peers, Protocol, Settings, Sockets, TlsError, TlsFiles,
@@ -188,40 +188,33 @@ pub(crate) fn files_besides(config: &Config) -> u64 {
     128 + u64::from(config.shards) * (8 + config.listen.len() as u64)
 }
 
-/// How many connections a shard takes when the process may have so many `files` open: as many as its
-/// engine keeps, and those in a handshake besides, so that the engine says who goes when there are too
-/// many. But never the last files: strangers, who need only connect, would shut the admin API, the
-/// state and reloads.
-fn connections(config: &Config, files: Option<u64>) -> usize {
-    let wanted = config.policy.capacities.connections.saturating_add(config.transport.handshakes);
-    let Some(files) = files else { return wanted };
-    let room = files.saturating_sub(files_besides(config)) / u64::from(config.shards.max(1));
-    wanted.min(usize::try_from(room).unwrap_or(usize::MAX))
+/// Lowers how many connections an engine keeps to what `files` that may be open leave: never the last
+/// ones, or strangers, who need only connect, would shut the admin API, the state and reloads. What was
+/// wanted, when that is more.
+pub(crate) fn fit(config: &mut Config, files: Option<u64>) -> Option<usize> {
+    let room = files?.saturating_sub(files_besides(config)) / u64::from(config.shards.max(1));
+    let fitting = usize::try_from(room.saturating_sub(1) * 16 / 17).unwrap_or(usize::MAX);
+    let wanted = config.policy.capacities.connections;
+    config.policy.capacities.connections = wanted.min(fitting);
+    (fitting < wanted).then_some(wanted)
 }
 
-/// The same, and a word to the operator when that is fewer than he wants.
-pub(crate) fn settings_within(config: &Config, files: Option<u64>) -> Settings {
-    let (connections, wanted) = (connections(config, files), config.policy.capacities.connections);
-    if connections < wanted {
-        warn!(
-            wanted,
-            connections,
-            "A shard takes fewer connections than configured, by the limit of open files: raise \
-             LimitNOFILE"
-        );
-    }
-    Settings { connections, ..settings(config) }
+/// Connections that a shard's transport takes: those in a handshake besides what its engine keeps, so
+/// that it is the engine which says who goes when there are too many.
+fn connections(config: &Config) -> usize {
+    let kept = config.policy.capacities.connections;
+    kept.saturating_add(kept / 16 + 1)
 }
 
 /// The transport's bounds, by the configuration.
-fn settings(config: &Config) -> Settings {
+pub(crate) fn settings(config: &Config) -> Settings {
     let set = &config.transport;
     Settings {
         udp_receive_buffer: set.udp_receive_buffer,
         udp_send_buffer: set.udp_send_buffer,
         datagrams_per_wake: set.datagrams_per_wakeup,
         backlog: u32::try_from(set.backlog).unwrap_or(u32::MAX),
-        connections: connections(config, None),
+        connections: connections(config),
         connections_per_source: set.connections_per_source,
         handshakes: set.handshakes,
         handshake: config.policy.budgets.handshake,
@@ -246,9 +239,14 @@ mod tests {
         let config = config::load_str(Path::new("x.yaml"), yaml, Overrides::default());
         let config = config.unwrap().config;
         assert_eq!(files_besides(&config), 146);
-        assert_eq!(connections(&config, None), 1_010);
-        assert_eq!(connections(&config, Some(1_048_576)), 1_010);
-        assert_eq!(connections(&config, Some(1_146)), 500);
-        assert_eq!(connections(&config, Some(100)), 0);
+        for (files, kept) in
+            [(None, 1_000), (Some(1_048_576), 1_000), (Some(1_146), 469), (Some(100), 0)]
+        {
+            let mut config = config.clone();
+            assert_eq!(fit(&mut config, files), (kept < 1_000).then_some(1_000), "{files:?}");
+            assert_eq!(config.policy.capacities.connections, kept, "{files:?}");
+            let all = 146 + 2 * connections(&config) as u64;
+            assert!(connections(&config) > kept && (kept == 0 || all <= files.unwrap_or(all)));
+        }
     }
 }
