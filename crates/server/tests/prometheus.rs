@@ -1,5 +1,5 @@
 //! The dashboard for Grafana and the alerts for Prometheus, against a real Prometheus that scrapes
-//! an edge: what they ask for is there.
+//! an edge, and one that scrapes `ringfence demo`: what they ask for is there.
 #![allow(clippy::unwrap_used)] // a test that cannot go on ends
 
 #[allow(dead_code)] // each file of tests uses a part of it
@@ -8,7 +8,7 @@ mod common;
 use common::{Edge, Socket, answer, request};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -37,7 +37,8 @@ struct Prometheus {
 }
 
 impl Prometheus {
-    fn start(edge: &Edge) -> Prometheus {
+    /// `admin` is the edge's admin address.
+    fn start(admin: &str) -> Prometheus {
         let directory = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let file = directory.path().join("prometheus.yml");
@@ -46,7 +47,7 @@ impl Prometheus {
         let mut text = shipped.clone();
         for (from, to) in [
             ("scrape_interval: 15s", "scrape_interval: 1s".to_owned()),
-            ("127.0.0.1:9060", format!("{}:9060", edge.ip)),
+            ("127.0.0.1:9060", admin.to_owned()),
             ("[ringfence.rules.yml]", format!("[{}]", rules.display())),
         ] {
             assert!(text.contains(from), "{from}");
@@ -99,6 +100,39 @@ impl Drop for Prometheus {
     }
 }
 
+/// A running `ringfence demo`; ends with the test, and its edge with it.
+struct Demo {
+    child: Child,
+    /// Its edge's admin address.
+    admin: String,
+}
+
+impl Demo {
+    fn start() -> Demo {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ringfence"));
+        let mut child = command.arg("demo").stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let told = lines.find_map(|line| Some(line.split_once("dashboard  http://")?.1.to_owned()));
+        let admin = told.unwrap().trim_end_matches('/').to_owned();
+        // a play whose words nobody reads ends
+        std::thread::spawn(move || lines.for_each(drop));
+        Demo { child, admin }
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        // SAFETY: no memory is passed; the child is ours and not yet waited for.
+        #[allow(unsafe_code)]
+        let signalled = unsafe { libc::kill(self.child.id().try_into().unwrap(), libc::SIGTERM) };
+        // it takes its edge and its files with it
+        let ended = (signalled == 0).then(|| self.child.wait());
+        assert!(
+            ended.is_some_and(|it| it.is_ok_and(|it| it.success())) || std::thread::panicking()
+        );
+    }
+}
+
 /// What is compared, without the comparison: an alert that does not fire says nothing of whether
 /// its numbers exist.
 fn left(expression: &str) -> &str {
@@ -139,6 +173,30 @@ fn dashboard() -> Vec<(String, String)> {
     queries.into_iter().map(|(title, query)| (title, put(query))).collect()
 }
 
+/// What the alerts compare, with the name of each, as Prometheus loaded them.
+fn alerts(prometheus: &Prometheus) -> Vec<(String, String)> {
+    let groups = prometheus.get("/api/v1/rules")["data"]["groups"].take();
+    let rules: Vec<&Value> = groups
+        .as_array()
+        .unwrap()
+        .iter()
+        .flat_map(|group| group["rules"].as_array().unwrap())
+        .collect();
+    assert!(rules.len() > 10, "{groups}");
+    let mut queries = Vec::new();
+    for rule in rules {
+        let name = rule["name"].as_str().unwrap();
+        let runbook = rule["annotations"]["runbook"].as_str().unwrap_or_default();
+        assert!(runbook.len() > 40 && runbook.ends_with('.'), "{name} says what to do: {runbook}");
+        assert!(["page", "ticket"].contains(&rule["labels"]["severity"].as_str().unwrap()));
+        let expression = rule["query"].as_str().unwrap();
+        let asked = left(expression);
+        assert_ne!(asked, expression, "{name} compares something");
+        queries.push((name.to_owned(), asked.to_owned()));
+    }
+    queries
+}
+
 /// A little of everything that happens at an edge.
 fn happen(edge: &Edge, round: u8) {
     let stranger = Socket::bind(Ipv4Addr::new(127, 0, 7, round), 0);
@@ -161,28 +219,9 @@ fn what_the_dashboard_and_the_alerts_ask_for_is_there() {
     let edge = Edge::start("");
     let ban = r#"{"key":"127.0.0.66","for":"1h","why":"rang at night"}"#;
     assert_eq!(edge.ask("POST", "/api/v1/bans", ban).0, 201);
-    let prometheus = Prometheus::start(&edge);
+    let prometheus = Prometheus::start(&format!("{}:9060", edge.ip));
     let mut queries = dashboard();
-
-    let groups = prometheus.get("/api/v1/rules")["data"]["groups"].take();
-    let rules: Vec<&Value> = groups
-        .as_array()
-        .unwrap()
-        .iter()
-        .flat_map(|group| group["rules"].as_array().unwrap())
-        .collect();
-    assert!(rules.len() > 10, "{groups}");
-    for rule in rules {
-        let name = rule["name"].as_str().unwrap();
-        let runbook = rule["annotations"]["runbook"].as_str().unwrap_or_default();
-        assert!(runbook.len() > 40 && runbook.ends_with('.'), "{name} says what to do: {runbook}");
-        assert!(["page", "ticket"].contains(&rule["labels"]["severity"].as_str().unwrap()));
-        let expression = rule["query"].as_str().unwrap();
-        let asked = left(expression);
-        assert_ne!(asked, expression, "{name} compares something");
-        queries.push((name.to_owned(), asked.to_owned()));
-    }
-
+    queries.extend(alerts(&prometheus));
     for round in 1..=u8::MAX {
         happen(&edge, round);
         queries.retain(|(_, query)| !prometheus.has_data(query));
@@ -198,6 +237,23 @@ fn what_the_dashboard_and_the_alerts_ask_for_is_there() {
         assert_eq!(rule["health"], "ok", "{rule}");
         assert_ne!(rule["state"], "firing", "{rule}");
     }
+}
+
+#[test]
+#[ignore = "needs prometheus: integration-tests/run brings and runs it"]
+fn in_the_demo_all_of_it_finds_data() {
+    let demo = Demo::start();
+    let prometheus = Prometheus::start(&demo.admin);
+    let mut queries = dashboard();
+    queries.extend(alerts(&prometheus));
+    for _ in 0..TRIES {
+        queries.retain(|(_, query)| !prometheus.has_data(query));
+        if queries.is_empty() {
+            return;
+        }
+        std::thread::sleep(AGAIN);
+    }
+    panic!("no data for {queries:#?}");
 }
 
 #[test]
