@@ -3,7 +3,7 @@
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Output};
 
 use rustix::process::Signal;
 
@@ -89,11 +89,22 @@ impl Ringfence {
     #[track_caller]
     #[must_use]
     pub fn command(&self, words: &[&str]) -> String {
-        let mut command = Command::new(binary());
-        let output = command.args(words).arg("--config").arg(&self.configuration).output().unwrap();
+        let output = self.output(words);
         let complaint = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "ringfence {words:?}: {complaint}");
         String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Exit code of its command line with `words`, and what it says.
+    #[must_use]
+    pub fn try_command(&self, words: &[&str]) -> (Option<i32>, String) {
+        let output = self.output(words);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn output(&self, words: &[&str]) -> Output {
+        let mut command = Command::new(binary());
+        command.args(words).arg("--config").arg(&self.configuration).output().unwrap()
     }
 
     /// Asks it to drain.

@@ -14,6 +14,7 @@ mod call;
 mod cancel;
 mod carriers;
 mod dialog;
+mod doctor;
 mod events;
 mod forked;
 mod habits;
