@@ -19,7 +19,8 @@ ignored=$(git grep -nE '#\[ignore\]' -- '*.rs' || true)
 here=$(dirname "$PWD")
 paths=$(git grep -nIE "(^|[ =:(])(/home/[a-z]+|/root)/|/Users/[A-Za-z]+/" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
 if [ "${#here}" -gt 4 ]; then
-    paths+=$(git grep -nIF "$here/" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
+    # where a path begins: of $tree/root/usr only /root/usr would be somebody's
+    paths+=$(git grep -nIP "(?<![\\w}])\\Q$here/\\E" -- . ':!*.lock' ':!scripts/tidy.sh' || true)
 fi
 [ -z "$paths" ] || fail "paths of somebody's machine:" "$paths"
 
