@@ -15,10 +15,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// How long anything may take before the test gives up. No test waits this long to pass.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn program(name: &str) -> Option<PathBuf> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let places = [root.join(".cache/crowdsec/usr/bin"), "/usr/bin".into()];
-    places.into_iter().map(|place| place.join(name)).find(|path| path.exists())
+/// One of CrowdSec's programs: with the library it came with, else the machine's.
+fn program(name: &str) -> Option<Command> {
+    let fetched = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.cache/crowdsec/usr");
+    let path = fetched.join("bin").join(name);
+    if path.exists() {
+        let mut program = Command::new(path);
+        program.env("LD_LIBRARY_PATH", fetched.join("lib"));
+        return Some(program);
+    }
+    let path = Path::new("/usr/bin").join(name);
+    path.exists().then(|| Command::new(path))
 }
 
 /// A local API on loopback, with all that it has in a directory of its own.
@@ -30,7 +37,7 @@ struct Crowdsec {
 
 impl Crowdsec {
     fn start() -> Option<Crowdsec> {
-        let Some(daemon) = program("crowdsec") else {
+        let Some(mut daemon) = program("crowdsec") else {
             assert!(std::env::var_os("CI").is_none(), "scripts/crowdsec.sh did not fetch it");
             eprintln!("no CrowdSec here (scripts/crowdsec.sh fetches it): nothing is tested");
             return None;
@@ -72,7 +79,7 @@ impl Crowdsec {
         let config = directory.path().join("config.yaml");
         cscli(&config, &["machines", "add", "us", "--password", "our-password", "-f", "/dev/null"]);
         cscli(&config, &["bouncers", "add", "edge", "-k", "our-key"]);
-        let child = Command::new(daemon)
+        let child = daemon
             .arg("-c")
             .arg(&config)
             .arg("-no-cs")
@@ -129,7 +136,8 @@ impl Drop for Crowdsec {
 }
 
 fn cscli(config: &Path, words: &[&str]) -> String {
-    let output = Command::new(program("cscli").unwrap())
+    let output = program("cscli")
+        .unwrap()
         .arg("-c")
         .arg(config)
         .args(words)
