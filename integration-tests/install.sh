@@ -15,17 +15,6 @@ target=${CARGO_TARGET_DIR:-$here/../target}
 mkdir -p "$target"
 bash "$here/asterisk/install-asterisk.sh" "${RINGFENCE_ASTERISK:-$target/asterisk}"
 [ -z "${RINGFENCE_NO_PACKAGES:-}" ] || exit 0
-pjsua=${RINGFENCE_PJSUA:-$target/pjsua}
-if [ ! -e "$pjsua" ]; then
-    if python3 -m pip install -q --disable-pip-version-check --target "$pjsua.new" "pjsua2-python==2.15.1.post1" >"$target/pjsua.log" 2>&1; then
-        mv "$pjsua.new" "$pjsua"
-        rm -f "$pjsua.none"
-    else
-        echo "install.sh: no PJSUA for Python (its tests are skipped): see $target/pjsua.log" >&2
-        rm -rf "$pjsua.new"
-        touch "$pjsua.none"
-    fi
-fi
 # A name server and a load balancer, with the libraries that the machine does not have: unpacked,
 # because their packages would start one for the whole machine.
 unpack() { # PACKAGE PROGRAM DIRECTORY
@@ -53,30 +42,46 @@ if [ ! -x "$prometheus/promtool" ]; then
     rm -rf "$prometheus"
     mv "$prometheus.new" "$prometheus"
 fi
-missing=
-command -v sipp >/dev/null || missing+=" sip-tester"
-command -v baresip >/dev/null || missing+=" baresip"
-command -v linphonec >/dev/null || missing+=" linphone-cli"
-command -v svcrack >/dev/null || missing+=" sipvicious"
-command -v ip >/dev/null || missing+=" iproute2"
-command -v nft >/dev/null || missing+=" nftables"
-command -v conntrack >/dev/null || missing+=" conntrack"
-command -v chromedriver >/dev/null || missing+=" chromium chromium-driver"
-command -v fail2ban-regex >/dev/null || missing+=" fail2ban"
-for tool in nmap hydra sipsak sngrep tshark; do
-    command -v $tool >/dev/null || missing+=" $tool"
-done
-[ -n "$missing" ] || exit 0
-if [ "$(id -u)" != 0 ]; then
-    echo "install.sh: the tests also need: apt-get install --no-install-recommends$missing" >&2
-    exit 1
-fi
+# What Debian has whole, by the program that tells whether it is there.
+packages() {
+    local missing="" log
+    command -v sipp >/dev/null || missing+=" sip-tester"
+    command -v baresip >/dev/null || missing+=" baresip"
+    command -v linphonec >/dev/null || missing+=" linphone-cli"
+    command -v svcrack >/dev/null || missing+=" sipvicious"
+    command -v ip >/dev/null || missing+=" iproute2"
+    command -v nft >/dev/null || missing+=" nftables"
+    command -v conntrack >/dev/null || missing+=" conntrack"
+    command -v chromedriver >/dev/null || missing+=" chromium chromium-driver"
+    command -v fail2ban-regex >/dev/null || missing+=" fail2ban"
+    python3 -m pip --version >/dev/null 2>&1 || missing+=" python3-pip"
+    for tool in nmap hydra sipsak sngrep tshark; do
+        command -v $tool >/dev/null || missing+=" $tool"
+    done
+    [ -n "$missing" ] || return 0
+    if [ "$(id -u)" != 0 ]; then
+        echo "install.sh: the tests also need: apt-get install --no-install-recommends$missing" >&2
+        exit 1
+    fi
+    log=$(mktemp)
+    # shellcheck disable=SC2086
+    if { apt-get install -y -qq --no-install-recommends $missing ||
+         { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; }; } >"$log" 2>&1; then
+        rm -f "$log"
+    else
+        cat "$log" >&2; rm -f "$log"; exit 1
+    fi
+}
 export DEBIAN_FRONTEND=noninteractive
-log=$(mktemp)
-# shellcheck disable=SC2086
-if { apt-get install -y -qq --no-install-recommends $missing ||
-     { apt-get update -qq && apt-get install -y -qq --no-install-recommends $missing; }; } >"$log" 2>&1; then
-    rm -f "$log"
-else
-    cat "$log" >&2; rm -f "$log"; exit 1
+packages
+pjsua=${RINGFENCE_PJSUA:-$target/pjsua}
+if [ ! -e "$pjsua" ]; then
+    if python3 -m pip install -q --disable-pip-version-check --target "$pjsua.new" "pjsua2-python==2.15.1.post1" >"$target/pjsua.log" 2>&1; then
+        mv "$pjsua.new" "$pjsua"
+        rm -f "$pjsua.none"
+    else
+        echo "install.sh: no PJSUA for Python (its tests are skipped): see $target/pjsua.log" >&2
+        rm -rf "$pjsua.new"
+        touch "$pjsua.none"
+    fi
 fi
