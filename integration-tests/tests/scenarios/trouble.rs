@@ -11,6 +11,8 @@ edge!(silent_pbx, stopped_pbx, pbx_comes_back, overloaded_pbx, non_sip_from_the_
 fn silent_pbx(mode: Mode) {
     let stage = Plan::new(mode).scripted().with(HASTE).start();
     let pbx = stage.scripted_pbx();
+    // one that answers when the edge asks for OPTIONS is up
+    pbx.set_reflex(Reflex::Dead);
     let alice = stage.phone("6001");
     let call = alice.invite("100");
     pbx.wait_request("INVITE");
