@@ -16,7 +16,8 @@ user, password, domain, server, transport, address, what, *number = sys.argv[1:]
 
 
 def say(*words):
-    print(*words, flush=True)
+    # a line of its own: what the library writes comes in pieces that end anywhere
+    print("\n" + " ".join(map(str, words)), flush=True)
 
 
 class Call(pj.Call):
