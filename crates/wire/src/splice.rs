@@ -127,7 +127,8 @@ impl<'m, 'a> Splice<'m, 'a> {
         self.cut_deleted_values();
         let added = self.text.len() + self.missing_end().len();
         let away = |edit: &Edit| usize::from(edit.span.end - edit.span.start);
-        (self.message.bytes().len() + added) - self.edits.iter().map(away).sum::<usize>()
+        // edits that overlap, of which `write` leaves one out, must not make it negative
+        (self.message.bytes().len() + added).saturating_sub(self.edits.iter().map(away).sum())
     }
 
     /// Appends the edited message to `out`. When the edit list was full, nothing is written.
