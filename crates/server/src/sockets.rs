@@ -184,8 +184,14 @@ fn note_buffers(config: &Config, sockets: &[Sockets]) {
 }
 
 /// Files that are open besides connections: sockets, the state, the admin API, a reload.
-pub(crate) fn files_besides(config: &Config) -> u64 {
+fn files_besides(config: &Config) -> u64 {
     128 + u64::from(config.shards) * (8 + config.listen.len() as u64)
+}
+
+/// Files that may have to be open for all that is configured.
+pub(crate) fn files_needed(config: &Config) -> u64 {
+    // one more a shard, for [`fit`] rounds down
+    files_besides(config) + u64::from(config.shards) * (connections(config) as u64 + 1)
 }
 
 /// Lowers how many connections an engine keeps to what `files` that may be open leave: never the last
@@ -239,6 +245,12 @@ mod tests {
         let config = config::load_str(Path::new("x.yaml"), yaml, Overrides::default());
         let config = config.unwrap().config;
         assert_eq!(files_besides(&config), 146);
+        for connections in [1, 15, 16, 17, 1_000, 16_384] {
+            let mut config = config.clone();
+            config.policy.capacities.connections = connections;
+            let files = files_needed(&config);
+            assert_eq!(fit(&mut config, Some(files)), None, "{connections}");
+        }
         for (files, kept) in
             [(None, 1_000), (Some(1_048_576), 1_000), (Some(1_146), 469), (Some(100), 0)]
         {

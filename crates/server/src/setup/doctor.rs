@@ -3,7 +3,7 @@
 use super::advice::{Advice, Severity, Wanted, advise};
 use super::facts::{Facts, Heard, Listening, PbxFacts, Reached};
 use crate::cli::{Exit, print};
-use crate::sockets::files_besides;
+use crate::sockets::files_needed;
 use asterisk::{Pjsip, Protocol};
 use config::{Config, Loaded, Problem};
 use serde::Serialize;
@@ -269,7 +269,7 @@ fn clock(facts: &Facts, findings: &mut Vec<Finding>) {
 
 fn limits(config: &Config, facts: &Facts, findings: &mut Vec<Finding>) {
     let connections = config.policy.capacities.connections as u64 * u64::from(config.shards);
-    let needed = connections + files_besides(config);
+    let needed = files_needed(config);
     findings.push(match facts.files {
         Some(files) if files < needed => Finding::new(
             "file-limit",
