@@ -49,6 +49,7 @@ impl Flags {
 pub(crate) struct Open {
     pub(crate) key: u64,
     pub(crate) source: u64,
+    pub(crate) account: u64,
     pub(crate) shape: u64,
     /// From when patience runs.
     pub(crate) since: Time,
@@ -81,6 +82,7 @@ impl Open {
         Open {
             key: ticket.entry,
             source,
+            account: ticket.account,
             shape: ticket.shape,
             since: now,
             text: 0,

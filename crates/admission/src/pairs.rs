@@ -18,7 +18,8 @@ pub(crate) struct Pair {
     long: f32,
     at: Moment,
     home: Moment,
-    refused: Moment,
+    /// When it was refused last; of one that never was, when it abandoned a challenge.
+    failed: Moment,
     /// The faces with which it succeeded last.
     faces: [u32; FACES],
     /// Since it was last saved.
@@ -90,9 +91,18 @@ impl Pairs {
         let Some(pair) = self.enter(key, Rank::Proven) else { return (0.0, 0.0) };
         pair.refusals = pair.refusals(now, half_life.pair) + 1.0;
         pair.long = faded(pair.long, now.since(pair.at.time()), half_life.long) + 1.0;
-        (pair.at, pair.refused) = (Moment::of(now), Moment::stamp(now));
+        (pair.at, pair.failed) = (Moment::of(now), Moment::stamp(now));
         pair.changed = true;
         (pair.refusals, pair.long)
+    }
+
+    /// A challenge of its was abandoned there.
+    pub(crate) fn abandoned(&mut self, now: Time, key: u64) {
+        if let Some(pair) = self.enter(key, Rank::Proven)
+            && pair.long == 0.0
+        {
+            pair.failed = Moment::stamp(now);
+        }
     }
 
     /// A ban of it ended.
@@ -117,7 +127,7 @@ impl Pairs {
         let at = memory.at.min(now);
         (pair.at, pair.home) = (Moment::of(at), Moment::of(home));
         if memory.refusals > 0.0 {
-            pair.refused = Moment::stamp(at);
+            pair.failed = Moment::stamp(at);
         }
     }
 
@@ -154,7 +164,7 @@ impl Pair {
             long: 0.0,
             at: never,
             home: never,
-            refused: never,
+            failed: never,
             faces: [0; FACES],
             changed: false,
         }
@@ -177,7 +187,12 @@ impl Pair {
 
     /// Whether it was refused in the last `window`.
     pub(crate) fn was_refused(&self, now: Time, window: Duration) -> bool {
-        self.refused.is_within(now, window)
+        self.long > 0.0 && self.failed.is_within(now, window)
+    }
+
+    /// Whether all it did wrong is to abandon a challenge in the last `window`.
+    pub(crate) fn only_abandoned(&self, now: Time, window: Duration) -> bool {
+        self.long == 0.0 && self.failed.is_within(now, window)
     }
 
     pub(crate) fn refusals(&self, now: Time, half_life: Duration) -> f32 {

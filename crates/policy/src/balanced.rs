@@ -28,6 +28,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         methods: methods(names),
         ..any.clone()
     };
+    let abandoned = weigh(Outcome::Abandoned, &["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"]);
     let refused = weigh(Outcome::Refused, &[]);
     let refused = When { methods: MethodSet::ALL, ..refused };
     vec![
@@ -86,10 +87,11 @@ pub(crate) fn rules() -> Vec<Rule> {
             limit(LimitKey::Source, 2_000, LimitAnswer::Pace),
         ),
         rule("abandoned-invite", weigh(Outcome::Abandoned, &["INVITE"]), Then::Weigh(1.0)),
+        rule("abandoned", When { repeated: Some(false), ..abandoned.clone() }, Then::Weigh(0.5)),
         rule(
-            "abandoned",
-            weigh(Outcome::Abandoned, &["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"]),
-            Then::Weigh(0.5),
+            "abandoned-again",
+            When { repeated: Some(true), ..abandoned.clone() },
+            Then::Weigh(0.02),
         ),
         rule("refused", When { repeated: Some(false), ..refused.clone() }, Then::Weigh(0.5)),
         rule("refused-again", When { repeated: Some(true), ..refused.clone() }, Then::Weigh(0.05)),

@@ -48,6 +48,8 @@ pub struct Quirks {
     pub no_rport: bool,
     /// Never answers a challenge, this often of a thousand.
     pub forgets_retry: u32,
+    /// Answers one challenge to a request, and no second.
+    pub answers_once: bool,
     /// Has no User-Agent.
     pub no_user_agent: bool,
 }
@@ -424,6 +426,9 @@ impl Phone {
         if (tried.challenged > 0 && had && !stale) || tried.challenged > 4 {
             self.counts.refused += 1;
             self.challenge = None;
+            return false;
+        }
+        if self.config.quirks.answers_once && tried.challenged > 0 {
             return false;
         }
         if self.config.quirks.stops_after_provisional && tried.provisional {

@@ -52,6 +52,8 @@ pub struct Reference {
     pairs: HashMap<Key, Pair>,
     /// When an AOR was refused at a source last.
     refused: HashMap<(String, Network), Time>,
+    /// When it abandoned a challenge there.
+    abandoned: HashMap<(String, Network), Time>,
     aors: HashMap<String, Aor>,
     shapes: HashMap<u64, Shape>,
     ledger: HashMap<EntryKey, Entry>,
@@ -131,6 +133,7 @@ impl Reference {
             lent: HashMap::new(),
             pairs: HashMap::new(),
             refused: HashMap::new(),
+            abandoned: HashMap::new(),
             aors: HashMap::new(),
             shapes: HashMap::new(),
             ledger: HashMap::new(),

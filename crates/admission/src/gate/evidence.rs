@@ -118,15 +118,16 @@ impl<'t> Evidence<'t> {
 }
 
 impl Gate {
-    /// Puts a proven outcome on its source.
-    pub(super) fn weigh(&mut self, now: Time, evidence: &Evidence<'_>) {
+    /// Puts a proven outcome on its source; whether it weighs anything.
+    pub(super) fn weigh(&mut self, now: Time, evidence: &Evidence<'_>) -> bool {
         if self.trust.of(now, evidence.ip).is_some() {
-            return;
+            return false;
         }
         let (weight, rule) = self.weight(now, evidence);
         if weight > 0.0 {
             self.add(now, evidence, weight, rule, !evidence.repeated);
         }
+        weight > 0.0
     }
 
     /// What the rules say it weighs: the first that holds and acts.

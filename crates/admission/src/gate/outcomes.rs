@@ -284,9 +284,21 @@ impl Gate {
         let Some(source) = self.sources.find(open.source) else { return };
         let network = source.network();
         let (aor, dialled) = self.ledger.texts(open);
-        let evidence = Evidence::new(Outcome::Abandoned, open.source, network.address(), proof)
-            .of_entry(open, &aor, &dialled);
-        self.weigh(now, &evidence);
+        // who registers the same account again and again is set up badly; whoever calls, calls
+        // many numbers in one name
+        let pair = self.pairs.at_source(open.account, open.source);
+        let window = self.policy.admission.trust.window;
+        let again = self.pairs.find(pair).is_some_and(|pair| pair.only_abandoned(now, window));
+        let evidence = Evidence {
+            repeated: again && !open.is_invite(),
+            ..Evidence::new(Outcome::Abandoned, open.source, network.address(), proof)
+                .of_entry(open, &aor, &dialled)
+        };
+        // what weighs nothing is not remembered: else whoever asks in an account's name first
+        // would register in it more cheaply
+        if self.weigh(now, &evidence) && !open.is_invite() {
+            self.pairs.abandoned(now, pair);
+        }
         if open.flags.has(Flags::CANDIDATE) {
             let alert = Alert::CarrierCandidate { source: network, dialled };
             self.say(Effect::Alert(alert));

@@ -8,8 +8,10 @@ use policy::{Network, Time};
 use wire::Flow;
 
 /// "`abandoned`", by method; "OPTIONS and others" nothing.
-pub(super) const ABANDONED: [(&[&str], f64); 2] =
+const ABANDONED: [(&[&str], f64); 2] =
     [(&["INVITE"], 1.0), (&["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"], 0.5)];
+/// "the same again for the same AOR: 0.02, in the short memory only"
+const ABANDONED_AGAIN: f64 = 0.02;
 /// "`refused`, the AOR's first in the trust window at this source", and "again for the same AOR".
 const REFUSED: f64 = 0.5;
 const REFUSED_AGAIN: f64 = 0.05;
@@ -113,6 +115,28 @@ impl Reference {
         self.weigh(now, asked.source, weight, asked, !again);
         self.weigh_pairs(now, flow, asked);
         self.failed_shape(now, asked.shape, asked.source);
+    }
+
+    /// "`abandoned`", by method; all but INVITEs "again for the same AOR in the trust window at
+    /// this source, if it was never refused there".
+    pub(super) fn weigh_abandoned(
+        &mut self,
+        now: Time,
+        source: Network,
+        method: &str,
+        asked: &Asked,
+    ) {
+        let weight = ABANDONED.iter().find(|(methods, _)| methods.contains(&method));
+        let Some((_, weight)) = weight.filter(|_| !self.trusted(source.address())) else { return };
+        let here = (asked.account.clone(), asked.source);
+        let never = !self.pairs.contains_key(&Key::Pair(here.0.clone(), here.1));
+        let again = method != "INVITE" && never && {
+            let window = self.rules().trust.window;
+            let before = self.abandoned.insert(here, now);
+            before.is_some_and(|at| now.since(at) <= window)
+        };
+        let weight = if again { ABANDONED_AGAIN } else { *weight };
+        self.weigh(now, source, weight, asked, !again);
     }
 
     /// "each `refused`, the first too: 1 on (AOR, flow) and (AOR, source)"

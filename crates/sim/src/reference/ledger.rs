@@ -2,7 +2,7 @@
 
 use super::Reference;
 use super::asked::Asked;
-use super::evidence::{ABANDONED, NOT_FOUND};
+use super::evidence::NOT_FOUND;
 use crate::edge::StepOutput;
 use crate::sip::{Msg, SipUri, auth_param, uri_of};
 use policy::{Network, Outcome, Time, Who};
@@ -507,9 +507,7 @@ impl Reference {
         if entry.asked.candidate {
             return;
         }
-        let weight = ABANDONED.iter().find(|(methods, _)| methods.contains(&key.method.as_str()));
-        let weight = weight.map_or(0.0, |(_, weight)| *weight);
-        self.weigh(now, key.source, weight, &entry.asked, true);
+        self.weigh_abandoned(now, key.source, &key.method, &entry.asked);
         self.failed_shape(now, entry.asked.shape, key.source);
     }
 

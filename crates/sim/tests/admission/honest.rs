@@ -57,6 +57,30 @@ fn a_phone_that_retries_under_the_same_branch() {
     a_day_with(Quirks { retry_reuses_branch: true, ..Quirks::default() });
 }
 
+/// The edge's challenge must not cost it the only answer it gives.
+#[test]
+fn a_phone_that_answers_one_challenge_only() {
+    a_day_with(Quirks { answers_once: true, reuses_nonce: true, ..Quirks::default() });
+    for mode in [policy::ChallengeMode::UnderAttack, policy::ChallengeMode::Always] {
+        let mut scene = scene_with(Setup::default(), |policy| {
+            policy.admission.edge_challenge.mode = mode;
+        });
+        let phone = scene.add_phone_with("6001", Transport::Udp, false, None, |config| {
+            config.quirks = Quirks { answers_once: true, ..Quirks::default() };
+        });
+        for n in 0..24 {
+            let address = scene.fresh_address(false, false);
+            scene.world.move_to(phone, address, None);
+            let here = SocketAddr::new(address, 5060);
+            scene.with_phone(phone, |phone, _, out| phone.roam(here, out));
+            works(&mut scene, phone);
+            scene.world.run_for(secs(60 * n));
+        }
+        assert_eq!(bans(&scene), Vec::<String>::new());
+        no_violations(&scene);
+    }
+}
+
 #[test]
 fn acks_with_wrong_branch_host_or_cseq_or_none() {
     let book = AckQuirks::default();

@@ -467,3 +467,95 @@ fn what_answers_a_challenge_looks_like_what_fetched_it() {
     assert_eq!(pass.ticket.shape, first.ticket.shape);
     assert_ne!(pass.ticket.shape, 0);
 }
+
+/// It was given no password, or knows none of the algorithms it was offered.
+#[test]
+fn a_phone_that_never_answers_its_challenge_keeps_its_address() {
+    for method in ["REGISTER", "SUBSCRIBE"] {
+        for every in [10, 30, 600, 3_600] {
+            let mut play = Play::new();
+            for n in 0..(30 * 86_400 / every).min(3_000) {
+                let mut mute = Client::tcp("198.51.100.7:5060", method, "mute", n);
+                assert!(matches!(play.abandon(&mut mute, false), Got::Pass(_)), "{n}");
+                play.wait(every * 1_000);
+            }
+            assert_eq!(play.bans().len(), 0, "a {method} in {every} s");
+            // another phone behind that address registers
+            play.attempt(&mut phone("198.51.100.7:5063", 8), 200).unwrap();
+        }
+    }
+}
+
+/// After the PBX has forgotten who watches what, each phone subscribes to all its keys again.
+#[test]
+fn all_subscriptions_again_after_the_pbx_restarts() {
+    let mut play = Play::new();
+    let mut phones: Vec<_> =
+        (0..40).map(|n| phone(&format!("198.51.100.7:{}", 10_000 + n), n)).collect();
+    for phone in &mut phones {
+        play.attempt(phone, 200).unwrap();
+    }
+    for phone in &phones {
+        for key in 0..30 {
+            let mut watch = Client { method: "SUBSCRIBE", ..phone.clone() };
+            watch.dialled = format!("{key}");
+            play.attempt(&mut watch, 200).unwrap();
+        }
+    }
+    assert_eq!(play.outcomes(Outcome::Authenticated), 40 + 40 * 30);
+    assert_eq!(play.bans().len(), 0);
+}
+
+/// Set up for another realm, or with another URI in its digest: the PBX refuses it for ever.
+#[test]
+fn credentials_of_another_realm_cost_their_account_at_this_address_and_nobody_else() {
+    let (realm, uri) = ("realm=\"asterisk\"", "uri=\"sip:x\"");
+    for (from, to) in [(realm, "realm=\"elsewhere\""), (uri, "uri=\"sip:192.0.2.1:5060\"")] {
+        let mut play = Play::new();
+        let mut wrong = Client::tcp("198.51.100.7:5060", "REGISTER", "wrong", 1);
+        for n in 0..2_000 {
+            play.new_call(&mut wrong);
+            if let Got::Pass(pass) = play.ask(&wrong, "", "") {
+                let line = play.challenge(&wrong, &pass, false).1;
+                let credentials = Play::credentials(&wrong, &line);
+                let other = credentials.replace(from, to);
+                assert_ne!(other, credentials, "{line}");
+                if let Got::Pass(pass) = play.ask(&wrong, "", &other) {
+                    assert_eq!(pass.credentials, Credentials::Relayed);
+                    play.challenge(&wrong, &pass, false);
+                }
+            }
+            if n % 100 == 0 {
+                play.attempt(&mut phone("198.51.100.7:5063", 8), 200).unwrap();
+            }
+            play.wait(30_000);
+        }
+        let of_pair = |ban: &&crate::Ban| matches!(ban.key, crate::BanKey::AorSource { .. });
+        assert!(!play.bans().is_empty() && play.bans().iter().all(of_pair), "{:?}", play.bans());
+    }
+}
+
+/// Who withholds his number has everybody's AOR; what counts is the account he names.
+#[test]
+fn anonymous_callers_are_known_by_their_accounts() {
+    let mut play = Play::new();
+    let anonymous = |remote: &str, user: &str| Client {
+        aor: "anonymous@anonymous.invalid".into(),
+        ..Client::new(remote, "INVITE", user)
+    };
+    let mut phone = phone("198.51.100.7:5060", 1);
+    for n in 0..100 {
+        play.attempt(&mut phone, 200).unwrap();
+        play.attempt(&mut anonymous("198.51.100.7:5060", "user1"), 486).unwrap();
+        // strangers withhold theirs, too, and guess, or never answer
+        let mut guesser = anonymous(&format!("203.0.{n}.9:5060"), "user2");
+        let _ = play.attempt(&mut guesser, 401);
+        play.abandon(&mut anonymous(&format!("203.0.{n}.10:5060"), ""), true);
+        play.wait(20_000);
+    }
+    assert_eq!(
+        play.bans().iter().filter(|ban| matches!(ban.key, crate::BanKey::Source(_))).count(),
+        0
+    );
+    assert!(!play.is_banned("198.51.100.7"));
+}
