@@ -30,6 +30,11 @@ while IFS=: read -r file link; do
     [ -z "$target" ] || [ -e "$(dirname "$file")/$target" ] || fail "$file: dead link: $link"
 done < <(git ls-files '*.md' | xargs -r grep -oHE '\]\([A-Za-z0-9._/-]+(#[^)]*)?\)' | sed -E 's/\]\((.*)\)$/\1/')
 
+# Tests that documents name exist: `crates/…/file.rs::name`.
+while IFS=: read -r document file _ name; do
+    grep -qsE "\\bfn $name\\(|^ *$name: " "$file" || fail "$document: no such test: $file::$name"
+done < <(git ls-files '*.md' | xargs -r grep -oHE '`[A-Za-z0-9_./-]+\.rs::[a-z0-9_]+`' | tr -d '`')
+
 # What stands outside the workspace has a lock file of its own, which must follow the workspace's crates.
 for own in fuzz bench/load; do
     "${CARGO:-cargo}" metadata --locked --format-version 1 --manifest-path "$own/Cargo.toml" >/dev/null ||

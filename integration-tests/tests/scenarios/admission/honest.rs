@@ -82,6 +82,9 @@ fn acknowledgements_that_are_wrong(mode: Mode) {
     for n in 0..9 {
         let call = alice.invite("100");
         let challenge = alice.final_response(&call.invite).expect_code(401);
+        // Asterisk makes the To-tag of the branch that it sees: the edge's, not the phone's
+        let branch = call.invite.branch();
+        assert!(!challenge.value("To").contains(&branch), "{challenge}");
         let mut ack = Stranger::acknowledgement(&call.invite, &challenge);
         match n % 3 {
             0 => ack.set("Via", alice.via()),
@@ -94,6 +97,8 @@ fn acknowledgements_that_are_wrong(mode: Mode) {
     }
     works(&stage, &alice);
     nobody_is_banned(&stage);
+    let proofs = stage.ringfence().metric("ringfence_proofs_total", &["kind=\"ack_tag\""]);
+    assert!(proofs >= 9.0, "{proofs} of 9 ACKs showed where their sender is");
 }
 
 /// One call in a few ends with the challenge.
