@@ -23,6 +23,8 @@ Content-Type: application/sdp\r\n\
 v=0\r\n\
 o=- 1 1 IN IP4 192.0.2.9\r\n\
 s=-\r\n\
+c=IN IP4 192.0.2.9\r\n\
+t=0 0\r\n\
 m=audio 4000 RTP/AVP 8 0\r\n";
 
 /// What tools and honest products sent.
@@ -119,7 +121,7 @@ fn catalogues() -> Vec<Signatures> {
 }
 
 /// What is put into the place of something that varies.
-const FILLINGS: [&str; 14] = [
+const FILLINGS: [&str; 18] = [
     "100",
     "alice",
     "z9hG4bK",
@@ -134,6 +136,10 @@ const FILLINGS: [&str; 14] = [
     "0123456789abcdef0123456789abcdef",
     "b:5@[::1]",
     "\"q",
+    "192.0.2.97",
+    "100:5060",
+    "198.51.100.7:5;x",
+    "4970",
 ];
 
 /// The message with other users, identifiers and bytes.
@@ -141,11 +147,16 @@ fn varied(message: &Message<'_>, draw: &mut impl FnMut(usize) -> usize) -> Vec<u
     let all = message.bytes();
     let mut parts = vec![message.via().branch, message.from_tag(), message.call_id()];
     parts.push(message.from().display_name);
+    parts.extend(message.via().sent_by().split(|byte| *byte == b':'));
+    parts.push(message.via().sent_by());
     let contact = message.value(HeaderName::Contact).unwrap_or_default();
     for uri in [message.request_uri(), message.from().uri, message.to().uri, contact] {
         parts.extend(uri.split(|byte| b":@<>;\"".contains(byte)).filter(|part| !part.is_empty()));
     }
-    parts.extend(wire::lines(message.body()).nth(1));
+    for line in wire::lines(message.body()).skip(1).take(4) {
+        parts.push(line);
+        parts.extend(line.split(|byte| b" \r".contains(byte)).filter(|part| part.len() > 2));
+    }
     let mut text = all.to_vec();
     for _ in 0..=draw(3) {
         let part = parts[draw(parts.len())];
@@ -234,6 +245,9 @@ fn senders_who_repeat_themselves_are_known() {
             .replace("100", &format!("2{n}"))
             .replace("CSeq: 1", &format!("CSeq: {n}"))
             .replace("o=- 1 1", &format!("o=- {n} {n}"))
+            .replace("192.0.2.9", &format!("192.0.2.{n}"))
+            .replace(":5071", &format!(":{}", 5071 + n))
+            .replace("audio 4000", &format!("audio {}", 4000 + 2 * n))
             .into_bytes()
     });
     // the lengths of what is cut out are no part of a template, but for what they say of the body
@@ -258,6 +272,8 @@ fn signatures_of_tools() -> Signatures {
             Condition::Method(MethodSet::of(&["INVITE"]).unwrap()),
             Condition::Peculiar(Peculiarity::FromIsTo),
         ])),
+        spec(Condition::Peculiar(Peculiarity::ViaIsTarget)),
+        spec(is(TextField::AnyHost, "198.51.100.1")),
     ])
     .unwrap()
 }
@@ -277,6 +293,12 @@ fn what_varies_is_looked_at_each_time() {
         assert_eq!(hits(&other("sip:900972@pbx")), [2], "from is to");
         assert!(hits(&other("sip:900973@pbx")).is_empty());
         assert_eq!(hits(&INVITE.replace("Desk Phone 7", "friendly-scanner")), [0]);
+        let at_address = INVITE.replace("900972@pbx.example.com", "900972@192.0.2.1:5060");
+        let via = |host: &str| at_address.replace("UDP 192.0.2.9:5071", &format!("UDP {host}"));
+        assert_eq!(hits(&via("192.0.2.1")), [3], "as if the target had sent it");
+        assert!(hits(&via("192.0.2.2")).is_empty());
+        assert_eq!(hits(&INVITE.replace("100@192.0.2.9", "100@198.51.100.1")), [4]);
+        assert!(hits(&INVITE.replace("100@192.0.2.9", "100@198.51.100.2")).is_empty());
     }
 }
 

@@ -259,10 +259,18 @@ impl Facts {
             (Cut::Branch, BRANCH),
             (Cut::CallId, CALL_ID),
             (Cut::Origin, SDP),
+            (Cut::Connection, SDP),
+            (Cut::Media, SDP),
         ] {
             scan(field, template.cut(cut));
         }
         scan(BODY, template.body);
+        for (cut, field) in [(Cut::ViaHost, VIA_HOST), (Cut::ContactHost, CONTACT + 1)] {
+            let host = template.cut(cut);
+            if !host.is_empty() {
+                self.on_host(field, host, |_| any = true);
+            }
+        }
         any
     }
 
@@ -406,8 +414,11 @@ impl Facts {
     /// The host that the text begins with: where it ends is only looked for as far as some pattern
     /// can match it.
     fn host(&self, field: usize, text: &[u8], facts: &mut Set) {
+        self.on_host(field, text, |fact| facts.add(fact));
+    }
+
+    fn on_host(&self, field: usize, text: &[u8], on_fact: impl FnMut(u16)) {
         let Some(Some(automaton)) = self.fields.get(field) else { return };
-        let on_fact = |fact| facts.add(fact);
         match text {
             [b'[', ..] => automaton.scan(host_of(text), on_fact),
             _ => automaton.scan_until(text, |byte| ENDS_HOST[usize::from(byte)], on_fact),
@@ -486,7 +497,12 @@ pub(super) fn first_uri(value: &[u8]) -> &[u8] {
 }
 
 /// Whether both texts begin with the same host.
-fn is_same_host(a: &[u8], b: &[u8]) -> bool {
+pub(super) fn is_same_host(a: &[u8], b: &[u8]) -> bool {
+    // most are told apart by the first letter
+    let first = |text: &[u8]| text.first().map(u8::to_ascii_lowercase);
+    if first(a) != first(b) {
+        return false;
+    }
     let host = host_of(a);
     !host.is_empty() && host.eq_ignore_ascii_case(host_of(b))
 }

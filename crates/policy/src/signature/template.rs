@@ -9,7 +9,7 @@
 //! itself. Where that would not be so, nothing is cut out.
 
 use super::condition::{Condition, TextField};
-use super::facts::{LONG_TAG, first_uri, user_and_host};
+use super::facts::{LONG_TAG, first_uri, is_same_host, user_and_host};
 use wire::{HeaderName, Message, find_byte};
 
 /// What branches begin with (RFC 3261 §8.1.1.7).
@@ -32,12 +32,17 @@ pub(super) enum Cut {
     FromUser,
     ToUser,
     ContactUser,
+    /// Addresses that phones have by themselves, with their ports.
+    ViaHost,
+    ContactHost,
     FromName,
     FromTag,
     Branch,
     CallId,
-    /// The line `o=` of SDP.
+    /// The line `o=` of SDP, the first `c=` and the first `m=`.
     Origin,
+    Connection,
+    Media,
     /// What nobody reads: numbers of CSeq and Content-Length, credentials.
     Unread,
 }
@@ -57,6 +62,7 @@ impl<'a> Template<'a> {
         for header in message.headers() {
             match header.name {
                 HeaderName::Via if !std::mem::replace(&mut via, true) => {
+                    knife.host(Cut::ViaHost, message.via().sent_by());
                     knife.branch(message.via().branch);
                 }
                 HeaderName::From => knife.from(message, from),
@@ -155,7 +161,12 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
         self.cut(Cut::FromTag, message.from_tag());
     }
 
-    /// The user of a Contact's first address, when its brackets are the value's first ones.
+    /// The IPv4 address that a text begins with, and its port.
+    fn host(&mut self, cut: Cut, text: &'a [u8]) {
+        self.cut(cut, plain_host(text).unwrap_or_default());
+    }
+
+    /// User and host of a Contact's first address, when its brackets are the value's first ones.
     fn contact(&mut self, value: &'a [u8]) {
         let uri = match (find_byte(b'<', value), find_byte(b'>', value)) {
             (Some(open), Some(close)) => value.get(open + 1..close),
@@ -164,25 +175,42 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
         };
         let is_first =
             |uri: &&[u8]| value.first() != Some(&b'"') || std::ptr::eq(*uri, first_uri(value));
-        if let Some(uri) = uri.filter(is_first) {
-            self.user(Cut::ContactUser, plain_user(uri));
+        if let Some(uri) = uri.filter(is_first)
+            && let Some(user) = plain_user(uri)
+        {
+            self.cut(Cut::ContactUser, user);
+            self.host(Cut::ContactHost, user_and_host(uri).1);
         }
     }
 
-    /// Of SDP the origin, which is the second line (RFC 4566 §5).
+    /// Of SDP the origin, which is the second line (RFC 4566 §5), and behind it the address and the
+    /// port of the first medium.
     fn body(&mut self, body: &'a [u8]) {
-        if !body.starts_with(b"v=") {
+        let mut lines = wire::lines(body).map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let is_sdp = lines.next().is_some_and(|line| line.starts_with(b"v="));
+        let Some(line) = lines.next().filter(|line| is_sdp && line.starts_with(b"o=")) else {
             return;
+        };
+        self.cut_of(Cut::Origin, &line[2..], line);
+        self.template.body = body;
+        let mut connected = false;
+        for line in lines {
+            if let Some(address) = line.strip_prefix(b"c=IN IP4 ") {
+                if !std::mem::replace(&mut connected, true) {
+                    self.cut_of(Cut::Connection, plain_host(address).unwrap_or_default(), line);
+                }
+            } else if line.starts_with(b"m=") {
+                return self.media(line);
+            }
         }
-        let first_line =
-            |text: &'a [u8]| find_byte(b'\n', text).and_then(|at| text.split_at_checked(at + 1));
-        let Some((_, rest)) = first_line(body) else { return };
-        let line = first_line(rest).map_or(rest, |(line, _)| line);
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        if let Some(origin) = line.strip_prefix(b"o=") {
-            self.cut_of(Cut::Origin, origin, line);
-            self.template.body = body;
+    }
+
+    /// The port, which is the second word.
+    fn media(&mut self, line: &'a [u8]) {
+        let Some(start) = find_byte(b' ', line).map(|space| space + 1) else { return };
+        let digits = line[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if line.get(start + digits) == Some(&b' ') {
+            self.cut_of(Cut::Media, &line[start..start + digits], line);
         }
     }
 
@@ -206,6 +234,14 @@ pub fn plain_user(uri: &[u8]) -> Option<&[u8]> {
     (end > 0 && rest[end] == b'@').then(|| &rest[..end])
 }
 
+/// The IPv4 address that a text begins with, and its port: what is made of digits, dots and colons, as
+/// far as hosts of URIs go.
+fn plain_host(text: &[u8]) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b':'));
+    let (host, rest) = text.split_at(end.unwrap_or(text.len()));
+    matches!(rest.first(), None | Some(b';' | b'?')).then_some(host)
+}
+
 /// How identifiers and users relate to each other, as marks behind those of the cuts.
 fn relations(message: &Message<'_>, from: Option<&[u8]>, to: Option<&[u8]>) -> u64 {
     let (call_id, tag, branch) = (message.call_id(), message.from_tag(), message.via().branch);
@@ -219,6 +255,7 @@ fn relations(message: &Message<'_>, from: Option<&[u8]>, to: Option<&[u8]>) -> u
         tag == call_id,
         tag.len() > LONG_TAG,
         from_is_to,
+        is_same_host(message.via().sent_by(), user_and_host(message.request_uri()).1),
     ];
     all.iter().zip(16..).fold(0, |marks, (holds, bit)| marks | u64::from(*holds) << bit)
 }
@@ -242,6 +279,7 @@ impl Shows {
             Condition::Text(F::Branch | F::FromTag | F::CallId | F::FromName, _)
             | Condition::Text(F::RequestUser | F::FromUser | F::ToUser, _)
             | Condition::Text(F::ContactUser | F::AnyUser, _)
+            | Condition::Text(F::ViaHost | F::ContactHost | F::AnyHost, _)
             | Condition::Text(F::Sdp | F::SdpOrigin | F::Body, _) => Shows::Varies,
             Condition::Header(name, _) => match HeaderName::of(name.as_bytes()) {
                 HeaderName::Via
