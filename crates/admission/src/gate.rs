@@ -550,6 +550,7 @@ impl Asked<'_, '_> {
             rule: if by_rule { self.rule } else { u16::MAX },
             signature: self.ticket.signature,
             who: self.ticket.who,
+            proof: self.proof,
             shape: self.ticket.shape,
             judged: self.ticket.judged,
             at_home: self.ticket.at_home,

@@ -159,6 +159,8 @@ pub struct Judgement {
     pub signature: u16,
     /// What is known of the sender.
     pub who: Who,
+    /// How the return path to the sender was proven last, as far as that counts at this moment.
+    pub proof: Option<Proof>,
     /// It was judged at all: it is neither trusted nor inside a dialog.
     pub judged: bool,
     /// Its AOR is at home at its source.

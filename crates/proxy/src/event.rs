@@ -44,14 +44,14 @@ pub struct Grounds {
 }
 
 impl Grounds {
-    pub(crate) fn new(judgement: &Judgement, proof: Option<Proof>) -> Self {
+    pub(crate) fn new(judgement: &Judgement) -> Self {
         let would = judgement.would.map(|would| match would {
             admission::Verdict::Accept(_) => Verdict::Forward,
             admission::Verdict::Challenge => Verdict::Reject(401),
             admission::Verdict::Drop => Verdict::Drop,
             admission::Verdict::Reject(status) => Verdict::Reject(status),
         });
-        let Judgement { rule, signature, who, score, .. } = *judgement;
+        let Judgement { rule, signature, who, proof, score, .. } = *judgement;
         let Judgement { judged, at_home, credentials, shape, ban, .. } = *judgement;
         Grounds {
             rule,

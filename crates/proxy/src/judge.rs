@@ -54,8 +54,8 @@ impl Engine {
         let id = self.pbxs.id(pbx);
         let request = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: id };
         let judgement = self.gate.on_request(now, &request);
-        let proof = self.on_judged(now, arrival, &judgement);
-        let who = judgement.who;
+        self.on_judged(now, arrival, &judgement);
+        let Judgement { who, proof, .. } = judgement;
         match judgement.verdict {
             admission::Verdict::Accept(Pass { credentials, ticket }) => {
                 Some(Passage { credentials, ticket: Some(ticket), who, proof, ..Passage::INSIDE })
@@ -92,18 +92,11 @@ impl Engine {
     }
 
     /// What the gate knew goes along with the event, and the request pays for its answers.
-    fn on_judged(
-        &mut self,
-        now: Time,
-        arrival: Arrival<'_, '_>,
-        judgement: &Judgement,
-    ) -> Option<Proof> {
-        let proof = self.gate.proof(now, &arrival.flow);
-        self.grounds = Some(Grounds::new(judgement, proof));
+    fn on_judged(&mut self, now: Time, arrival: Arrival<'_, '_>, judgement: &Judgement) {
+        self.grounds = Some(Grounds::new(judgement));
         if self.is_forgeable(now, arrival) {
             self.paid(now, arrival);
         }
-        proof
     }
 
     /// Whether the trust oracle's lists name an address: a trunk may say more than others.
@@ -246,7 +239,7 @@ impl Engine {
         let dialog = arrival.has_its_route();
         let ack = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: 0 };
         let judgement = self.gate.on_stray_ack(now, &ack);
-        self.grounds = Some(Grounds::new(&judgement, self.gate.proof(now, &arrival.flow)));
+        self.grounds = Some(Grounds::new(&judgement));
         match judgement.verdict {
             admission::Verdict::Accept(_) => Ok(()),
             // RFC 3261 §17: nothing answers an ACK

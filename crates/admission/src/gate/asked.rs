@@ -30,6 +30,7 @@ pub(super) struct Asked<'r, 'a> {
     /// It took a try at its account when that challenge was asked for.
     pub(super) counted: bool,
     pub(super) ticket: Ticket,
+    pub(super) proof: Option<Proof>,
     pub(super) score: Score,
     pub(super) passage: Passage,
     pub(super) would: Option<Verdict>,
@@ -131,7 +132,7 @@ impl Gate {
         // the look-ups stand together, so that memory is waited for once
         let rules = &self.policy.admission;
         let open = self.ledger.find(entry);
-        let (who, score, passage) = self.sender(now, request, source);
+        let (who, proof, score, passage) = self.sender(now, request, source);
         let is_home = |pair: u64| {
             let pair = self.pairs.find(pair);
             pair.is_some_and(|pair| pair.is_home(now, rules.trust.window))
@@ -156,6 +157,7 @@ impl Gate {
             credentials: classified.credentials,
             answers,
             counted: guarded && account == aor && !other,
+            proof,
             score,
             passage,
             would: None,
@@ -192,14 +194,22 @@ impl Gate {
         }
     }
 
-    fn sender(&self, now: Time, request: &Request<'_, '_>, source: u64) -> (Who, Score, Passage) {
+    fn sender(
+        &self,
+        now: Time,
+        request: &Request<'_, '_>,
+        source: u64,
+    ) -> (Who, Option<Proof>, Score, Passage) {
         let rules = &self.policy.admission;
         let stream = request.flow.transport.is_reliable();
         let least = if stream { Who::Proven } else { Who::Unproven };
+        let proof = stream.then_some(Proof::Handshake);
         let lifetime = rules.proof.lifetime;
-        self.sources.find(source).map_or((least, Score::default(), Passage::default()), |it| {
+        let stranger = (least, proof, Score::default(), Passage::default());
+        self.sources.find(source).map_or(stranger, |it| {
             let who = it.who(now, &rules.trust, lifetime).max(least);
-            (who, it.score(now, &rules.half_life), it.passage(now, lifetime))
+            let proof = proof.or_else(|| it.proof(now, lifetime));
+            (who, proof, it.score(now, &rules.half_life), it.passage(now, lifetime))
         })
     }
 
