@@ -14,6 +14,7 @@ use crate::base32;
 use crate::key::{Key, MAC_BYTES, address_bytes, equal};
 use arrayvec::ArrayVec;
 use policy::Time;
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -40,9 +41,11 @@ pub(crate) enum Echo {
 }
 
 /// Makes and checks proofs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Proofs {
     key: Key,
+    /// The day's key that was needed last: one serves nearly all.
+    of_day: Cell<(u64, Key)>,
 }
 
 #[derive(Clone, Copy)]
@@ -54,7 +57,8 @@ enum Kind {
 impl Proofs {
     /// From the edge's secret.
     pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        Proofs { key: Key::derive(secret, "proofs") }
+        let key = Key::derive(secret, "proofs");
+        Proofs { key, of_day: Cell::new((0, key.of_day(0))) }
     }
 
     /// What stands in front of `opaque` in a challenge that is relayed to `source`.
@@ -121,8 +125,18 @@ impl Proofs {
     }
 
     fn mac(&self, kind: Kind, tick: u64, source: IpAddr) -> [u8; MAC_BYTES] {
-        let today = self.key.of_day(tick / DAY_TICKS);
-        today.mac(&[&[kind as u8], &tick.to_be_bytes(), &address_bytes(source)])
+        let key = self.of_day(tick / DAY_TICKS);
+        key.mac(&[&[kind as u8], &tick.to_be_bytes(), &address_bytes(source)])
+    }
+
+    fn of_day(&self, day: u64) -> Key {
+        let (known, key) = self.of_day.get();
+        if known == day {
+            return key;
+        }
+        let key = self.key.of_day(day);
+        self.of_day.set((day, key));
+        key
     }
 }
 
