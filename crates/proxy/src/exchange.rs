@@ -221,13 +221,10 @@ impl Client {
 impl Exchange {
     /// When something of it is due.
     pub(crate) fn deadline(&self) -> Time {
-        let cancel = self.cancel.as_ref().and_then(OtherClient::deadline);
-        [self.server.deadline(), self.client.deadline(), cancel]
-            .into_iter()
-            .flatten()
-            .chain([self.timer_c, self.trying_at, self.until, self.patience])
-            .min()
-            .unwrap_or(Time::FOREVER)
+        let of = |machine: Option<Time>| machine.unwrap_or(Time::FOREVER);
+        let cancel = of(self.cancel.as_ref().and_then(OtherClient::deadline));
+        let machines = of(self.server.deadline()).min(of(self.client.deadline())).min(cancel);
+        machines.min(self.timer_c).min(self.trying_at).min(self.until).min(self.patience)
     }
 
     /// Whether nothing more can come of it.

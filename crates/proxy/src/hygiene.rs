@@ -16,13 +16,15 @@ pub(crate) struct Hidden {
     known: u32,
     others: Vec<Vec<u8>>,
     prefixes: Vec<Vec<u8>>,
+    /// Lines that may be among them, by their names: the others need not be looked at.
+    looked_at: u32,
 }
 
 impl Hidden {
     pub(crate) fn new(policy: &Policy) -> Self {
         let own = policy.source_header.as_deref().unwrap_or_default();
-        let mut hidden =
-            Hidden { own: own.into(), known: 0, others: Vec::new(), prefixes: Vec::new() };
+        let (others, prefixes) = (Vec::new(), Vec::new());
+        let mut hidden = Hidden { own: own.into(), known: 0, others, prefixes, looked_at: 0 };
         for name in policy.admission.strip_headers.iter().map(|name| name.as_bytes()) {
             match (name.strip_suffix(b"*"), HeaderName::of(name)) {
                 // taken out whatever is configured
@@ -33,6 +35,10 @@ impl Hidden {
                 (None, known) => hidden.known |= bit(known),
             }
         }
+        hidden.looked_at = match hidden.prefixes.is_empty() {
+            true => hidden.known | bit(HeaderName::Other),
+            false => u32::MAX,
+        };
         hidden
     }
 
@@ -40,7 +46,11 @@ impl Hidden {
     /// only the edge knows nobody may.
     pub(crate) fn strip(&self, splice: &mut Splice<'_, '_>, trusted: bool, rules: &[HeaderRule]) {
         let message = splice.message();
+        let looked_at = if rules.is_empty() { self.looked_at } else { u32::MAX };
         for (index, header) in message.headers().iter().enumerate() {
+            if looked_at & bit(header.name) == 0 {
+                continue;
+            }
             if header.name == HeaderName::Other && self.is_own(message, header)
                 || rules.iter().any(|rule| rule.removes(message.long_name(header)))
                 || !trusted && self.is_hidden(message, header)

@@ -9,7 +9,7 @@ use crate::routing::is_star;
 use crate::token::{self, ContactToken, FlowToken, Raw, Token};
 use policy::{Registration, Time};
 use std::time::Duration;
-use wire::uri::aor;
+use wire::uri::{aor, is_printable};
 use wire::{
     Flow, HeaderName, Message, Method, NameAddr, ShardId, Span, Splice, Transport, Uri, Value,
 };
@@ -279,11 +279,6 @@ fn has_sip_scheme(uri: &[u8]) -> bool {
         uri.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme))
     };
     begins(b"sip:") || begins(b"sips:")
-}
-
-/// Whether a URI can stand in a start line: no white space, no line end, no bracket.
-pub(crate) fn is_printable(uri: &[u8]) -> bool {
-    !uri.iter().any(|byte| matches!(byte, 0..=b' ' | 0x7f | b'<' | b'>' | b'"'))
 }
 
 fn registering<'a>(

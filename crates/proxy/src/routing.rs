@@ -4,10 +4,9 @@
 use crate::Binding;
 use crate::bindings::Registering;
 use crate::engine::{Arrival, Engine};
-use crate::register::is_printable;
 use crate::token::{ContactToken, FlowToken, Raw, Token};
 use policy::{Reason, Time};
-use wire::uri::aor;
+use wire::uri::{aor, is_printable};
 use wire::{Flow, HeaderName, Message, Method, NameAddr, ShardId, Side, Span, Splice, Uri, Value};
 
 /// The place of none.

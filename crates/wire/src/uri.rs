@@ -1,7 +1,7 @@
 //! URIs (RFC 3261 §19.1, RFC 3986 for the rest), read, never rebuilt.
 
-use crate::block::{find, find_or_end};
-use crate::chars::{cut, digit, is_host, not_host, port_at};
+use crate::block::{find, find_or_end, has_none};
+use crate::chars::{cut, digit, is_host, not_host, not_uri, port_at};
 use crate::params;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -230,6 +230,13 @@ fn other_scheme(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let is_scheme = scheme.first().is_some_and(u8::is_ascii_alphabetic)
         && scheme.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     is_scheme.then(|| (scheme, cut(bytes, colon + 1, bytes.len())))
+}
+
+/// Whether a URI can stand in a start line: nothing in it is white space, a control character, a quote
+/// or an angle bracket.
+#[must_use]
+pub fn is_printable(uri: &[u8]) -> bool {
+    has_none(uri, not_uri)
 }
 
 /// `user@host` of a URI with the port, without escapes undone: how bindings, events and explanations

@@ -2,8 +2,9 @@
 
 use super::{CSeq, HeaderLines, HeaderName, Malformed, Message, Method, Span, StartLine, Value};
 use crate::block::{find, has_none};
-use crate::chars::{blank, cut, is_lws, is_token, not_uri, number, skip_lws, trim};
+use crate::chars::{blank, cut, is_lws, is_token, number, skip_lws, trim};
 use crate::name_addr::Tags;
+use crate::uri::is_printable;
 use crate::{Limits, NameAddr, Uri, Via};
 use std::cell::OnceCell;
 
@@ -201,7 +202,7 @@ fn request_line<'a>(
     };
     let start = method.len() + 1;
     let uri = line.get(start..last).ok_or(Malformed::StartLine)?;
-    if !has_none(uri, not_uri) || Uri::parse(uri).is_none() {
+    if !is_printable(uri) || Uri::parse(uri).is_none() {
         mode.refuse(Malformed::RequestUri)?;
     }
     Ok(StartLine::Request { method: name, uri: span(start, last) })
