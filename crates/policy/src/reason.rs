@@ -26,6 +26,8 @@ pub enum Reason {
     Merged,
     /// Proxy-Require names what we do not have (RFC 3261 §16.3 step 5).
     BadExtension,
+    /// More bytes than a message may have, or than a datagram to the next hop holds (RFC 3261 §18.1.1).
+    TooLarge,
     /// A REGISTER's Contact is no URI that could be called.
     BadContact,
     /// A token or Route of ours that we did not make.
@@ -84,7 +86,7 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, for catalogues.
-    pub const ALL: [Reason; 39] = [
+    pub const ALL: [Reason; 40] = [
         Reason::Clean,
         Reason::Retransmission,
         Reason::Malformed,
@@ -97,6 +99,7 @@ impl Reason {
         Reason::Loop,
         Reason::Merged,
         Reason::BadExtension,
+        Reason::TooLarge,
         Reason::BadContact,
         Reason::BadToken,
         Reason::FlowFailed,
@@ -142,6 +145,7 @@ impl Reason {
             Reason::Loop => "loop",
             Reason::Merged => "merged",
             Reason::BadExtension => "bad_extension",
+            Reason::TooLarge => "too_large",
             Reason::BadContact => "bad_contact",
             Reason::BadToken => "bad_token",
             Reason::FlowFailed => "flow_failed",

@@ -1,11 +1,11 @@
 //! Streams: framing, keep-alives and time budgets (RFC 3261 §18, RFC 5626 §3.5.1), and those that the
 //! edge opens by itself.
 
+use crate::Verdict;
 use crate::engine::{Engine, NO_METHOD, Timer};
 use crate::exchange::ExchangeId;
 use crate::hashed::Hashed;
 use crate::io::{CloseReason, Table};
-use crate::{Event, Verdict};
 use policy::{Budgets, Network, Pbx, Reason, Time, Who};
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -268,13 +268,7 @@ impl Engine {
                 Ok(Some(Frame::Pong)) => self.keep_alive(side, flow),
                 Ok(None) => break false,
                 Err(malformed) => {
-                    if side == Side::Outside {
-                        self.gate.on_malformed(now, &flow);
-                    }
-                    let verdict = Verdict::Drop;
-                    let event = Event::new(side, flow, NO_METHOD, 0, verdict, Reason::Malformed);
-                    let (detail, policy_version) = (malformed.as_str(), self.policy.version);
-                    self.out.event(Event { detail, policy_version, ..event });
+                    self.on_malformed(now, side, flow, framer.broken(&limits), malformed);
                     break true;
                 }
             }

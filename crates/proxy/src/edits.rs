@@ -8,17 +8,20 @@ use crate::request::credentials;
 use crate::routing::{Hop, edit_contact_schemes};
 use crate::token::FlowToken;
 use crate::trunks::host_port;
-use policy::{HeaderRule, Time, Trunk, Who};
+use policy::{HeaderRule, Reason, Time, Trunk, Who};
 use std::io::Write as _;
 use wire::decimal::{digits, write_address, write_ip};
-use wire::{HeaderName, Message, Method, Side, Span, Splice, Transport};
+use wire::{Flow, HeaderName, Message, Method, Side, Span, Splice, Transport};
+
+/// Most bytes of a datagram: what the headers of IPv4 and UDP leave of 65,535.
+const DATAGRAM_MAX: usize = 65_507;
 
 /// Max-Forwards for a request that has none (RFC 3261 §16.6 step 3).
 const MAX_FORWARDS: u8 = 70;
 
 impl Engine {
-    /// The request as it goes on: edits spliced into the original bytes. `None` when it would
-    /// need too many.
+    /// The request as it goes on: edits spliced into the original bytes. Not when it would need too
+    /// many, or does not fit the way that it goes.
     pub(crate) fn write_request(
         &mut self,
         now: Time,
@@ -26,7 +29,7 @@ impl Engine {
         hop: &Hop,
         branch: &admission::Branch,
         passage: &Passage,
-    ) -> Option<std::ops::Range<usize>> {
+    ) -> Result<std::ops::Range<usize>, Reason> {
         let message = arrival.message;
         let mut text = std::mem::take(&mut self.text);
         let mut splice = Splice::new(message, &mut text);
@@ -60,7 +63,8 @@ impl Engine {
         }
         let written = self.out.write(|out| splice.write(out));
         self.text = text;
-        written.ok()
+        let range = written.map_err(|_| Reason::Overload)?;
+        if fits(&hop.flow, range.len()) { Ok(range) } else { Err(Reason::TooLarge) }
     }
 
     /// Our Via on top, and Record-Routes where a dialog may start: two, because the sides differ,
@@ -205,6 +209,12 @@ fn insert_lines(splice: &mut Splice<'_, '_>, rules: &[HeaderRule]) {
     }
 }
 
+/// Whether so many bytes can go by a flow at all. What is longer than a datagram comes over streams
+/// only, and is lost without a word where the next hop has none (RFC 3261 §18.1.1).
+pub(crate) fn fits(flow: &Flow, bytes: usize) -> bool {
+    flow.transport.is_reliable() || bytes <= DATAGRAM_MAX
+}
+
 /// The whole parameter `name` of a line of credentials or of a challenge, whose value is `value`,
 /// with the comma that parts it.
 pub(crate) fn parameter(message: &Message<'_>, index: usize, name: &[u8], value: Span) -> Span {
@@ -229,7 +239,7 @@ pub(crate) fn parameter(message: &Message<'_>, index: usize, name: &[u8], value:
 }
 
 /// RFC 5923 §6: a carrier may send its own requests on the connection that the edge has opened.
-pub(crate) fn alias(side: Side, flow: &wire::Flow) -> &'static [u8] {
+pub(crate) fn alias(side: Side, flow: &Flow) -> &'static [u8] {
     let opened = flow.connection.is_some_and(wire::ConnectionId::is_opened);
     if side == Side::Outside && opened { b";alias" } else { b"" }
 }

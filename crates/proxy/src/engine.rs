@@ -428,9 +428,9 @@ impl Engine {
         }
     }
 
-    /// Bytes that are no message: dropped, or answered with 400 (505) where a stream or the
+    /// Bytes that are no message: dropped, or answered with 400 (505, 513) where a stream or the
     /// policy asks for an answer and the bytes say enough for one.
-    fn on_malformed(
+    pub(crate) fn on_malformed(
         &mut self,
         now: Time,
         side: Side,
@@ -443,6 +443,9 @@ impl Engine {
         }
         let reason = match malformed {
             Malformed::UnsupportedVersion => Reason::UnsupportedVersion,
+            Malformed::TooLong | Malformed::BodyTooLong | Malformed::HeadersTooLong => {
+                Reason::TooLarge
+            }
             _ => Reason::Malformed,
         };
         let detail = malformed.as_str();
@@ -456,9 +459,10 @@ impl Engine {
         {
             let refusal = Refusal::new(reason);
             let arrival = Arrival { side, flow, message: &message, route: None, handed: false };
-            if self.send_refusal(now, arrival, refusal) {
+            if self.silences(now, arrival).is_none() && self.send_refusal(now, arrival, refusal) {
                 event.verdict = Verdict::Reject(refusal.status);
             }
+            event.grounds = self.grounds.take();
             event.method = method_index(message.method());
         }
         if side == Side::Outside {

@@ -2,7 +2,7 @@
 //! §4.3): from outside to another PBX of the group, from the PBX to another target of the trunk. Not
 //! inside a dialog, whose route is fixed, and not once somebody has answered.
 
-use crate::edits::{alias, edit_content_length};
+use crate::edits::{alias, edit_content_length, fits};
 use crate::engine::{Arrival, Engine};
 use crate::exchange::{Client, ExchangeId};
 use crate::names::write_transport;
@@ -216,7 +216,8 @@ impl Engine {
         edit_content_length(&mut splice, change.to.transport);
         let written = self.out.write(|out| splice.write(out));
         self.text = text;
-        written.ok().map(|range| (range, stripped))
+        let range = written.ok().filter(|range| fits(change.to, range.len()))?;
+        Some((range, stripped))
     }
 
     /// What of a URI with a token of ours changes.

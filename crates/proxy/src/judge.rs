@@ -78,17 +78,24 @@ impl Engine {
     /// A request that goes nowhere, whatever is in it: its sender is told so, unless he is one who is
     /// not to be answered at all.
     pub(crate) fn refuse_unfit(&mut self, now: Time, arrival: Arrival<'_, '_>, refusal: Refusal) {
-        if arrival.side == Side::Outside {
-            let dialog = self.is_in_dialog(arrival);
-            let request = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: 0 };
-            let judgement = self.gate.on_unfit(now, &request);
-            self.on_judged(now, arrival, &judgement);
-            if matches!(judgement.verdict, admission::Verdict::Drop | admission::Verdict::Challenge)
-            {
-                return self.note(arrival, Verdict::Drop, judgement.reason);
-            }
+        match self.silences(now, arrival) {
+            Some(reason) => self.note(arrival, Verdict::Drop, reason),
+            None => self.refuse(now, arrival, refusal),
         }
-        self.refuse(now, arrival, refusal);
+    }
+
+    /// Why the sender of a request that goes nowhere is not to be told so, if he is not.
+    pub(crate) fn silences(&mut self, now: Time, arrival: Arrival<'_, '_>) -> Option<Reason> {
+        if arrival.side == Side::Inside {
+            return None;
+        }
+        let dialog = self.is_in_dialog(arrival);
+        let request = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: 0 };
+        let judgement = self.gate.on_unfit(now, &request);
+        self.on_judged(now, arrival, &judgement);
+        let silent =
+            matches!(judgement.verdict, admission::Verdict::Drop | admission::Verdict::Challenge);
+        silent.then_some(judgement.reason)
     }
 
     /// What the gate knew goes along with the event, and the request pays for its answers.

@@ -146,6 +146,7 @@ impl Refusal {
         let status = match reason {
             Reason::UnsupportedScheme => 416,
             Reason::UnsupportedVersion => 505,
+            Reason::TooLarge => 513,
             Reason::TooManyHops => 483,
             Reason::Loop | Reason::Merged => 482,
             Reason::BadExtension => 420,
@@ -185,7 +186,9 @@ pub(crate) fn phrase(status: u16) -> &'static str {
         487 => "Request Terminated",
         488 => "Not Acceptable Here",
         503 => "Service Unavailable",
+        500 => "Server Internal Error",
         505 => "Version Not Supported",
+        513 => "Message Too Large",
         603 => "Decline",
         400 => "Bad Request",
         _ => "Refused",

@@ -210,11 +210,15 @@ impl Engine {
         self.asks = None;
         let written = self.write_request(now, arrival, hop, &branch, passage);
         let kept = written.and_then(|range| {
-            self.buffers.try_keep(owner, self.out.bytes(&range)).map(|kept| (range, kept))
+            let kept = self.buffers.try_keep(owner, self.out.bytes(&range));
+            kept.map(|kept| (range, kept)).ok_or(Reason::Overload)
         });
-        let Some((range, request)) = kept else {
-            self.exchanges.release(id);
-            return Err(Refusal::new(Reason::Overload));
+        let (range, request) = match kept {
+            Ok(kept) => kept,
+            Err(reason) => {
+                self.exchanges.release(id);
+                return Err(Refusal::new(reason));
+            }
         };
         let begun = Begun { keys, branch, owner, request };
         let exchange = self.begin(now, arrival, hop, passage, begun);
@@ -330,11 +334,11 @@ impl Engine {
         let who = if trusted { Who::Trusted } else { Who::Unproven };
         let passage = Passage { who, proof, ..Passage::INSIDE };
         match self.write_request(now, arrival, hop, &branch, &passage) {
-            Some(range) => {
+            Ok(range) => {
                 self.out.send(*side, flow, range);
                 self.note(arrival, Verdict::Forward, Reason::Clean);
             }
-            None => self.note(arrival, Verdict::Drop, Reason::Overload),
+            Err(reason) => self.note(arrival, Verdict::Drop, reason),
         }
     }
 }

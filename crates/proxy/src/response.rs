@@ -3,7 +3,7 @@
 
 use crate::Verdict;
 use crate::credit::Payer;
-use crate::edits::edit_content_length;
+use crate::edits::{edit_content_length, fits};
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::hygiene::{Form, keeps_contacts, make_lean, make_terse};
@@ -109,6 +109,9 @@ impl Engine {
     /// §16.7 steps 2 to 9, with one target: nothing better can come, so each response goes on.
     fn relay(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
         let message = arrival.message;
+        if !self.fits_back(id, message) {
+            return self.on_too_large(now, id, arrival);
+        }
         if !self.may_pass(now, id, arrival) {
             return;
         }
@@ -152,6 +155,20 @@ impl Engine {
         if status < 300 {
             self.on_accepted(id);
         }
+    }
+
+    /// Whether a response can go back the way that its request came.
+    fn fits_back(&mut self, id: ExchangeId, response: &Message<'_>) -> bool {
+        let flow = self.exchanges.at(id).map(|exchange| exchange.answer_flow());
+        flow.is_none_or(|flow| fits(&flow, response.bytes().len()))
+    }
+
+    /// A response over a stream that no datagram holds would be lost without a word.
+    fn on_too_large(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {
+        if arrival.message.status() >= 200 {
+            self.answer(now, id, 500);
+        }
+        self.note(arrival, Verdict::Drop, Reason::TooLarge);
     }
 
     /// What the response changes in its exchange; whether it goes on. One that does not is noted.

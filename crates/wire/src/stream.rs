@@ -106,6 +106,19 @@ impl Framer {
         self.rest().len()
     }
 
+    /// The head of the message that an error ended, as far as its lines are whole: enough to answer it
+    /// with, as a rule ([`crate::Message::parse_answerable`]).
+    #[must_use]
+    pub fn broken(&self, limits: &Limits) -> &[u8] {
+        let rest = self.rest();
+        let head = rest.get(..limits.header_bytes).unwrap_or(rest);
+        let end = match memchr::memmem::find(head, b"\r\n\r\n") {
+            Some(empty_line) => empty_line + 4,
+            None => memchr::memrchr(b'\n', head).map_or(0, |line_end| line_end + 1),
+        };
+        head.get(..end).unwrap_or_default()
+    }
+
     fn rest(&self) -> &[u8] {
         self.buffer.get(self.taken..).unwrap_or_default()
     }

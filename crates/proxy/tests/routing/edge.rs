@@ -1,7 +1,7 @@
 //! An engine between phones, carriers and PBXs, and what leaves it.
 
 use policy::{Policy, Rank, Time};
-use proxy::{Engine, Input, Learned, Output, Target};
+use proxy::{Engine, Event, Input, Learned, Output, Target};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,10 @@ pub struct Edge {
     pub closed: Vec<ConnectionId>,
     /// What it told the other shards.
     pub learned: Vec<Learned>,
+    /// Shards that it gave messages to.
+    pub handed: Vec<ShardId>,
+    /// What it decided.
+    pub events: Vec<Event>,
 }
 
 impl Edge {
@@ -46,7 +50,8 @@ impl Edge {
         let engine = Engine::new(Arc::new(policy), shard, shards, [7; 32], [1; 32]);
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);
         let (dialled, closed, learned) = (Vec::new(), Vec::new(), Vec::new());
-        Edge { engine, now, dialled, closed, learned }
+        let (handed, events) = (Vec::new(), Vec::new());
+        Edge { engine, now, dialled, closed, learned, handed, events }
     }
 
     /// A trunk's name leads there, in this order.
@@ -117,6 +122,8 @@ impl Edge {
                 Output::Connect { flow, name, .. } => self.dialled.push((flow, name.to_owned())),
                 Output::Close { connection, .. } => self.closed.push(connection),
                 Output::Learned(learned) => self.learned.push(learned),
+                Output::HandOver { shard, .. } => self.handed.push(shard),
+                Output::Event(event) => self.events.push(event),
                 _ => {}
             }
         }

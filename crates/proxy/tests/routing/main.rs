@@ -2,6 +2,7 @@
 
 mod calls;
 mod edge;
+mod large;
 mod pbxs;
 mod trunk_streams;
 mod trunks;

@@ -144,7 +144,8 @@ fn a_message_that_is_none_ends_no_connection_with_calls_on_it() {
     );
     // but where its end is not known, nothing behind it is
     let sent = edge.stream(connection, &odd.replace("Content-Length: 0\n", ""));
-    assert!(sent.is_empty(), "{sent:?}");
+    let [Sent { on: Some(on), text: refused, .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert!(*on == connection && refused.starts_with("SIP/2.0 400 "), "{refused}");
     assert_eq!(edge.closed, [connection]);
 }
 

@@ -40,6 +40,7 @@ export const REASONS = {
   flow_failed: "the phone is gone",
   no_route: "goes nowhere we know",
   overload: "a table is full",
+  too_large: "it is too large for its way",
   pbx_unreachable: "the PBX does not answer",
   trunk_unreachable: "the trunk is not found",
   timeout: "no answer in time",
