@@ -10,7 +10,9 @@ use crate::hygiene::{Form, keeps_contacts, make_lean, make_terse};
 use crate::io::Learned;
 use crate::refusal::phrase;
 use crate::register::Registered;
+use crate::request::binds;
 use crate::routing::edit_contact_schemes;
+use admission::branch::Binds;
 use admission::{Branch, Ticket};
 use arrayvec::ArrayVec;
 use policy::{Reason, Time};
@@ -28,6 +30,10 @@ impl Engine {
             return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
         };
         if branch.shard() != self.shard && branch.shard().0 < self.shards && !arrival.handed {
+            // what strangers make up must not fill the other shard's queue
+            if arrival.side == Side::Outside && !self.has_made(now, &branch, arrival) {
+                return self.note(arrival, Verdict::Drop, Reason::StrayResponse);
+            }
             let bytes = message.bytes();
             return self.out.hand_over(branch.shard(), arrival.side, arrival.flow, bytes);
         }
@@ -82,6 +88,15 @@ impl Engine {
             _ => self.note(arrival, Verdict::Absorb, Reason::Retransmission),
         }
         self.settle(id);
+    }
+
+    /// Whether a branch that came from outside is one of a request that went there: a PBX's, or the
+    /// edge's own to a trunk.
+    fn has_made(&self, now: Time, branch: &Branch, arrival: Arrival<'_, '_>) -> bool {
+        let pbxs = self.policy.pbx.iter().map(|pbx| pbx.address.ip());
+        let mut sources = pbxs.chain([arrival.flow.local.ip()]);
+        let bound = binds(arrival);
+        sources.any(|source| self.branches.is_proof(now, branch, &Binds { source, ..bound }))
     }
 
     fn send_ack_after(&mut self, now: Time, id: ExchangeId, arrival: Arrival<'_, '_>) {

@@ -1,11 +1,11 @@
 //! Calls and registrations of the PBX's at a trunk, and the trunk's calls.
 
 use super::edge::{CARRIER, Edge, INSIDE, OUTSIDE, PBX, Sent, addr, answer, to};
-use policy::{Listener, Network, Pbx, Policy, Rank, Trunk};
-use proxy::{Learned, Target};
+use policy::{Listener, Network, Pbx, Policy, Rank, Reason, Trunk};
+use proxy::{Engine, Learned, Target};
 use std::net::IpAddr;
 use std::time::Duration;
-use wire::{Side, Transport};
+use wire::{ShardId, Side, Transport};
 
 const SECOND: &str = "198.51.100.8:5060";
 
@@ -389,4 +389,30 @@ fn one_that_lives_and_fails_waits_longer_and_after_a_good_while_no_more() {
     edge.pass(Duration::from_secs(1_000));
     fail(&mut edge, 3);
     lives(&mut edge, Duration::from_secs(11));
+}
+
+#[test]
+fn what_strangers_make_up_fills_no_other_shards_queue() {
+    let of = |shard| {
+        let mut edge = Edge::of(policy(None), ShardId(shard), 2);
+        reach(&mut edge, "sip.carrier.example", &[CARRIER]);
+        edge
+    };
+    let [mut own, mut other] = if Engine::shard_of(addr(CARRIER).ip(), 2) == ShardId(0) {
+        [of(0), of(1)]
+    } else {
+        [of(1), of(0)]
+    };
+    let sent = own.inside(PBX, &from_pbx("INVITE", "sip:+4940@sip.carrier.example", ""));
+    let [Sent { to, text, .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert_eq!(*to, addr(CARRIER));
+    let answered = answer(text, "200 OK", "");
+    // a carrier that answers from elsewhere is heard
+    other.outside(SECOND, &answered);
+    assert_eq!(other.handed, [Engine::shard_of(addr(CARRIER).ip(), 2)]);
+    let forged = answered.replace("cINVITE", "another");
+    assert_ne!(forged, answered);
+    other.outside(SECOND, &forged);
+    assert_eq!(other.handed.len(), 1);
+    assert_eq!(other.events.last().map(|event| event.reason), Some(Reason::StrayResponse));
 }
