@@ -246,6 +246,7 @@ impl Voyage {
                 | Output::Recalled(_)
                 | Output::Remember(_)
                 | Output::Evidence(..)
+                | Output::Registered { .. }
                 | Output::Alert(_) => continue,
                 other => panic!("one shard has nobody to talk to: {other:?}"),
             };

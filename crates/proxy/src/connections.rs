@@ -8,9 +8,9 @@ use crate::hashed::Hashed;
 use crate::io::{CloseReason, Table};
 use policy::{Budgets, Network, Pbx, Reason, Time, Who};
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 use wire::stream::{Frame, Framer, Progress};
 use wire::{ConnectionId, Flow, Side, Transport};
@@ -21,6 +21,9 @@ const WATCHED: usize = 16;
 
 /// Connections of a shard that the edge opened and that are open; no more are opened.
 const OPENED_MAX: usize = 512;
+
+/// Strangers' connections looked at for one that may go.
+const LOOKED_AT: usize = 64;
 
 /// How often a connection to a carrier says that it lives (RFC 5626 §4.4.1): NATs and carriers forget
 /// a silent one.
@@ -41,6 +44,8 @@ pub(crate) struct Connection {
     pinged: Time,
     /// Whether anything has ever come.
     spoken: bool,
+    /// Whether a phone has registered over it.
+    registered: bool,
     /// The edge opened it to a PBX that a reload reaches otherwise.
     left: bool,
     /// Earliest entry in the timing wheel.
@@ -53,6 +58,8 @@ pub(crate) struct Connection {
 #[derive(Debug)]
 pub(crate) struct Connections {
     table: HashMap<ConnectionId, Connection, BuildHasherDefault<Hashed>>,
+    /// Those of strangers, as they came; some are gone, or are no strangers' any more.
+    strangers: VecDeque<ConnectionId>,
     /// Those that the edge opened, and who they lead to.
     opened: Vec<(Peer<'static>, ConnectionId)>,
     /// How many it opened, ever.
@@ -76,12 +83,21 @@ pub(crate) struct Peer<'n> {
 
 impl Connections {
     pub(crate) fn new(capacity: usize) -> Self {
-        let (table, opened) = (HashMap::default(), Vec::new());
-        Connections { table, opened, count: 0, capacity, refused: 0 }
+        let (table, strangers, opened) = (HashMap::default(), VecDeque::new(), Vec::new());
+        Connections { table, strangers, opened, count: 0, capacity, refused: 0 }
     }
 
     pub(crate) fn configure(&mut self, capacity: usize) {
         self.capacity = capacity;
+    }
+
+    /// One of a stranger's came. What is gone is forgotten now and then.
+    fn on_stranger(&mut self, id: ConnectionId) {
+        if self.strangers.len() >= self.capacity.saturating_mul(2).max(LOOKED_AT) {
+            let table = &self.table;
+            self.strangers.retain(|id| table.contains_key(id));
+        }
+        self.strangers.push_back(id);
     }
 
     pub(crate) fn is_open(&self, id: ConnectionId) -> bool {
@@ -113,6 +129,7 @@ impl Connection {
             since: now,
             pinged: now,
             spoken: false,
+            registered: false,
             left: false,
             armed: Time::FOREVER,
             exchanges: Vec::new(),
@@ -165,10 +182,13 @@ impl Engine {
         }
         if self.connections.table.len() >= self.connections.capacity {
             self.connections.refused += 1;
-            match self.in_the_way(now, &flow) {
+            match self.in_the_way(now) {
                 Some(stranger) => self.close(now, stranger, CloseReason::Overload),
                 None => return self.out.close(id, CloseReason::Overload),
             }
+        }
+        if !self.is_shared(now, Side::Outside, &flow) {
+            self.connections.on_stranger(id);
         }
         self.gate.on_connection(now, &flow, true);
         self.connections.table.insert(id, Connection::new(Side::Outside, flow, now));
@@ -176,18 +196,37 @@ impl Engine {
     }
 
     /// The connection that goes so that there is room for a new one: of strangers that nothing waits
-    /// for, the one that has said nothing for longest, and only for who is no stranger. So those who
-    /// need only connect keep no phone out.
-    fn in_the_way(&self, now: Time, flow: &Flow) -> Option<ConnectionId> {
-        if !self.is_shared(now, Side::Outside, flow) {
-            return None;
+    /// for, the one that came first. So whoever need only connect keeps no phone out: one that is
+    /// known loses its connection to nobody, another has the time that it takes to fill the table.
+    fn in_the_way(&mut self, now: Time) -> Option<ConnectionId> {
+        for _ in 0..LOOKED_AT {
+            let id = self.connections.strangers.pop_front()?;
+            let Some(connection) = self.connections.table.get(&id) else { continue };
+            let waited_for = !connection.exchanges.is_empty();
+            if self.is_shared(now, Side::Outside, &connection.flow) {
+                continue;
+            }
+            if !waited_for {
+                return Some(id);
+            }
+            self.connections.strangers.push_back(id);
         }
-        let table = self.connections.table.iter();
-        let idle = table.filter(|(id, it)| {
-            !id.is_opened() && it.exchanges.is_empty() && !self.is_shared(now, it.side, &it.flow)
-        });
-        // the table has no order, and the same inputs give the same outputs
-        idle.min_by_key(|(id, it)| (it.since, id.to_bits())).map(|(id, _)| *id)
+        None
+    }
+
+    /// Whether somebody at this address is known: listed, or authenticated. Whoever takes connections
+    /// asks, and lets strangers leave some room.
+    #[must_use]
+    pub fn knows(&self, source: IpAddr) -> bool {
+        self.is_trusted(self.clock, source) || self.gate.who(self.clock, source) >= Who::Known
+    }
+
+    /// A phone's binding was confirmed over it.
+    pub(crate) fn on_registered_over(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.table.get_mut(&id) else { return };
+        if !std::mem::replace(&mut connection.registered, true) {
+            self.out.registered(id);
+        }
     }
 
     /// The flow of a connection to a peer: one that is open, else one that is opened now, on which

@@ -135,7 +135,14 @@ pub enum Output<'a> {
         /// For TLS: who the peer must prove to be, a host name or an address.
         name: &'a str,
     },
-    /// Close a connection after what was sent; answer with [`Input::Closed`].
+    /// A phone has registered over a connection: it counts no more among those that its source may
+    /// have of whom nobody is known.
+    Registered {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Close a connection after what was sent, or at once, as [`CloseReason::resets`] has it; answer
+    /// with [`Input::Closed`].
     Close {
         /// Which.
         connection: ConnectionId,
@@ -273,6 +280,14 @@ pub enum CloseReason {
     Banned,
     /// It came to an inside address, and its source is no PBX's.
     NotPbx,
+}
+
+impl CloseReason {
+    /// Whether nothing that was sent is worth waiting for: whoever is not let in leaves nothing behind.
+    #[must_use]
+    pub fn resets(self) -> bool {
+        matches!(self, CloseReason::Overload | CloseReason::Banned | CloseReason::NotPbx)
+    }
 }
 
 /// Entries and bound of a table.

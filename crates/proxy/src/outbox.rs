@@ -15,6 +15,7 @@ enum Entry {
     Datagram { side: Side, local: SocketAddr, remote: SocketAddr, bytes: Range<usize> },
     Stream { connection: ConnectionId, bytes: Range<usize> },
     Connect { side: Side, flow: Flow, name: Range<usize> },
+    Registered { connection: ConnectionId },
     Close { connection: ConnectionId, reason: CloseReason },
     HandOver { shard: ShardId, side: Side, flow: Flow, bytes: Range<usize> },
     Learned(Learned),
@@ -72,6 +73,10 @@ impl Outbox {
     pub(crate) fn connect(&mut self, side: Side, flow: Flow, name: &str) {
         let name = self.copy(name.as_bytes());
         self.queue.push_back(Entry::Connect { side, flow, name });
+    }
+
+    pub(crate) fn registered(&mut self, connection: ConnectionId) {
+        self.queue.push_back(Entry::Registered { connection });
     }
 
     pub(crate) fn close(&mut self, connection: ConnectionId, reason: CloseReason) {
@@ -133,6 +138,7 @@ impl Outbox {
                 let name = std::str::from_utf8(&arena[name]).unwrap_or_default();
                 Output::Connect { side, flow, name }
             }
+            Entry::Registered { connection } => Output::Registered { connection },
             Entry::Close { connection, reason } => Output::Close { connection, reason },
             Entry::HandOver { shard, side, flow, bytes } => {
                 Output::HandOver { shard, side, flow, bytes: &arena[bytes] }

@@ -215,6 +215,9 @@ impl Engine {
     ) {
         let expires = now + Duration::from_secs(u64::from(seconds.min(EXPIRES_MAX)));
         self.bindings.confirmed(now, key, token, registering, expires);
+        if let Some(connection) = registering.flow.connection {
+            self.on_registered_over(connection);
+        }
         if self.shards > 1
             && let Some(binding) = self.bindings.find(now, key)
         {

@@ -140,7 +140,7 @@ impl Driver {
                 some = self.mailbox.orders.recv() => order = some.or(Some(Order::Stop)),
                 () = &mut sleep, if armed < Time::FOREVER => armed = Time::FOREVER,
                 some = self.mailbox.letters.recv() => letter = some,
-                () = self.sockets.ready() => {}
+                () = self.sockets.ready(|source| self.engine.knows(source)) => {}
             }
             self.wake(order, letter);
         }
@@ -314,6 +314,7 @@ impl Outlets {
                 Output::Datagram { .. }
                 | Output::Stream { .. }
                 | Output::Connect { .. }
+                | Output::Registered { .. }
                 | Output::Close { .. } => {
                     // The transport takes these; one that it gives back has no socket any more.
                 }

@@ -208,8 +208,11 @@ pub(crate) fn fit(config: &mut Config, files: Option<u64>) -> Option<usize> {
 /// Connections that a shard's transport takes: those in a handshake besides what its engine keeps, so
 /// that it is the engine which says who goes when there are too many.
 fn connections(config: &Config) -> usize {
-    let kept = config.policy.capacities.connections;
-    kept.saturating_add(kept / 16 + 1)
+    config.policy.capacities.connections.saturating_add(headroom(config))
+}
+
+fn headroom(config: &Config) -> usize {
+    config.policy.capacities.connections / 16 + 1
 }
 
 /// The transport's bounds, by the configuration.
@@ -222,6 +225,7 @@ pub(crate) fn settings(config: &Config) -> Settings {
         backlog: u32::try_from(set.backlog).unwrap_or(u32::MAX),
         connections: connections(config),
         connections_per_source: set.connections_per_source,
+        reserve: headroom(config) / 2,
         handshakes: set.handshakes,
         handshake: config.policy.budgets.handshake,
         send_queue_bytes: set.send_queue,

@@ -272,7 +272,7 @@ impl Edge {
                     self.bans.push((now, *ban));
                 }
                 Output::Lift(lift) => taken.extend(taping.then_some(StepOutput::Lift(lift))),
-                Output::Recalled(_) | Output::Evidence(..) => {}
+                Output::Recalled(_) | Output::Evidence(..) | Output::Registered { .. } => {}
                 Output::Remember(memory) => self.remember(shard, memory),
                 Output::Alert(alert) => {
                     taken.extend(taping.then(|| StepOutput::Alert(alert.clone())));

@@ -19,11 +19,16 @@ use tower::util::BoxService;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use wire::{Flow, Transport};
 
+/// The part of all connections that one source may have, however many phones have registered there.
+const SHARE_OF_ONE: usize = 4;
+
 /// A connection the kernel has made, before anything is known of it but its peer, or whom that peer
 /// speaks for.
 pub(crate) struct Accepted {
     pub stream: TcpStream,
     pub remote: SocketAddr,
+    /// Somebody is known there, or it is the PBX: strangers leave it room.
+    pub known: bool,
 }
 
 /// A connection that may be served.
@@ -62,10 +67,23 @@ pub(crate) type Introduction = BoxService<Accepted, Accepted, Refused>;
 pub(crate) struct Limits {
     connections: Arc<Semaphore>,
     /// Connections by source; no longer than there are connections.
-    sources: Mutex<HashMap<IpAddr, usize>>,
+    sources: Mutex<HashMap<IpAddr, Taken>>,
     per_source: usize,
-    handshakes: GlobalConcurrencyLimitLayer,
+    /// The most that one source has, phones that are registered and all.
+    of_one: usize,
+    handshakes: Arc<Semaphore>,
+    /// Places among connections, and among handshakes, that strangers leave.
+    reserve: usize,
     handshake: Duration,
+}
+
+/// What a source has.
+#[derive(Clone, Copy, Debug, Default)]
+struct Taken {
+    /// Connections.
+    all: usize,
+    /// Those of them over which no phone has registered.
+    unregistered: usize,
 }
 
 impl Limits {
@@ -76,7 +94,9 @@ impl Limits {
             connections: Arc::new(Semaphore::new(connections)),
             sources: Mutex::new(HashMap::new()),
             per_source: settings.connections_per_source,
-            handshakes: GlobalConcurrencyLimitLayer::new(handshakes),
+            of_one: settings.connections_per_source.max(connections / SHARE_OF_ONE),
+            handshakes: Arc::new(Semaphore::new(handshakes)),
+            reserve: settings.reserve.min(handshakes / 2).min(connections / 2),
             handshake: settings.handshake,
         })
     }
@@ -86,12 +106,16 @@ impl Limits {
     /// the time budget; the handshake.
     pub(crate) fn stack(self: &Arc<Self>, certificates: Option<Arc<CertStore>>) -> Stack {
         match certificates {
-            None => BoxService::new(Admission { limits: self.clone(), inner: Plain }),
+            None => {
+                let limits = self.clone();
+                BoxService::new(Admission { limits, shakes_hands: false, inner: Plain })
+            }
             Some(certificates) => BoxService::new(Admission {
                 limits: self.clone(),
+                shakes_hands: true,
                 inner: ServiceBuilder::new()
                     .load_shed()
-                    .layer(self.handshakes.clone())
+                    .layer(self.handshakes())
                     .timeout(self.handshake)
                     .service(Handshake { certificates }),
             }),
@@ -103,21 +127,32 @@ impl Limits {
     pub(crate) fn introduction(&self) -> Introduction {
         let read = ServiceBuilder::new()
             .load_shed()
-            .layer(self.handshakes.clone())
+            .layer(self.handshakes())
             .timeout(self.handshake)
             .service_fn(introduce);
         BoxService::new(read.map_err(|error| reason(&error)))
     }
 
-    fn admit(self: &Arc<Self>, remote: IpAddr) -> Result<Permit, Refused> {
+    fn handshakes(&self) -> GlobalConcurrencyLimitLayer {
+        GlobalConcurrencyLimitLayer::with_semaphore(self.handshakes.clone())
+    }
+
+    /// A place for a connection. One of a stranger leaves what is reserved.
+    fn admit(self: &Arc<Self>, remote: IpAddr, known: bool) -> Result<Permit, Refused> {
+        if !known && self.connections.available_permits() <= self.reserve {
+            return Err(Refused::Full);
+        }
         let place = self.connections.clone().try_acquire_owned().map_err(|_| Refused::Full)?;
         let source = source_of(remote);
         let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if sources.get(&source).copied().unwrap_or(0) >= self.per_source {
+        let taken = sources.get(&source).copied().unwrap_or_default();
+        if taken.unregistered >= self.per_source || taken.all >= self.of_one {
             return Err(Refused::Source);
         }
-        *sources.entry(source).or_default() += 1;
-        Ok(Permit { _place: place, source, limits: self.clone() })
+        let taken = sources.entry(source).or_default();
+        taken.all += 1;
+        taken.unregistered += 1;
+        Ok(Permit { _place: place, source, registered: false, limits: self.clone() })
     }
 }
 
@@ -133,18 +168,38 @@ fn source_of(remote: IpAddr) -> IpAddr {
 pub(crate) struct Permit {
     _place: OwnedSemaphorePermit,
     source: IpAddr,
+    registered: bool,
     limits: Arc<Limits>,
+}
+
+impl Permit {
+    /// A phone has registered over the connection: a whole office may sit behind one address, and
+    /// when its router starts anew, each phone opens another connection before the old one is known
+    /// to be dead.
+    pub(crate) fn on_registered(&mut self) {
+        if !std::mem::replace(&mut self.registered, true) {
+            self.change(|taken| taken.unregistered -= 1);
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Taken)) {
+        let mut sources = self.limits.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(taken) = sources.get_mut(&self.source) {
+            change(taken);
+            if taken.all == 0 {
+                sources.remove(&self.source);
+            }
+        }
+    }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        let mut sources = self.limits.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = sources.get_mut(&self.source) {
-            *count -= 1;
-            if *count == 0 {
-                sources.remove(&self.source);
-            }
-        }
+        let unregistered = usize::from(!self.registered);
+        self.change(|taken| {
+            taken.all -= 1;
+            taken.unregistered -= unregistered;
+        });
     }
 }
 
@@ -154,6 +209,8 @@ type Outcome<T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send>>;
 /// connection.
 struct Admission<S> {
     limits: Arc<Limits>,
+    /// Whether a place among the handshakes is taken, too.
+    shakes_hands: bool,
     inner: S,
 }
 
@@ -171,8 +228,12 @@ where
     }
 
     fn call(&mut self, accepted: Accepted) -> Self::Future {
-        let remote = accepted.remote;
-        let permit = match self.limits.admit(remote.ip()) {
+        let Accepted { remote, known, .. } = accepted;
+        let limits = &self.limits;
+        if self.shakes_hands && !known && limits.handshakes.available_permits() <= limits.reserve {
+            return Box::pin(ready(Err(Refused::Handshakes)));
+        }
+        let permit = match limits.admit(remote.ip(), known) {
             Ok(permit) => permit,
             Err(refused) => return Box::pin(ready(Err(refused))),
         };
@@ -330,21 +391,65 @@ mod tests {
 
     #[test]
     fn places_are_counted_by_source_and_given_back() {
-        let settings =
-            Settings { connections: 3, connections_per_source: 2, ..Settings::default() };
+        let settings = Settings {
+            connections: 3,
+            connections_per_source: 2,
+            reserve: 0,
+            ..Settings::default()
+        };
         let limits = Limits::new(&settings);
         let one: IpAddr = "2001:db8::1".parse().unwrap();
         let neighbour: IpAddr = "2001:db8::ffff:0:0:1".parse().unwrap();
         let other: IpAddr = "2001:db8:0:1::1".parse().unwrap();
 
-        let first = limits.admit(one).unwrap();
-        let _second = limits.admit(neighbour).unwrap();
-        assert!(matches!(limits.admit(one), Err(Refused::Source)));
-        let third = limits.admit(other).unwrap();
-        assert!(matches!(limits.admit("192.0.2.1".parse().unwrap()), Err(Refused::Full)));
+        let first = limits.admit(one, false).unwrap();
+        let _second = limits.admit(neighbour, false).unwrap();
+        assert!(matches!(limits.admit(one, true), Err(Refused::Source)));
+        let third = limits.admit(other, false).unwrap();
+        assert!(matches!(limits.admit("192.0.2.1".parse().unwrap(), true), Err(Refused::Full)));
         drop(first);
-        let _again = limits.admit(one).unwrap();
+        let _again = limits.admit(one, false).unwrap();
         drop(third);
         assert_eq!(limits.sources.lock().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn strangers_leave_room_for_who_is_known() {
+        let settings = Settings { connections: 5, reserve: 2, ..Settings::default() };
+        let limits = Limits::new(&settings);
+        let admit = |last: u8, known| limits.admit([192, 0, 2, last].into(), known);
+        let strangers: Vec<_> = (1..=3).map(|n| admit(n, false).unwrap()).collect();
+        assert!(matches!(admit(4, false), Err(Refused::Full)));
+        let _known = [admit(5, true).unwrap(), admit(5, true).unwrap()];
+        assert!(matches!(admit(5, true), Err(Refused::Full)));
+        drop(strangers);
+        let _stranger = admit(4, false).unwrap();
+        assert!(matches!(admit(4, false), Err(Refused::Full)));
+    }
+
+    #[test]
+    fn a_source_has_as_many_as_it_has_phones() {
+        let settings =
+            Settings { connections: 40, connections_per_source: 3, ..Settings::default() };
+        let limits = Limits::new(&settings);
+        let office: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut phones: Vec<_> = (0..3).map(|_| limits.admit(office, true).unwrap()).collect();
+        assert!(matches!(limits.admit(office, true), Err(Refused::Source)));
+        for phone in &mut phones {
+            phone.on_registered();
+            phone.on_registered();
+        }
+        phones.extend((0..3).map(|_| limits.admit(office, true).unwrap()));
+        assert!(matches!(limits.admit(office, true), Err(Refused::Source)));
+        phones.iter_mut().for_each(Permit::on_registered);
+        // but never all there are
+        while phones.len() < 10 {
+            let mut phone = limits.admit(office, true).unwrap();
+            phone.on_registered();
+            phones.push(phone);
+        }
+        assert!(matches!(limits.admit(office, true), Err(Refused::Source)));
+        drop(phones);
+        assert!(limits.sources.lock().unwrap().is_empty());
     }
 }

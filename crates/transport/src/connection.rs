@@ -32,7 +32,7 @@ pub(crate) struct Connection {
     /// Whether it is on the list of connections to flush.
     pub listed: bool,
     /// None for one that the edge opened.
-    _permit: Option<Permit>,
+    permit: Option<Permit>,
 }
 
 /// How far a connection has come. In all but the first, the engine knows it no more.
@@ -78,12 +78,17 @@ impl Connection {
             phase: Phase::Open,
             deadline: None,
             listed: false,
-            _permit: permit,
+            permit,
         }
     }
 
     pub(crate) fn is_open(&self) -> bool {
         self.phase == Phase::Open
+    }
+
+    /// A phone has registered over it.
+    pub(crate) fn on_registered(&mut self) {
+        self.permit.iter_mut().for_each(Permit::on_registered);
     }
 
     /// Bytes that wait for the peer to read.

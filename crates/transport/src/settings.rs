@@ -32,9 +32,13 @@ pub struct Settings {
     /// Stream connections in all, those in a handshake included; further ones are reset and
     /// counted (`refused_full`).
     pub connections: usize,
-    /// Stream connections of one source: an IPv4 address or an IPv6 /64. Generous, for a whole
-    /// office may sit behind one address; further ones are reset and counted (`refused_source`).
+    /// Stream connections of one source (an IPv4 address or an IPv6 /64) over which no phone has
+    /// registered yet. Generous, for a whole office may sit behind one address; further ones are reset
+    /// and counted (`refused_source`), and those beyond a quarter of all, whoever has registered.
     pub connections_per_source: usize,
+    /// Places among `connections` and among `handshakes` that strangers leave to sources where somebody
+    /// is known; at most half of either.
+    pub reserve: usize,
     /// Handshakes, and connections whose PROXY header is awaited, in progress; further ones are reset and counted (`refused_handshakes`). Four times
     /// what one source may hold, so that no single one keeps the others out.
     pub handshakes: usize,
@@ -91,6 +95,7 @@ impl Default for Settings {
             accepts_per_wake: 16,
             connections: 16_384,
             connections_per_source: 256,
+            reserve: 256,
             handshakes: 1_024,
             handshake: Duration::from_secs(5),
             hand_over_queue: 1_024,

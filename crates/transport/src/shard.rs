@@ -13,7 +13,7 @@ use proxy::{Input, Output};
 use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -143,14 +143,14 @@ impl Shard {
         let inside = all.len();
         let mut streams = Streams::new(sockets.shard, settings, counters.clone(), peers);
         if let Some(InsideListener(socket)) = sockets.inside_listener {
-            streams.listen(socket, None, Balancers::default())?;
+            streams.listen(socket, Side::Inside, None, Balancers::default())?;
         }
         for Outside { protocol, socket, balancers } in sockets.outside {
             match protocol {
                 Protocol::Udp => all.push(udp(socket, Side::Outside, balancers)?),
-                Protocol::Tcp => streams.listen(socket, None, balancers)?,
+                Protocol::Tcp => streams.listen(socket, Side::Outside, None, balancers)?,
                 Protocol::Tls(certificates) => {
-                    streams.listen(socket, Some(certificates), balancers)?;
+                    streams.listen(socket, Side::Outside, Some(certificates), balancers)?;
                 }
             }
         }
@@ -178,7 +178,7 @@ impl Shard {
     /// # Errors
     /// As [`Shard::new`].
     pub fn listen_inside(&mut self, listener: InsideListener) -> io::Result<()> {
-        self.streams.listen(listener.0, None, Balancers::default())
+        self.streams.listen(listener.0, Side::Inside, None, Balancers::default())
     }
 
     /// What the sockets have seen.
@@ -192,7 +192,9 @@ impl Shard {
     /// When the last round was ended by its budget, gives way to the runtime once and returns:
     /// that is where timers, handshakes and news of other sockets come in. Dropping the future
     /// loses nothing.
-    pub async fn ready(&mut self) {
+    ///
+    /// When connections are many, those of whom it `knows` find a place that strangers' leave.
+    pub async fn ready(&mut self, knows: impl Fn(IpAddr) -> bool) {
         if self.round.stage != Stage::Done {
             // The driver has left a round before its end: it goes on.
             return tokio::task::yield_now().await;
@@ -209,8 +211,8 @@ impl Shard {
             let mut failed = pin!(udp[INSIDE].failed());
             poll_fn(|cx| {
                 let mut any = unfinished || !unreachable.queue.is_empty();
-                any |= poll_neighbours(cx, neighbours, streams, handed, most);
-                any |= streams.poll(cx, neighbours);
+                any |= poll_neighbours(cx, neighbours, streams, handed, most, &knows);
+                any |= streams.poll(cx, neighbours, &knows);
                 if failed.as_mut().poll(cx).is_ready() {
                     round.failed = true;
                     any = true;
@@ -277,6 +279,14 @@ impl Shard {
             }
             Output::Connect { side, flow, name } => {
                 self.streams.connect(side, flow, name);
+                None
+            }
+            Output::Registered { connection } => {
+                self.streams.on_registered(connection);
+                None
+            }
+            Output::Close { connection, reason } if reason.resets() => {
+                self.streams.reset(connection);
                 None
             }
             Output::Close { connection, .. } => {
@@ -484,12 +494,13 @@ fn poll_neighbours(
     streams: &mut Streams,
     handed: &mut VecDeque<HandedDatagram>,
     most: usize,
+    knows: &impl Fn(IpAddr) -> bool,
 ) -> bool {
     for _ in handed.len()..most {
         match neighbours.poll(cx) {
             Poll::Ready(Handed::Datagram(datagram)) => handed.push_back(datagram),
             Poll::Ready(Handed::Connection { door, stream, remote }) => {
-                streams.on_handed(door, stream, remote);
+                streams.on_handed(door, stream, remote, knows(remote.ip()));
             }
             Poll::Pending => return !handed.is_empty(),
         }

@@ -10,7 +10,7 @@ use crate::{CertStore, Counters, Peers, Settings};
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -63,6 +63,7 @@ pub(crate) struct Streams {
 /// A listener, and the way in.
 struct Door {
     listener: TcpListener,
+    side: Side,
     balancers: Balancers,
     introduction: Introduction,
     stack: Stack,
@@ -139,12 +140,13 @@ impl Streams {
     pub(crate) fn listen(
         &mut self,
         socket: socket2::Socket,
+        side: Side,
         certificates: Option<Arc<CertStore>>,
         balancers: Balancers,
     ) -> io::Result<()> {
         let listener = TcpListener::from_std(socket.into())?;
         let (introduction, stack) = (self.limits.introduction(), self.limits.stack(certificates));
-        self.doors.push(Door { listener, balancers, introduction, stack });
+        self.doors.push(Door { listener, side, balancers, introduction, stack });
         Ok(())
     }
 
@@ -155,11 +157,17 @@ impl Streams {
     }
 
     /// Accepts, lets handshakes end, looks at deadlines; `true` when there is work. Sets the
-    /// waker of `cx` for all of it. Clients of others go to `neighbours`.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>, neighbours: &Neighbours) -> bool {
+    /// waker of `cx` for all of it. Clients of others go to `neighbours`; whom it `knows` has room that
+    /// strangers have not.
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        neighbours: &Neighbours,
+        knows: &impl Fn(IpAddr) -> bool,
+    ) -> bool {
         self.wakes.register(cx);
-        self.more_to_accept = self.poll_accept(cx);
-        self.poll_opening(cx, neighbours);
+        self.more_to_accept = self.poll_accept(cx, knows);
+        self.poll_opening(cx, neighbours, knows);
         self.poll_dialling(cx);
         if self.timed && self.sweep.poll_tick(cx).is_ready() {
             self.on_sweep();
@@ -183,7 +191,7 @@ impl Streams {
     }
 
     /// `true` when there may be more to accept.
-    fn poll_accept(&mut self, cx: &mut Context<'_>) -> bool {
+    fn poll_accept(&mut self, cx: &mut Context<'_>, knows: &impl Fn(IpAddr) -> bool) -> bool {
         if let Some(rest) = &mut self.resting {
             if rest.as_mut().poll(cx).is_pending() {
                 return false;
@@ -198,7 +206,8 @@ impl Streams {
                 match door.listener.poll_accept(cx) {
                     Poll::Pending => break,
                     Poll::Ready(Ok((stream, remote))) => {
-                        let accepted = Accepted { stream, remote };
+                        let known = door.side == Side::Inside || knows(remote.ip());
+                        let accepted = Accepted { stream, remote, known };
                         if door.balancers.has(remote.ip()) {
                             introduce(&mut self.opening, place, door, accepted);
                         } else {
@@ -220,12 +229,17 @@ impl Streams {
         more
     }
 
-    fn poll_opening(&mut self, cx: &mut Context<'_>, neighbours: &Neighbours) {
+    fn poll_opening(
+        &mut self,
+        cx: &mut Context<'_>,
+        neighbours: &Neighbours,
+        knows: &impl Fn(IpAddr) -> bool,
+    ) {
         while let Poll::Ready(Some(opening)) = self.opening.poll_join_next(cx) {
             match opening {
                 Ok(Ok(Opening::Admitted(admitted))) => self.on_admitted(admitted),
                 Ok(Ok(Opening::Introduced(door, accepted))) => {
-                    self.on_introduced(door, accepted, neighbours);
+                    self.on_introduced(door, accepted, neighbours, knows);
                 }
                 Ok(Err(refused)) => self.on_refused(&refused),
                 // Nothing aborts a handshake but the shard's own end.
@@ -236,11 +250,17 @@ impl Streams {
     }
 
     /// A load balancer has said for whom it speaks: its owner goes on, handshake and all.
-    fn on_introduced(&mut self, door: usize, accepted: Accepted, neighbours: &Neighbours) {
+    fn on_introduced(
+        &mut self,
+        door: usize,
+        accepted: Accepted,
+        neighbours: &Neighbours,
+        knows: &impl Fn(IpAddr) -> bool,
+    ) {
         self.counters.introduced.add(1);
-        let Accepted { stream, remote } = accepted;
+        let Accepted { stream, remote, .. } = accepted;
         let Some(owner) = neighbours.owner(remote.ip()) else {
-            return self.admit(door, Accepted { stream, remote });
+            return self.admit(door, Accepted { stream, remote, known: knows(remote.ip()) });
         };
         let handed = stream.into_std().map(|stream| Handed::Connection { door, stream, remote });
         match handed.is_ok_and(|handed| neighbours.send(owner, handed)) {
@@ -255,9 +275,10 @@ impl Streams {
         door: usize,
         stream: std::net::TcpStream,
         remote: SocketAddr,
+        known: bool,
     ) {
         match TcpStream::from_std(stream) {
-            Ok(stream) => self.admit(door, Accepted { stream, remote }),
+            Ok(stream) => self.admit(door, Accepted { stream, remote, known }),
             Err(_) => self.counters.accept_failed.add(1),
         }
     }
@@ -450,6 +471,21 @@ impl Streams {
         }
         if self.connections.get(&id).is_some_and(Connection::is_open) {
             self.start_end(id, Why::Engine);
+        }
+    }
+
+    /// Closes a connection at once, whatever waits in it: whoever is not let in holds nothing.
+    pub(crate) fn reset(&mut self, id: ConnectionId) {
+        match self.connections.get(&id).is_some_and(Connection::is_open) {
+            true => self.abort(id, Why::Engine),
+            false => self.close(id),
+        }
+    }
+
+    /// A phone has registered over a connection.
+    pub(crate) fn on_registered(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.on_registered();
         }
     }
 

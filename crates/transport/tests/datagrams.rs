@@ -186,9 +186,9 @@ async fn a_flood_from_outside_leaves_the_inside_its_turn() {
         sender.send_to(b"answer", inside).unwrap();
         // A driver that turns to something else while the shard gives way loses nothing.
         for _ in 0..3 {
-            tokio::select! { biased; () = shard.ready() => {} () = std::future::ready(()) => {} }
+            tokio::select! { biased; () = shard.ready(rig::is_known) => {} () = std::future::ready(()) => {} }
         }
-        shard.ready().await;
+        shard.ready(rig::is_known).await;
         let seen = sides(&mut shard);
         assert_eq!(seen.first(), Some(&Side::Inside));
         assert_eq!(seen.len(), expected + 1);
@@ -205,13 +205,13 @@ async fn what_waits_while_more_is_left_has_waited() {
     }
     let mut waited = Vec::new();
     for expected in [4, 2] {
-        shard.ready().await;
+        shard.ready(rig::is_known).await;
         waited.push(shard.waited() > Duration::ZERO);
         assert_eq!(sides(&mut shard).len(), expected);
     }
     // the last round has left nothing: its wait was a burst's
     sender.send_to(b"answer", outside).unwrap();
-    shard.ready().await;
+    shard.ready(rig::is_known).await;
     waited.push(shard.waited() > Duration::ZERO);
     assert_eq!(waited, [false, true, false]);
 }
@@ -230,7 +230,7 @@ async fn one_peers_death_costs_another_no_datagram() {
     send(dead);
     send(alive.local_addr().unwrap());
     assert_eq!(receive(&alive), ("hello".into(), inside));
-    shard.ready().await;
+    shard.ready(rig::is_known).await;
     match shard.next_input() {
         Some(proxy::Input::Unreachable { side: Side::Inside, remote }) => assert_eq!(remote, dead),
         other => panic!("{other:?}"),
@@ -246,10 +246,10 @@ async fn what_the_kernel_drops_is_counted() {
     for _ in 0..200 {
         sender.send_to(&[b'x'; 1000], outside).unwrap();
     }
-    shard.ready().await;
+    shard.ready(rig::is_known).await;
     let received = sides(&mut shard).len() as u64;
     sender.send_to(b"after", outside).unwrap();
-    shard.ready().await;
+    shard.ready(rig::is_known).await;
     assert_eq!(sides(&mut shard).len(), 1);
     assert!(received < 200);
     assert_eq!(shard.counters().udp_receive_overflowed.value(), 200 - received);

@@ -203,6 +203,53 @@ fn connections_in_all_are_bounded() {
 }
 
 #[test]
+fn strangers_leave_room_for_who_is_known() {
+    let settings = Settings { connections: 6, reserve: 2, ..Settings::default() };
+    let rig = Rig::start(&settings, &[tcp("127.0.0.1:0")], 1);
+    let mut strangers: Vec<_> =
+        (2..6).map(|n| dial([127, 0, 0, n].into(), rig.outside[0])).collect();
+    for stranger in &mut strangers {
+        ask(stranger, "echo", "0 echo");
+    }
+    assert!(has_ended(&mut dial([127, 0, 0, 6].into(), rig.outside[0])));
+    rig.until_count(|c| c.refused_full.value(), |n| n == 1);
+    let mut known: Vec<_> = (0..2).map(|_| dial_local(rig.outside[0])).collect();
+    for phone in &mut known {
+        ask(phone, "echo", "0 echo");
+    }
+    assert!(has_ended(&mut dial_local(rig.outside[0])));
+}
+
+#[test]
+fn a_source_may_have_more_where_phones_have_registered() {
+    let settings = Settings { connections_per_source: 2, ..Settings::default() };
+    let rig = Rig::start(&settings, &[tcp("127.0.0.1:0")], 1);
+    let mut phones: Vec<_> = (0..2).map(|_| dial_local(rig.outside[0])).collect();
+    for phone in &mut phones {
+        ask(phone, "register", "0 register");
+    }
+    // their router has started anew, and nobody knows yet that those are dead
+    let mut again: Vec<_> = (0..2).map(|_| dial_local(rig.outside[0])).collect();
+    for phone in &mut again {
+        ask(phone, "echo", "0 echo");
+    }
+    assert!(has_ended(&mut dial_local(rig.outside[0])));
+    rig.until_count(|c| c.refused_source.value(), |n| n == 1);
+}
+
+#[test]
+fn whoever_is_not_let_in_leaves_nothing() {
+    let rig = Rig::start(&Settings::default(), &[tcp("127.0.0.1:0")], 1);
+    let mut stranger = dial_local(rig.outside[0]);
+    stranger.write_all(b"refuse").unwrap();
+    let ended = stranger.read(&mut [0; 16]).map_err(|error| error.kind());
+    assert_eq!(ended, Err(ErrorKind::ConnectionReset));
+    // though the stranger has not closed its own end
+    rig.until_count(|c| c.connections.value(), |n| n == 0);
+    drop(stranger);
+}
+
+#[test]
 fn thousands_come_and_go() {
     let settings = Settings { connections_per_wake: 3, accepts_per_wake: 2, ..Settings::default() };
     let rig = Rig::start(&settings, &[tcp("127.0.0.1:0")], 2);
@@ -233,7 +280,7 @@ fn shard(settings: &Settings) -> (Shard, SocketAddr) {
 
 async fn next_opened(shard: &mut Shard) -> ConnectionId {
     loop {
-        shard.ready().await;
+        shard.ready(rig::is_known).await;
         while let Some(input) = shard.next_input() {
             if let proxy::Input::Opened { flow } = input {
                 return flow.connection.unwrap();
@@ -244,7 +291,7 @@ async fn next_opened(shard: &mut Shard) -> ConnectionId {
 
 async fn next_closed(shard: &mut Shard) -> ConnectionId {
     loop {
-        shard.ready().await;
+        shard.ready(rig::is_known).await;
         while let Some(input) = shard.next_input() {
             if let proxy::Input::Closed { connection } = input {
                 return connection;
@@ -265,7 +312,7 @@ async fn a_round_left_early_loses_nothing() {
     drop(phone);
     let (mut bytes_seen, mut closed) = (0, false);
     while !closed {
-        shard.ready().await;
+        shard.ready(rig::is_known).await;
         match shard.next_input() {
             Some(proxy::Input::Stream { bytes, .. }) => bytes_seen += bytes.len(),
             Some(proxy::Input::Closed { .. }) => closed = true,
@@ -308,7 +355,7 @@ async fn an_end_does_not_wait_for_a_peer_that_never_closes() {
     let gone = async {
         while shard.has_connections() {
             tokio::select! {
-                () = shard.ready() => while shard.next_input().is_some() {},
+                () = shard.ready(rig::is_known) => while shard.next_input().is_some() {},
                 () = tokio::time::sleep(std::time::Duration::from_secs(1)) => {}
             }
             shard.flush();

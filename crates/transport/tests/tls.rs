@@ -318,10 +318,10 @@ async fn a_handshake_has_its_time_and_no_more() {
     let mut shard = Shard::new(&settings, sockets, Arc::default()).unwrap();
 
     let early = settings.handshake - Duration::from_millis(10);
-    let nothing = tokio::time::timeout(early, shard.ready()).await;
+    let nothing = tokio::time::timeout(early, shard.ready(rig::is_known)).await;
     assert!(nothing.is_err());
     assert_eq!((shard.counters().opening.value(), shard.counters().handshake_slow.value()), (1, 0));
-    let nothing = tokio::time::timeout(Duration::from_secs(1), shard.ready()).await;
+    let nothing = tokio::time::timeout(Duration::from_secs(1), shard.ready(rig::is_known)).await;
     assert!(nothing.is_err());
     assert_eq!((shard.counters().opening.value(), shard.counters().handshake_slow.value()), (0, 1));
     slow.set_read_timeout(Some(PATIENCE)).unwrap();

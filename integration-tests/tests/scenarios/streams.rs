@@ -59,3 +59,55 @@ fn ping_is_answered_by_pong(mode: Mode) {
         alice.register();
     }
 }
+
+one_shard!(a_crowd_that_connects_keeps_nobody_out, an_office_comes_back_at_once);
+
+/// Strangers take all places, and come again and again. Who is known keeps his connection and gets
+/// another; who is new has the time that he needs.
+fn a_crowd_that_connects_keeps_nobody_out(mode: Mode) {
+    let few = "policy: { capacities: { connections: 16 } }";
+    let stage = Plan::new(mode).with(few).start();
+    let mut alice = stage.phone_over("6001", Way::TCP);
+    alice.register();
+    let strangers = |from: u16| -> Vec<Ua> {
+        let stranger = |n| stage.phone_at("nobody", stage.network.far(n), Way::TCP);
+        (from..from + 24).map(stranger).collect()
+    };
+    let mut crowd = strangers(0);
+    alice.call("100").answered().hang_up();
+    for round in 1..4 {
+        crowd.extend(strangers(24 * round));
+        alice.move_to_new_port();
+        alice.tell_the_truth();
+        alice.register();
+    }
+    let bob = stage.phone_over("6002", Way::TLS);
+    bob.register();
+    let evicted = stage.ringfence().metric("ringfence_table_evictions_total", &["connections"]);
+    assert!(evicted >= 70.0, "{evicted}");
+}
+
+/// Its router has started anew: each phone connects once more, and nobody knows yet that what stood
+/// before is dead.
+fn an_office_comes_back_at_once(mode: Mode) {
+    let stage = Plan::new(mode).office().with("transport: { connections_per_source: 3 }").start();
+    let host = stage.network.host(stage.next_host());
+    let phones = || -> Vec<Ua> {
+        let phone = |user: u16| {
+            let phone = stage.phone_at(&user.to_string(), host, Way::TLS);
+            phone.register();
+            phone
+        };
+        (6301..6310).map(phone).collect()
+    };
+    let dead = phones();
+    let alive = phones();
+    stage.pbx().call("6301");
+    alive[0].incoming().accept().hang_up();
+    drop(dead);
+    // but not for whoever only connects
+    let idle: Vec<_> = (0..3).map(|_| stage.phone_at("nobody", host, Way::TCP)).collect();
+    let refused = stage.phone_at("nobody", host, Way::TCP);
+    refused.wait_for_bytes("the end of its connection", <[u8]>::is_empty);
+    drop((idle, alive));
+}

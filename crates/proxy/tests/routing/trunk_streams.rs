@@ -185,11 +185,13 @@ fn strangers_connections_keep_no_trunk_out() {
     for number in 1..=3 {
         assert_eq!(opens(number, "192.0.2.66:4000"), []);
     }
-    assert_eq!(opens(4, "192.0.2.67:4000"), [ConnectionId::new(ShardId(0), 4)], "it is full");
-    // whoever waits longest goes for each of the carrier's, and the carrier's own never do
+    // whoever came first goes for the next, a stranger's or the carrier's; the carrier's own never do
+    assert_eq!(opens(4, "192.0.2.67:4000"), [ConnectionId::new(ShardId(0), 1)], "it is full");
     for number in 5..=7 {
-        assert_eq!(opens(number, FIRST), [ConnectionId::new(ShardId(0), number - 4)]);
+        assert_eq!(opens(number, FIRST), [ConnectionId::new(ShardId(0), number - 3)]);
     }
-    assert_eq!(opens(8, FIRST), [ConnectionId::new(ShardId(0), 8)]);
+    for (number, remote) in [(8, FIRST), (9, "192.0.2.68:4000")] {
+        assert_eq!(opens(number, remote), [ConnectionId::new(ShardId(0), number)]);
+    }
     assert_eq!(edge.engine.snapshot().connections.entries, 3);
 }

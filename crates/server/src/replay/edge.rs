@@ -237,7 +237,10 @@ impl Edge {
                     Output::Ban(ban) => sink.banned(&ban),
                     Output::Lift(lift) => sink.lifted(&lift),
                     // nothing is recalled, and this life ends with its input
-                    Output::Recalled(_) | Output::Remember(_) | Output::Evidence(..) => {}
+                    Output::Recalled(_)
+                    | Output::Remember(_)
+                    | Output::Evidence(..)
+                    | Output::Registered { .. } => {}
                     // nobody is there to be told
                     Output::Alert(_) => {}
                 }

@@ -2,7 +2,7 @@
 //! The driver here has the shape of the real one.
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
-use proxy::{Input, Output};
+use proxy::{CloseReason, Input, Output};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -34,11 +34,13 @@ enum Work {
     Datagram { side: Side, local: SocketAddr, remote: SocketAddr, bytes: Vec<u8> },
     Stream { connection: ConnectionId, bytes: Vec<u8> },
     Connect { side: Side, flow: Flow, name: String },
-    Close { connection: ConnectionId },
+    Close { connection: ConnectionId, reason: CloseReason },
+    Registered { connection: ConnectionId },
 }
 
 /// Answers `echo …` with the shard's number and the same; sends `to ADDRESS` to that address on
-/// the inside, `from SOURCE ADDRESS` the same from another address of ours; `flood N` brings N bytes down a stream; `close` closes it; `dial TRANSPORT ADDRESS
+/// the inside, `from SOURCE ADDRESS` the same from another address of ours; `flood N` brings N bytes down a stream; `close` closes it, `refuse` does so
+/// without a word; `register` says that a phone has; `dial TRANSPORT ADDRESS
 /// NAME` opens a connection from the inside address and sends `hello` on it at once, `call` the same
 /// from the outside one.
 struct Engine {
@@ -111,7 +113,13 @@ impl Engine {
         } else if text.starts_with("close") {
             let bytes = self.answer(b"bye");
             self.work.push_back(Work::Stream { connection, bytes });
-            self.work.push_back(Work::Close { connection });
+            self.work.push_back(Work::Close { connection, reason: CloseReason::Malformed });
+        } else if text.starts_with("refuse") {
+            self.work.push_back(Work::Close { connection, reason: CloseReason::Overload });
+        } else if text.starts_with("register") {
+            let bytes = self.answer(bytes);
+            self.work.push_back(Work::Registered { connection });
+            self.work.push_back(Work::Stream { connection, bytes });
         } else if text.starts_with("echo") {
             let bytes = self.answer(bytes);
             self.work.push_back(Work::Stream { connection, bytes });
@@ -132,10 +140,10 @@ impl Engine {
             Work::Connect { side, flow, name } => {
                 Output::Connect { side: *side, flow: *flow, name }
             }
-            Work::Close { connection } => {
-                let reason = proxy::CloseReason::Malformed;
-                Output::Close { connection: *connection, reason }
+            Work::Close { connection, reason } => {
+                Output::Close { connection: *connection, reason: *reason }
             }
+            Work::Registered { connection } => Output::Registered { connection: *connection },
         })
     }
 
@@ -154,7 +162,7 @@ async fn drive(mut shard: Shard, mut engine: Engine, mut commands: mpsc::Receive
             alarm.as_mut().reset(deadline.into());
         }
         tokio::select! {
-            () = shard.ready() => {}
+            () = shard.ready(is_known) => {}
             () = &mut alarm, if engine.poll_timeout().is_some() => {}
             command = commands.recv() => match command {
                 Some(Command::Stop) | None => return,
@@ -310,6 +318,11 @@ impl Drop for Rig {
             }
         }
     }
+}
+
+/// Somebody is known at 127.0.0.1.
+pub fn is_known(source: IpAddr) -> bool {
+    source == IpAddr::from([127, 0, 0, 1])
 }
 
 /// A phone's UDP socket.
