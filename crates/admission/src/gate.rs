@@ -89,6 +89,8 @@ pub struct Gate {
     /// The latest time that was told.
     clock: Time,
     under_attack: bool,
+    /// See [`Gate::on_unheard`].
+    unheard: usize,
     /// Whoever drives it fetches nonces: [`Gate::with_probes`].
     probes: bool,
     /// Signatures that met somebody authenticated.
@@ -190,6 +192,7 @@ impl Gate {
             storm: Storm::default(),
             clock: Time::ZERO,
             under_attack: false,
+            unheard: 0,
             probes: false,
             demoted: Vec::new(),
             reloads: 0,
@@ -339,6 +342,20 @@ impl Gate {
         }
     }
 
+    /// So many requests of unproven sources are with a PBX that has said nothing to them: junk, most
+    /// likely, which opens no challenge and is no less of a flood.
+    pub fn on_unheard(&mut self, requests: usize) {
+        if std::mem::replace(&mut self.unheard, requests) != requests {
+            self.watch_attack();
+        }
+    }
+
+    /// What [`Gate::on_unheard`] was told last.
+    #[must_use]
+    pub fn unheard(&self) -> usize {
+        self.unheard
+    }
+
     /// A stream connection is complete, or gone.
     pub fn on_connection(&mut self, now: Time, flow: &Flow, open: bool) {
         let ip = flow.remote.ip();
@@ -476,7 +493,7 @@ impl Gate {
     /// Begins and ends the state of attack.
     fn watch_attack(&mut self) {
         let rules = &self.policy.admission.edge_challenge;
-        let (open, most) = (self.ledger.unproven(), rules.open as usize);
+        let (open, most) = (self.ledger.unproven() + self.unheard, rules.open as usize);
         let began = match self.under_attack {
             false if open > most => true,
             true if open < most.div_ceil(2) => false,

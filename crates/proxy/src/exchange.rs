@@ -98,6 +98,8 @@ pub(crate) struct Exchange {
     pub(crate) forgeable: bool,
     /// The gate knows its outcome. It is told of a challenge when that goes out, not before.
     pub(crate) told: bool,
+    /// Its sender is not proven, and the PBX has said nothing to it.
+    pub(crate) unheard: bool,
     /// Nobody has authenticated from where it comes from.
     pub(crate) stranger: bool,
     /// A drain waits for its final response: a stranger who shows no credentials holds up nobody.
@@ -266,6 +268,8 @@ pub(crate) struct Exchanges {
     capacity: usize,
     evictions: u64,
     unanswered: usize,
+    /// Those of senders that are not proven to which the PBX has said nothing.
+    unheard: usize,
     /// Those among the unanswered that a drain waits for.
     awaited: usize,
     /// Those of strangers, and how many may be.
@@ -293,6 +297,7 @@ impl Exchanges {
             capacity,
             evictions: 0,
             unanswered: 0,
+            unheard: 0,
             awaited: 0,
             strangers: Table { capacity: strangers, ..Table::default() },
             lingering: Default::default(),
@@ -349,6 +354,7 @@ impl Exchanges {
         self.most = self.most.max(self.index.len());
         self.strangers.entries += usize::from(exchange.stranger);
         self.awaited += usize::from(exchange.awaited);
+        self.unheard += usize::from(exchange.unheard);
         if exchange.merge_key != 0 {
             self.index.insert(exchange.merge_key, id.slot);
         }
@@ -380,8 +386,16 @@ impl Exchanges {
         self.slab.at_mut(id)
     }
 
+    /// Notes that the PBX said something to it.
+    pub(crate) fn heard(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.slab.at_mut(id) {
+            self.unheard -= usize::from(std::mem::take(&mut exchange.unheard));
+        }
+    }
+
     /// Notes that a final response went back, or that none ever will.
     pub(crate) fn answered(&mut self, id: ExchangeId) {
+        self.heard(id);
         if let Some(exchange) = self.slab.at_mut(id)
             && !exchange.answered
         {
@@ -401,6 +415,7 @@ impl Exchanges {
         let exchange = self.slab.at_mut(id)?;
         self.unanswered -= usize::from(!exchange.answered);
         self.awaited -= usize::from(!exchange.answered && exchange.awaited);
+        self.unheard -= usize::from(exchange.unheard);
         self.strangers.entries -= usize::from(exchange.stranger);
         for key in [exchange.key, exchange.ack_key, exchange.merge_key] {
             if self.index.get(&key) == Some(&id.slot) {
@@ -435,6 +450,11 @@ impl Exchanges {
 
     pub(crate) fn unanswered(&self) -> usize {
         self.unanswered
+    }
+
+    /// Those of senders that are not proven to which the PBX has said nothing.
+    pub(crate) fn unheard(&self) -> usize {
+        self.unheard
     }
 
     /// Those among them that a drain waits for.

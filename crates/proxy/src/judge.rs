@@ -256,6 +256,9 @@ impl Engine {
 
     /// Carries out what the gate has news of.
     pub(crate) fn carry_out(&mut self, now: Time) {
+        // of a PBX that is gone, silence says nothing
+        let unheard = if self.pbxs.any_up() { self.exchanges.unheard() } else { 0 };
+        self.gate.on_unheard(unheard);
         while let Some(effect) = self.gate.poll_effect() {
             match effect {
                 Effect::Learned(learned) if self.shards > 1 => {

@@ -287,6 +287,7 @@ impl Engine {
             until: Time::FOREVER,
             forgeable: self.is_forgeable(now, arrival),
             told: false,
+            unheard: ticket.is_some_and(|ticket| ticket.who == Who::Unproven),
             stranger,
             awaited: !stranger || ticket.is_some_and(|ticket| ticket.credentials),
             provisional: false,

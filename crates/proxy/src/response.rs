@@ -70,6 +70,7 @@ impl Engine {
         }
         let (pbx, stranger) = (exchange.pbx, exchange.stranger);
         let action = exchange.client.on_response(now, status, &base);
+        self.exchanges.heard(id);
         let passes = matches!(action, Action::PassUp | Action::PassUpAndAck);
         if passes && arrival.side == Side::Inside && status >= 200 {
             let checks = self.policy.checks;

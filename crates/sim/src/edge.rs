@@ -146,7 +146,8 @@ impl Edge {
         self.engines = (0..shards).map(start).collect();
         if let Some(tape) = &mut self.tape {
             let (shard, outputs, outcomes) = (0, Vec::new(), self.outcomes);
-            tape.push(Step { now, shard, input: StepInput::Restart, outputs, outcomes });
+            let input = StepInput::Restart;
+            tape.push(Step { now, shard, input, outputs, outcomes, unheard: 0 });
         }
         self.conns.clear();
         for conn in std::mem::take(&mut self.opened).into_keys() {
@@ -353,9 +354,11 @@ impl Edge {
             Owned::Timeout => StepInput::Timeout,
             _ => StepInput::Other,
         };
+        let unheard = self.engines.get(shard).map_or(0, |engine| engine.gate().unheard());
         let shard = u8::try_from(shard).unwrap_or(u8::MAX);
         let outcomes = self.outcomes();
-        self.tape.get_or_insert_default().push(Step { now, shard, input, outputs, outcomes });
+        let step = Step { now, shard, input, outputs, outcomes, unheard };
+        self.tape.get_or_insert_default().push(step);
     }
 
     /// Whether the oracle trusts an address by its words: the PBX's, our own, networks by name.

@@ -68,6 +68,8 @@ pub struct Reference {
     tries: HashMap<Tried, Tries>,
     storm: Storm,
     under_attack: bool,
+    /// Requests of unproven sources to which the PBX has said nothing.
+    unheard: usize,
     /// Signatures that met somebody authenticated.
     demoted: HashSet<usize>,
     told: HashMap<IpAddr, Told>,
@@ -146,6 +148,7 @@ impl Reference {
             tries: HashMap::new(),
             storm: Storm::default(),
             under_attack: false,
+            unheard: 0,
             demoted: HashSet::new(),
             told: HashMap::new(),
             relayed: Relayed::default(),
@@ -224,6 +227,9 @@ impl Reference {
             }
             StepInput::Timeout | StepInput::Other => self.answers(step.now, &step.outputs),
             StepInput::Restart => self.forget(),
+        }
+        if std::mem::replace(&mut self.unheard, step.unheard) != step.unheard {
+            self.watch_attack();
         }
         self.note_agreement(step.now, &step.outcomes);
     }

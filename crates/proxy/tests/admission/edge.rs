@@ -52,6 +52,11 @@ impl Edge {
 
     pub(crate) fn input(&mut self, input: Input<'_>) -> Outcome {
         self.engine.handle_input(self.now, input);
+        self.fetched()
+    }
+
+    /// What came out.
+    pub(crate) fn fetched(&mut self) -> Outcome {
         let mut outcome = Outcome::default();
         while let Some(output) = self.engine.poll_output() {
             match output {

@@ -3,4 +3,5 @@
 
 mod dialog;
 mod edge;
+mod silence;
 mod verdicts;

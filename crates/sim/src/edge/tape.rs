@@ -21,6 +21,8 @@ pub struct Step {
     pub outputs: Vec<StepOutput>,
     /// How many challenges had ended how by then.
     pub outcomes: Outcomes,
+    /// How many requests of unproven sources the PBX had said nothing to by then.
+    pub unheard: usize,
 }
 
 /// What goes into an engine.

@@ -409,9 +409,11 @@ impl Reference {
         }
     }
 
-    /// "More than 1,000 open entries of unproven sources ... until they are fewer than half."
+    /// "More than 1,000 open entries of unproven sources, and requests of theirs to which a PBX that lives
+    /// has said nothing yet ... until they are fewer than half."
     pub(super) fn watch_attack(&mut self) {
-        let unproven = self.ledger.values().filter(|entry| !entry.proven).count();
+        let open = self.ledger.values().filter(|entry| !entry.proven).count();
+        let unproven = open + self.unheard;
         let most = self.rules().edge_challenge.open as usize;
         self.under_attack = match self.under_attack {
             false => unproven > most,

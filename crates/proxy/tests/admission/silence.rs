@@ -1,0 +1,65 @@
+//! What a PBX says nothing to, and what it says unasked.
+
+use crate::edge::{CHALLENGE, Edge, Outcome, request};
+use policy::Reason;
+use proxy::Verdict;
+use std::time::Duration;
+
+impl Edge {
+    /// Lets time pass, while the PBX answers the edge's own OPTIONS and nothing else; what goes out
+    /// meanwhile.
+    fn pass(&mut self, length: Duration) -> Vec<String> {
+        let until = self.now + length;
+        let mut outside = Vec::new();
+        while let Some(at) = self.engine.poll_timeout().filter(|at| *at <= until) {
+            self.now = self.now.max(at) + Duration::from_millis(2);
+            self.engine.handle_timeout(self.now);
+            let Outcome { inside, outside: sent, .. } = self.fetched();
+            outside.extend(sent);
+            for check in inside.iter().filter(|text| text.starts_with("OPTIONS sip:127.0.0.1")) {
+                self.pbx_answers(check, "200 OK", "t", "");
+            }
+        }
+        self.now = self.now.max(until);
+        outside
+    }
+}
+
+fn from(number: u8, method: &str) -> (String, String) {
+    let remote = format!("198.51.100.{number}:5060");
+    let text = request(method, &format!("z9hG4bK{number}"), 300, "");
+    (remote, text.replace("Call-ID: c1", &format!("Call-ID: c{number}")))
+}
+
+#[test]
+fn junk_that_the_pbx_says_nothing_to_begins_an_attack_like_any_other() {
+    let mut edge = Edge::with(|policy| policy.admission.edge_challenge.open = 10);
+    let (remote, asked) = from(1, "REGISTER");
+    let first = edge.sends_from(&remote, &asked);
+    edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    // the first one's challenge is open
+    for number in 2..=11 {
+        let (remote, junk) = from(number, "OPTIONS");
+        assert_eq!(edge.sends_from(&remote, &junk).inside.len(), 1, "{number}");
+        assert_eq!(edge.engine.snapshot().gate.under_attack, number == 11, "{number}");
+    }
+    let (remote, junk) = from(20, "OPTIONS");
+    let outcome = edge.sends_from(&remote, &junk);
+    let event = &outcome.events[0];
+    assert_eq!((event.verdict, event.reason), (Verdict::Reject(401), Reason::Unproven));
+    assert!(outcome.inside.iter().all(|text| !text.contains("z9hG4bK20")), "{outcome:?}");
+    edge.pass(Duration::from_secs(40));
+    assert!(!edge.engine.snapshot().gate.under_attack);
+    assert!(!edge.sends_from(&remote, &junk).inside.is_empty());
+}
+
+#[test]
+fn what_the_pbx_answers_and_what_a_dead_one_leaves_is_no_junk() {
+    let mut edge = Edge::with(|policy| policy.admission.edge_challenge.open = 10);
+    for number in 1..=100 {
+        let (remote, asked) = from(number, "OPTIONS");
+        let sent = edge.sends_from(&remote, &asked);
+        edge.pbx_answers(&sent.inside[0], "200 OK", "t", "");
+        assert!(!edge.engine.snapshot().gate.under_attack, "{number}");
+    }
+}
