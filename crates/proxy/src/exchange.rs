@@ -56,6 +56,8 @@ pub(crate) struct Exchange {
     pub(crate) tried: PbxSet,
     /// Until when the target may be silent while there is another one.
     pub(crate) patience: Time,
+    /// When its sender outside, whose own timer ends soon, is told that nobody answers.
+    pub(crate) give_up: Time,
     /// It went once more to a target whose connection was lost.
     pub(crate) redialled: bool,
     /// Key of its server transaction.
@@ -226,7 +228,12 @@ impl Exchange {
         let of = |machine: Option<Time>| machine.unwrap_or(Time::FOREVER);
         let cancel = of(self.cancel.as_ref().and_then(OtherClient::deadline));
         let machines = of(self.server.deadline()).min(of(self.client.deadline())).min(cancel);
-        machines.min(self.timer_c).min(self.trying_at).min(self.until).min(self.patience)
+        machines
+            .min(self.timer_c)
+            .min(self.trying_at)
+            .min(self.until)
+            .min(self.patience)
+            .min(self.give_up)
     }
 
     /// Whether nothing more can come of it.
@@ -400,6 +407,7 @@ impl Exchanges {
             && !exchange.answered
         {
             exchange.answered = true;
+            exchange.give_up = Time::FOREVER;
             self.unanswered -= 1;
             self.awaited -= usize::from(exchange.awaited);
             let of = &mut self.lingering[usize::from(exchange.stranger)];

@@ -262,6 +262,7 @@ impl Engine {
             pbx: hop.pbx,
             tried: PbxSet::default(),
             patience: self.patience(now, arrival, hop),
+            give_up: self.gives_up(now, arrival),
             redialled: false,
             key: keys.key,
             merge_key: keys.merge_key,

@@ -1,6 +1,6 @@
 //! What happens when nothing happens: retransmissions, timers B, C, F, the 100 of the edge.
 
-use crate::engine::Engine;
+use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use policy::Time;
 use transaction::Action;
@@ -10,8 +10,8 @@ use wire::{ConnectionId, Side};
 /// takes about a second, and is bridged by retransmissions.
 const REFUSED_T1: u32 = 8;
 
-/// How many T1 an INVITE may go unanswered by the PBX: the last retransmission of Timer A comes at
-/// 63·T1, and the caller's own Timer B would end at 64·T1, before it could hear of it.
+/// How many T1 a request may go unanswered by the PBX: its sender's own Timer B or F ends at 64·T1,
+/// and it hears of nothing that comes later.
 const GIVE_UP_T1: u32 = 60;
 
 impl Engine {
@@ -30,6 +30,7 @@ impl Engine {
             }
         }
         self.on_impatience(now, id);
+        self.on_give_up(now, id);
         self.on_client_due(now, id);
         self.on_cancel_due(now, id);
         self.on_timer_c(now, id);
@@ -43,11 +44,6 @@ impl Engine {
             match exchange.client.on_timeout(now, &base) {
                 Action::Send => {
                     let inwards = exchange.origin_side == Side::Outside;
-                    let late = now.since(exchange.sent_at) >= base.t1.saturating_mul(GIVE_UP_T1);
-                    if inwards && late && exchange.is_invite() {
-                        exchange.client.on_transport_error(now);
-                        return self.on_no_answer(now, id);
-                    }
                     let waited = now.since(exchange.sent_at) >= base.t1.saturating_mul(REFUSED_T1);
                     let (pbx, sent_at) = (exchange.pbx, exchange.sent_at);
                     if inwards && waited {
@@ -84,17 +80,39 @@ impl Engine {
         }
     }
 
+    /// When whoever sent this request is told that nobody answers. The PBX knows by itself.
+    pub(crate) fn gives_up(&self, now: Time, arrival: Arrival<'_, '_>) -> Time {
+        match arrival.side {
+            Side::Outside => now + self.policy.timers.t1.saturating_mul(GIVE_UP_T1),
+            Side::Inside => Time::FOREVER,
+        }
+    }
+
+    fn on_give_up(&mut self, now: Time, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.at(id) else { return };
+        if exchange.give_up > now {
+            return;
+        }
+        exchange.give_up = Time::FOREVER;
+        let rings = exchange.is_invite() && exchange.provisional;
+        if !exchange.answered && !rings {
+            exchange.client.on_transport_error(now);
+            self.on_no_answer(now, id);
+        }
+    }
+
     fn on_no_answer(&mut self, now: Time, id: ExchangeId) {
         self.note_failure(now, id);
         let Some(exchange) = self.exchanges.at(id) else { return };
         let inwards = exchange.origin_side == Side::Outside;
-        let down = inwards && !self.pbxs.is_up(exchange.pbx);
-        self.give_up(now, id, if down { 503 } else { 408 });
+        let (invite, pbx) = (exchange.is_invite(), exchange.pbx);
+        let unserved = inwards && !(invite && self.pbxs.is_up(pbx));
+        self.give_up(now, id, if unserved { 503 } else { 408 });
     }
 
     /// Nobody answered. For an INVITE that is a 408 (§16.8), or a 503 when the whole PBX is
-    /// silent; for anything else "a transaction-stateful SIP proxy MUST NOT send a response with
-    /// Status-Code of 408" (RFC 4320 §4.2), and its client has given up by now.
+    /// silent. For anything else "a transaction-stateful SIP proxy MUST NOT send a response with
+    /// Status-Code of 408" (RFC 4320 §4.2): a 503 while its sender still waits, or nothing.
     fn give_up(&mut self, now: Time, id: ExchangeId, status: u16) {
         let Some(exchange) = self.exchanges.at(id) else { return };
         if exchange.answered {

@@ -63,3 +63,20 @@ fn what_the_pbx_answers_and_what_a_dead_one_leaves_is_no_junk() {
         assert!(!edge.engine.snapshot().gate.under_attack, "{number}");
     }
 }
+
+#[test]
+fn who_registers_with_a_pbx_that_lives_and_says_nothing_hears_so_in_time() {
+    let mut edge = Edge::with(|_| {});
+    let sent = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 500, ""));
+    assert_eq!(sent.inside.len(), 1);
+    // RFC 4320 §4.2: no 408; and nothing that comes after the phone's own Timer F
+    assert_eq!(edge.pass(Duration::from_millis(29_900)), Vec::<String>::new());
+    let heard = edge.pass(Duration::from_millis(1_100));
+    assert!(matches!(&heard[..], [text] if text.starts_with("SIP/2.0 503 ")), "{heard:?}");
+    assert!(heard[0].contains("Retry-After: "), "{}", heard[0]);
+    assert!(edge.engine.snapshot().pbx_up, "it answers when it is asked");
+    let sent = edge.phone_sends(&request("INVITE", "z9hG4bKb", 500, ""));
+    assert_eq!(sent.inside.len(), 1);
+    let heard = edge.pass(Duration::from_millis(31_000));
+    assert!(matches!(&heard[..], [text] if text.starts_with("SIP/2.0 408 ")), "{heard:?}");
+}
