@@ -290,8 +290,10 @@ impl Gate {
 
     /// Outcome stage: a final response to a request from outside goes out, once.
     pub fn on_final(&mut self, now: Time, answer: &Final<'_, '_>) {
-        if matches!(answer.message.status(), 401 | 407) {
-            self.on_relayed(now, answer);
+        match answer.message.status() {
+            401 | 407 => self.on_relayed(now, answer),
+            200..=299 if answer.ticket.credentials => self.on_next_nonce(now, answer),
+            _ => {}
         }
         self.end_try(answer.ticket);
         if answer.ticket.judged {

@@ -83,6 +83,14 @@ impl<'a> Digest<'a> {
     }
 }
 
+/// `nextnonce` in the value of `Authentication-Info` or `Proxy-Authentication-Info` (RFC 7616 §3.5): the
+/// nonce that credentials are to have from now on. `None` when it has none.
+#[must_use]
+pub fn next_nonce(value: &[u8]) -> Option<&[u8]> {
+    let mut params = QuotedParams::new(value).filter(|param| param.is(b"nextnonce"));
+    params.next().map(|param| param.value()).filter(|nonce| !nonce.is_empty())
+}
+
 /// Bits of the parameters that are more than a value.
 const ALGORITHM: u16 = 1;
 const NONCE: u16 = 2;
@@ -146,6 +154,22 @@ mod tests {
                 "{line}"
             );
             assert_eq!(digest.username, if is_digest { &b"a"[..] } else { b"" }, "{line}");
+        }
+    }
+
+    #[test]
+    fn next_nonces() {
+        for (value, nonce) in [
+            (&b"nextnonce=\"n2\""[..], Some(&b"n2"[..])),
+            (
+                b"qop=auth, rspauth=\"00\", cnonce=\"c,nextnonce=x\", nc=00000001, NextNonce = n3",
+                Some(b"n3"),
+            ),
+            (b"qop=auth, nextnonce=\"\"", None),
+            (b"nonce=\"n1\"", None),
+            (b"", None),
+        ] {
+            assert_eq!(next_nonce(value), nonce, "{}", String::from_utf8_lossy(value));
         }
     }
 

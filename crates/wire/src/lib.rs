@@ -24,7 +24,7 @@ pub mod uri;
 pub mod via;
 
 pub use block::find_byte;
-pub use digest::Digest;
+pub use digest::{Digest, next_nonce};
 pub use flow::{ConnectionId, Flow, ShardId, Side, Transport};
 pub use limits::Limits;
 pub use lines::lines;

@@ -405,6 +405,18 @@ impl Gate {
         }
     }
 
+    /// A PBX may say by which nonce it wants to be asked next (RFC 7616 §3.5, RFC 7615 §3).
+    pub(super) fn on_next_nonce(&mut self, now: Time, answer: &Final<'_, '_>) {
+        let names = [&b"authentication-info"[..], b"proxy-authentication-info"];
+        for (_, header) in names.iter().filter_map(|name| answer.message.other(name)) {
+            let nonce = wire::next_nonce(answer.message.slice(header.value));
+            if let Some(nonce) = nonce {
+                let (ip, pbx) = (answer.flow.remote.ip(), answer.ticket.pbx);
+                self.nonces.relayed(now, nonce, pbx, ip);
+            }
+        }
+    }
+
     /// The edge's own challenge goes out: to a stream, whose peer is proven, the entry opens now.
     pub(super) fn on_own_challenge(&mut self, now: Time, asked: &Asked<'_, '_>) {
         self.counts.issued += 1;

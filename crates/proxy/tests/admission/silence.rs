@@ -80,3 +80,24 @@ fn who_registers_with_a_pbx_that_lives_and_says_nothing_hears_so_in_time() {
     let heard = edge.pass(Duration::from_millis(31_000));
     assert!(matches!(&heard[..], [text] if text.starts_with("SIP/2.0 408 ")), "{heard:?}");
 }
+
+#[test]
+fn the_nonce_that_a_200_announces_is_good_where_it_was_announced() {
+    let mut edge = Edge::with(|_| {});
+    let credentials = |nonce: &str, branch: &str| {
+        let line = format!(
+            "Authorization: Digest username=\"6001\",realm=\"asterisk\",nonce=\"{nonce}\",response=\"0\"\n"
+        );
+        request("REGISTER", branch, 500, &line)
+    };
+    let first = edge.phone_sends(&request("REGISTER", "z9hG4bKa", 500, ""));
+    edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
+    let tried = edge.phone_sends(&credentials("n1", "z9hG4bKb"));
+    assert!(tried.inside[0].contains("nonce=\"n1\""), "{}", tried.inside[0]);
+    let next = "Authentication-Info: qop=auth, nextnonce=\"n2\"\n";
+    edge.pbx_answers(&tried.inside[0], "200 OK", "t", next);
+    let again = edge.phone_sends(&credentials("n2", "z9hG4bKc"));
+    assert!(again.inside[0].contains("nonce=\"n2\""), "{}", again.inside[0]);
+    let thief = edge.sends_from("198.51.100.9:5060", &credentials("n2", "z9hG4bKd"));
+    assert!(!thief.inside[0].contains("Authorization"), "{}", thief.inside[0]);
+}
