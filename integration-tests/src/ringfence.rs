@@ -141,7 +141,10 @@ fn binary() -> PathBuf {
 }
 
 fn yaml(stage: &Stage, admin: SocketAddr) -> String {
-    let tls = format!("certificate: {0}/cert.pem, key: {0}/key.pem", stage.directory.display());
+    let mut tls = format!("certificate: {0}/cert.pem, key: {0}/key.pem", stage.directory.display());
+    if stage.plan.wants_certificate {
+        tls += &format!(", client_certificates: {}/client.pem", stage.directory.display());
+    }
     let mut text = "version: 1\nlisten:\n".to_owned();
     let from = match stage.plan.balanced {
         true => format!(", advertise: {0}, proxy_protocol: {{ from: [{0}] }}", stage.balancer()),

@@ -132,7 +132,8 @@ pub struct Plan {
     pub path: bool,
     /// `rewrite_contact` of a direct Asterisk.
     pub rewrite: bool,
-    /// Whether a direct Asterisk wants TLS clients to show `client.pem` of its directory.
+    /// Whether TLS clients must show `client.pem` of the directory, to the edge or to an Asterisk that
+    /// stands alone.
     pub wants_certificate: bool,
     /// Sixty more accounts: 6301 to 6360.
     pub office: bool,
@@ -194,7 +195,7 @@ impl Plan {
         Plan { rewrite: false, ..self }
     }
 
-    /// With a direct Asterisk that lets no TLS client in without a certificate.
+    /// With TLS that lets no client in without a certificate.
     #[must_use]
     pub fn wanting_certificate(self) -> Self {
         Plan { wants_certificate: true, ..self }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore};
 
 use crate::nsd::ZONE;
@@ -24,7 +24,8 @@ pub(crate) fn write_certificates(directory: &Path) {
     write(&["edge.test"], "client.pem", "client-key.pem");
 }
 
-/// A phone's end that trusts the stage's certificate and nothing else.
+/// A phone's end that trusts the certificate in this directory and nothing else, and shows
+/// `client.pem`, where that is there and it is asked.
 pub(crate) fn client(directory: &Path) -> ClientConnection {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(directory.join("cert.pem")).unwrap()).unwrap();
@@ -32,7 +33,12 @@ pub(crate) fn client(directory: &Path) -> ClientConnection {
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
+        .with_root_certificates(roots);
+    let own = CertificateDer::from_pem_file(directory.join("client.pem"));
+    let key = PrivateKeyDer::from_pem_file(directory.join("client-key.pem"));
+    let config = match (own, key) {
+        (Ok(own), Ok(key)) => config.with_client_auth_cert(vec![own], key).unwrap(),
+        _ => config.with_no_client_auth(),
+    };
     ClientConnection::new(Arc::new(config), ServerName::try_from(DOMAIN).unwrap()).unwrap()
 }

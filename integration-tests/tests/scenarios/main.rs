@@ -16,6 +16,7 @@ mod carriers;
 mod dialog;
 mod doctor;
 mod events;
+mod extensions;
 mod forked;
 mod habits;
 mod message;
