@@ -40,7 +40,7 @@ impl Engine {
         if exchange.answered || !exchange.is_invite() || !exchange.cancel_request.is_empty() {
             return;
         }
-        let limits = self.policy.limits;
+        let limits = self.policy.limits.once_forwarded();
         let Ok(request) = Message::parse(self.buffers.bytes(&exchange.request), &limits) else {
             return;
         };
@@ -91,7 +91,7 @@ impl Engine {
     /// not needed any more, so that a repeated response is acknowledged again.
     pub(crate) fn send_ack(&mut self, id: ExchangeId, response: &Message<'_>) {
         let Some(exchange) = self.exchanges.at(id) else { return };
-        let limits = self.policy.limits;
+        let limits = self.policy.limits.once_forwarded();
         let Ok(request) = Message::parse(self.buffers.bytes(&exchange.request), &limits) else {
             return;
         };

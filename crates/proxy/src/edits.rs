@@ -15,6 +15,8 @@ use wire::{Flow, HeaderName, Message, Method, Side, Span, Splice, Transport};
 
 /// Most bytes of a datagram: what the headers of IPv4 and UDP leave of 65,535.
 const DATAGRAM_MAX: usize = 65_507;
+/// Most bytes of a message (RFC 3261 §18.1.1).
+const MESSAGE_MAX: usize = 65_535;
 
 /// Max-Forwards for a request that has none (RFC 3261 §16.6 step 3).
 const MAX_FORWARDS: u8 = 70;
@@ -210,9 +212,10 @@ fn insert_lines(splice: &mut Splice<'_, '_>, rules: &[HeaderRule]) {
 }
 
 /// Whether so many bytes can go by a flow at all. What is longer than a datagram comes over streams
-/// only, and is lost without a word where the next hop has none (RFC 3261 §18.1.1).
+/// only, and is lost without a word where the next hop has none (RFC 3261 §18.1.1); a stream's other end
+/// takes what a message may have, and might close for more, with all that goes on there.
 pub(crate) fn fits(flow: &Flow, bytes: usize) -> bool {
-    flow.transport.is_reliable() || bytes <= DATAGRAM_MAX
+    bytes <= if flow.transport.is_reliable() { MESSAGE_MAX } else { DATAGRAM_MAX }
 }
 
 /// The whole parameter `name` of a line of credentials or of a challenge, whose value is `value`,

@@ -102,7 +102,7 @@ impl Engine {
     /// The target of a request failed: it is sent to the next one, if there is one. `request` is
     /// what was sent.
     pub(crate) fn try_next(&mut self, now: Time, id: ExchangeId, request: &[u8]) -> bool {
-        let limits = self.policy.limits;
+        let limits = self.policy.limits.once_forwarded();
         let Ok(message) = Message::parse(request, &limits) else { return false };
         let Some(exchange) = self.exchanges.at(id) else { return false };
         if exchange.answered

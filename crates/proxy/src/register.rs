@@ -164,7 +164,7 @@ impl Engine {
         }
         let exchange = self.exchanges.at(id)?;
         let kept = self.buffers.bytes(&exchange.request).to_vec();
-        let limits = self.policy.limits;
+        let limits = self.policy.limits.once_forwarded();
         let request = Message::parse(&kept, &limits).ok()?;
         self.bind_all(now, &request, response, flow, pbx);
         Some(Registered { bound: None })

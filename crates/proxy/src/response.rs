@@ -391,7 +391,7 @@ impl Engine {
 
     /// Tells the gate of a challenge that waited and went out now.
     fn tell(&mut self, now: Time, id: ExchangeId) {
-        let limits = self.policy.limits;
+        let limits = self.policy.limits.once_forwarded();
         let Some(exchange) = self.exchanges.at(id).filter(|exchange| exchange.answered) else {
             return;
         };
@@ -435,7 +435,7 @@ impl Engine {
     pub(crate) fn answer(&mut self, now: Time, id: ExchangeId, status: u16) {
         let retry_after = (status == 503).then(|| self.retry_after());
         let base = self.policy.timers;
-        let limits = self.policy.limits;
+        let limits = self.policy.limits.once_forwarded();
         let Some(exchange) = self.exchanges.at(id) else { return };
         let Ok(request) = Message::parse(self.buffers.bytes(&exchange.request), &limits) else {
             return;

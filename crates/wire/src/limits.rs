@@ -21,8 +21,25 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What [`Limits::header_lines`] can be set to at most: the room in a parsed message.
+    /// What [`Limits::header_lines`] can be set to at most. A parsed message has room for as many more,
+    /// of whoever forwards it.
     pub const HEADER_LINES_MAX: usize = 128;
+
+    /// The bounds of a message that was within these when it came, once it was forwarded: it has grown
+    /// by a Via and by other lines since, and must be read again all the same.
+    #[must_use]
+    pub fn once_forwarded(self) -> Limits {
+        let most = usize::from(u16::MAX);
+        Limits {
+            message_bytes: most,
+            start_line_bytes: most,
+            header_bytes: most,
+            header_lines: 2 * Limits::HEADER_LINES_MAX,
+            header_line_bytes: most,
+            via_values: self.via_values.saturating_add(1),
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {

@@ -1,9 +1,10 @@
 //! Messages that are longer than their way takes, streams whose end is not known, and many messages
 //! at once.
 
-use super::edge::{CARRIER, Edge, INSIDE, OUTSIDE, PBX, Sent, addr, answer};
+use super::edge::{CARRIER, Edge, INSIDE, OUTSIDE, PBX, Sent, addr, answer, to};
 use policy::{Listener, Network, Pbx, Policy, Reason, Trunk};
 use proxy::{Input, Verdict};
+use std::time::Duration;
 use wire::{ConnectionId, Flow, ShardId, Transport};
 
 const PHONE: &str = "192.0.2.9:4000";
@@ -155,4 +156,51 @@ fn messages_of_one_segment_go_on_in_their_order_until_one_is_none() {
         sent.iter().filter(|it| it.on.is_some()).map(|it| &it.text[..2]).collect();
     assert_eq!(back, ["\r\n", "SI"], "a pong, and a refusal");
     assert_eq!(edge.closed, [connection]);
+}
+
+/// An INVITE with as many lines, and bytes in them, as it may have.
+fn crowded(number: u32) -> String {
+    let head = format!(
+        "INVITE sip:100@h SIP/2.0\nVia: SIP/2.0/UDP {PHONE};rport;branch=z9hG4bK{number}\n\
+         Max-Forwards: 70\nFrom: <sip:6001@h>;tag=f\nTo: <sip:100@h>\nCall-ID: c{number}\n\
+         CSeq: 1 INVITE\nContact: <sip:6001@{PHONE}>\nContent-Length: 0\n"
+    );
+    let lines = 128 - (head.lines().count() - 1);
+    let line = format!("X: {}\n", "y".repeat((16_384 - head.len() - 20) / lines - 6));
+    format!("{head}{}\n", line.repeat(lines))
+}
+
+#[test]
+fn what_is_as_large_as_may_be_is_served_like_any_other() {
+    let mut edge = Edge::new({
+        let listener =
+            Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
+        let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![Pbx::new(addr(PBX))]);
+        policy.admission.proof.amplify = true;
+        policy
+    });
+    // a refusal is acknowledged
+    let sent = edge.outside(PHONE, &crowded(1));
+    let [Sent { text, .. }] = &sent[..] else { panic!("{sent:?}") };
+    assert!(
+        text.lines().count() > 128 && text.len() > 16_384,
+        "{} {}",
+        text.lines().count(),
+        text.len()
+    );
+    let sent = edge.inside(PBX, &answer(text, "486 Busy Here", ""));
+    assert_eq!((to(&sent, PBX, "ACK ").len(), to(&sent, PHONE, "SIP/2.0 486 ").len()), (1, 1));
+    // a call is cancelled
+    let sent = edge.outside(PHONE, &crowded(2));
+    let invite = to(&sent, PBX, "INVITE ")[0].to_owned();
+    edge.inside(PBX, &answer(&invite, "180 Ringing", ""));
+    let cancel = crowded(2).replace("INVITE", "CANCEL").replace("Contact: ", "X: ");
+    let cancel = cancel.split("X: y").next().expect("text").to_owned() + "\n";
+    let sent = edge.outside(PHONE, &cancel);
+    assert_eq!(to(&sent, PBX, "CANCEL ").len(), 1, "{sent:?}");
+    // and nobody's silence is kept from its caller
+    edge.outside(PHONE, &crowded(3));
+    let sent = edge.pass(Duration::from_secs(32));
+    let told = ["SIP/2.0 408 ", "SIP/2.0 503 "].map(|begin| to(&sent, PHONE, begin).len());
+    assert!(told[0] + told[1] > 0, "{}", sent.len());
 }

@@ -21,7 +21,7 @@ pub(crate) struct HeaderLines {
 }
 
 /// As many lines as most messages have at most: they are part of the message, which is moved about
-/// as it is read. The lines of a longer one are on the heap, [`Limits::HEADER_LINES_MAX`] at most.
+/// as it is read. The lines of a longer one are on the heap, [`NONE`] at most.
 const USUAL: usize = 32;
 /// Stops at what may end a line. All lines are gone through, and most are longer than a block.
 type LineEnds<'a> = Stops<'a, 4>;
@@ -84,7 +84,7 @@ impl HeaderLines {
         limits: &Limits,
         mode: Mode,
     ) -> Result<usize, Malformed> {
-        let most = limits.header_lines.min(Limits::HEADER_LINES_MAX);
+        let most = limits.header_lines.min(usize::from(NONE));
         let (mut ends, mut vias, mut at) = (LineEnds::new(bytes), 0usize, start);
         loop {
             // a datagram may end behind its last header line (RFC 4475 §3.1.2.15 is sent so)
