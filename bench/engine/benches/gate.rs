@@ -4,7 +4,9 @@
 //!
 //! `active`: a thousand of the tracked sources send, as on a busy edge; what they meet is in the
 //! processor's caches. `all`: each request comes from another of all the tracked sources at
-//! random, so each look-up waits for memory. The rules and signatures are the shipped ones.
+//! random, so each look-up waits for memory. The rules and signatures are the shipped ones. The
+//! source stage is measured as a shard does it, who announces each batch of datagrams, and with
+//! none announced.
 //!
 //! `COUNT=who/kind` counts under valgrind instead, `MEMORY=proven|known` says what a source takes.
 //!
@@ -40,6 +42,8 @@ const ACTIVE: u32 = 1_000;
 const CHUNK: u64 = 256;
 /// Different texts of each kind: more templates than the gate remembers.
 const VARIANTS: u32 = 4_096;
+/// Datagrams that a shard receives, and announces, together.
+const BATCH: usize = 32;
 /// Between two requests: slow enough for the rates that strangers have.
 const STEP: Duration = Duration::from_micros(30);
 /// The smallest tracked source.
@@ -274,6 +278,24 @@ impl Bench {
         }
     }
 
+    /// What it takes to drop so many datagrams, which come in batches.
+    fn batches(&mut self, times: u64, announced: bool, among: u32, sources: u32) -> u64 {
+        let start = OwnTime.start();
+        for _ in (0..times).step_by(BATCH) {
+            let batch = [(); BATCH].map(|()| flow(self.draw(among, sources)).remote.ip());
+            if announced {
+                self.gate.expect(&batch);
+            }
+            for source in batch {
+                let reason = self.gate.on_source(self.now, source);
+                assert_eq!(black_box(reason), Some(Reason::Banned));
+            }
+        }
+        // of the last batch only a part was asked for
+        let done = times.next_multiple_of(BATCH as u64);
+        OwnTime.end(start) * times / done
+    }
+
     /// One of the first `among`, spread over all `sources`.
     fn draw(&mut self, among: u32, sources: u32) -> u32 {
         // xorshift64
@@ -296,13 +318,11 @@ fn source_stage(c: &mut Criterion<OwnTime>) {
         let mut bench = Bench::new();
         bench.track_banned(sources);
         for (among, word) in [(ACTIVE, "active"), (sources, "all")] {
-            group.bench_function(BenchmarkId::new(word, name), |b| {
-                b.iter(|| {
-                    let n = bench.draw(among, sources);
-                    let reason = bench.gate.on_source(bench.now, flow(n).remote.ip());
-                    assert_eq!(black_box(reason), Some(Reason::Banned));
+            for (announced, kind) in [(true, "batch"), (false, "alone")] {
+                group.bench_function(BenchmarkId::new(format!("{kind}/{word}"), name), |b| {
+                    b.iter_custom(|times| bench.batches(times, announced, among, sources));
                 });
-            });
+            }
         }
     }
     group.finish();

@@ -3,8 +3,10 @@
 //! By source, by network (few lengths of prefix are in use, and only those are looked up), by shape
 //! and by pair. Nobody whom the trust oracle covers gets in.
 
+mod coming;
 mod held;
 
+use coming::Coming;
 use held::{Held, Kinds, SOURCE_V4, SOURCE_V6, What, network_bytes};
 
 use crate::index::Index;
@@ -74,6 +76,7 @@ pub(crate) struct Bans {
     /// The networks whose bans drop, and those whose bans narrow, with their reasons: what each
     /// datagram asks, in one look.
     walls: [Index<REASON_BITS>; 2],
+    coming: Coming,
     lifts: VecDeque<Lift>,
     /// What changed since somebody asked; each once.
     changed: VecDeque<BanKey>,
@@ -98,6 +101,7 @@ impl Bans {
             deadlines: BinaryHeap::new(),
             kinds: Kinds::default(),
             walls: [Index::default(), Index::default()],
+            coming: Coming::default(),
             lifts: VecDeque::new(),
             changed: VecDeque::new(),
             late: VecDeque::new(),
@@ -122,11 +126,34 @@ impl Bans {
     /// drops goes before one that narrows; the former lasts until [`Bans::handle_timeout`] has
     /// ended it, so that a datagram that is dropped costs one look in memory.
     pub(crate) fn of_source(&self, now: Time, ip: IpAddr) -> Option<Standing> {
-        if let Some((_, reason)) = self.look(false, ip) {
+        if let Some((_, reason)) = self.look(false, ip, None) {
             return Some(Standing { reason, narrowed: false });
         }
-        let (key, reason) = self.look(true, ip)?;
+        let (key, reason) = self.look(true, ip, None)?;
         self.in_force(now, key).map(|_| Standing { reason, narrowed: true })
+    }
+
+    /// Why what comes from this address is dropped, if it is banned: the first half of
+    /// [`Bans::of_source`], which is all that most datagrams ask.
+    pub(crate) fn drops(&mut self, ip: IpAddr) -> Option<Reason> {
+        let own = self.coming.take(ip);
+        self.look(false, ip, own).map(|(_, reason)| reason)
+    }
+
+    /// [`Bans::drops`] will be asked for these addresses next, in this order: what it reads is
+    /// fetched from memory for all of them at once.
+    pub(crate) fn expect(&mut self, sources: &[IpAddr]) {
+        self.coming.clear();
+        let wall = &self.walls[0];
+        if wall.is_empty() {
+            return;
+        }
+        for ip in sources {
+            self.coming.push(*ip, self.network_key(Network::source(*ip)));
+        }
+        // a loop so short that the processor has all of them under way before the first is there
+        let touched = self.coming.keys().fold(0, |all, key| all ^ wall.touch(key));
+        std::hint::black_box(touched);
     }
 
     /// What bans this AOR over this flow or at its source. One that drops goes before one that
@@ -395,26 +422,25 @@ impl Bans {
         self.store.table()
     }
 
-    fn look(&self, narrowed: bool, ip: IpAddr) -> Option<(u64, Reason)> {
+    /// The first of an address's networks that is in that wall, its source first, whose key the
+    /// caller may know.
+    fn look(&self, narrowed: bool, ip: IpAddr, own: Option<u64>) -> Option<(u64, Reason)> {
         let wall = &self.walls[usize::from(narrowed)];
         if wall.is_empty() {
             return None;
         }
         let ip = ip.to_canonical();
-        self.lengths(ip).find_map(|length| {
-            let key = self.network_key(Network::new(ip, length));
-            let reason = wall.find(key, |_| true)?;
-            Some((key, *Reason::ALL.get(reason as usize)?))
-        })
-    }
-
-    /// Lengths of prefix that are in use for addresses like this, that of a source first.
-    fn lengths(&self, ip: IpAddr) -> impl Iterator<Item = u8> {
-        let (own, in_use, lengths) = match ip {
+        // only lengths of prefix that are in use are looked up
+        let (length, in_use, lengths) = match ip {
             IpAddr::V4(_) => (SOURCE_V4, self.kinds.v4[32], &self.kinds.lengths_v4),
             IpAddr::V6(_) => (SOURCE_V6, self.kinds.v6[64], &self.kinds.lengths_v6),
         };
-        (in_use > 0).then_some(own).into_iter().chain(lengths.iter().copied())
+        let key = |length: &u8| self.network_key(Network::new(ip, *length));
+        let own = (in_use > 0).then(|| own.unwrap_or_else(|| key(&length)));
+        own.into_iter().chain(lengths.iter().map(key)).find_map(|key| {
+            let reason = wall.find(key, |_| true)?;
+            Some((key, *Reason::ALL.get(reason as usize)?))
+        })
     }
 
     fn in_force(&self, now: Time, key: u64) -> Option<InForce> {

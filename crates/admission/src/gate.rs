@@ -255,11 +255,17 @@ impl Gate {
     #[must_use]
     pub fn on_source(&mut self, now: Time, source: IpAddr) -> Option<Reason> {
         self.clock = now;
-        let Some(ban) = self.bans.of_source(now, source).filter(|ban| !ban.narrowed) else {
+        let Some(reason) = self.bans.drops(source) else {
             return self.is_listed(now, source);
         };
         let acts = self.policy.admission.mode == Mode::Enforce;
-        (acts && self.trust.of(now, source).is_none()).then_some(ban.reason)
+        (acts && self.trust.of(now, source).is_none()).then_some(reason)
+    }
+
+    /// [`Gate::on_source`] will be asked for these addresses next, in this order: what it will look
+    /// at is fetched from memory for all of them at once. It answers the same without.
+    pub fn expect(&mut self, sources: &[IpAddr]) {
+        self.bans.expect(sources);
     }
 
     /// Request stage.

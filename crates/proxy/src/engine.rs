@@ -214,6 +214,7 @@ impl Engine {
                 self.draining = true;
                 self.gate.drain(now);
             }
+            Input::Coming { sources } => return self.gate.expect(sources),
             Input::Round { waited } => self.load.on_round(now, waited, &self.policy.overload),
         }
         self.carry_out(now);

@@ -1,7 +1,7 @@
 use crate::{Binding, Event};
 use admission::{Alert, Ban, GateSnapshot, Lift, Memory, Record};
 use policy::{Network, Policy, Rank, Time};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 use wire::{ConnectionId, Flow, ShardId, Side, Transport};
@@ -63,6 +63,13 @@ pub enum Input<'a> {
     Configure(Arc<Policy>),
     /// From now on new calls and registrations get 503 with Retry-After; running transactions end.
     Drain,
+    /// Datagrams from these addresses come next from outside, in this order. It changes nothing but
+    /// time: what is known of them is fetched from memory at once, not by one after the other.
+    /// Whoever never says so, or is wrong, has an engine that does the same.
+    Coming {
+        /// Their sources, as [`Input::Datagram`] will have them.
+        sources: &'a [IpAddr],
+    },
     /// A round of the sockets begins. Whoever never says so has an engine that keeps up.
     Round {
         /// How long that had waited which the last round read, when it left something unread; zero

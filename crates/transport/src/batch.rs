@@ -81,6 +81,12 @@ impl ReceiveBatch {
         Some(received)
     }
 
+    /// Whose datagrams are in the batch, in order.
+    pub(crate) fn sources(&self) -> impl Iterator<Item = IpAddr> {
+        let filled = self.names.iter().zip(&self.filled).take(self.count);
+        filled.filter_map(|(name, filled)| Some(name.decode(filled.name_length)?.ip()))
+    }
+
     /// When the first datagram came, by the kernel's clock since 1970: no other in the batch has
     /// waited longer.
     pub(crate) fn arrived(&self) -> Option<Duration> {

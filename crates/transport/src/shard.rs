@@ -40,6 +40,8 @@ pub struct Shard {
     /// How many are inside.
     inside: usize,
     receive: ReceiveBatch,
+    /// Whose datagrams are in it.
+    sources: Vec<IpAddr>,
     unreachable: Reports,
     streams: Streams,
     neighbours: Neighbours,
@@ -110,6 +112,8 @@ enum Step {
         side: Side,
         remote: SocketAddr,
     },
+    /// Whose datagrams come next.
+    Coming,
     /// The bytes stand in the batch, behind a load balancer's header.
     Datagram {
         side: Side,
@@ -160,6 +164,7 @@ impl Shard {
             udp: all,
             inside,
             receive: ReceiveBatch::new(settings),
+            sources: Vec::with_capacity(Settings::MAX_RECEIVE_BATCH),
             unreachable: Reports { queue: VecDeque::with_capacity(bound), bound },
             streams,
             neighbours: sockets.neighbours,
@@ -250,6 +255,7 @@ impl Shard {
     pub fn next_input(&mut self) -> Option<Input<'_>> {
         Some(match self.step()? {
             Step::Unreachable { side, remote } => Input::Unreachable { side, remote },
+            Step::Coming => Input::Coming { sources: &self.sources },
             Step::Datagram { side, local, remote, index, header } => {
                 let bytes = self.receive.bytes(index).get(header..).unwrap_or_default();
                 Input::Datagram { side, local, remote, bytes }
@@ -368,6 +374,8 @@ impl Shard {
                     }
                     if !self.fetch_datagrams() {
                         self.round.stage = Stage::Streams;
+                    } else if self.announces() {
+                        return Some(Step::Coming);
                     }
                 }
                 Stage::Streams => match self.streams.step() {
@@ -390,6 +398,18 @@ impl Shard {
         }
         self.round.failed = more;
         self.round.unfinished |= more;
+    }
+
+    /// Whether it pays to say whose datagrams are in the batch: several from outside, each from whom
+    /// it says.
+    fn announces(&mut self) -> bool {
+        let socket = self.udp.get(self.round.socket);
+        let told = socket.is_some_and(|it| it.side() == Side::Outside && it.balancers().is_empty());
+        self.sources.clear();
+        if told && self.receive.len() > 1 {
+            self.sources.extend(self.receive.sources());
+        }
+        !self.sources.is_empty()
     }
 
     /// The next whole datagram of the batch.

@@ -168,6 +168,7 @@ fn sides(shard: &mut Shard) -> Vec<Side> {
     while let Some(input) = shard.next_input() {
         match input {
             proxy::Input::Datagram { side, .. } => sides.push(side),
+            proxy::Input::Coming { .. } => {}
             other => panic!("{other:?}"),
         }
     }
@@ -193,6 +194,33 @@ async fn a_flood_from_outside_leaves_the_inside_its_turn() {
         assert_eq!(seen.first(), Some(&Side::Inside));
         assert_eq!(seen.len(), expected + 1);
     }
+}
+
+#[tokio::test]
+async fn a_batch_from_outside_is_announced_with_its_sources_in_order() {
+    let settings = Settings { receive_batch: 3, ..Settings::default() };
+    let (mut shard, outside, inside) = shard(&settings);
+    // the first three make a batch; one alone is not worth a word, nor is what the PBX sends
+    let hosts = [2, 3, 2, 4].map(|host| IpAddr::from([127, 0, 0, host]));
+    for host in hosts {
+        phone(&format!("{host}:0")).send_to(b"datagram", outside).unwrap();
+    }
+    let pbx = phone("127.0.0.1:0");
+    for _ in 0..2 {
+        pbx.send_to(b"answer", inside).unwrap();
+    }
+    shard.ready().await;
+    let (mut announced, mut came) = (Vec::new(), Vec::new());
+    while let Some(input) = shard.next_input() {
+        match input {
+            proxy::Input::Coming { sources } => announced.push((came.len(), sources.to_vec())),
+            proxy::Input::Datagram { side: Side::Outside, remote, .. } => came.push(remote.ip()),
+            proxy::Input::Datagram { .. } => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(came, hosts);
+    assert_eq!(announced, [(0, hosts[..3].to_vec())]);
 }
 
 #[tokio::test]

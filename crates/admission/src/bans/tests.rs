@@ -359,3 +359,32 @@ fn numbers_are_written_and_read() {
         assert_eq!(wrong.parse::<BanId>(), Err(()), "{wrong}");
     }
 }
+
+#[test]
+fn what_is_expected_or_not_is_dropped_for_the_same_reason() {
+    let mut bans = bans();
+    let trust = Trust::default();
+    let banned = [A, "2001:db8:1::7"].map(source).into_iter();
+    for key in banned.chain([network("203.0.113.0", 24), network("2001:db8:2::", 48)]) {
+        bans.ban(at(0), &trust, key, &CAUSE).unwrap();
+    }
+    let free = ["198.51.100.8", "192.0.2.77", "2001:db8:3::1"];
+    let met = [A, "::ffff:198.51.100.7", "203.0.113.9", "2001:db8:1::8", "2001:db8:2:3::1"];
+    let all: Vec<IpAddr> = free.iter().chain(&met).chain(&free).map(|text| ip(text)).collect();
+    let alone: Vec<_> = all.iter().map(|ip| bans.drops(*ip)).collect();
+    assert_eq!(alone.iter().flatten().count(), met.len());
+    // as announced, in another order, of a part, of far more, and long after
+    let reversed: Vec<IpAddr> = all.iter().rev().copied().collect();
+    let many = all.repeat(40);
+    for announced in [&all, &reversed, &all[2..5].to_vec(), &many, &Vec::new()] {
+        bans.expect(announced);
+        for _ in 0..2 {
+            let told: Vec<_> = all.iter().map(|ip| bans.drops(*ip)).collect();
+            assert_eq!(told, alone, "{announced:?}");
+        }
+    }
+    // and what changes in between counts
+    bans.expect(&all);
+    bans.lift(at(1), Network::host(ip(A)), true);
+    assert_eq!(bans.drops(ip(A)), None);
+}
