@@ -14,7 +14,6 @@ use crate::base32;
 use crate::key::{Key, MAC_BYTES, address_bytes, equal};
 use arrayvec::ArrayVec;
 use policy::Time;
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ pub(crate) enum Echo {
 pub(crate) struct Proofs {
     key: Key,
     /// The day's key that was needed last: one serves nearly all.
-    of_day: Cell<(u64, Key)>,
+    of_day: (u64, Key),
 }
 
 #[derive(Clone, Copy)]
@@ -58,17 +57,17 @@ impl Proofs {
     /// From the edge's secret.
     pub(crate) fn new(secret: &[u8; 32]) -> Self {
         let key = Key::derive(secret, "proofs");
-        Proofs { key, of_day: Cell::new((0, key.of_day(0))) }
+        Proofs { key, of_day: (0, key.of_day(0)) }
     }
 
     /// What stands in front of `opaque` in a challenge that is relayed to `source`.
-    pub(crate) fn opaque(&self, now: Time, source: IpAddr) -> Text {
+    pub(crate) fn opaque(&mut self, now: Time, source: IpAddr) -> Text {
         self.make(Kind::Opaque, now, source)
     }
 
     /// Whether `opaque` begins with such a text for `source`.
     pub(crate) fn check_opaque(
-        &self,
+        &mut self,
         now: Time,
         opaque: &[u8],
         source: IpAddr,
@@ -79,13 +78,13 @@ impl Proofs {
     }
 
     /// A nonce of the edge's own for `source`.
-    pub(crate) fn nonce(&self, now: Time, source: IpAddr) -> Text {
+    pub(crate) fn nonce(&mut self, now: Time, source: IpAddr) -> Text {
         self.make(Kind::Nonce, now, source)
     }
 
     /// Whether `nonce` is one of the edge's own for `source`.
     pub(crate) fn check_nonce(
-        &self,
+        &mut self,
         now: Time,
         nonce: &[u8],
         source: IpAddr,
@@ -94,11 +93,11 @@ impl Proofs {
         self.check(Kind::Nonce, now, nonce, source, lifetime)
     }
 
-    fn make(&self, kind: Kind, now: Time, source: IpAddr) -> Text {
+    fn make(&mut self, kind: Kind, now: Time, source: IpAddr) -> Text {
         let tick = now.as_secs() / TICK_SECONDS;
         let mut bytes = [0; BYTES];
         bytes[..2].copy_from_slice(&(tick as u16).to_be_bytes());
-        bytes[2..].copy_from_slice(&self.mac(kind, tick, source));
+        bytes[2..].copy_from_slice(&mut self.mac(kind, tick, source));
         let mut digits = [0; base32::digits(BYTES)];
         base32::encode(&bytes, &mut digits);
         let mut text = Text::new();
@@ -107,7 +106,7 @@ impl Proofs {
     }
 
     fn check(
-        &self,
+        &mut self,
         kind: Kind,
         now: Time,
         text: &[u8],
@@ -118,25 +117,22 @@ impl Proofs {
         let tick = now.as_secs() / TICK_SECONDS;
         let age = u64::from((tick as u16).wrapping_sub(u16::from_be_bytes([high, low])));
         let Some(made) = tick.checked_sub(age) else { return Echo::NotOurs };
-        if !equal(&self.mac(kind, made, source), &mac) {
+        if !equal(&mut self.mac(kind, made, source), &mac) {
             return Echo::NotOurs;
         }
         if age * TICK_SECONDS <= lifetime.as_secs() { Echo::Fresh } else { Echo::Expired }
     }
 
-    fn mac(&self, kind: Kind, tick: u64, source: IpAddr) -> [u8; MAC_BYTES] {
+    fn mac(&mut self, kind: Kind, tick: u64, source: IpAddr) -> [u8; MAC_BYTES] {
         let key = self.of_day(tick / DAY_TICKS);
         key.mac(&[&[kind as u8], &tick.to_be_bytes(), &address_bytes(source)])
     }
 
-    fn of_day(&self, day: u64) -> Key {
-        let (known, key) = self.of_day.get();
-        if known == day {
-            return key;
+    fn of_day(&mut self, day: u64) -> Key {
+        if self.of_day.0 != day {
+            self.of_day = (day, self.key.of_day(day));
         }
-        let key = self.key.of_day(day);
-        self.of_day.set((day, key));
-        key
+        self.of_day.1
     }
 }
 
@@ -197,7 +193,7 @@ mod tests {
         assert_eq!(check(at(4 * 24 * 3_600), A), Echo::NotOurs);
         assert_eq!(check(at(0), B), Echo::NotOurs);
         assert_eq!(check(Time::ZERO, A), Echo::NotOurs, "from the future");
-        let other = Proofs::new(&[8; 32]);
+        let mut other = Proofs::new(&[8; 32]);
         assert_eq!(other.check_nonce(at(0), &nonce, A, MINUTE), Echo::NotOurs);
     }
 

@@ -12,7 +12,7 @@ impl Gate {
     /// The prefix that a relayed challenge's `opaque` gets for this flow; `None` when the policy
     /// wants none.
     #[must_use]
-    pub fn opaque(&self, now: Time, flow: &Flow) -> Option<arrayvec::ArrayVec<u8, 32>> {
+    pub fn opaque(&mut self, now: Time, flow: &Flow) -> Option<arrayvec::ArrayVec<u8, 32>> {
         let wanted = self.policy.admission.proof.opaque;
         wanted.then(|| self.proofs.opaque(now, flow.remote.ip()))
     }
@@ -26,12 +26,18 @@ impl Gate {
     /// Appends the header lines of the edge's own challenge: one `WWW-Authenticate` for each
     /// algorithm that the PBX was seen to use, with `stale=true` when the request had credentials.
     /// `false` when the realm is not known yet: then there is no challenge.
-    pub fn write_challenge(&self, now: Time, request: &Request<'_, '_>, out: &mut Vec<u8>) -> bool {
+    pub fn write_challenge(
+        &mut self,
+        now: Time,
+        request: &Request<'_, '_>,
+        out: &mut Vec<u8>,
+    ) -> bool {
         let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
         let stale = names.iter().any(|name| request.message.lines(*name).next().is_some());
+        let proof = self.opaque(now, request.flow);
         let realm = self.policy.admission.edge_challenge.realm.as_deref();
         let challenges = self.challenges.of(request.pbx);
-        let proof = self.opaque(now, request.flow).filter(|_| challenges.may_offer(realm));
+        let proof = proof.filter(|_| challenges.may_offer(realm));
         // whoever leaves out `opaque` has come with credentials, and gets on with our own nonce
         if let (Some(proof), Some(nonce), false) = (proof, challenges.offers.offer(now), stale) {
             return challenges.write(realm, Ask::Offer(nonce, &proof), stale, out);
