@@ -209,7 +209,7 @@ async fn a_batch_from_outside_is_announced_with_its_sources_in_order() {
     for _ in 0..2 {
         pbx.send_to(b"answer", inside).unwrap();
     }
-    shard.ready().await;
+    shard.ready(rig::is_known).await;
     let (mut announced, mut came) = (Vec::new(), Vec::new());
     while let Some(input) = shard.next_input() {
         match input {
