@@ -97,7 +97,7 @@ impl Proofs {
         let tick = now.as_secs() / TICK_SECONDS;
         let mut bytes = [0; BYTES];
         bytes[..2].copy_from_slice(&(tick as u16).to_be_bytes());
-        bytes[2..].copy_from_slice(&mut self.mac(kind, tick, source));
+        bytes[2..].copy_from_slice(&self.mac(kind, tick, source));
         let mut digits = [0; base32::digits(BYTES)];
         base32::encode(&bytes, &mut digits);
         let mut text = Text::new();
@@ -117,7 +117,7 @@ impl Proofs {
         let tick = now.as_secs() / TICK_SECONDS;
         let age = u64::from((tick as u16).wrapping_sub(u16::from_be_bytes([high, low])));
         let Some(made) = tick.checked_sub(age) else { return Echo::NotOurs };
-        if !equal(&mut self.mac(kind, made, source), &mac) {
+        if !equal(&self.mac(kind, made, source), &mac) {
             return Echo::NotOurs;
         }
         if age * TICK_SECONDS <= lifetime.as_secs() { Echo::Fresh } else { Echo::Expired }
