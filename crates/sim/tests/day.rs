@@ -82,7 +82,7 @@ fn undetected(report: &Report, signatures: bool) -> Vec<String> {
         let banned = most.is_some() || CAUGHT.contains(label);
         let guesses = label.contains("guess") || label.contains("svcrack");
         if known && row.leaked > 0
-            || banned && !known && row.banned < row.attackers
+            || banned && !known && row.banned + row.kept_out < row.attackers
             || most.is_some_and(|most| row.worst > most)
             || guesses && row.successes > 0
         {

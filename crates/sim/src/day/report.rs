@@ -33,8 +33,10 @@ pub struct Report {
 pub struct Row {
     /// How many there were.
     pub attackers: u64,
-    /// Of whom so many were banned, or their campaign was.
+    /// Of whom so many were banned.
     pub banned: u64,
+    /// Of the others those of whom nothing came through, whose campaign was stopped for example.
+    pub kept_out: u64,
     /// Shots fired.
     pub shots: u64,
     /// Messages sent.
@@ -53,6 +55,7 @@ impl Row {
     fn add(&mut self, other: &Row) {
         self.attackers += other.attackers;
         self.banned += other.banned;
+        self.kept_out += other.kept_out;
         self.shots += other.shots;
         self.sent += other.sent;
         self.leaked += other.leaked;
@@ -138,9 +141,11 @@ impl Day {
             let config = &attacker.config;
             let (leaked, last) = edge.watch.leaked(attacker.call_ids());
             let counts = attacker.counts;
+            let banned = edge.bans.iter().any(|(_, ban)| hits(ban, attacker));
             let row = Row {
                 attackers: 1,
-                banned: u64::from(edge.bans.iter().any(|(_, ban)| hits(ban, attacker))),
+                banned: u64::from(banned),
+                kept_out: u64::from(!banned && leaked == 0 && counts.sent > 0),
                 shots: counts.shots,
                 sent: counts.sent,
                 leaked,
