@@ -1,6 +1,7 @@
 //! Scanners as they are installed, and datagrams of those that cannot be. Each runs against the
 //! shipped policy and against one that does not know what tools look like.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::time::Instant;
 
@@ -76,10 +77,18 @@ fn run(
         "hydra" => command.arg(format!("sip://{}", stage.public())),
         _ => command.args(["-x", &host]).arg(stage.public().to_string()),
     };
-    let began = Instant::now();
+    let (before, began) = (judged(stage), Instant::now());
     let mut child = Child::start(tool, &command, &stage.directory.join("tool.log"));
     child.wait();
     let took = began.elapsed().as_secs_f32();
+    let sent = judged(stage);
+    let since = |what: &String| before.get(what).copied().unwrap_or_default();
+    let sent: BTreeMap<_, _> = sent
+        .into_iter()
+        .map(|(what, count)| (what.clone(), count - since(&what)))
+        .filter(|(_, count)| *count > 0)
+        .collect();
+    assert!(!sent.is_empty(), "{tool} sent nothing: {}", child.output());
     works(stage, &alice);
     let own = alice.local().ip();
     let mut heard = stage.pbx().heard_at();
@@ -91,17 +100,32 @@ fn run(
         (Some((first, _)), Some((last, _))) => last.saturating_sub(*first).as_millis(),
         _ => 0,
     };
-    let banned: f64 = ["banned", "pair_banned", "narrowed", "signature", "rule"]
-        .map(|reason| refusals(stage, reason))
-        .iter()
-        .sum();
+    let all: usize = sent.values().sum();
+    let became: Vec<_> = sent.iter().map(|(what, count)| format!("{count} {what}")).collect();
     report(
         "scanners",
         &format!(
-            "{title:36} {policy:16} {arrived:4} reached the PBX, {guesses:2} guesses, within {within:4} ms, {banned:4} dropped in {took:4.1} s"
+            "{title:36} {policy:16} {all:4} sent, {arrived:2} reached the PBX, {guesses:2} guesses, within {within:4} ms, in {took:4.1} s: {}",
+            became.join(", ")
         ),
     );
     (arrived, guesses)
+}
+
+/// What the edge decided about all that came from outside so far: how often, by verdict and reason.
+fn judged(stage: &Stage) -> BTreeMap<String, usize> {
+    let page = stage.ringfence().fetch("/metrics");
+    let mut judged = BTreeMap::new();
+    for line in page.lines().filter(|line| line.starts_with("ringfence_requests_total{")) {
+        let label = |name: &str| {
+            let value = line.split_once(&format!("{name}=\""))?.1.split_once('"')?.0;
+            Some(value.to_owned())
+        };
+        let what = ["verdict", "reason"].map(|name| label(name).unwrap_or_default()).join(" ");
+        let count = line.rsplit(' ').next().and_then(|count| count.parse::<usize>().ok());
+        *judged.entry(what).or_default() += count.unwrap_or_default();
+    }
+    judged
 }
 
 /// None is answered, none reaches the PBX.
