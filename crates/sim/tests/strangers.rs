@@ -21,6 +21,7 @@ const EACH: usize = 20;
 
 struct Edge {
     engine: Engine,
+    policy: Arc<Policy>,
     now: Time,
     strangers: u32,
 }
@@ -35,8 +36,14 @@ impl Edge {
         let shipped = config::shipped_signatures().expect("they load");
         policy.admission.signatures = shipped.signatures;
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);
-        let engine = Engine::new(Arc::new(policy), ShardId(0), 1, [7; 32], [1; 32]);
-        Edge { engine, now, strangers: 0 }
+        let policy = Arc::new(policy);
+        let engine = Engine::new(Arc::clone(&policy), ShardId(0), 1, [7; 32], [1; 32]);
+        Edge { engine, policy, now, strangers: 0 }
+    }
+
+    /// Another, to which nothing is open yet: the PBX behind it answers nothing.
+    fn anew(&mut self) {
+        self.engine = Engine::new(Arc::clone(&self.policy), ShardId(0), 1, [7; 32], [1; 32]);
     }
 
     /// What becomes of a message whose sender nobody has heard of; whether the PBX hears it.
@@ -81,6 +88,7 @@ fn what_honest_strangers_send_reaches_the_pbx() {
     let (mut edge, mut rng) = (Edge::new(), Rng(0x5eed));
     let mut wrong = BTreeMap::new();
     for (title, template) in HONEST.into_iter().flat_map(messages) {
+        edge.anew();
         // A stranger has no subscription; its router's door stays open all the same.
         let told =
             if template.starts_with("NOTIFY") { Verdict::Reject(405) } else { Verdict::Forward };
