@@ -8,6 +8,7 @@ mod listed;
 mod looks;
 mod memory;
 mod numbers;
+mod open;
 mod outcomes;
 mod own;
 mod peers;
@@ -24,6 +25,7 @@ use crate::challenge::PbxChallenges;
 use crate::ledger::Ledger;
 use crate::networks::Networks;
 use crate::pairs::Pairs;
+use crate::passing::Passing;
 use crate::proof::Proofs;
 use crate::rates::Rates;
 use crate::rules::Concerns;
@@ -83,6 +85,7 @@ pub struct Gate {
     rates: Rates,
     chains: Chains,
     tries: Tries,
+    passing: Passing,
     walk: Walk,
     tally: Tally,
     storm: Storm,
@@ -155,6 +158,8 @@ pub struct GateSnapshot {
     pub chains: TableUse,
     /// Tries under way.
     pub tries: TableUse,
+    /// Sources with requests in passage.
+    pub passing: TableUse,
     /// Nonces.
     pub nonces: TableUse,
     /// Whether the edge challenges strangers by itself now.
@@ -187,6 +192,7 @@ impl Gate {
             rates: Rates::new(bounds.rates),
             chains: Chains::new(bounds.chains),
             tries: Tries::new(bounds.tries),
+            passing: Passing::new(bounds.passing),
             walk: Walk::default(),
             tally: Tally::default(),
             storm: Storm::default(),
@@ -235,6 +241,7 @@ impl Gate {
         self.rates.configure(bounds.rates);
         self.chains.configure(bounds.chains);
         self.tries.configure(bounds.tries);
+        self.passing.configure(bounds.passing);
         self.concerns = Concerns::of_rules(&policy.admission.rules);
         let old = std::mem::replace(&mut self.policy, policy);
         if old.admission.rules != self.policy.admission.rules
@@ -287,6 +294,7 @@ impl Gate {
         let decided = self.decide(now, &mut asked);
         let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
         if decided.is_ok() || observed.is_some() {
+            self.begin_passage(now, &mut asked);
             self.on_credentials(now, &mut asked, classified.expired);
         } else if decided.is_err_and(|stop| stop.verdict == Verdict::Challenge) {
             self.on_own_challenge(now, &asked);
@@ -301,19 +309,20 @@ impl Gate {
             200..=299 if answer.ticket.credentials => self.on_next_nonce(now, answer),
             _ => {}
         }
-        self.end_try(answer.ticket);
+        let mut ticket = *answer.ticket;
+        self.on_ended(&mut ticket);
         if answer.ticket.judged {
             let ticket = self.of_today(answer.ticket);
             self.on_answer(now, &Final { ticket: &ticket, ..*answer });
         }
     }
 
-    /// A provisional response from inside: the PBX has taken the credentials. A 100 says so of a
-    /// home's only, whose PBX sends it behind the digest; another's may stand before it.
+    /// A provisional response from inside: the PBX has taken the request, and the credentials. A 100
+    /// says so of a home's only, whose PBX sends it behind the digest; another's may stand before it.
     pub fn on_provisional(&mut self, status: u16, ticket: &mut Ticket) {
+        self.end_passage(ticket);
         if status > 100 || ticket.at_home {
             self.end_try(ticket);
-            ticket.tried = 0;
         }
     }
 
@@ -321,7 +330,7 @@ impl Gate {
     /// credentials it had are taken out: they were for that one.
     pub fn on_passed_over(&mut self, ticket: &mut Ticket, pbx: u32) {
         self.end_try(ticket);
-        (ticket.tried, ticket.offered) = (0, 0);
+        ticket.offered = 0;
         (ticket.credentials, ticket.account) = (false, ticket.aor);
         ticket.pbx = pbx;
     }
@@ -342,12 +351,19 @@ impl Gate {
     }
 
     /// A CANCEL for that request, or it ended in another way that says nothing of its sender.
-    pub fn on_superseded(&mut self, now: Time, ticket: &Ticket) {
+    pub fn on_superseded(&mut self, now: Time, ticket: &mut Ticket) {
         let _ = now;
-        self.end_try(ticket);
+        self.on_ended(ticket);
         if ticket.judged {
             self.supersede(ticket.entry);
         }
+    }
+
+    /// It is with the PBX no more, and no challenge opened or ended by it: another that is the same
+    /// goes on in its place, or the answer to it was never paid for.
+    pub fn on_ended(&mut self, ticket: &mut Ticket) {
+        self.end_passage(ticket);
+        self.end_try(ticket);
     }
 
     /// So many requests of unproven sources are with a PBX that has said nothing to them: junk, most
@@ -481,6 +497,7 @@ impl Gate {
             rates: self.rates.table(),
             chains: self.chains.table(),
             tries: self.tries.table(),
+            passing: self.passing.table(),
             nonces: TableUse {
                 entries: self.nonces.len(),
                 capacity: self.policy.capacities.nonces,

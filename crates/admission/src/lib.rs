@@ -34,6 +34,7 @@ mod networks;
 pub mod nonces;
 mod offers;
 mod pairs;
+mod passing;
 mod proof;
 mod rates;
 mod request;

@@ -141,6 +141,8 @@ pub struct Ticket {
     pub guarded: bool,
     /// Key of the pair at which its credentials are a try under way; 0 when they are none.
     pub tried: u64,
+    /// Key of the source at which it counts until the PBX says something to it; 0 when it does not.
+    pub passing: u64,
     /// Hash of realm and algorithm of credentials that answer the edge's own challenge with a nonce
     /// of the PBX's; 0 for all others.
     pub offered: u64,

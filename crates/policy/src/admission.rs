@@ -486,6 +486,8 @@ pub struct GateCapacities {
     pub chains: usize,
     /// Pairs and accounts whose credentials are with the PBX.
     pub tries: usize,
+    /// Strangers whose requests are with the PBX.
+    pub passing: usize,
 }
 
 impl Default for GateCapacities {
@@ -501,6 +503,7 @@ impl Default for GateCapacities {
             rates: 1 << 18,
             chains: 4_096,
             tries: 1 << 14,
+            passing: 1 << 14,
         }
     }
 }

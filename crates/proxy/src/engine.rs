@@ -544,10 +544,13 @@ impl Engine {
 
     /// Forgets an exchange now.
     pub(crate) fn forget(&mut self, id: ExchangeId) {
-        let Some(Remains { messages, call }) = self.exchanges.remove(id) else { return };
+        let Some(Remains { messages, call, ticket }) = self.exchanges.remove(id) else { return };
         messages.into_iter().for_each(|message| self.buffers.give_back(message));
         if call != 0 {
             self.end_call(self.clock, call, false);
+        }
+        if let Some(mut ticket) = ticket {
+            self.gate.on_ended(&mut ticket);
         }
     }
 }

@@ -293,6 +293,8 @@ pub(crate) struct Remains {
     pub(crate) messages: [Buffer; 3],
     /// Key of the call over a trunk that it began in vain, 0 for none.
     pub(crate) call: u64,
+    /// The gate's, unless it was told how the request ended.
+    pub(crate) ticket: Option<Ticket>,
 }
 
 impl Exchanges {
@@ -433,12 +435,13 @@ impl Exchanges {
         let Exchange { request, response, cancel_request, .. } = exchange;
         let messages = [request, response, cancel_request].map(std::mem::take);
         let call = if exchange.accepted { 0 } else { exchange.call };
+        let ticket = exchange.ticket.filter(|_| !exchange.told);
         let lingering = &mut self.lingering[usize::from(exchange.stranger)];
         self.slab.release(id);
         while lingering.front().is_some_and(|oldest| self.slab.at(*oldest).is_none()) {
             lingering.pop_front();
         }
-        Some(Remains { messages, call })
+        Some(Remains { messages, call, ticket })
     }
 
     /// Gives memory back once a burst is over; the slab does by itself.

@@ -207,8 +207,8 @@ impl Engine {
     /// Outcome stage: an exchange ends in a way that says nothing of its sender.
     pub(crate) fn on_superseded(&mut self, now: Time, id: ExchangeId) {
         let Some(exchange) = self.exchanges.at(id) else { return };
-        if let Some(ticket) = exchange.ticket.filter(|_| !exchange.told) {
-            self.gate.on_superseded(now, &ticket);
+        if let Some(ticket) = exchange.ticket.as_mut().filter(|_| !exchange.told) {
+            self.gate.on_superseded(now, ticket);
         }
     }
 

@@ -50,10 +50,12 @@ impl Engine {
         let Some(passage) = self.judge(now, arrival, place) else { return };
         let passage = Passage { pbx, ..passage };
         if let Err(refusal) = self.pass_on(now, arrival, &passage, key, credentials) {
-            if let Some(ticket) = &passage.ticket
-                && refusal.reason != Reason::Merged
-            {
-                self.gate.on_superseded(now, ticket);
+            match passage.ticket {
+                Some(mut ticket) if refusal.reason == Reason::Merged => {
+                    self.gate.on_ended(&mut ticket);
+                }
+                Some(mut ticket) => self.gate.on_superseded(now, &mut ticket),
+                None => {}
             }
             self.refuse(now, arrival, refusal);
         }

@@ -204,6 +204,7 @@ impl Reference {
                     self.on_inside(step.now, &msg);
                 }
                 self.answers(step.now, &step.outputs);
+                self.forget_unsent();
             }
             StepInput::Stream { flow, bytes } => {
                 let buffer = self.buffers.entry(*flow).or_default();
@@ -423,12 +424,12 @@ impl Reference {
         now: Time,
         flow: &Flow,
         msg: &Msg,
-        asked: Asked,
+        mut asked: Asked,
         event: &Event,
         outputs: &[StepOutput],
     ) {
         if asked.is_judged() {
-            self.accepted(now, flow, &asked);
+            self.accepted(now, flow, &mut asked);
         }
         let forwarded = outputs.iter().find_map(|output| match output {
             StepOutput::Datagram { side: Side::Inside, bytes, .. } => Msg::parse(bytes),
@@ -437,9 +438,13 @@ impl Reference {
         match forwarded {
             Some(forwarded) => self.passed(now, flow, msg, asked, forwarded.branch()),
             // What is refused from here on is not its sender's fault: "any other final response".
-            None if event.reason != Reason::Merged && asked.is_judged() => {
+            None if asked.is_judged() => {
                 self.end_try(flow, &asked);
-                self.superseded(&asked.entry_key());
+                self.end_passage(&asked);
+                // "the same request by another way" says nothing of it
+                if event.reason != Reason::Merged {
+                    self.superseded(&asked.entry_key());
+                }
             }
             None => {}
         }

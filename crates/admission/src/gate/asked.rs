@@ -189,6 +189,7 @@ impl Gate {
                 proof: classified.proof,
                 guarded: false,
                 tried: 0,
+                passing: 0,
                 offered: if passes { classified.offered } else { 0 },
             },
         }

@@ -3,7 +3,6 @@
 use super::Gate;
 use super::asked::Asked;
 use super::evidence::slow;
-use crate::ledger::{INVITE, Open};
 use crate::request::REGISTER;
 use crate::rules::Facts;
 use crate::storm::PACE;
@@ -22,7 +21,7 @@ pub(super) struct Stop {
 
 /// What is done where the edge cannot challenge.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Else {
+pub(super) enum Else {
     Pass,
     Drop,
 }
@@ -209,7 +208,7 @@ impl Gate {
         match () {
             () if asked.answers => return Ok(()),
             // he has answered; but what he opens by it counts
-            () if asked.is_echo() && stranger => return self.check_open(asked),
+            () if asked.is_echo() && stranger => return self.check_open(now, asked),
             () if asked.is_echo() => return Ok(()),
             () => {}
         }
@@ -233,40 +232,7 @@ impl Gate {
             self.challenge(asked, Reason::Unproven, Else::Pass)?;
         }
         // where nobody can be challenged, a stranger has no more open challenges for all that
-        if stranger { self.check_open(asked) } else { Ok(()) }
-    }
-
-    /// How many challenges a stranger has not ended.
-    fn check_open(&mut self, asked: &Asked<'_, '_>) -> Result<(), Stop> {
-        let rules = &self.policy.admission;
-        let narrowed = asked.score.short >= rules.levels.narrow;
-        let invite = asked.ticket.method == INVITE;
-        let has = asked.passage;
-        let (open, proven, most) = match invite {
-            true if narrowed => (has.invites, has.proven_invites, rules.narrow.narrowed),
-            true => (has.invites, has.proven_invites, rules.narrow.invites),
-            false => (has.others, has.proven_others, rules.narrow.others),
-        };
-        let proves = asked.ticket.proof.is_some();
-        let of_pbx = if invite || proves { most } else { most.min(rules.narrow.others_unproven) };
-        // the challenge that is answered here is none that stays open
-        let is_own = |own: &Open| own.challenges == 1 && own.is_invite() == invite;
-        let own = asked.is_echo() && self.ledger.find(asked.ticket.entry).is_some_and(is_own);
-        let (most, of_pbx) = (most + u32::from(own), of_pbx + u32::from(own));
-        let (full, own_doing) = (open >= of_pbx, proven >= most);
-        // those that are not proven may be a forger's: whoever proves himself has no part in them
-        if !full || proves && !own_doing {
-            return Ok(());
-        }
-        if asked.ticket.who == Who::Unproven || !own_doing {
-            let otherwise = if invite { Else::Drop } else { Else::Pass };
-            let reason = match open >= most {
-                true => Reason::Narrowed,
-                false => Reason::Unproven,
-            };
-            return self.challenge(asked, reason, otherwise);
-        }
-        Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed })
+        if stranger { self.check_open(now, asked) } else { Ok(()) }
     }
 
     /// Pairs that are slowed, sources and networks that are narrowed. Behind the challenge, so that
@@ -361,11 +327,12 @@ impl Gate {
     }
 
     /// The PBX has said what it makes of them, or nothing.
-    pub(super) fn end_try(&mut self, ticket: &Ticket) {
-        if ticket.tried == 0 {
+    pub(super) fn end_try(&mut self, ticket: &mut Ticket) {
+        let tried = std::mem::take(&mut ticket.tried);
+        if tried == 0 {
             return;
         }
-        self.tries.end(ticket.tried);
+        self.tries.end(tried);
         if !ticket.at_home {
             self.tries.end(ticket.account);
         }
@@ -379,7 +346,7 @@ impl Gate {
         !asked.ticket.at_home && refusals.max(doubts) >= rules.guard.refusals
     }
 
-    fn challenge(
+    pub(super) fn challenge(
         &self,
         asked: &Asked<'_, '_>,
         reason: Reason,
@@ -407,7 +374,7 @@ impl Gate {
 
 impl<'r, 'a: 'r> Asked<'r, 'a> {
     /// How one is refused without a word of why.
-    fn refusal(&self) -> Verdict {
+    pub(super) fn refusal(&self) -> Verdict {
         let stream = self.request.flow.transport.is_reliable();
         if stream { Verdict::Reject(503) } else { Verdict::Drop }
     }

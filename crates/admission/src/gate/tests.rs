@@ -2,6 +2,7 @@
 
 mod attackers;
 mod bounds;
+mod bursts;
 mod evidence;
 mod feeds;
 mod guessers;

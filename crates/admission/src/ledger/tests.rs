@@ -33,6 +33,7 @@ fn open(now: Time, key: u64, method: u8) -> Open {
         proof: None,
         guarded: false,
         tried: 0,
+        passing: 0,
         offered: 0,
     };
     Open::new(now, &ticket, 7)

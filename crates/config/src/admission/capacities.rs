@@ -19,6 +19,7 @@ impl Element for GateCapacities {
             rates,
             chains,
             tries,
+            passing,
         } = self;
         keys.key("ledger", "Open challenges", ledger, ENTRIES);
         keys.key("sources", "Sources of which something is known", sources, ENTRIES);
@@ -30,5 +31,6 @@ impl Element for GateCapacities {
         keys.key("rates", "Rate buckets", rates, ENTRIES);
         keys.key("chains", "Sources whose evidence is kept to explain it", chains, ENTRIES);
         keys.key("tries", "Accounts whose credentials are with the PBX", tries, ENTRIES);
+        keys.key("passing", "Strangers whose requests are with the PBX", passing, ENTRIES);
     }
 }

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// Kinds of attackers; each day has some.
-pub(super) const KINDS: usize = 26;
+pub(super) const KINDS: usize = 27;
 
 /// What a day offers to its attackers.
 pub(super) struct Prey {
@@ -154,6 +154,11 @@ pub(super) fn attack(kind: usize, start: Time, prey: &Prey, rng: &mut Rng) -> At
             let kind = guess(Form::ChallengeEach, vec![known(rng)], None);
             let each = Duration::from_millis(4);
             ("guesser, all at once", kind, Tool::Plain(10), one, each, 300)
+        }
+        25 => {
+            // before the PBX answers the first
+            let kind = calls(texts(&["*"]), texts(&["00442037690000"]), true);
+            ("caller, all at once", kind, Tool::Plain(12), one, Duration::from_nanos(500), 300)
         }
         _ => {
             let kind = calls(texts(&["*"]), texts(&["494012345601"]), true);

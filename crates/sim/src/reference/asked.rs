@@ -47,6 +47,8 @@ pub(super) struct Asked {
     pub bad_user: bool,
     /// Whether it has one try too many is for either to say.
     pub close: bool,
+    /// It counts as open at its source, as long as the PBX has said nothing to it.
+    pub passes: bool,
 }
 
 /// What credentials are.
@@ -207,6 +209,7 @@ impl Reference {
             candidate,
             bad_user,
             close: false,
+            passes: false,
         }
     }
 

@@ -57,6 +57,8 @@ pub(super) struct Passing {
     heard: bool,
     /// Its try is under way.
     tried: bool,
+    /// It was challenged; that is forgotten by then if nobody paid for it.
+    unpaid: Option<Time>,
 }
 
 /// "patience stands still ..., at most 10 min"
@@ -94,7 +96,8 @@ impl Reference {
     ) {
         let key = passing_key(asked.source, msg);
         self.asking.insert(inside, key.clone());
-        let passing = Passing { flow: *flow, asked, sent: now, heard: false, tried: true };
+        let passing =
+            Passing { flow: *flow, asked, sent: now, heard: false, tried: true, unpaid: None };
         self.passing.insert(key, passing);
     }
 
@@ -178,6 +181,12 @@ impl Reference {
         let Some(passing) = self.passing.get_mut(&key) else { return };
         passing.heard = true;
         let (tries, status) = (passing.asked.tries(), msg.status());
+        if status < 200 {
+            let asked = passing.asked.clone();
+            passing.asked.passes = false;
+            self.end_passage(&asked);
+        }
+        let Some(passing) = self.passing.get_mut(&key) else { return };
         // "A provisional response ends a try (a 100 only where the AOR is at home)"
         if passing.tried && status < 200 && (status > 100 || passing.asked.at_home) {
             passing.tried = false;
@@ -187,6 +196,7 @@ impl Reference {
         if status < 200 {
             return;
         }
+        passing.unpaid = Some(now + self.policy.timers.t4);
         let passing = passing.clone();
         // An answer may still wait to be paid for; its outcome does not. But a challenge "opens
         // when a 401/407 goes out".
@@ -236,6 +246,7 @@ impl Reference {
         if passing.tried {
             self.end_try(&passing.flow, asked);
         }
+        self.end_passage(asked);
         let key = asked.entry_key();
         let stale = msg
             .values_of_lines("WWW-Authenticate")
@@ -463,6 +474,7 @@ impl Reference {
         }
         self.lift(now);
         self.watch_attack();
+        self.forget_unpaid(now);
         let silent = self.passing.iter().filter(|(_, passing)| {
             // RFC 3261 §17.1: Timer F; for an INVITE what its last repetition leaves of Timer B.
             let most = if passing.asked.is_invite() { 31_500 } else { 32_000 };
@@ -477,8 +489,28 @@ impl Reference {
                 if passing.tried {
                     self.end_try(&passing.flow, &passing.asked);
                 }
+                self.end_passage(&passing.asked);
                 self.superseded(&passing.asked.entry_key());
             }
+        }
+    }
+
+    /// "An answer that nobody paid for is forgotten after 5 s", and opened nothing.
+    fn forget_unpaid(&mut self, now: Time) {
+        self.forget_passing(|passing| passing.unpaid.is_some_and(|until| until <= now));
+    }
+
+    /// Nor did what was for a stream that is closed.
+    pub(super) fn forget_unsent(&mut self) {
+        let stream = |passing: &Passing| passing.flow.transport.is_reliable();
+        self.forget_passing(|passing| passing.unpaid.is_some() && stream(passing));
+    }
+
+    fn forget_passing(&mut self, is_due: impl Fn(&Passing) -> bool) {
+        let due = self.passing.iter().filter(|(_, passing)| is_due(passing));
+        for key in due.map(|(key, _)| key.clone()).collect::<Vec<_>>() {
+            let Some(passing) = self.passing.remove(&key) else { continue };
+            self.end_passage(&passing.asked);
         }
     }
 

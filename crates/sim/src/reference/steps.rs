@@ -29,6 +29,12 @@ const HAIR: f64 = 1e-5;
 pub(super) enum Tried {
     Pair(Key),
     Account(String),
+    /// INVITEs of a source's, or others, proven ones or all: what is no try yet.
+    Passing {
+        source: Network,
+        invite: bool,
+        proven: bool,
+    },
 }
 
 /// Tries under way.
@@ -43,6 +49,13 @@ fn tried_pair(flow: &Flow, asked: &Asked) -> Key {
         true => Key::Flow(asked.account.clone(), *flow),
         false => Key::Pair(asked.account.clone(), asked.source),
     }
+}
+
+/// "Of a request that proves itself only proven ones count": it counts among all, and among those.
+fn passing(asked: &Asked) -> Vec<Tried> {
+    let (source, invite) = (asked.source, asked.is_invite());
+    let of = |proven| Tried::Passing { source, invite, proven };
+    if asked.proof { vec![of(false), of(true)] } else { vec![of(false)] }
 }
 
 fn tried(flow: &Flow, asked: &Asked) -> Vec<Tried> {
@@ -284,6 +297,10 @@ impl Reference {
             let open = open.clone().filter(|(_, entry)| entry.proven || !proven);
             open.map(|(_, entry)| entry.challenges).sum()
         };
+        let all = |proven: bool| -> u32 {
+            let passing = Tried::Passing { source: asked.source, invite, proven };
+            count(proven) + self.under_way(now, &passing)
+        };
         let short = self
             .sources
             .get(&asked.source)
@@ -302,15 +319,17 @@ impl Reference {
             false => most.min(narrow.others_unproven),
         };
         let (most, asks_pbx) = (most + u32::from(answers), asks_pbx + u32::from(answers));
-        let (full, own_doing) = (count(false) >= asks_pbx, count(true) >= most);
+        let (full, own_doing) = (all(false) >= asks_pbx, all(true) >= most);
         if !full || asked.proof && !own_doing {
             return None;
         }
-        if asked.who != Who::Unproven && own_doing {
+        // "an INVITE waits until the PBX has said something to those before it"
+        let waits = if asked.proof { count(true) < most } else { count(false) < asks_pbx };
+        if invite && waits || asked.who != Who::Unproven && own_doing {
             return Some((Class::Stop, Reason::Narrowed));
         }
         // "too many open challenges drop an INVITE and let the rest pass"
-        let reason = if count(false) >= most { Reason::Narrowed } else { Reason::Unproven };
+        let reason = if all(false) >= most { Reason::Narrowed } else { Reason::Unproven };
         match self.can_challenge(now, flow) {
             true => Some((Class::Challenge, reason)),
             false => invite.then_some((Class::Stop, Reason::Narrowed)),
@@ -409,6 +428,27 @@ impl Reference {
         }
     }
 
+    /// "A stranger's request that is with the PBX counts as open until the PBX says something"; "what
+    /// answers an open challenge counts as that".
+    fn begin_passage(&mut self, now: Time, asked: &mut Asked) {
+        asked.passes = asked.is_strange() && !self.goes_on(asked);
+        if !asked.passes {
+            return;
+        }
+        for of in passing(asked) {
+            let count = self.under_way(now, &of) + 1;
+            self.tries.insert(of, Tries { count, last: now });
+        }
+    }
+
+    pub(super) fn end_passage(&mut self, asked: &Asked) {
+        for of in passing(asked).into_iter().filter(|_| asked.passes) {
+            if let Some(tries) = self.tries.get_mut(&of) {
+                tries.count = tries.count.saturating_sub(1);
+            }
+        }
+    }
+
     /// "More than 1,000 open entries of unproven sources, and requests of theirs to which a PBX that lives
     /// has said nothing yet ... until they are fewer than half."
     pub(super) fn watch_attack(&mut self) {
@@ -422,7 +462,8 @@ impl Reference {
     }
 
     /// 10. "accepted": what its credentials do to the entry that is open.
-    pub(super) fn accepted(&mut self, now: Time, flow: &Flow, asked: &Asked) {
+    pub(super) fn accepted(&mut self, now: Time, flow: &Flow, asked: &mut Asked) {
+        self.begin_passage(now, asked);
         let key = asked.entry_key();
         if asked.proof {
             self.prove_entry(now, &key);

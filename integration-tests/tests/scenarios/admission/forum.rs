@@ -12,6 +12,7 @@ one_shard!(
     banned_whoever_it_claims_to_be,
     banned_sooner_for_what_it_dials,
     never_acknowledges,
+    calls_all_at_once,
     pbx_that_repeats_its_challenge,
 );
 
@@ -146,6 +147,23 @@ fn never_acknowledges(mode: Mode) {
     let victim = stage.phone_at("6002", stage.network.far(0), Way::UDP);
     victim.register();
     victim.call("100").answered().hang_up();
+    works(&stage, &alice);
+}
+
+/// All its calls before the PBX has challenged the first: no more reach it than one by one.
+fn calls_all_at_once(mode: Mode) {
+    let stage = Plan::new(mode).with(SWIFT).start();
+    stage.pbx().listen_in();
+    let alice = settled(&stage, "6001");
+    let caller = stage.stranger(0);
+    let server = stage.public().to_string();
+    let call = |n| sipcli("1000", &format!("555{n}"), caller.local(), &server);
+    let calls: Vec<_> = (0..200).map(call).collect();
+    calls.iter().for_each(|call| caller.send(call));
+    wait_until("all but some are stopped", PATIENCE, || refusals(&stage, "narrowed") >= 190.0);
+    let arrived = stage.pbx().heard_from(caller.local().ip()).len();
+    report("forum", &format!("{mode:?}, 200 INVITEs at once: {arrived} reached the PBX"));
+    assert!((1..10).contains(&arrived), "{arrived} reached the PBX");
     works(&stage, &alice);
 }
 

@@ -1,0 +1,70 @@
+//! What strangers have open: challenges that have not ended, and requests with the PBX, each of
+//! which may fetch one.
+
+use super::Gate;
+use super::asked::Asked;
+use super::steps::{Else, Stop};
+use crate::Ticket;
+use crate::ledger::{INVITE, Open};
+use crate::passing::Kind;
+use policy::{Reason, Time, Who};
+
+impl Gate {
+    /// How many challenges a stranger has not ended, or may be about to fetch.
+    pub(super) fn check_open(&mut self, now: Time, asked: &Asked<'_, '_>) -> Result<(), Stop> {
+        let rules = &self.policy.admission;
+        let narrowed = asked.score.short >= rules.levels.narrow;
+        let invite = asked.ticket.method == INVITE;
+        let has = asked.passage;
+        let (open, proven, most) = match invite {
+            true if narrowed => (has.invites, has.proven_invites, rules.narrow.narrowed),
+            true => (has.invites, has.proven_invites, rules.narrow.invites),
+            false => (has.others, has.proven_others, rules.narrow.others),
+        };
+        let proves = asked.ticket.proof.is_some();
+        let of_pbx = if invite || proves { most } else { most.min(rules.narrow.others_unproven) };
+        // the challenge that is answered here is none that stays open
+        let is_own = |own: &Open| own.challenges == 1 && own.is_invite() == invite;
+        let own = asked.is_echo() && self.ledger.find(asked.ticket.entry).is_some_and(is_own);
+        let (most, of_pbx) = (most + u32::from(own), of_pbx + u32::from(own));
+        let (with_pbx, proven_with_pbx) = self.passing.of(now, asked.source, invite);
+        let (all, all_proven) = (open + with_pbx, proven + proven_with_pbx);
+        let (full, own_doing) = (all >= of_pbx, all_proven >= most);
+        // those that are not proven may be a forger's: whoever proves himself has no part in them
+        if !full || proves && !own_doing {
+            return Ok(());
+        }
+        // the PBX will have said what it thinks of the calls before when this one comes again
+        let waits = if proves { proven < most } else { open < of_pbx };
+        if invite && waits {
+            return Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed });
+        }
+        if asked.ticket.who == Who::Unproven || !own_doing {
+            let otherwise = if invite { Else::Drop } else { Else::Pass };
+            let reason = if all >= most { Reason::Narrowed } else { Reason::Unproven };
+            return self.challenge(asked, reason, otherwise);
+        }
+        Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed })
+    }
+
+    /// A stranger's request goes to the PBX. What answers a challenge counts as that.
+    pub(super) fn begin_passage(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
+        if asked.ticket.who > Who::Proven || asked.answers {
+            return;
+        }
+        asked.ticket.passing = asked.source;
+        self.passing.begin(now, asked.source, kind(&asked.ticket));
+    }
+
+    /// The PBX has said something to it, or it is there no more.
+    pub(super) fn end_passage(&mut self, ticket: &mut Ticket) {
+        let source = std::mem::take(&mut ticket.passing);
+        if source != 0 {
+            self.passing.end(source, kind(ticket));
+        }
+    }
+}
+
+fn kind(ticket: &Ticket) -> Kind {
+    Kind { invite: ticket.method == INVITE, proven: ticket.proof.is_some() }
+}
