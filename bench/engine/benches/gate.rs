@@ -113,6 +113,9 @@ fn policy() -> Policy {
     policy.admission.proof.lifetime = Duration::from_secs(86_400);
     let gate = &mut policy.admission.capacities;
     (gate.sources, gate.pairs, gate.bans, gate.rates) = (room, room, room, room);
+    // the PBX says its word to all of a chunk behind it
+    let narrow = &mut policy.admission.narrow;
+    (narrow.invites, narrow.others_unproven) = (CHUNK as u32, CHUNK as u32);
     policy
 }
 
@@ -252,7 +255,7 @@ impl Bench {
             self.answer(&flow, &challenge, &ticket);
             let ack = Acknowledged { flow: &flow, message: &ack, ticket: Some(&ticket) };
             self.gate.on_ack(self.now, &self.branches, &ack);
-            self.gate.on_superseded(self.now, &ticket);
+            self.gate.on_superseded(self.now, &mut ticket.clone());
             self.settle();
         }
     }

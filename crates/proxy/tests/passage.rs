@@ -409,10 +409,11 @@ fn an_edge_says_100_by_itself_only_to_who_cannot_be_challenged() {
     edge.phone_sends(&invite("Call-ID: c3", "z9hG4bKc", "Authorization: Basic x\n"));
     let sent = edge.pass(Duration::from_millis(300));
     assert!(sent.iter().all(|s| s.side == Side::Inside), "{sent:?}");
-    let (sent, _) = edge.phone_sends(&invite("Call-ID: c4", "z9hG4bKd", ""));
+    let other = "203.0.113.77:5060";
+    let (sent, _) = edge.source_sends(other, &invite("Call-ID: c4", "z9hG4bKd", ""));
     let challenge = "WWW-Authenticate: Digest realm=\"a\",nonce=\"n0\"\n";
     edge.pbx_sends(&respond(&sent[0].text, "401 Unauthorized", "t", challenge));
-    edge.phone_sends(&invite("Call-ID: c4", "z9hG4bKe", credentials));
+    edge.source_sends(other, &invite("Call-ID: c4", "z9hG4bKe", credentials));
     let sent = edge.pass(Duration::from_millis(300));
     let trying: Vec<_> = sent.iter().filter(|s| s.side == Side::Outside).collect();
     assert_eq!(trying.len(), 1);

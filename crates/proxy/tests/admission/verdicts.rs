@@ -198,7 +198,8 @@ fn strangers_fill_their_own_share_only() {
     let mut edge = Edge::with(|policy| policy.capacities.unproven_exchanges = 16);
     for n in 0..40 {
         let text = request("OPTIONS", &format!("z9hG4bK{n}"), 300, "");
-        edge.phone_sends(&text.replace("Call-ID: c1", &format!("Call-ID: c{n}")));
+        let text = text.replace("Call-ID: c1", &format!("Call-ID: c{n}"));
+        edge.sends_from(&format!("198.18.0.{n}:5060"), &text);
     }
     let snapshot = edge.engine.snapshot();
     assert_eq!(snapshot.unproven_exchanges.entries, 16);
