@@ -1,7 +1,6 @@
 //! What shards and the control thread tell whoever follows the event stream.
 
 use admission::{Alert, Ban, Lift};
-use proxy::Decision;
 use serde_json::Value;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -15,8 +14,6 @@ pub(crate) enum News {
     Ban(Box<Ban>),
     Lift(Lift),
     Alert(Alert),
-    /// A decision of this shard.
-    Decision(Box<Decision>),
     /// Something of the control thread's, by its name.
     Control(&'static str, Value),
 }

@@ -285,6 +285,26 @@ fn whoever_follows_hears_of_bans_decisions_and_reloads() {
 }
 
 #[test]
+fn whoever_comes_later_hears_of_what_came_before() {
+    let edge = Edge::start("shards: 2");
+    let phones = [Socket::bind(PHONE, 0), Socket::bind(PHONE, 0)];
+    for (call, phone) in ["one", "two"].iter().zip(&phones) {
+        assert!(reaches_the_pbx(&edge, phone, call));
+    }
+    let calls = ["one", "one-witness", "two", "two-witness"];
+    let follow = || {
+        let mut stream = UnixStream::connect(edge.socket()).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /api/v1/events HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+        let mut reader = BufReader::new(stream);
+        calls.map(|_| await_event(&mut reader, "decision")["call_id"].clone())
+    };
+    // all of them, in their order, whoever follows besides
+    let expected = calls.map(|call| json!(format!("{call}@test")));
+    assert_eq!([follow(), follow()], [expected.clone(), expected]);
+}
+
+#[test]
 fn while_everything_passes_it_is_said_loudly() {
     let edge = Edge::start("shards: 2");
     let phone = Socket::bind(PHONE, 0);

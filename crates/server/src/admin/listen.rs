@@ -117,7 +117,6 @@ impl Listeners {
             tokio::spawn(serve_unix(listener, router(hall.clone()), rooms[1].clone()));
             served.socket = Some(path);
         }
-        tokio::spawn(super::events::pump(hall.status.clone()));
         Ok(served)
     }
 }

@@ -90,9 +90,9 @@ export async function follow(signal, onOpen, onEvent) {
     rest += value;
     let end;
     while ((end = rest.indexOf("\n\n")) >= 0) {
-      const [name, data] = event(rest.slice(0, end));
+      const [name, data, id] = event(rest.slice(0, end));
       rest = rest.slice(end + 2);
-      if (name) onEvent(name, data);
+      if (name) onEvent(name, data, id);
     }
     if (rest.length > EVENT_MAX) throw new Error("an event without an end");
   }
@@ -101,13 +101,15 @@ export async function follow(signal, onOpen, onEvent) {
 function event(text) {
   let name = null;
   let data = "";
+  let id = null;
   for (const line of text.split("\n")) {
     if (line.startsWith("event:")) name = line.slice(6).trim();
     else if (line.startsWith("data:")) data += line.slice(5);
+    else if (line.startsWith("id:")) id = line.slice(3).trim();
   }
   try {
-    return name && data ? [name, JSON.parse(data)] : [null, null];
+    return name && data ? [name, JSON.parse(data), id] : [];
   } catch {
-    return [null, null];
+    return [];
   }
 }

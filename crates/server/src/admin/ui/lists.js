@@ -69,8 +69,10 @@ let count = 0;
 let paused = false;
 let due = false;
 
-export function addDecision(decision) {
-  recent.unshift({ number: ++count, decision });
+export function addDecision(decision, id) {
+  // whoever follows anew hears of the last ones again; after a restart numbers begin again
+  if (recent.some((it) => it.id === id && it.decision.at === decision.at)) return;
+  recent.unshift({ number: ++count, id, decision });
   if (recent.length > DECISIONS) recent.length = DECISIONS;
   if (due) return;
   due = true;

@@ -86,9 +86,9 @@ const ALERTS = {
   under_attack: (it) => (it.began ? "Under attack: strangers are challenged by the edge" : "The attack is over"),
 };
 
-function onEvent(name, data) {
+function onEvent(name, data, id) {
   if (name === "status") onStatus(data);
-  else if (name === "decision") addDecision(data);
+  else if (name === "decision") addDecision(data, id);
   else if (name === "ban" || name === "lift") soon();
   else if (name === "panic_open" || name === "reload") refresh();
   else if (name === "alert" && ALERTS[data.alert]) say(ALERTS[data.alert](data));
