@@ -53,6 +53,8 @@ impl Engine {
         if arrival.side == Side::Inside {
             if message.method() == Method::Register {
                 self.edit_outside_contacts(&mut splice, &hop.flow);
+            } else if message.method() == Method::Refer {
+                self.edit_transfer(now, &mut splice);
             }
             if let Some(trunk) = self.trunk_outwards(now, message, &hop.flow)
                 && let Some(trunk) = self.policy.trunks.get(trunk)

@@ -1,11 +1,12 @@
 //! REGISTER (RFC 3261 §10, RFC 3327): the PBX is told a way back that it can use, and the phone
 //! never notices.
 
+use crate::Binding;
 use crate::bindings::Registering;
 use crate::engine::{Arrival, Engine};
 use crate::exchange::ExchangeId;
 use crate::io::Learned;
-use crate::routing::is_star;
+use crate::routing::{edit_contact_scheme, is_star};
 use crate::token::{self, ContactToken, FlowToken, Raw, Token};
 use policy::{Registration, Time};
 use std::time::Duration;
@@ -241,22 +242,7 @@ impl Engine {
                 splice.replace(uri, binding.uri());
                 continue;
             }
-            let Some((address, token)) = own_token(&value) else { continue };
-            if let Some(binding) = self.bindings.with_token(now, token) {
-                splice.replace(address.uri_span, binding.uri());
-                continue;
-            }
-            let mut raw = Raw::default();
-            let Some(Token::Contact(ContactToken { key, contact, .. })) =
-                self.tokens.open(token, response.call_id(), &mut raw)
-            else {
-                continue;
-            };
-            match self.bindings.find(now, key) {
-                Some(binding) => splice.replace(address.uri_span, binding.uri()),
-                None if !contact.is_empty() => splice.replace(address.uri_span, contact),
-                None => {}
-            }
+            self.restore_contact(now, splice, &value);
         }
         for value in response.values(HeaderName::Path) {
             let ours = NameAddr::parse(value.bytes, value.span.start)
@@ -266,6 +252,50 @@ impl Engine {
                 splice.delete_value(&value);
             }
         }
+    }
+
+    /// A redirection by the PBX (RFC 3261 §21.3) to a phone, which it knows by our token.
+    pub(crate) fn edit_redirection(&self, now: Time, splice: &mut Splice<'_, '_>, secure: bool) {
+        for value in splice.message().values(HeaderName::Contact) {
+            if !self.restore_contact(now, splice, &value) && secure {
+                edit_contact_scheme(splice, &value, true);
+            }
+        }
+    }
+
+    /// A call that the PBX transfers to a phone (RFC 3515), likewise.
+    pub(crate) fn edit_transfer(&self, now: Time, splice: &mut Splice<'_, '_>) {
+        for value in splice.message().values(HeaderName::ReferTo) {
+            self.restore_contact(now, splice, &value);
+        }
+    }
+
+    /// Where an address is a token of ours the phone's own Contact takes its place: the token leads
+    /// nowhere outside. Headers of the URI (`Replaces`) stay. Whether it is one.
+    fn restore_contact(&self, now: Time, splice: &mut Splice<'_, '_>, value: &Value<'_>) -> bool {
+        let Some((address, token)) = own_token(value) else { return false };
+        let mut raw = Raw::default();
+        let uri = match self.bindings.with_token(now, token) {
+            Some(binding) => binding.uri(),
+            None => match self.tokens.open(token, b"", &mut raw) {
+                Some(Token::Contact(token)) => {
+                    self.bindings.find(now, token.key).map_or(token.contact, Binding::uri)
+                }
+                _ => return false,
+            },
+        };
+        if uri.is_empty() {
+            return false;
+        }
+        let headers = address.uri.iter().position(|&byte| byte == b'?');
+        splice.replace_with(address.uri_span, |out| {
+            let brackets = if address.bracketed { [&b""[..]; 2] } else { [&b"<"[..], b">"] };
+            out.extend_from_slice(brackets[0]);
+            out.extend_from_slice(uri);
+            out.extend_from_slice(headers.and_then(|at| address.uri.get(at..)).unwrap_or_default());
+            out.extend_from_slice(brackets[1]);
+        });
+        true
     }
 
     /// The shard whose inside port stands in the Contact with a token: it stays the same as long

@@ -374,6 +374,9 @@ impl Engine {
         if let Some(registered) = &edits.registered {
             self.edit_registered(now, splice, message, registered);
         }
+        if arrival.side == Side::Inside && is_redirection(message.status()) {
+            self.edit_redirection(now, splice, edits.secure);
+        }
     }
 
     /// Sends the response that an exchange keeps, once more or at last. `false` when it is not
@@ -520,6 +523,10 @@ struct Edits {
     pbx: usize,
 }
 
+fn is_redirection(status: u16) -> bool {
+    (300..400).contains(&status)
+}
+
 /// What changes in one form only.
 fn edit_form(splice: &mut Splice<'_, '_>, side: Side, edits: &Edits, form: Form) {
     let message = splice.message();
@@ -533,7 +540,8 @@ fn edit_form(splice: &mut Splice<'_, '_>, side: Side, edits: &Edits, form: Form)
             splice.delete_line(index);
         }
     }
-    let has_contacts = whole || keeps_contacts(message.status());
+    let redirected = outwards && is_redirection(message.status());
+    let has_contacts = !redirected && (whole || keeps_contacts(message.status()));
     if edits.registered.is_none() && edits.secure && has_contacts {
         edit_contact_schemes(splice, outwards);
     }

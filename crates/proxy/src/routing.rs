@@ -251,9 +251,14 @@ fn edit_scheme(splice: &mut Splice<'_, '_>, uri: &[u8], span: Span, sips: bool) 
 pub(crate) fn edit_contact_schemes(splice: &mut Splice<'_, '_>, sips: bool) {
     let message = splice.message();
     for value in message.values(HeaderName::Contact) {
-        if let Some(contact) = NameAddr::parse(value.bytes, value.span.start) {
-            edit_scheme(splice, contact.uri, contact.uri_span, sips);
-        }
+        edit_contact_scheme(splice, &value, sips);
+    }
+}
+
+/// Likewise one of them.
+pub(crate) fn edit_contact_scheme(splice: &mut Splice<'_, '_>, value: &Value<'_>, sips: bool) {
+    if let Some(contact) = NameAddr::parse(value.bytes, value.span.start) {
+        edit_scheme(splice, contact.uri, contact.uri_span, sips);
     }
 }
 

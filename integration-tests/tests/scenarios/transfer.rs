@@ -2,7 +2,7 @@
 
 use integration_tests::*;
 
-both!(blind, attended);
+both!(blind, attended, by_the_pbx_to_a_phone);
 
 /// Bob sends Alice on to the echo.
 fn blind(mode: Mode) {
@@ -51,6 +51,23 @@ fn attended(mode: Mode) {
     leave(first);
     alices.hang_up();
     carols.wait_hang_up();
+    stage.pbx().wait_idle();
+}
+
+/// Asterisk sends Alice on to Bob: by a 302, and by a REFER in the call. She hears what Bob's phone calls
+/// itself.
+fn by_the_pbx_to_a_phone(mode: Mode) {
+    let stage = Stage::new(mode);
+    let (alice, bob) = (stage.phone("6001"), stage.phone_over("6002", Way::TCP));
+    bob.register();
+    let moved = alice.call("110").refused(302);
+    // Asterisk writes TCP for tcp
+    assert_eq!(moved.value("Contact").to_lowercase(), format!("<{}>", bob.contact));
+    let alices = alice.call("111").answered();
+    let refer = alices.wait_request("REFER");
+    assert_eq!(refer.value("Refer-To").to_lowercase().trim_matches(['<', '>']), bob.contact);
+    alice.answer(&refer, 603, "Decline");
+    leave(alices);
     stage.pbx().wait_idle();
 }
 

@@ -4,5 +4,6 @@ mod calls;
 mod edge;
 mod large;
 mod pbxs;
+mod redirects;
 mod trunk_streams;
 mod trunks;
