@@ -26,10 +26,9 @@ impl Block {
     /// The block that begins at `at`.
     #[inline]
     pub fn at(bytes: &[u8], at: usize) -> Self {
-        let rest = bytes.get(at..).unwrap_or_default();
-        match rest.first_chunk() {
+        match bytes.get(at..).and_then(|rest| rest.first_chunk()) {
             Some(whole) => Block(u8x16::new(*whole)),
-            None => Block(u8x16::new(padded(rest).to_le_bytes())),
+            None => Block(u8x16::new(padded(bytes, at).to_le_bytes())),
         }
     }
 
@@ -93,10 +92,11 @@ impl Block {
     }
 }
 
-/// Fewer than sixteen bytes as a number, from words that overlap where they do not fill two. Apart,
-/// so that the loops around it stay small.
+/// The bytes from `at` on, fewer than sixteen, as a number, from words that overlap where they do not
+/// fill two. Apart, so that the loops around it stay small.
 #[inline(never)]
-fn padded(bytes: &[u8]) -> u128 {
+fn padded(bytes: &[u8], at: usize) -> u128 {
+    let bytes = bytes.get(at..).unwrap_or_default();
     let length = bytes.len() as u32;
     if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
         let (first, last) = (u64::from_le_bytes(*first), u64::from_le_bytes(*last));
@@ -121,7 +121,15 @@ pub fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
 /// The first byte at or behind `at` that is of a set.
 #[inline]
 pub(crate) fn find(bytes: &[u8], at: usize, set: impl Fn(Block) -> Lanes) -> Option<usize> {
-    Stops::<1> { bytes, next: at, bits: 0 }.next(set).map(|(at, _)| at)
+    let mut next = at;
+    while next < bytes.len() {
+        if let Some(place) = Block::first(set(Block::at(bytes, next))) {
+            // a block that reaches over the end is filled with zeros
+            return Some(next + place).filter(|found| *found < bytes.len());
+        }
+        next += WIDTH;
+    }
+    None
 }
 
 /// The first byte at or behind `at` that is of a set, or the end.

@@ -1,7 +1,7 @@
 //! Header lines: read one by one, and an index of them by name.
 
 use super::scan::{Mode, slice, span};
-use super::{Elements, Header, HeaderName, Malformed};
+use super::{Elements, Header, HeaderName, Malformed, Span};
 use crate::Limits;
 use crate::block::{Block, Stops, find};
 use crate::chars::{cut, end_of, is_token, trim};
@@ -60,20 +60,18 @@ impl HeaderLines {
         self.one_via
     }
 
-    fn has(&self, name: HeaderName) -> bool {
-        self.first[name as usize] != NONE
-    }
-
-    /// The caller has looked that there is room.
-    fn push(&mut self, header: Header) {
+    /// Whether it is the first line of its name. The caller has looked that there is room.
+    fn push(&mut self, header: Header) -> bool {
         let index = self.lines.len() as u8;
+        self.lines.push(header);
         let first = &mut self.first[header.name as usize];
-        if *first == NONE {
+        let is_first = *first == NONE;
+        if is_first {
             *first = index;
         } else {
             self.repeated |= header.name.bit();
         }
-        self.lines.push(header);
+        is_first
     }
 
     /// Reads all lines from `start` to the empty line, and gives the offset of that.
@@ -99,18 +97,18 @@ impl HeaderLines {
             if at - start > limits.header_bytes {
                 return Err(Malformed::HeadersTooLong);
             }
-            if self.has(header.name) && header.name.is_single() {
-                on_repeated(bytes, &self.lines, &header, mode)?;
+            let is_first = self.push(header);
+            if !is_first && header.name.is_single() {
+                on_repeated(bytes, &self.lines, mode)?;
             }
             if header.name == HeaderName::Via {
-                let one = !has_comma(bytes, &header);
-                self.one_via |= one && !self.has(HeaderName::Via);
-                vias += if one { 1 } else { via_values(bytes, &header) };
+                let one = !has_comma(bytes, header.value);
+                self.one_via |= one && is_first;
+                vias += if one { 1 } else { via_values(bytes, header) };
                 if vias > limits.via_values {
                     return Err(Malformed::TooManyVias);
                 }
             }
-            self.push(header);
         }
     }
 }
@@ -139,8 +137,8 @@ fn header_line(
 /// [`trim`] of what most write: one space in front of a value, and none behind it.
 #[inline]
 fn trimmed(bytes: &[u8], start: usize, end: usize) -> (usize, usize) {
-    match cut(bytes, start, end) {
-        [b' ', first, .., last] if *first > b' ' && *last > b' ' => (start + 1, end),
+    match bytes.get(start..end) {
+        Some([b' ', first, .., last]) if *first > b' ' && *last > b' ' => (start + 1, end),
         _ => trim(bytes, start, end),
     }
 }
@@ -253,16 +251,12 @@ fn line_end_with_nul(bytes: &[u8], start: usize) -> Result<(usize, usize), Malfo
     }
 }
 
-/// A second line of a header that may stand once.
+/// The last line is a second one of a header that may stand once.
 #[cold]
-fn on_repeated(
-    bytes: &[u8],
-    headers: &[Header],
-    header: &Header,
-    mode: Mode,
-) -> Result<(), Malformed> {
+fn on_repeated(bytes: &[u8], lines: &[Header], mode: Mode) -> Result<(), Malformed> {
+    let Some((header, earlier)) = lines.split_last() else { return Ok(()) };
     let same = || {
-        let mut earlier = headers.iter().filter(|earlier| earlier.name == header.name);
+        let mut earlier = earlier.iter().filter(|earlier| earlier.name == header.name);
         earlier.all(|earlier| slice(bytes, earlier.value) == slice(bytes, header.value))
     };
     if header.name.may_repeat_itself() && same() {
@@ -277,11 +271,11 @@ fn on_repeated(
 }
 
 #[inline(never)]
-fn has_comma(bytes: &[u8], header: &Header) -> bool {
-    find(slice(bytes, header.value), 0, |block| block.is(b',')).is_some()
+fn has_comma(bytes: &[u8], value: Span) -> bool {
+    find(slice(bytes, value), 0, |block| block.is(b',')).is_some()
 }
 
 #[cold]
-fn via_values(bytes: &[u8], header: &Header) -> usize {
-    Elements::new(slice(bytes, header.value), header, 0).count()
+fn via_values(bytes: &[u8], header: Header) -> usize {
+    Elements::new(slice(bytes, header.value), &header, 0).count()
 }
