@@ -60,8 +60,10 @@ impl Key {
         SipHasher13::new_with_key(&self.0).hash(text)
     }
 
-    /// A table key over two keyed hashes: what nobody outside knows needs no more than to be mixed.
-    pub(crate) fn mix(&self, a: u64, b: u64) -> u64 {
+    /// A table key over two words that are keyed hashes, or with which nobody gains anything by
+    /// meeting another's place: these need no more than to be mixed.
+    #[must_use]
+    pub fn mix(&self, a: u64, b: u64) -> u64 {
         let key = u128::from_le_bytes(self.0);
         let (low, high) = (key as u64, (key >> 64) as u64);
         let product = u128::from(a ^ low) * u128::from(b ^ high);

@@ -38,7 +38,8 @@ impl Seats {
     /// The number of a source's place.
     #[must_use]
     pub fn of(&self, source: IpAddr) -> usize {
-        self.0.hash_one(&admission::key::address_bytes(source)) as usize % PLACES
+        let address = u128::from_be_bytes(admission::key::address_bytes(source));
+        self.0.mix((address >> 64) as u64, address as u64) as usize % PLACES
     }
 }
 
