@@ -1,9 +1,10 @@
 //! What the gate is asked, and what it answers.
 
 use crate::BanId;
+use crate::rules::user;
 use policy::{Reason, Who};
 use wire::uri::aor;
-use wire::{Flow, Message, Uri};
+use wire::{Flow, Message, find_byte};
 
 /// Index of REGISTER in [`policy::METHODS`].
 pub(crate) const REGISTER: u8 = 11;
@@ -199,9 +200,19 @@ impl<'r, 'a> Final<'r, 'a> {
         aor(if of_to { self.message.to().uri } else { self.message.from().uri })
     }
 
-    /// For explanations, too: the user of its Request-URI.
+    /// For explanations, too: whom its request was for.
     pub(crate) fn dialled(&self) -> &'r [u8] {
-        Uri::parse(self.request_uri).map_or(self.request_uri, |uri| uri.user)
+        dialled(self.request_uri)
+    }
+}
+
+/// The user of a Request-URI; of a `tel` URI and the like all behind the scheme.
+pub(crate) fn dialled(uri: &[u8]) -> &[u8] {
+    match policy::plain_user(uri) {
+        Some(user) => user,
+        // a registrar's, say; that it can be read the scanner has seen
+        None if uri.starts_with(b"sip:") && find_byte(b'@', uri).is_none() => b"",
+        None => user(uri),
     }
 }
 

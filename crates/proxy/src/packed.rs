@@ -76,6 +76,13 @@ pub(crate) fn transport(kind: u8) -> Option<Transport> {
     }
 }
 
+/// How many bytes the two addresses of a flow of that kind take.
+pub(crate) fn addresses_bytes(kind: u8) -> usize {
+    let of = |v6: bool| if v6 { 18 } else { 6 };
+    let v6 = kind & V6 != 0;
+    of(v6) + of(v6 != (kind & MIXED != 0))
+}
+
 /// Reads what was packed.
 pub(crate) struct Reader<'r>(pub(crate) &'r [u8]);
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 use wire::uri::{aor, is_printable};
 use wire::{
     Flow, HeaderName, Message, Method, NameAddr, ShardId, Span, Splice, Transport, Uri, Value,
+    find_byte,
 };
 
 /// Expiry of a Contact when the 200 does not say (RFC 3261 §10.2.1.1).
@@ -330,11 +331,12 @@ fn registering<'a>(
     }
 }
 
-/// The address of a Contact value and its user part, where a token of ours would be.
+/// The address of a Contact value and what stands where a token of ours would be: between the scheme
+/// and the host.
 fn own_token<'a>(value: &Value<'a>) -> Option<(NameAddr<'a>, &'a [u8])> {
     let address = NameAddr::parse(value.bytes, value.span.start)?;
-    let uri = Uri::parse(address.uri)?;
-    Some((address, uri.user))
+    let (scheme, host) = (find_byte(b':', address.uri)?, find_byte(b'@', address.uri)?);
+    Some((address, address.uri.get(scheme + 1..host)?))
 }
 
 /// How a 200 lists a Contact of ours.

@@ -118,7 +118,7 @@ impl Engine {
         if let Some(binding) = self.bindings.find(now, token.key) {
             return Ok(binding.clone());
         }
-        match token.flow.filter(|_| !token.contact.is_empty()) {
+        match token.flow().filter(|_| !token.contact.is_empty()) {
             Some(flow) => Ok(Binding::new(token.raw, 0, 0, &flow, token.contact)),
             // the first qualify OPTIONS leaves before the 200 that confirms the binding
             None if method == Method::Options => {

@@ -5,7 +5,7 @@ use crate::challenge::made_for;
 use crate::ledger::{Flags, INVITE, Open};
 use crate::offers::Offered;
 use crate::proof::{Echo, is_own_nonce};
-use crate::request::REGISTER;
+use crate::request::{REGISTER, dialled};
 use crate::rules::user;
 use crate::sources::{Passage, Score};
 use crate::{BanId, Credentials, Proof, Request, Ticket, Verdict};
@@ -117,7 +117,7 @@ impl Gate {
         let named = self.named(from.uri);
         let aor = self.aor_named(&named);
         let uri = message.request_uri();
-        let dialled = policy::plain_user(uri).unwrap_or_else(|| user(uri));
+        let dialled = dialled(uri);
         let source = self.sources.key_of(ip);
         let passes = classified.credentials == Credentials::Relayed;
         let account = match classified.username {
