@@ -230,7 +230,8 @@ where
     fn call(&mut self, accepted: Accepted) -> Self::Future {
         let Accepted { remote, known, .. } = accepted;
         let limits = &self.limits;
-        if self.shakes_hands && !known && limits.handshakes.available_permits() <= limits.reserve {
+        // its own place was taken by `poll_ready`
+        if self.shakes_hands && !known && limits.handshakes.available_permits() < limits.reserve {
             return Box::pin(ready(Err(Refused::Handshakes)));
         }
         let permit = match limits.admit(remote.ip(), known) {

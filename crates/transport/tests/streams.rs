@@ -3,8 +3,7 @@
 
 mod rig;
 
-use rig::{PATIENCE, Rig, Seen};
-use socket2::{Domain, Socket, Type};
+use rig::{Rig, Seen, dial};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
@@ -15,16 +14,7 @@ fn tcp(address: &str) -> Listener {
     Listener::new(Protocol::Tcp, address.parse().unwrap())
 }
 
-/// A phone's connection from an address of its choice.
-fn dial(source: IpAddr, to: SocketAddr) -> TcpStream {
-    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
-    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
-    let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    stream
-}
-
+/// A phone's connection.
 fn dial_local(to: SocketAddr) -> TcpStream {
     dial([127, 0, 0, 1].into(), to)
 }

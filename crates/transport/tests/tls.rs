@@ -303,6 +303,24 @@ fn what_is_no_handshake_is_counted_and_left() {
     assert_eq!(ask(&mut client, "echo").unwrap(), "0 echo");
 }
 
+#[test]
+fn strangers_in_a_handshake_leave_room_for_who_is_known() {
+    let files = Files::new("reserve");
+    let (certificate, der) = files.certify("a", &["sip.example.com"]);
+    let store = store(vec![certificate], ClientCertificates::Off);
+    let settings = Settings { handshakes: 4, reserve: 2, ..Settings::default() };
+    let rig = Rig::start(&settings, &[tls("127.0.0.1:0", &store)], 1);
+    let stranger = |n| rig::dial([127, 0, 0, n].into(), rig.outside[0]);
+    let silent = [stranger(2), stranger(3)];
+    rig.until_count(|c| c.opening.value(), |n| n == 2);
+    assert!(stranger(4).read(&mut [0]).is_err());
+    rig.until_count(|c| c.refused_handshakes.value(), |n| n == 1);
+    // somebody is known at 127.0.0.1
+    let mut client = Identity::trusting(&[&der]).dial(rig.outside[0], "sip.example.com");
+    assert_eq!(ask(&mut client, "echo").unwrap(), "0 echo");
+    drop(silent);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_handshake_has_its_time_and_no_more() {
     let files = Files::new("slow");

@@ -3,8 +3,9 @@
 #![allow(dead_code, clippy::disallowed_methods, clippy::unwrap_used)]
 
 use proxy::{CloseReason, Input, Output};
+use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -324,6 +325,16 @@ impl Drop for Rig {
 /// Somebody is known at 127.0.0.1.
 pub fn is_known(source: IpAddr) -> bool {
     source == IpAddr::from([127, 0, 0, 1])
+}
+
+/// A connection from an address of the caller's choice.
+pub fn dial(source: IpAddr, to: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    socket.connect(&to.into()).unwrap();
+    let stream = TcpStream::from(socket);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
 }
 
 /// A phone's UDP socket.
