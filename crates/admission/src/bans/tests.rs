@@ -383,6 +383,12 @@ fn what_is_expected_or_not_is_dropped_for_the_same_reason() {
             assert_eq!(told, alone, "{announced:?}");
         }
     }
+    // one that was announced and never came
+    let (banned, free) = (ip(A), ip("198.51.100.8"));
+    for [lost, came] in [[banned, free], [free, banned]] {
+        bans.expect(&[lost, came]);
+        assert_eq!(bans.drops(came).is_some(), came == banned);
+    }
     // and what changes in between counts
     bans.expect(&all);
     bans.lift(at(1), Network::host(ip(A)), true);

@@ -274,6 +274,13 @@ fn signatures_of_tools() -> Signatures {
         ])),
         spec(Condition::Peculiar(Peculiarity::ViaIsTarget)),
         spec(is(TextField::AnyHost, "198.51.100.1")),
+        spec(is(TextField::Sdp, "c=IN IP4 198.51.100.2")),
+        spec(is(TextField::Sdp, "m=audio 4970 RTP/AVP 8 0")),
+        spec(Condition::All(vec![
+            is(TextField::UserAgent, "Odd Phone"),
+            Condition::Not(Box::new(is(TextField::ViaHost, "198.51.100.3"))),
+        ])),
+        spec(is(TextField::ViaHost, "198.51.100.4")),
     ])
     .unwrap()
 }
@@ -299,6 +306,32 @@ fn what_varies_is_looked_at_each_time() {
         assert!(hits(&via("192.0.2.2")).is_empty());
         assert_eq!(hits(&INVITE.replace("100@192.0.2.9", "100@198.51.100.1")), [4]);
         assert!(hits(&INVITE.replace("100@192.0.2.9", "100@198.51.100.2")).is_empty());
+    }
+}
+
+#[test]
+fn what_varies_under_a_known_template_is_looked_at() {
+    let signatures = signatures_of_tools();
+    let odd = INVITE.replace("Desk Phone 7", "Odd Phone");
+    for (usual, from, to, expected) in [
+        (INVITE, "100@192.0.2.9", "100@198.51.100.1", vec![4]),
+        (INVITE, "UDP 192.0.2.9", "UDP 198.51.100.4", vec![8]),
+        (INVITE, "c=IN IP4 192.0.2.9", "c=IN IP4 198.51.100.2", vec![5]),
+        (INVITE, "audio 4000", "audio 4970", vec![6]),
+        (&odd, "UDP 192.0.2.9", "UDP 198.51.100.3", vec![]),
+    ] {
+        let mut templates = Templates::new(&[7; 32]);
+        let mut hits = |text: &str| {
+            let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+            templates.look(&signatures, &message).1.into_iter().collect::<Vec<u16>>()
+        };
+        let other = usual.replace(from, to);
+        assert_ne!(other, usual, "{from}");
+        for _ in 0..3 {
+            let known = if usual == INVITE { vec![] } else { vec![7] };
+            assert_eq!(hits(usual), known, "{from}");
+        }
+        assert_eq!(hits(&other), expected, "{to}");
     }
 }
 

@@ -468,6 +468,18 @@ fn a_scanner_is_not_told_what_is_wrong_with_its_request() {
         assert_eq!(told.events[0].verdict, Verdict::Reject(status), "{text}");
         assert_eq!((told.outside.len(), told.inside.len()), (1, 0), "{told:?}");
     }
+    // on a stream, where its message has no end
+    for (name, verdict) in [("tool 1", Verdict::Drop), ("phone", Verdict::Reject(400))] {
+        let (flow, connection) = stream();
+        edge.input(Input::Opened { flow });
+        let text = request("OPTIONS", "z9hG4bKg", 0, "").replace("Content-Length: 0\n", "");
+        let text = text.replace("User-Agent: ", &format!("User-Agent: {name}"));
+        let bytes = text.replace('\n', "\r\n").into_bytes();
+        let ended = edge.input(Input::Stream { connection, bytes: &bytes });
+        assert_eq!(ended.events[0].verdict, verdict, "{ended:?}");
+        assert_eq!(ended.outside.is_empty(), verdict == Verdict::Drop, "{ended:?}");
+        assert_eq!(ended.closed.len(), 1, "{ended:?}");
+    }
 }
 
 #[test]

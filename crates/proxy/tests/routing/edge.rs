@@ -33,6 +33,8 @@ pub struct Edge {
     /// Connections that the engine opened, each with the name its other end must show.
     pub dialled: Vec<(Flow, String)>,
     pub closed: Vec<ConnectionId>,
+    /// Those over which it said that a phone has registered.
+    pub registered: Vec<ConnectionId>,
     /// What it told the other shards.
     pub learned: Vec<Learned>,
     /// Shards that it gave messages to.
@@ -50,8 +52,9 @@ impl Edge {
         let engine = Engine::new(Arc::new(policy), shard, shards, [7; 32], [1; 32]);
         let now = Time::ZERO + Duration::from_secs(1_700_000_000);
         let (dialled, closed, learned) = (Vec::new(), Vec::new(), Vec::new());
+        let registered = Vec::new();
         let (handed, events) = (Vec::new(), Vec::new());
-        Edge { engine, now, dialled, closed, learned, handed, events }
+        Edge { engine, now, dialled, closed, registered, learned, handed, events }
     }
 
     /// A trunk's name leads there, in this order.
@@ -121,6 +124,7 @@ impl Edge {
                 }
                 Output::Connect { flow, name, .. } => self.dialled.push((flow, name.to_owned())),
                 Output::Close { connection, .. } => self.closed.push(connection),
+                Output::Registered { connection } => self.registered.push(connection),
                 Output::Learned(learned) => self.learned.push(learned),
                 Output::HandOver { shard, .. } => self.handed.push(shard),
                 Output::Event(event) => self.events.push(event),

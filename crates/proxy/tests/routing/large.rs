@@ -204,3 +204,17 @@ fn what_is_as_large_as_may_be_is_served_like_any_other() {
     let told = ["SIP/2.0 408 ", "SIP/2.0 503 "].map(|begin| to(&sent, PHONE, begin).len());
     assert!(told[0] + told[1] > 0, "{}", sent.len());
 }
+
+#[test]
+fn what_is_as_large_as_may_be_goes_to_another_pbx() {
+    const SECOND: &str = "127.0.0.3:5070";
+    let listener = Listener { transport: Transport::Udp, address: addr(OUTSIDE), advertise: None };
+    let second = Pbx { name: "second".into(), priority: 1, ..Pbx::new(addr(SECOND)) };
+    let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![Pbx::new(addr(PBX)), second]);
+    policy.admission.mode = policy::Mode::Off;
+    let mut edge = Edge::new(policy);
+    let sent = edge.outside(PHONE, &crowded(1));
+    let invite = to(&sent, PBX, "INVITE ")[0].to_owned();
+    let sent = edge.inside(PBX, &answer(&invite, "503 Service Unavailable", ""));
+    assert_eq!(to(&sent, SECOND, "INVITE ").len(), 1, "{}", sent.len());
+}

@@ -1,6 +1,7 @@
 //! Where requests go: to which PBX, over which trunk, and what comes back the same way.
 
 mod calls;
+mod crowd;
 mod edge;
 mod large;
 mod pbxs;

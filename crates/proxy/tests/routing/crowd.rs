@@ -1,0 +1,75 @@
+//! More connections than there is room for: who goes, and who stays.
+
+use super::edge::{Edge, INSIDE, OUTSIDE, PBX, addr, answer};
+use policy::{Listener, Pbx, Policy};
+use proxy::Input;
+use std::time::Duration;
+use wire::{ConnectionId, Flow, ShardId, Transport};
+
+const PHONE: &str = "192.0.2.9:4000";
+const STRANGER: &str = "192.0.2.66:4000";
+
+/// Room for three connections.
+fn edge() -> Edge {
+    let listener = Listener { transport: Transport::Tcp, address: addr(OUTSIDE), advertise: None };
+    let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![Pbx::new(addr(PBX))]);
+    policy.capacities.connections = 3;
+    Edge::new(policy)
+}
+
+/// A connection comes; which had to go for it.
+fn opens(edge: &mut Edge, number: u64, remote: &str) -> Vec<ConnectionId> {
+    let connection = ConnectionId::new(ShardId(0), number);
+    let flow = Flow {
+        transport: Transport::Tcp,
+        connection: Some(connection),
+        ..Flow::udp(addr(OUTSIDE), addr(remote))
+    };
+    edge.dialled.push((flow, String::new()));
+    edge.input(Input::Opened { flow });
+    edge.now = edge.now + Duration::from_secs(1);
+    std::mem::take(&mut edge.closed)
+}
+
+fn number(number: u64) -> ConnectionId {
+    ConnectionId::new(ShardId(0), number)
+}
+
+fn request(method: &str, cseq: u32, remote: &str, more: &str) -> String {
+    format!(
+        "{method} sip:h SIP/2.0\nVia: SIP/2.0/TCP {remote};branch=z9hG4bK{cseq}{method}\n\
+         Max-Forwards: 70\nFrom: <sip:6001@h>;tag=f\nTo: <sip:6001@h>\nCall-ID: c{remote}\n\
+         CSeq: {cseq} {method}\n{more}Content-Length: 0\n\n"
+    )
+}
+
+/// The phone registers over its connection.
+fn registers(edge: &mut Edge, connection: ConnectionId, cseq: u32) {
+    let contact = format!("Contact: <sip:6001@{PHONE};transport=tcp>;expires=600\n");
+    let asked = edge.stream(connection, &request("REGISTER", cseq, PHONE, &contact));
+    let nonce = "WWW-Authenticate: Digest realm=\"r\",nonce=\"n\"\n";
+    edge.inside(PBX, &answer(&asked[0].text, "401 Unauthorized", nonce));
+    let credentials =
+        "Authorization: Digest username=\"6001\",realm=\"r\",nonce=\"n\",response=\"x\"\n";
+    let more = format!("{contact}{credentials}");
+    let tried = edge.stream(connection, &request("REGISTER", cseq + 1, PHONE, &more));
+    let line = tried[0].text.lines().find(|line| line.starts_with("Contact:"));
+    let bound = format!("{}\n", line.expect("a Contact"));
+    edge.inside(PBX, &answer(&tried[0].text, "200 OK", &bound));
+}
+
+#[test]
+fn a_phone_that_has_registered_loses_its_connection_to_nobody() {
+    let mut edge = edge();
+    assert_eq!(opens(&mut edge, 1, PHONE), []);
+    assert!(!edge.engine.knows(addr(PHONE).ip()));
+    for cseq in [1, 3] {
+        registers(&mut edge, number(1), cseq);
+    }
+    assert_eq!(edge.registered, [number(1)], "it is said once");
+    assert!(edge.engine.knows(addr(PHONE).ip()) && !edge.engine.knows(addr(STRANGER).ip()));
+    for stranger in 2..20 {
+        let gone = if stranger < 4 { vec![] } else { vec![number(stranger - 2)] };
+        assert_eq!(opens(&mut edge, stranger, STRANGER), gone);
+    }
+}
