@@ -72,14 +72,15 @@ fn fault_4_one_phone_gets_the_whole_office_banned() {
     for transport in [Transport::Tcp, Transport::Udp] {
         let mut scene = scene(Setup::default());
         let phones = office(&mut scene, 6_001..6_011, transport);
-        scene.with_phone(phones[9], |phone, _, _| {
-            phone.config.password = "of-last-year".into();
-            phone.config.retry = secs(2);
-        });
+        of_last_year(&mut scene, &phones[9..]);
         register_all(&mut scene, &phones);
         scene.world.run_for(secs(3_600));
         all_registered(&scene, &phones[..9]);
-        assert_eq!(whole_bans(&scene), Vec::<String>::new());
+        // Its account is what that phone loses here, and nobody else anything.
+        let of_pair = |ban: &String| ban.starts_with("aor AorSource");
+        let bans = bans(&scene);
+        assert!(!bans.is_empty() && bans.iter().all(of_pair), "{bans:?}");
+        assert!(guessed(&scene, "6010") <= 20, "{}", guessed(&scene, "6010"));
         for phone in &phones[..9] {
             works(&mut scene, *phone);
         }
@@ -93,6 +94,42 @@ fn fault_4_one_phone_gets_the_whole_office_banned() {
             assert_eq!(scene.phone(id).call_state(call), Some(CallState::Up));
         }
         no_violations(&scene);
+    }
+}
+
+#[test]
+fn fault_4_nor_do_many_of_its_phones() {
+    for transport in [Transport::Tcp, Transport::Udp] {
+        let mut scene = scene(Setup::default());
+        scene.with_edge(|edge, _, _| edge.tape = Some(Vec::new()));
+        let phones = office(&mut scene, 6_001..6_011, transport);
+        register_all(&mut scene, &phones[..4]);
+        scene.world.run_for(secs(60));
+        of_last_year(&mut scene, &phones[4..]);
+        register_all(&mut scene, &phones[4..]);
+        scene.world.run_for(secs(3_600));
+        // Whoever is at home there has no part in it: not a connection is lost.
+        let edge = scene.edge().expect("an edge");
+        let narrowed = edge.bans.iter().filter(|(_, ban)| ban.narrowed).count();
+        assert!(narrowed > 0, "{:?}", bans(&scene));
+        assert_eq!(whole_bans(&scene), Vec::<String>::new());
+        let outputs = edge.tape.iter().flatten().flat_map(|step| &step.outputs);
+        assert_eq!(outputs.filter(|it| matches!(it, sim::StepOutput::Close(_))).count(), 0);
+        all_registered(&scene, &phones[..4]);
+        for phone in &phones[..4] {
+            works(&mut scene, *phone);
+        }
+        no_violations(&scene);
+    }
+}
+
+/// Nobody told these phones what their passwords are now.
+fn of_last_year(scene: &mut Scene, phones: &[NodeId]) {
+    for phone in phones {
+        scene.with_phone(*phone, |phone, _, _| {
+            phone.config.password = "of-last-year".into();
+            phone.config.retry = secs(2);
+        });
     }
 }
 
@@ -262,6 +299,24 @@ fn fault_10_rates_ban_for_an_hour() {
 }
 
 #[test]
+fn fault_10_nor_do_they_ban_who_is_known() {
+    let mut scene = scene(Setup { open_options: true, ..Setup::default() });
+    let phone = at_home(&mut scene, "6001");
+    // Whoever borrows its address sends more than a known one may.
+    let beside = SocketAddr::new(scene.phone(phone).config.local.ip(), 5_099);
+    let kind = Kind::Forge { methods: vec!["OPTIONS"], victims: vec![("100".into(), beside)] };
+    let nowhere = Sources::One(address("100.64.1.1:5060"));
+    let each = Duration::from_micros(200);
+    let flood = attack(&mut scene, Tool::Plain(1), kind, nowhere, each, 25_000);
+    scene.world.run_for(secs(7));
+    assert_eq!(scene.attacker(flood).counts.shots, 25_000);
+    assert!(scene.edge().expect("an edge").count(Reason::Rate) > 5_000);
+    assert_eq!(bans(&scene), Vec::<String>::new());
+    works(&mut scene, phone);
+    no_violations(&scene);
+}
+
+#[test]
 fn fault_11_bans_without_a_reason() {
     let mut scene = scene(Setup::default());
     at_home(&mut scene, "6001");
@@ -345,9 +400,13 @@ fn fault_13_memory_grows_with_forged_sources() {
     assert_eq!(scene.attacker(forger).counts.shots, u64::from(count));
     let snapshot = scene.edge().expect("an edge").snapshots()[0];
     println!("{sizes:?} {snapshot:?}");
-    // What the gate keeps of sources is of those that are open, and after them nothing.
-    assert!(snapshot.gate.sources.entries <= 10, "{:?}", snapshot.gate.sources);
-    assert_eq!(snapshot.gate.ledger.entries, 0);
+    // What the gate keeps of sources is of those that are open, and after them nothing; of rates
+    // some that are full.
+    let gate = snapshot.gate;
+    let kept = [gate.sources, gate.pairs, gate.aors, gate.networks, gate.shapes, gate.chains];
+    assert!(kept.iter().all(|table| table.entries <= 10), "{gate:?}");
+    assert_eq!((gate.ledger.entries, gate.tries.entries), (0, 0));
+    assert!(gate.rates.entries <= 5_000, "{:?}", gate.rates);
     assert_eq!(bans(&scene), Vec::<String>::new());
     no_violations(&scene);
 }
@@ -395,24 +454,29 @@ fn fault_15_timers_that_are_scanned() {
 
 #[test]
 fn fault_16_answers_without_received_and_rport() {
-    let mut scene = Scene::with_policy(Setup { record: true, ..Setup::default() }, |_| {});
-    let kind = Dependence::Address;
-    let nat = scene.add_nat(|address| Nat::new(address, kind, kind, secs(150)));
-    let phone = scene.add_phone_with("6001", Transport::Udp, false, Some(nat), |_| {});
-    assert!(scene.register(phone));
-    let outer = scene.world.nat(nat).address;
-    let tape = scene.world.tape.clone().unwrap_or_default();
-    let answers: Vec<sim::sip::Msg> = tape
-        .iter()
-        .filter(|passage| passage.from == "edge" && passage.to == "phone1")
-        .filter_map(|passage| sim::sip::Msg::parse(&passage.bytes))
-        .filter(|msg| !msg.is_request())
-        .collect();
-    assert!(answers.len() >= 2);
-    for answer in answers {
-        let via = answer.top_via().unwrap_or_default();
-        assert_eq!(sim::sip::param(&via, "received"), Some(outer.to_string()), "{via}");
-        let port = sim::sip::param(&via, "rport").unwrap_or_default();
-        assert!(port.parse::<u16>().is_ok_and(|port| port >= 20_000), "{via}");
+    // The PBX's, which the edge relays, and its own.
+    for mode in [policy::ChallengeMode::Off, policy::ChallengeMode::Always] {
+        let mut scene = Scene::with_policy(Setup { record: true, ..Setup::default() }, |policy| {
+            policy.admission.edge_challenge.mode = mode;
+        });
+        let kind = Dependence::Address;
+        let nat = scene.add_nat(|address| Nat::new(address, kind, kind, secs(150)));
+        let phone = scene.add_phone_with("6001", Transport::Udp, false, Some(nat), |_| {});
+        assert!(scene.register(phone));
+        let outer = scene.world.nat(nat).address;
+        let tape = scene.world.tape.clone().unwrap_or_default();
+        let answers: Vec<sim::sip::Msg> = tape
+            .iter()
+            .filter(|passage| passage.from == "edge" && passage.to == "phone1")
+            .filter_map(|passage| sim::sip::Msg::parse(&passage.bytes))
+            .filter(|msg| !msg.is_request())
+            .collect();
+        assert!(answers.len() >= 2);
+        for answer in answers {
+            let via = answer.top_via().unwrap_or_default();
+            assert_eq!(sim::sip::param(&via, "received"), Some(outer.to_string()), "{via}");
+            let port = sim::sip::param(&via, "rport").unwrap_or_default();
+            assert!(port.parse::<u16>().is_ok_and(|port| port >= 20_000), "{via}");
+        }
     }
 }
