@@ -406,6 +406,10 @@ impl Edge {
             Verdict::Drop => "drop",
         };
         *self.events.entry((side, verdict, event.reason)).or_default() += 1;
+        let method = Event::METHODS.get(usize::from(event.method));
+        if event.side == Side::Outside && event.status == 0 && method != Some(&"ACK") {
+            self.watch.on_decided(event.flow.remote.ip(), event.reason);
+        }
     }
 
     fn on_stream_out(

@@ -25,7 +25,8 @@ fn days(seeds: &[u64], day: impl Fn(u64) -> Report + Sync) -> (Report, Vec<Strin
                 loop {
                     let index = next.fetch_add(1, Ordering::Relaxed);
                     let Some(&seed) = seeds.get(index) else { return };
-                    let report = day(seed);
+                    let mut report = day(seed);
+                    report.unexplained.iter_mut().for_each(|it| *it += &format!(" (seed {seed})"));
                     let mut sum = sum.lock().expect("no panic");
                     let wrong = report.false_bans.iter().chain(&report.victims);
                     let wrong: Vec<_> = wrong.chain(&report.violations).cloned().collect();
@@ -87,7 +88,9 @@ fn undetected(report: &Report, signatures: bool) -> Vec<String> {
             || most.is_some_and(|most| row.worst > most)
             || guesses && row.successes > 0
         {
-            wrong.push(format!("{label}: {row:?}"));
+            let of_it = |it: &&String| it.starts_with(&format!("{label}: "));
+            let unexplained: Vec<_> = report.unexplained.iter().filter(of_it).collect();
+            wrong.push(format!("{label}: {row:?} {unexplained:?}"));
         }
     }
     wrong

@@ -3,7 +3,7 @@
 use super::Day;
 use crate::attacker::{Attacker, Kind};
 use admission::{Ban, BanKey, Origin};
-use policy::Network;
+use policy::{Network, Reason};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -20,6 +20,9 @@ pub struct Report {
     pub victims: Vec<String>,
     /// What the edge did that it must not.
     pub violations: Vec<String>,
+    /// Attackers of whom nothing came through, for other reasons than what they look like, though they
+    /// were not banned: what was decided about their requests.
+    pub unexplained: Vec<String>,
     /// Calls that had to succeed and did.
     pub calls: u64,
     /// Events in the world.
@@ -35,7 +38,8 @@ pub struct Row {
     pub attackers: u64,
     /// Of whom so many were banned.
     pub banned: u64,
-    /// Of the others those of whom nothing came through, whose campaign was stopped for example.
+    /// Of the others those of whom nothing came through because of what they look like: each request
+    /// was stopped by their campaign, or dropped by a signature.
     pub kept_out: u64,
     /// Shots fired.
     pub shots: u64,
@@ -74,6 +78,7 @@ impl Report {
         self.false_bans.extend(other.false_bans);
         self.victims.extend(other.victims);
         self.violations.extend(other.violations);
+        self.unexplained.extend(other.unexplained);
         self.calls += other.calls;
         self.steps += other.steps;
         self.messages += other.messages;
@@ -142,10 +147,17 @@ impl Day {
             let (leaked, last) = edge.watch.leaked(attacker.call_ids());
             let counts = attacker.counts;
             let banned = edge.bans.iter().any(|(_, ban)| hits(ban, attacker));
+            let kept_out = !banned && leaked == 0 && counts.sent > 0;
+            let addresses = config.sources.addresses(config.shots);
+            let reasons = edge.watch.reasons(addresses.into_iter());
+            let by_looks = is_by_looks(&reasons);
+            if kept_out && !by_looks {
+                report.unexplained.push(format!("{}: {reasons:?}", config.label));
+            }
             let row = Row {
                 attackers: 1,
                 banned: u64::from(banned),
-                kept_out: u64::from(!banned && leaked == 0 && counts.sent > 0),
+                kept_out: u64::from(kept_out && by_looks),
                 shots: counts.shots,
                 sent: counts.sent,
                 leaked,
@@ -188,6 +200,12 @@ impl Day {
             && !named.is_some_and(|aor| outdated(&aor))
             && !ban.narrowed
     }
+}
+
+/// Whether requests were all stopped for what they look like.
+fn is_by_looks(reasons: &BTreeMap<Reason, u64>) -> bool {
+    let looks = [Reason::Campaign, Reason::Signature];
+    !reasons.is_empty() && reasons.keys().all(|reason| looks.contains(reason))
 }
 
 /// Whether a ban is of one of an attacker's sources.

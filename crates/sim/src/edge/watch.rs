@@ -2,7 +2,7 @@
 //! what it gave back, and how many bytes went each way.
 
 use crate::sip::{Msg, SipUri, auth_param, uri_of};
-use policy::{Network, Time};
+use policy::{Network, Reason, Time};
 use proxy::Seats;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
@@ -26,6 +26,8 @@ pub struct Watch {
     bytes: BTreeMap<usize, (u64, u64)>,
     /// Requests that went inside, ACK and CANCEL apart, by Call-ID: how many, and when the last.
     pub reached: BTreeMap<String, (u64, Time)>,
+    /// What was decided about the requests of each address, ACKs apart, and how often.
+    decided: BTreeMap<(IpAddr, Reason), u64>,
     branches: BTreeSet<String>,
     /// Nonces that the PBX made: all who are challenged in one second know the same.
     public: BTreeSet<String>,
@@ -48,6 +50,7 @@ impl Watch {
             seats: Seats::new(secret),
             bytes: BTreeMap::new(),
             reached: BTreeMap::new(),
+            decided: BTreeMap::new(),
             branches: BTreeSet::new(),
             public: BTreeSet::new(),
             counts_only: false,
@@ -144,6 +147,27 @@ impl Watch {
         }
         let reached = self.reached.entry(msg.value("Call-ID").to_string()).or_default();
         *reached = (reached.0 + 1, now);
+    }
+
+    /// It was decided about a request, no ACK, from outside.
+    pub fn on_decided(&mut self, source: IpAddr, reason: Reason) {
+        if !self.counts_only {
+            *self.decided.entry((source, reason)).or_default() += 1;
+        }
+    }
+
+    /// Why requests from these addresses were decided about as they were, and how often.
+    pub fn reasons(&self, sources: impl Iterator<Item = IpAddr>) -> BTreeMap<Reason, u64> {
+        let mut sum = BTreeMap::new();
+        for source in sources {
+            let of = Reason::ALL.map(|reason| (reason, self.decided.get(&(source, reason))));
+            for (reason, count) in of {
+                if let Some(count) = count {
+                    *sum.entry(reason).or_default() += count;
+                }
+            }
+        }
+        sum
     }
 
     /// How many requests of these calls went inside, and when the last one did.
