@@ -28,30 +28,38 @@ const PUBLISH_EVERY: Duration = Duration::from_millis(100);
 /// What a shard's thread starts from.
 #[derive(Debug)]
 pub(crate) struct Seat {
+    pub(crate) house: House,
     pub(crate) sockets: Sockets,
+    pub(crate) seed: [u8; 32],
+    pub(crate) mesh: Mesh,
+    pub(crate) mailbox: Mailbox,
+    pub(crate) remembrance: Remembrance,
+    pub(crate) metrics: Arc<ShardMetrics>,
+    pub(crate) reporter: Reporter,
+}
+
+/// What all shards have in common.
+#[derive(Clone, Debug)]
+pub(crate) struct House {
     pub(crate) settings: Settings,
     pub(crate) peers: Arc<Peers>,
     pub(crate) policy: Arc<Policy>,
     pub(crate) shards: u8,
     pub(crate) secret: [u8; 32],
-    pub(crate) seed: [u8; 32],
     pub(crate) clock: Clock,
-    pub(crate) mesh: Mesh,
-    pub(crate) mailbox: Mailbox,
     pub(crate) kernel: Kernel,
     pub(crate) crowd: Crowd,
-    pub(crate) remembrance: Remembrance,
     pub(crate) telemetry: Arc<telemetry::Telemetry>,
-    pub(crate) metrics: Arc<ShardMetrics>,
     pub(crate) news: Newsroom,
-    pub(crate) reporter: Reporter,
-    /// Told once, when the shard is ready to serve.
+    /// What is known of names and PBXs.
+    pub(crate) learned: Arc<Vec<Learned>>,
+    /// Told once by each shard, when it is ready to serve.
     pub(crate) ready: mpsc::Sender<std::io::Result<()>>,
 }
 
 /// Runs a shard on the calling thread until it is ordered to stop.
 pub(crate) fn run(seat: Seat) {
-    let ready = seat.ready.clone();
+    let ready = seat.house.ready.clone();
     let served = transport::runtime().and_then(|runtime| {
         // A task, not the runtime's main future: that one is woken through an eventfd, with a system
         // call each time; a task by its place in a queue.
@@ -80,26 +88,27 @@ struct Driver {
 
 impl Driver {
     fn new(seat: Seat) -> std::io::Result<Self> {
-        let now = seat.clock.now();
+        let house = seat.house;
+        let now = house.clock.now();
         let shard = seat.sockets.shard();
-        let sockets = Shard::new(&seat.settings, seat.sockets, seat.peers)?;
+        let sockets = Shard::new(&house.settings, seat.sockets, house.peers)?;
         let counters = sockets.counters().clone();
-        seat.telemetry.watch_transport(Box::new(move |visit| counters.each(visit)));
-        let policy = seat.policy.clone();
-        let engine = Engine::new(seat.policy, shard, seat.shards, seat.secret, seat.seed);
+        house.telemetry.watch_transport(Box::new(move |visit| counters.each(visit)));
+        let policy = house.policy.clone();
+        let engine = Engine::new(house.policy, shard, house.shards, house.secret, seat.seed);
         seat.metrics.on_policy(&policy);
         let mut driver = Driver {
             engine,
             sockets,
-            clock: seat.clock,
+            clock: house.clock,
             mailbox: seat.mailbox,
             outlets: Outlets {
                 mesh: seat.mesh,
-                kernel: seat.kernel,
-                crowd: seat.crowd,
+                kernel: house.kernel,
+                crowd: house.crowd,
                 writer: seat.remembrance.writer,
                 metrics: seat.metrics,
-                news: seat.news,
+                news: house.news,
                 reporter: seat.reporter,
                 policy,
             },
@@ -108,7 +117,7 @@ impl Driver {
             draining: false,
             stopping: false,
         };
-        for learned in seat.remembrance.learned.iter().cloned() {
+        for learned in house.learned.iter().cloned() {
             driver.engine.handle_input(now, Input::Learned(learned));
             driver.fetch(now);
         }
@@ -117,7 +126,7 @@ impl Driver {
             driver.fetch(now);
         }
         driver.publish(now);
-        let _ = seat.ready.try_send(Ok(()));
+        let _ = house.ready.try_send(Ok(()));
         Ok(driver)
     }
 

@@ -19,8 +19,6 @@ const FILE: &str = "state.redb";
 #[derive(Debug)]
 pub(crate) struct Remembrance {
     pub(crate) recalled: Vec<Arc<Memory>>,
-    /// What all shards are to know of names and PBXs.
-    pub(crate) learned: Arc<Vec<Learned>>,
     pub(crate) writer: Writer,
 }
 
@@ -57,8 +55,7 @@ pub(crate) fn open(
     }));
     let shared = pieces.iter().filter_map(|piece| shared(&piece.memory)).max().unwrap_or(0);
     let parts = dealt(pieces, config.shards);
-    let remember =
-        |recalled| Remembrance { recalled, learned: Arc::default(), writer: state.writer() };
+    let remember = |recalled| Remembrance { recalled, writer: state.writer() };
     let parts = parts.into_iter().map(remember).collect();
     Ok((state, parts, shared))
 }

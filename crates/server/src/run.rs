@@ -6,16 +6,16 @@ use crate::cli::Exit;
 use crate::clock::Clock;
 use crate::control::{COMMANDS, Command, Control, token};
 use crate::desk::Desk;
-use crate::driver::{self, Seat};
+use crate::driver::{self, House, Seat};
 use crate::feeds::{Crowd, FeedDesk};
 use crate::heap::Heap;
 use crate::kernel;
 use crate::lookout;
 use crate::memory::{self, Remembrance};
-use crate::mesh;
+use crate::mesh::{self, Mailbox, Mesh};
 use crate::names::{Names, Watched};
 use crate::news::Newsroom;
-use crate::reports::Reports;
+use crate::reports::{Reporter, Reports};
 use crate::sockets::{self, Tls, bind, needs_inside_listeners, settings};
 use crate::status::Status;
 use crate::watch::Watch;
@@ -30,7 +30,7 @@ use telemetry::Telemetry;
 use telemetry::log::LogLevel;
 use tokio::sync::{mpsc, watch};
 use tracing::{error, info, warn};
-use wire::ShardId;
+use transport::Sockets;
 
 /// Why the edge did not start, or ended otherwise than by a signal.
 #[derive(Debug)]
@@ -112,34 +112,25 @@ fn start(
     let mut learned = memory::drained(&facts);
     let mut names = Names::new(clock, orders.clone(), telemetry.clone(), writer.clone(), facts);
     learned.extend(names.recall(&watched_names));
-    let learned = Arc::new(learned);
-    for (((sockets, (mesh, mailbox)), metrics), remembrance) in
-        sockets.into_iter().zip(ends).zip(telemetry.shards()).zip(remembrances)
-    {
-        let shard = sockets.shard();
-        let seat = Seat {
-            settings: settings(&config),
-            peers: tls.peers().clone(),
-            sockets,
-            policy: policy.clone(),
-            shards,
-            secret: secret.0,
-            seed: random()?.0,
-            clock,
-            mesh,
-            mailbox,
-            kernel: kernel.clone(),
-            crowd: crowd.clone(),
-            remembrance: Remembrance { learned: learned.clone(), ..remembrance },
-            telemetry: telemetry.clone(),
-            metrics: metrics.clone(),
-            news: news.clone(),
-            reporter: reports.reporter(shard, &policy),
-            ready: ready.clone(),
-        };
-        spawn(shard, seat)?;
+    let house = House {
+        settings: settings(&config),
+        peers: tls.peers().clone(),
+        policy: policy.clone(),
+        shards,
+        secret: secret.0,
+        clock,
+        kernel,
+        crowd,
+        telemetry: telemetry.clone(),
+        news: news.clone(),
+        learned: learned.into(),
+        ready,
+    };
+    for ((sockets, ends), remembrance) in sockets.into_iter().zip(ends).zip(remembrances) {
+        let reporter = reports.reporter(sockets.shard(), &policy);
+        house.clone().open(sockets, ends, remembrance, reporter)?;
     }
-    drop((ready, kernel));
+    drop(house);
     let (watched, _) = watch::channel(watched_names);
     let desk = Desk::new(orders, clock, shared, writer);
     let reports = Arc::new(reports);
@@ -229,12 +220,25 @@ fn govern(
     })
 }
 
-/// Starts a shard's thread. It is not joined: its end shows by its closed queue of orders.
-fn spawn(shard: ShardId, seat: Seat) -> Result<(), Failure> {
-    let builder = std::thread::Builder::new().name(format!("shard-{}", shard.0));
-    match builder.spawn(move || driver::run(seat)) {
-        Ok(_) => Ok(()),
-        Err(error) => Err(failed("a thread cannot start", &error)),
+impl House {
+    /// Starts a shard's thread. It is not joined: its end shows by its closed queue of orders.
+    fn open(
+        self,
+        sockets: Sockets,
+        (mesh, mailbox): (Mesh, Mailbox),
+        remembrance: Remembrance,
+        reporter: Reporter,
+    ) -> Result<(), Failure> {
+        let shard = sockets.shard();
+        let metrics = self.telemetry.shards()[usize::from(shard.0)].clone();
+        let seed = random()?.0;
+        let seat =
+            Seat { house: self, sockets, seed, mesh, mailbox, remembrance, metrics, reporter };
+        let builder = std::thread::Builder::new().name(format!("shard-{}", shard.0));
+        match builder.spawn(move || driver::run(seat)) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(failed("a thread cannot start", &error)),
+        }
     }
 }
 

@@ -13,3 +13,4 @@ mod restart;
 
 use super::*;
 use play::*;
+use policy::Outcome;
