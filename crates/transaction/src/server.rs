@@ -197,8 +197,7 @@ pub enum OtherServerState {
 pub struct OtherServer {
     /// The client's timer F, then timer J.
     end: Time,
-    /// From when on a 100 may be sent (RFC 4320 §4.1).
-    trying_from: Time,
+    began: Time,
     state: OtherServerState,
     reliability: Reliability,
 }
@@ -209,11 +208,7 @@ impl OtherServer {
     pub fn new(now: Time, reliability: Reliability, base: &TimerBase) -> Self {
         OtherServer {
             end: now + patience(base),
-            // RFC 4320 §4.1: "An SIP element MUST NOT respond to a non-INVITE request with a
-            // Status-Code of 100 over any unreliable transport, such as UDP, before the amount of
-            // time it takes a client transaction's Timer E to be reset to T2." "An SIP element
-            // MAY respond [...] with a Status-Code of 100 over a reliable transport at any time."
-            trying_from: if reliability.is_reliable() { now } else { now + timer_e_at_t2(base) },
+            began: now,
             state: OtherServerState::Trying,
             reliability,
         }
@@ -243,8 +238,12 @@ impl OtherServer {
     pub fn on_sent(&mut self, now: Time, status: u16, base: &TimerBase) -> bool {
         use OtherServerState as S;
         match (self.state, status) {
+            // RFC 4320 §4.1: "An SIP element MUST NOT respond to a non-INVITE request with a
+            // Status-Code of 100 over any unreliable transport, such as UDP, before the amount of
+            // time it takes a client transaction's Timer E to be reset to T2." "An SIP element
+            // MAY respond [...] with a Status-Code of 100 over a reliable transport at any time."
             (S::Trying | S::Proceeding, 100) => {
-                if now < self.trying_from {
+                if !self.reliability.is_reliable() && now < self.began + timer_e_at_t2(base) {
                     return false;
                 }
                 self.state = S::Proceeding;

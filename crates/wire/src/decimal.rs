@@ -85,20 +85,33 @@ impl<const ROOM: usize> Text<ROOM> {
 
     #[inline]
     fn ipv4(&mut self, address: Ipv4Addr) {
-        for (at, octet) in address.octets().into_iter().enumerate() {
-            if at > 0 {
-                self.push(b'.');
+        for octet in address.octets() {
+            let rest = self.bytes.get_mut(self.length..).unwrap_or_default();
+            if let Some(places) = rest.first_chunk_mut() {
+                *places = OCTETS[usize::from(octet)];
             }
-            if octet >= 100 {
-                self.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                self.push(b'0' + octet / 10 % 10);
-            }
-            self.push(b'0' + octet % 10);
+            self.length += 2 + usize::from(octet >= 10) + usize::from(octet >= 100);
         }
+        // behind the last one stands none
+        self.length -= 1;
     }
 }
+
+/// Each octet as it stands in an address, with the dot behind it.
+static OCTETS: [[u8; 4]; 256] = {
+    let (mut texts, mut octet) = ([[0; 4]; 256], 0);
+    while octet < texts.len() {
+        let [a, b, c] = [octet / 100, octet / 10 % 10, octet % 10];
+        let [a, b, c] = [b'0' + a as u8, b'0' + b as u8, b'0' + c as u8];
+        texts[octet] = match octet {
+            0..10 => [c, b'.', 0, 0],
+            10..100 => [b, c, b'.', 0],
+            _ => [a, b, c, b'.'],
+        };
+        octet += 1;
+    }
+    texts
+};
 
 #[cfg(test)]
 mod tests {
@@ -108,6 +121,11 @@ mod tests {
     fn it_writes_what_the_library_writes() {
         for number in (0..70_000).chain([999_999_999, 1_000_000_000, u32::MAX]) {
             assert_eq!(&digits(number)[..], number.to_string().as_bytes());
+        }
+        for octet in 0..=u8::MAX {
+            let (address, mut text) = (Ipv4Addr::new(octet, 0, octet, 255 - octet), Vec::new());
+            write_ip(address.into(), &mut text);
+            assert_eq!(text, address.to_string().as_bytes());
         }
         for text in ["0.0.0.0:0", "192.0.2.10:5060", "255.255.255.255:65535", "[2001:db8::1]:5060"]
         {
