@@ -217,8 +217,16 @@ pub struct Record {
     pub raised_by: u16,
     /// Index of the signature that it matched, `u16::MAX` for none.
     pub signature: u16,
-    /// What it weighed.
+    /// What it weighed; of tries what all of them weigh at the time of the last.
     pub weight: f32,
+}
+
+impl Record {
+    /// Whether it is a try on what was banned already, which no challenge's end stands behind.
+    #[must_use]
+    pub fn is_try(&self) -> bool {
+        self.outcome == Outcome::Refused && self.rule == u16::MAX
+    }
 }
 
 /// A ban that ended.

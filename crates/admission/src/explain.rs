@@ -27,11 +27,8 @@ impl Ban {
         let Some(last) = self.evidence.last() else { return 0.0 };
         let half_life = &admission.half_life;
         if matches!(self.key, BanKey::AorFlow { .. } | BanKey::AorSource { .. }) {
-            // a try on what is banned already is recorded without a rule
             let is_one = |record: &&Record| {
-                record.outcome == Outcome::Refused
-                    && record.rule != u16::MAX
-                    && record.aor == last.aor
+                record.outcome == Outcome::Refused && !record.is_try() && record.aor == last.aor
             };
             let by = |half_life| -> f32 {
                 let refusals = self.evidence.iter().filter(is_one);
@@ -57,7 +54,7 @@ impl Ban {
         let (before, rest) = self.evidence.split_at(at);
         rest.first().is_some_and(|record| {
             record.outcome != Outcome::Refused
-                || record.rule != u16::MAX
+                || !record.is_try()
                     && !before
                         .iter()
                         .any(|old| old.outcome == Outcome::Refused && old.aor == record.aor)
@@ -133,7 +130,10 @@ impl Explanation<'_> {
 
     fn write_record(&self, f: &mut fmt::Formatter<'_>, record: &Record) -> fmt::Result {
         let method = METHODS.get(usize::from(record.method)).unwrap_or(&"other");
-        let outcome = record.outcome.as_str();
+        let outcome = match record.is_try() {
+            true => "tried again while banned",
+            false => record.outcome.as_str(),
+        };
         write!(f, "{} {method} {outcome}, weight {:.2}", record.at.utc(), record.weight)?;
         write!(f, ", as \"{}\"", record.aor.escape_ascii())?;
         if !record.dialled.is_empty() {

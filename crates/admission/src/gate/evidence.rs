@@ -178,7 +178,7 @@ impl Gate {
         let score = source.add(now, weight, lasts, &rules.half_life);
         self.walk.wanted(now);
         let record = evidence.record(now, rule, weight);
-        self.chains.add(evidence.source, record.clone());
+        self.chains.add(evidence.source, record.clone(), rules.half_life.short);
         self.say(Effect::Evidence(Network::source(evidence.ip), Box::new(record)));
         let rules = &self.policy.admission;
         let key = BanKey::Source(Network::source(evidence.ip));

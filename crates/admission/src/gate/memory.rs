@@ -210,6 +210,7 @@ impl Gate {
             }
             record
         });
-        self.chains.recall(self.sources.key_of(source), records);
+        let half_life = self.policy.admission.half_life.short;
+        self.chains.recall(self.sources.key_of(source), records, half_life);
     }
 }
