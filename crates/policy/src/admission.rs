@@ -394,8 +394,23 @@ impl Default for When {
 /// What no user part of a phone holds: SQL, shell, template characters, also escaped. (`;` is
 /// legal in telephone-subscriber parameters and not here; one apostrophe between letters is a name's,
 /// as in o'brien.)
-pub const BAD_USER: [&str; 11] =
-    ["'", "%27", "--", "\\", "%24", "%60", "`", "==", " union ", "select ", "%00"];
+pub const BAD_USER: [&str; 15] = [
+    "'",
+    "%27",
+    "--",
+    "\\",
+    "%24",
+    "$(",
+    "${",
+    "%60",
+    "`",
+    "==",
+    " union ",
+    "union%20",
+    "select ",
+    "select%20",
+    "%00",
+];
 
 /// What a rule does.
 #[derive(Clone, Copy, Debug, PartialEq)]
