@@ -1,5 +1,6 @@
 //! The gate against messages as the network has them, in virtual time.
 
+mod answers;
 mod attackers;
 mod bounds;
 mod bursts;
