@@ -254,6 +254,23 @@ fn senders_who_repeat_themselves_are_known() {
     assert_eq!(compare(&signatures, texts), (100, 98));
 }
 
+#[test]
+fn phones_of_one_kind_are_known_whatever_their_instances() {
+    let signatures = signatures_of_tools();
+    let contact = "Contact: <sip:100@192.0.2.9:5071>";
+    let texts = (1..=100u32).map(|n| {
+        let instance = format!("{contact};reg-id=1;+sip.instance=\"<urn:uuid:{n:08x}-1dd2-11b2>\"");
+        INVITE.replace(contact, &instance).into_bytes()
+    });
+    assert_eq!(compare(&signatures, texts), (100, 98));
+    // one that may part something stays in the template
+    let odd = (1..=100u32).map(|n| {
+        let instance = format!("{contact};+sip.instance=\"<urn;{n}=1>\"");
+        INVITE.replace(contact, &instance).into_bytes()
+    });
+    assert_eq!(compare(&signatures, odd), (100, 0));
+}
+
 fn signatures_of_tools() -> Signatures {
     let spec = |when| SignatureSpec {
         id: "tool".into(),

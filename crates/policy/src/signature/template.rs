@@ -43,7 +43,7 @@ pub(super) enum Cut {
     Origin,
     Connection,
     Media,
-    /// What nobody reads: numbers of CSeq and Content-Length, credentials.
+    /// What nobody reads: numbers of CSeq and Content-Length, instances, credentials.
     Unread,
 }
 
@@ -166,7 +166,8 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
         self.cut(cut, plain_host(text).unwrap_or_default());
     }
 
-    /// User and host of a Contact's first address, when its brackets are the value's first ones.
+    /// User and host of a Contact's first address, when its brackets are the value's first ones, and
+    /// its instance, which each phone has for itself.
     fn contact(&mut self, value: &'a [u8]) {
         let uri = match (find_byte(b'<', value), find_byte(b'>', value)) {
             (Some(open), Some(close)) => value.get(open + 1..close),
@@ -180,6 +181,8 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
         {
             self.cut(Cut::ContactUser, user);
             self.host(Cut::ContactHost, user_and_host(uri).1);
+            let behind = find_byte(b'>', value).and_then(|close| value.get(close..));
+            self.cut(Cut::Unread, behind.and_then(plain_instance).unwrap_or_default());
         }
     }
 
@@ -240,6 +243,20 @@ fn plain_host(text: &[u8]) -> Option<&[u8]> {
     let end = text.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b':'));
     let (host, rest) = text.split_at(end.unwrap_or(text.len()));
     matches!(rest.first(), None | Some(b';' | b'?')).then_some(host)
+}
+
+/// The instance among a Contact's parameters (RFC 5626 §4.1), without its quotes and brackets: of
+/// characters that part nothing.
+fn plain_instance(mut params: &[u8]) -> Option<&[u8]> {
+    while let Some(plus) = find_byte(b'+', params) {
+        params = &params[plus + 1..];
+        if let Some(instance) = params.strip_prefix(b"sip.instance=\"<") {
+            let is_plain = |byte: &u8| PLAIN[usize::from(*byte)] || *byte == b':';
+            let end = instance.iter().position(|byte| !is_plain(byte))?;
+            return (instance[end] == b'>').then(|| &instance[..end]);
+        }
+    }
+    None
 }
 
 /// How identifiers and users relate to each other, as marks behind those of the cuts.
