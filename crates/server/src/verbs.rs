@@ -299,6 +299,9 @@ fn reloaded(reach: &Reach, answer: &Answer) -> ExitCode {
     Exit::Config.into()
 }
 
+/// Tables that are meant to be full: what is new in them takes the place of what is oldest.
+const RINGS: [&str; 2] = ["decisions", "recorded_bytes"];
+
 fn status(it: &StatusView) -> String {
     let mut text = String::new();
     let up = crate::top::length(it.uptime_seconds);
@@ -366,18 +369,18 @@ fn status(it: &StatusView) -> String {
         it.unanswered
     );
     let full = it.tables.iter().filter(|table| table.entries * 10 >= table.capacity * 9);
-    for table in full.filter(|table| table.capacity > 0 && table.table != "decisions") {
+    for table in full.filter(|table| table.capacity > 0 && !RINGS.contains(&&*table.table)) {
         let (name, entries, capacity) = (&table.table, table.entries, table.capacity);
         let _ = writeln!(
             text,
-            "{LOUD}table     {name} is nearly full{LOUD:#}: {entries} of {capacity}"
+            "table      {LOUD}{name} is nearly full{LOUD:#}: {entries} of {capacity}"
         );
     }
     if let Some(reload) = it.reloads.first() {
-        let lines = reload.text.replace('\n', "\n          ");
+        let lines = reload.text.replace('\n', "\n           ");
         let _ = writeln!(
             text,
-            "reload    {} by {} at {}: {lines}",
+            "reload     {} by {} at {}: {lines}",
             reload.result, reload.cause, reload.at
         );
     }
@@ -387,6 +390,7 @@ fn status(it: &StatusView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::status::TableView;
 
     fn ban(id: &str, reason: &str) -> BanView {
         BanView {
@@ -424,5 +428,15 @@ mod tests {
         assert!(status(&it).contains("PANIC OPEN until 2026-11-22T20:40:08Z"));
         it.alive = false;
         assert!(status(&it).contains("a shard does not answer"));
+        let full = |name: &str| TableView {
+            table: name.into(),
+            entries: 9,
+            capacity: 10,
+            ..TableView::default()
+        };
+        it.tables = ["decisions", "recorded_bytes"].map(full).into();
+        assert!(!status(&it).contains("full"), "rings are");
+        it.tables.push(full("bindings"));
+        assert!(status(&it).contains("bindings is nearly full"));
     }
 }
