@@ -172,3 +172,63 @@ fn credentials_of_somebody_elses_are_judged_in_a_dialog_too() {
         assert_eq!(judgement.judged, judged, "{user}");
     }
 }
+
+#[test]
+fn a_signature_that_only_observes_stops_nobody() {
+    for (mode, stopped) in [(Mode::Enforce, true), (Mode::Observe, false), (Mode::Off, false)] {
+        let spec = policy::SignatureSpec {
+            id: "phone".into(),
+            ceiling: policy::Ceiling::Drop,
+            mode,
+            what: "".into(),
+            source: "".into(),
+            false_positives: "".into(),
+            when: policy::Condition::Text(
+                policy::TextField::UserAgent,
+                policy::Test::Starts(vec!["Phone".into()]),
+            ),
+        };
+        let mut play =
+            Play::with(|rules| rules.signatures = policy::Signatures::compile(vec![spec]).unwrap());
+        let got = play.abandon(&mut guesser(), false);
+        assert_eq!(got == Got::Drop(Reason::Signature), stopped, "{mode:?} {got:?}");
+    }
+}
+
+/// One in an hour, and what is over is dropped.
+fn hourly(name: &str, per: policy::LimitKey, credentials: Option<bool>) -> policy::Rule {
+    let rate = policy::Rate::new(1, Duration::from_secs(3_600));
+    let then = policy::Then::Limit { per, rate, answer: policy::LimitAnswer::Drop };
+    let when = policy::When { credentials, ..policy::When::default() };
+    policy::Rule { name: name.into(), when, then, mode: Mode::Enforce }
+}
+
+#[test]
+fn a_rule_that_accepts_ends_those_behind_it_and_none_before() {
+    let accepts = || {
+        let (when, then) = (policy::When::default(), policy::Then::Accept);
+        policy::Rule { name: "friends".into(), when, then, mode: Mode::Enforce }
+    };
+    let hourly = || hourly("hourly", policy::LimitKey::Source, None);
+    for (added, limited) in [([accepts(), hourly()], false), ([hourly(), accepts()], true)] {
+        let mut play = Play::with(|rules| drop(rules.rules.splice(0..0, added)));
+        let mut client = guesser();
+        assert!(matches!(play.abandon(&mut client, false), Got::Pass(_)));
+        let second = play.abandon(&mut client, false);
+        assert_eq!(second == Got::Drop(Reason::Rate), limited, "{second:?}");
+    }
+}
+
+#[test]
+fn a_rate_by_aor_is_the_accounts_whatever_else_it_writes() {
+    let limit = hourly("hourly", policy::LimitKey::Aor, Some(true));
+    let mut play = Play::with(|rules| rules.rules.insert(0, limit));
+    for (aor, username, limited) in
+        [("alice", "alice", false), ("bob", "alice", true), ("bob", "bob", false)]
+    {
+        let mut client = guesser();
+        (client.aor, client.username) = (format!("{aor}@pbx.example"), username.into());
+        let got = tries(&mut play, &mut client);
+        assert_eq!(got == Got::Drop(Reason::Rate), limited, "{aor} {username}: {got:?}");
+    }
+}
