@@ -15,6 +15,7 @@ impl Edge {
         self.seen.on_response(side, &msg);
         if side == Side::Inside {
             self.watch.on_inside(&msg);
+            self.watch.on_answered(&msg);
         }
     }
 

@@ -24,11 +24,13 @@ pub struct Watch {
     seats: Seats,
     /// By place, bytes that came from unproven sources, and that went there.
     bytes: BTreeMap<usize, (u64, u64)>,
-    /// Requests that went inside, ACK and CANCEL apart, by Call-ID: how many, and when the last.
-    pub reached: BTreeMap<String, (u64, Time)>,
+    /// Requests that reached the PBX, ACK and CANCEL apart, by Call-ID: how many, and when the last.
+    reached: BTreeMap<String, (u64, Time)>,
     /// What was decided about the requests of each address, ACKs apart, and how often.
     decided: BTreeMap<(IpAddr, Reason), u64>,
-    branches: BTreeSet<String>,
+    /// Requests that went inside, by branch: when, until the PBX says something. One that is down never
+    /// does.
+    branches: BTreeMap<String, Option<Time>>,
     /// Nonces that the PBX made: all who are challenged in one second know the same.
     public: BTreeSet<String>,
     counts_only: bool,
@@ -51,7 +53,7 @@ impl Watch {
             bytes: BTreeMap::new(),
             reached: BTreeMap::new(),
             decided: BTreeMap::new(),
-            branches: BTreeSet::new(),
+            branches: BTreeMap::new(),
             public: BTreeSet::new(),
             counts_only: false,
         }
@@ -142,11 +144,17 @@ impl Watch {
 
     /// A request goes inside.
     pub fn on_forwarded(&mut self, now: Time, msg: &Msg) {
-        if matches!(msg.method(), "ACK" | "CANCEL") || !self.branches.insert(msg.branch()) {
-            return;
+        if !matches!(msg.method(), "ACK" | "CANCEL") {
+            self.branches.entry(msg.branch()).or_insert(Some(now));
         }
-        let reached = self.reached.entry(msg.value("Call-ID").to_string()).or_default();
-        *reached = (reached.0 + 1, now);
+    }
+
+    /// The PBX answers one.
+    pub fn on_answered(&mut self, msg: &Msg) {
+        if let Some(sent) = self.branches.get_mut(&msg.branch()).and_then(Option::take) {
+            let reached = self.reached.entry(msg.value("Call-ID").to_string()).or_default();
+            *reached = (reached.0 + 1, reached.1.max(sent));
+        }
     }
 
     /// It was decided about a request, no ACK, from outside.
@@ -170,7 +178,7 @@ impl Watch {
         sum
     }
 
-    /// How many requests of these calls went inside, and when the last one did.
+    /// How many requests of these calls reached the PBX, and when the last one went there.
     pub fn leaked<'c>(&self, calls: impl Iterator<Item = &'c str>) -> (u64, Option<Time>) {
         calls
             .filter_map(|call| self.reached.get(call))
