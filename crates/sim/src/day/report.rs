@@ -3,7 +3,7 @@
 use super::Day;
 use crate::attacker::{Attacker, Kind};
 use admission::{Ban, BanKey, Origin};
-use policy::{Network, Reason};
+use policy::{ChallengeMode, Network, Reason};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -20,7 +20,7 @@ pub struct Report {
     pub victims: Vec<String>,
     /// What the edge did that it must not.
     pub violations: Vec<String>,
-    /// Attackers of whom nothing came through, for other reasons than what they look like, though they
+    /// Attackers of whom nothing came through for no such reason as [`Row::kept_out`] asks, though they
     /// were not banned: what was decided about their requests.
     pub unexplained: Vec<String>,
     /// Calls that had to succeed and did.
@@ -39,7 +39,8 @@ pub struct Row {
     /// Of whom so many were banned.
     pub banned: u64,
     /// Of the others those of whom nothing came through because of what they look like: each request
-    /// was stopped by their campaign, or dropped by a signature.
+    /// was stopped by their campaign, or dropped by a signature; or because the edge always challenges,
+    /// and they never asked again for the challenge that it could not write yet.
     pub kept_out: u64,
     /// Shots fired.
     pub shots: u64,
@@ -150,14 +151,17 @@ impl Day {
             let kept_out = !banned && leaked == 0 && counts.sent > 0;
             let addresses = config.sources.addresses(config.shots);
             let reasons = edge.watch.reasons(addresses.into_iter());
-            let by_looks = is_by_looks(&reasons);
-            if kept_out && !by_looks {
+            // whom the edge challenged before it could, and who did not ask again, was told nothing
+            let always = self.config.challenge.0 == ChallengeMode::Always;
+            let untold = always && counts.answers == 0 && is_all(&reasons, &UNTOLD);
+            let explained = is_all(&reasons, &LOOKS) || untold;
+            if kept_out && !explained {
                 report.unexplained.push(format!("{}: {reasons:?}", config.label));
             }
             let row = Row {
                 attackers: 1,
                 banned: u64::from(banned),
-                kept_out: u64::from(kept_out && by_looks),
+                kept_out: u64::from(kept_out && explained),
                 shots: counts.shots,
                 sent: counts.sent,
                 leaked,
@@ -202,10 +206,14 @@ impl Day {
     }
 }
 
-/// Whether requests were all stopped for what they look like.
-fn is_by_looks(reasons: &BTreeMap<Reason, u64>) -> bool {
-    let looks = [Reason::Campaign, Reason::Signature];
-    !reasons.is_empty() && reasons.keys().all(|reason| looks.contains(reason))
+/// What stops requests for what they look like.
+const LOOKS: [Reason; 2] = [Reason::Campaign, Reason::Signature];
+/// What stops all of strangers where the edge always challenges.
+const UNTOLD: [Reason; 2] = [Reason::Unproven, Reason::Rate];
+
+/// Whether requests were stopped, and all of them for these reasons.
+fn is_all(reasons: &BTreeMap<Reason, u64>, these: &[Reason]) -> bool {
+    !reasons.is_empty() && reasons.keys().all(|reason| these.contains(reason))
 }
 
 /// Whether a ban is of one of an attacker's sources.
