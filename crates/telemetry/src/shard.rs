@@ -262,7 +262,7 @@ impl ShardMetrics {
 
     /// Publishes the sizes of everything.
     pub fn on_snapshot(&self, snapshot: &Snapshot) {
-        let tables = [
+        let tables: [Table; TABLES.len()] = [
             snapshot.exchanges,
             snapshot.unproven_exchanges,
             snapshot.bindings,
