@@ -40,6 +40,15 @@ impl Entry for OfSource {
 }
 
 impl OfSource {
+    fn add(&mut self, now: Time, kind: Kind) {
+        if now.since(self.last) >= FORGOTTEN {
+            self.counts = [[0; 2]; 2];
+        }
+        self.last = now;
+        let count = self.count(kind);
+        *count = count.saturating_add(1);
+    }
+
     fn count(&mut self, kind: Kind) -> &mut u16 {
         &mut self.counts[usize::from(!kind.invite)][usize::from(kind.proven)]
     }
@@ -56,13 +65,16 @@ impl Passing {
 
     /// One more of that source.
     pub(crate) fn begin(&mut self, now: Time, source: u64, kind: Kind) {
-        let own = if kind.proven { Rank::Proven } else { Rank::Unproven };
-        let rank = self.store.rank(source).map_or(own, |rank| rank.max(own));
-        let counts = self.counts(now, source);
-        let mut next = OfSource { key: source, counts, last: now };
-        let count = next.count(kind);
-        *count = count.saturating_add(1);
-        let _ = self.store.insert(rank, next);
+        let rank = if kind.proven { Rank::Proven } else { Rank::Unproven };
+        if let Some(of_source) = self.store.find_mut(source) {
+            of_source.add(now, kind);
+            let rank = self.store.rank(source).map_or(rank, |old| old.max(rank));
+            self.store.touch(source, rank);
+            return;
+        }
+        let mut first = OfSource { key: source, counts: [[0; 2]; 2], last: now };
+        first.add(now, kind);
+        let _ = self.store.insert(rank, first);
     }
 
     /// One of them ended.
