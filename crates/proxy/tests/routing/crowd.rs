@@ -2,9 +2,8 @@
 
 use super::edge::{Edge, INSIDE, OUTSIDE, PBX, addr, answer};
 use policy::{Listener, Pbx, Policy};
-use proxy::Input;
 use std::time::Duration;
-use wire::{ConnectionId, Flow, ShardId, Transport};
+use wire::{ConnectionId, ShardId, Transport};
 
 const PHONE: &str = "192.0.2.9:4000";
 const STRANGER: &str = "192.0.2.66:4000";
@@ -19,16 +18,9 @@ fn edge() -> Edge {
 
 /// A connection comes; which had to go for it.
 fn opens(edge: &mut Edge, number: u64, remote: &str) -> Vec<ConnectionId> {
-    let connection = ConnectionId::new(ShardId(0), number);
-    let flow = Flow {
-        transport: Transport::Tcp,
-        connection: Some(connection),
-        ..Flow::udp(addr(OUTSIDE), addr(remote))
-    };
-    edge.dialled.push((flow, String::new()));
-    edge.input(Input::Opened { flow });
+    let gone = edge.opens(number, Transport::Tcp, remote);
     edge.now = edge.now + Duration::from_secs(1);
-    std::mem::take(&mut edge.closed)
+    gone
 }
 
 fn number(number: u64) -> ConnectionId {

@@ -70,6 +70,15 @@ impl Edge {
         self.engine.handle_input(self.now, Input::Learned(learned));
     }
 
+    /// A connection comes; which had to go for it.
+    pub fn opens(&mut self, number: u64, way: Transport, remote: &str) -> Vec<ConnectionId> {
+        let connection = Some(ConnectionId::new(ShardId(0), number));
+        let way = Flow { transport: way, connection, ..Flow::udp(addr(OUTSIDE), addr(remote)) };
+        self.dialled.push((way, String::new()));
+        self.input(Input::Opened { flow: way });
+        std::mem::take(&mut self.closed)
+    }
+
     pub fn input(&mut self, input: Input<'_>) -> Vec<Sent> {
         self.engine.handle_input(self.now, input);
         self.sent()

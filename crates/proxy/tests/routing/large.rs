@@ -5,7 +5,7 @@ use super::edge::{CARRIER, Edge, INSIDE, OUTSIDE, PBX, Sent, addr, answer, to};
 use policy::{Listener, Network, Pbx, Policy, Reason, Trunk};
 use proxy::{Input, Verdict};
 use std::time::Duration;
-use wire::{ConnectionId, Flow, ShardId, Transport};
+use wire::{ConnectionId, ShardId, Transport};
 
 const PHONE: &str = "192.0.2.9:4000";
 
@@ -23,15 +23,8 @@ fn edge() -> Edge {
 
 /// A connection of the phone's.
 fn connect(edge: &mut Edge) -> ConnectionId {
-    let connection = ConnectionId::new(ShardId(0), 5);
-    let flow = Flow {
-        transport: Transport::Tcp,
-        connection: Some(connection),
-        ..Flow::udp(addr(OUTSIDE), addr(PHONE))
-    };
-    edge.dialled.push((flow, String::new()));
-    edge.input(Input::Opened { flow });
-    connection
+    assert_eq!(edge.opens(5, Transport::Tcp, PHONE), []);
+    ConnectionId::new(ShardId(0), 5)
 }
 
 /// A request of so many bytes.

@@ -171,16 +171,9 @@ fn a_strangers_connection_ends_with_what_is_no_message() {
 fn strangers_connections_keep_no_trunk_out() {
     let mut edge = edge_with(|policy| policy.capacities.connections = 3);
     let mut opens = |number: u64, remote: &str| {
-        let connection = ConnectionId::new(ShardId(0), number);
-        let flow = Flow {
-            transport: Transport::Tls,
-            connection: Some(connection),
-            ..Flow::udp(addr(OUTSIDE), addr(remote))
-        };
-        edge.dialled.push((flow, String::new()));
-        edge.input(Input::Opened { flow });
+        let gone = edge.opens(number, Transport::Tls, remote);
         edge.now = edge.now + Duration::from_secs(1);
-        std::mem::take(&mut edge.closed)
+        gone
     };
     for number in 1..=3 {
         assert_eq!(opens(number, "192.0.2.66:4000"), []);
