@@ -526,14 +526,16 @@ impl Uac {
                 let nc = conns.len();
                 let mut touched: Vec<usize> = Vec::with_capacity(outs.len());
                 for (i, m) in outs {
-                    let c = &mut conns[i as usize % nc];
+                    // a phone keeps to its own connection
+                    let k = self.slots[i as usize].user as usize % nc;
+                    let c = &mut conns[k];
                     match &mut c.sock {
                         Sock::Plain => c.wbuf.extend_from_slice(&m),
                         Sock::Tls(t) => {
                             let _ = t.writer().write_all(&m);
                         }
                     }
-                    touched.push(i as usize % nc);
+                    touched.push(k);
                     self.pool.push(m);
                 }
                 for k in touched {
