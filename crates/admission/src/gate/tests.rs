@@ -4,6 +4,7 @@ mod answers;
 mod attackers;
 mod bounds;
 mod bursts;
+mod endings;
 mod evidence;
 mod feeds;
 mod guessers;
@@ -11,6 +12,7 @@ mod honest;
 mod play;
 mod reload;
 mod restart;
+mod shards;
 
 use super::*;
 use play::*;
