@@ -359,3 +359,23 @@ fn an_error_that_one_asks_for_ends_no_challenge() {
     assert_eq!(play.outcomes(Outcome::Abandoned), 1);
     assert_eq!(play.outcomes(Outcome::Superseded), 0);
 }
+
+#[test]
+fn who_is_too_fast_is_slowed_and_nothing_speaks_against_him() {
+    let mut play = Play::new();
+    let mut watcher = Client::tcp("198.51.100.7:5060", "OPTIONS", "100", 1);
+    let mut refused = 0;
+    for _ in 0..2_000 {
+        play.new_call(&mut watcher);
+        match play.ask(&watcher, "", "") {
+            Got::Pass(pass) => drop(play.answer(&watcher, &pass, 200, "")),
+            _ => refused += 1,
+        }
+    }
+    assert!(refused > 1_000, "{refused}");
+    assert_eq!((play.bans().len(), play.is_banned("198.51.100.7")), (0, false));
+    assert_eq!(play.gate.evidence_on("198.51.100.7".parse().unwrap()), []);
+    play.wait(60_000);
+    play.new_call(&mut watcher);
+    assert!(matches!(play.ask(&watcher, "", ""), Got::Pass(_)), "then he is as good as anybody");
+}

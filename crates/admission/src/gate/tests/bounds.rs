@@ -169,3 +169,32 @@ fn a_storm_is_no_way_around_the_rates() {
     assert!((200..=215).contains(&passed), "{passed}");
     assert!(phones[1..].iter_mut().all(|phone| play.attempt(phone, 200) == Ok(())));
 }
+
+#[test]
+fn an_attack_is_over_when_half_of_what_began_it_is() {
+    let mut play = Play::with(|rules| rules.edge_challenge.open = 20);
+    let began = |play: &Play| -> Vec<bool> {
+        let said = play.effects.iter().filter_map(|effect| match effect {
+            Effect::Alert(Alert::UnderAttack { began }) => Some(*began),
+            _ => None,
+        });
+        said.collect()
+    };
+    // two thirds are over after 8 s, the rest after 32 s
+    for n in 0..21 {
+        let method = if n % 3 == 0 { "REGISTER" } else { "INVITE" };
+        play.abandon(&mut Client::new(&format!("10.0.0.{n}:5060"), method, "100"), false);
+        assert_eq!(play.gate.snapshot().under_attack, n == 20, "{n}");
+    }
+    // what has ended leaves fewer than began it, and yet more than half
+    play.gate.on_unheard(5);
+    play.drain();
+    play.wait(9_000);
+    assert_eq!(play.gate.snapshot().ledger.entries, 7);
+    assert!(play.gate.snapshot().under_attack, "7 challenges and 5 unheard requests");
+    assert_eq!(began(&play), [true]);
+    play.gate.on_unheard(2);
+    play.drain();
+    assert!(!play.gate.snapshot().under_attack);
+    assert_eq!(began(&play), [true, false]);
+}

@@ -376,3 +376,82 @@ fn a_guess_counts_however_its_credentials_are_written() {
         assert!(plainly <= 12 && tried <= plainly, "{name}: {tried}, plainly {plainly}");
     }
 }
+
+#[test]
+fn a_guess_at_a_home_from_its_own_address_is_one_in_half_a_minute() {
+    let mut play = Play::new();
+    let mut phone = Client::new("198.51.100.7:5060", "REGISTER", "alice");
+    play.attempt(&mut phone, 200).unwrap();
+    // each from another port, so that no flow is banned
+    let guesser =
+        |n: usize| Client::new(&format!("198.51.100.7:{}", 10_000 + n), "REGISTER", "alice");
+    assert_eq!(guesses(&mut play, guesser, 5), 5);
+    let mut made = 0;
+    for n in 0..300 {
+        made += guesses(&mut play, |_| guesser(100 + n), 1);
+        play.wait(700);
+    }
+    assert!((9..=12).contains(&made), "{made} in five minutes");
+    assert_eq!(play.bans(), Vec::<&crate::Ban>::new(), "the phone has its account there");
+}
+
+/// An AOR of which strangers were refused often: by who proves himself, or by who does not.
+fn doubted(proven: bool) -> Play {
+    let mut play = Play::new();
+    // a phone's shape: no campaign is in the way
+    let mut phone = Client::new("203.0.113.9:5060", "REGISTER", "alice");
+    play.attempt(&mut phone, 200).unwrap();
+    let mut refused = 0;
+    for n in 0..200 {
+        let mut guesser = Client::new(&format!("198.51.{n}.7:5060"), "REGISTER", "alice");
+        guesser.opaque = proven;
+        refused += guesses(&mut play, |_| guesser.clone(), 1);
+        // they fade a little meanwhile
+        if refused == 11 {
+            return play;
+        }
+    }
+    panic!("{refused} refused");
+}
+
+#[test]
+fn who_asks_for_an_aor_that_is_guessed_at_proves_himself_first() {
+    for proven in [true, false] {
+        let mut play = doubted(proven);
+        let ask = |play: &mut Play, client: &Client| {
+            let mut client = client.clone();
+            play.new_call(&mut client);
+            play.ask(&client, "", "")
+        };
+        let before = play.leaked;
+        for n in 0..50 {
+            let stranger = Client::new(&format!("192.0.2.{n}:5060"), "REGISTER", "alice");
+            assert!(matches!(ask(&mut play, &stranger), Got::Challenge(_)), "{proven} {n}");
+        }
+        assert_eq!(play.leaked, before, "nothing of it is the PBX's to answer");
+        // another AOR is nobody's business, and the phone at home notices nothing
+        let other = Client::new("192.0.2.77:5060", "REGISTER", "bob");
+        assert!(matches!(ask(&mut play, &other), Got::Pass(_)), "{proven}");
+        let home = Client::new("203.0.113.9:5060", "REGISTER", "alice");
+        assert!(matches!(ask(&mut play, &home), Got::Pass(_)), "{proven}");
+        // who is proven already is not asked to prove himself
+        play.wait(31_000);
+        let stream = Client::tcp("192.0.2.99:5060", "REGISTER", "alice", 1);
+        assert!(matches!(ask(&mut play, &stream), Got::Pass(_)), "{proven}");
+    }
+}
+
+#[test]
+fn who_goes_on_guessing_at_what_he_lost_loses_his_address() {
+    let mut play = Play::new();
+    let mut guesser = Client::tcp("198.51.100.7:5060", "REGISTER", "alice", 1);
+    let mut tries = 0;
+    while !play.is_banned("198.51.100.7") {
+        let _ = play.attempt(&mut guesser, 401);
+        tries += 1;
+        assert!(tries < 200, "{:?}", play.bans());
+    }
+    // a fiftieth for each try on the banned account
+    assert!(tries > 90, "{tries}");
+    assert!(play.bans().iter().any(|ban| matches!(ban.key, BanKey::Source(_)) && !ban.narrowed));
+}

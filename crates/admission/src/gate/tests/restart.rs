@@ -1,5 +1,5 @@
 use super::*;
-use crate::{BanKey, Counted, Memory, MemoryKey};
+use crate::{Ban, BanId, BanKey, BanMemory, Counted, Memory, MemoryKey};
 use policy::Network;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -361,4 +361,143 @@ fn a_realm_is_recalled_for_the_pbx_that_has_it() {
     play.gate.configure(play.now, policy.into());
     play.gate.recall(play.now, &realm(0));
     assert!(play.gate.challenges.of_mut(one).is_ready(None));
+}
+
+/// Five callers of a network, of whom so many come before the edge restarts: what becomes of it.
+fn network_over_a_restart(play: &mut Play, before: u64) -> Play {
+    let call = |play: &mut Play, n: u64| {
+        for _ in 0..3 {
+            let remote = format!("198.51.100.{n}:5060");
+            play.abandon(&mut Client::tcp(&remote, "INVITE", "1", n), true);
+            play.wait(9_000);
+        }
+        assert!(play.is_banned(&format!("198.51.100.{n}")), "{n}");
+    };
+    (1..=before).for_each(|n| call(play, n));
+    let mut next = Kept::default().restart(play, 1_000);
+    (before + 1..=5).for_each(|n| call(&mut next, n));
+    next
+}
+
+#[test]
+fn a_network_is_banned_for_sources_that_were_banned_before_a_restart() {
+    for before in [0, 3, 4, 5] {
+        let mut play = network_over_a_restart(&mut Play::new(), before);
+        assert!(play.is_banned("198.51.100.200"), "{before} before");
+        assert!(!play.is_banned("198.51.101.1"), "{before} before");
+    }
+}
+
+#[test]
+fn a_network_with_somebody_known_is_only_narrowed_after_a_restart_too() {
+    for before in [0, 3, 5] {
+        let mut play = Play::new();
+        let mut phone = Client::new("198.51.100.99:5060", "REGISTER", "alice");
+        play.attempt(&mut phone, 200).unwrap();
+        let mut next = network_over_a_restart(&mut play, before);
+        assert!(!next.is_banned("198.51.100.200"), "{before} before");
+        let bans = next.gate.bans(10);
+        let network = bans.iter().find(|ban| matches!(ban.key, BanKey::Network(_)));
+        assert!(network.is_some_and(|ban| ban.narrowed), "{before} before: {bans:?}");
+        next.attempt(&mut phone, 200).unwrap();
+    }
+}
+
+#[test]
+fn a_campaign_and_an_operators_trust_go_on_after_a_restart() {
+    let mut play = Play::new();
+    let tool = |n: usize| Client::new(&format!("198.51.{n}.7:5060"), "INVITE", "100");
+    for n in 0..5 {
+        play.abandon(&mut tool(n), true);
+        play.wait(9_000);
+    }
+    let network = Network::source("203.0.113.7".parse().unwrap());
+    let trust = Some(play.now + Duration::from_secs(3_600));
+    play.gate.learned(play.now, &Learned::Lift { network, trust, forgive: false });
+    play.drain();
+    let mut next = Kept::default().restart(&mut play, 1_000);
+    assert_eq!(next.abandon(&mut tool(20), true), Got::Drop(Reason::Campaign), "no realm is known");
+    assert!(next.gate.trusted_by(next.now, network.address()).is_some());
+}
+
+#[test]
+fn what_a_bans_end_forgave_is_not_held_against_anybody_after_a_restart() {
+    let mut play = Play::new();
+    ban_a_caller(&mut play);
+    let mut kept = Kept::default();
+    let long = |kept: &mut Kept, play: &mut Play| {
+        kept.save(play);
+        let sources = kept.0.values().filter_map(|memory| match memory {
+            Memory::Source(source) => Some(source.long),
+            _ => None,
+        });
+        sources.sum::<f32>()
+    };
+    let before = long(&mut kept, &mut play);
+    play.wait(600_000);
+    let after = long(&mut kept, &mut play);
+    assert!((after - before / 4.0).abs() < 0.05, "{before}, and then {after}");
+}
+
+/// The kernel's sets learn of bans from before: each from one shard.
+#[test]
+fn bans_from_before_a_restart_are_said_once() {
+    let source = Network::source("198.51.100.7".parse().unwrap());
+    let network = Network::around(source.address());
+    for (key, said_by) in [
+        (BanKey::Network(network), vec![0]),
+        (BanKey::Campaign(7), vec![0]),
+        // what is of one source is recalled in its shard only
+        (BanKey::Source(source), vec![0, 1]),
+    ] {
+        let mut saying = Vec::new();
+        for shard in [0, 1] {
+            let mut play = Play::new();
+            ban_a_caller(&mut play);
+            let ban = Ban { id: BanId::shared(1), key, ..play.gate.bans(1).remove(0) };
+            let mut next = Play::new();
+            next.now = play.now;
+            next.gate = Gate::new(Arc::new(Play::policy()), ShardId(shard), &SECRET).among(2);
+            let memory = BanMemory { ban, times: 1, evidence: next.now, names: 0 };
+            next.gate.recall(next.now, &Memory::Ban(Box::new(memory)));
+            next.drain();
+            assert_eq!(next.gate.bans(10).len(), 1);
+            if next.effects.iter().any(|effect| matches!(effect, Effect::Recalled(_))) {
+                saying.push(shard);
+            }
+        }
+        assert_eq!(saying, said_by, "{key:?}");
+    }
+}
+
+#[test]
+fn what_is_known_of_a_banned_source_stays_until_the_ban_ends_whoever_comes_meanwhile() {
+    let crowd = |play: &mut Play| {
+        for n in 0..60 {
+            let mut tool = Client::tcp(&format!("192.0.2.{n}:5060"), "INVITE", "100", n);
+            tool.lines = format!("X-{n}: no campaign\r\n");
+            play.abandon(&mut tool, true);
+        }
+        play.wait(9_000);
+    };
+    for restarted in [false, true] {
+        let mut play = Play::new();
+        ban_a_caller(&mut play);
+        if restarted {
+            play = Kept::default().restart(&mut play, 1_000);
+        }
+        let mut policy = Play::policy();
+        (policy.admission.capacities.sources, policy.admission.capacities.chains) = (40, 20);
+        play.gate.configure(play.now, Arc::new(policy));
+        let (address, ban) = ("198.51.100.7".parse().unwrap(), play.gate.bans(1).remove(0));
+        crowd(&mut play);
+        let bans = play.gate.bans(100);
+        let now = bans.iter().find(|it| it.id == ban.id).expect("it is in force");
+        assert_eq!((now.evidence.len(), &now.evidence), (3, &ban.evidence), "{restarted}");
+        assert!(play.gate.source(play.now, address).is_some(), "{restarted}");
+        play.wait(600_000);
+        crowd(&mut play);
+        assert!(play.gate.source(play.now, address).is_none(), "{restarted}");
+        assert_eq!(play.gate.evidence_on(address), [], "{restarted}");
+    }
 }
