@@ -8,6 +8,7 @@
 
 use crate::Key;
 use crate::shape::{frame, shape_in};
+use arrayvec::ArrayVec;
 use policy::{Hits, Signatures, Template};
 use wire::Message;
 
@@ -15,6 +16,8 @@ use wire::Message;
 const PLACES: usize = 1_024;
 /// Twice eight bytes that a template may have: longer ones are read each time.
 const PAIRS_MAX: usize = 192;
+/// Pieces that a template may have; a phone's call has sixteen.
+const PIECES_MAX: usize = 32;
 
 /// What is known of templates, in a table of fixed size.
 #[derive(Debug)]
@@ -77,70 +80,35 @@ impl Templates {
 
     /// A request's template with its hash. `None` when it is too long.
     fn template<'a>(&self, message: &Message<'a>) -> Option<(Template<'a>, u128)> {
-        let mut sum = Sum { key: &self.key, sum: 0, lengths: [0; 8], texts: 0, is_whole: true };
-        let template = Template::of(message, |piece| sum.text(piece))?;
-        sum.lengths();
-        sum.pair([template.marks(), sum.texts]);
-        sum.is_whole.then_some((template, sum.sum))
-    }
-}
-
-/// The sum of products that NH is.
-struct Sum<'k> {
-    /// What is left of it.
-    key: &'k [[u64; 2]],
-    sum: u128,
-    /// Those of the last texts, and how many texts there were.
-    lengths: [u16; 8],
-    texts: u64,
-    /// Whether the key was long enough so far.
-    is_whole: bool,
-}
-
-impl Sum<'_> {
-    /// A text; its last bytes overlap what stands before where there is enough.
-    #[inline]
-    fn text(&mut self, text: &[u8]) {
-        let (blocks, rest) = text.as_chunks::<16>();
-        let Some((key, left)) = self.key.split_at_checked(blocks.len()) else {
-            self.is_whole = false;
-            return;
-        };
-        self.key = left;
-        // not in its place, which the compiler would write at each step
-        let mut sum = self.sum;
-        for (block, key) in blocks.iter().zip(key) {
-            sum = sum.wrapping_add(product(words(block), *key));
-        }
-        self.sum = sum;
-        match text.last_chunk::<16>() {
-            _ if rest.is_empty() => {}
-            Some(last) => self.pair(words(last)),
-            None => self.pair(ends(rest)),
-        }
-        // messages are shorter than 64 KiB
-        self.lengths[self.texts as usize % 8] = text.len() as u16;
-        self.texts += 1;
-        if self.texts.is_multiple_of(8) {
-            self.lengths();
-        }
+        let (mut pieces, mut is_whole) = (ArrayVec::<_, PIECES_MAX>::new(), true);
+        let template = Template::of(message, |piece| is_whole &= pieces.try_push(piece).is_ok())?;
+        let hash = self.hash(&pieces, template.marks()).filter(|_| is_whole)?;
+        Some((template, hash))
     }
 
-    fn lengths(&mut self) {
-        let [a, b, c, d, e, f, g, h] = std::mem::take(&mut self.lengths).map(u64::from);
-        let word = |a, b, c, d| a | b << 16 | c << 32 | d << 48;
-        self.pair([word(a, b, c, d), word(e, f, g, h)]);
-    }
-
-    #[inline]
-    fn pair(&mut self, words: [u64; 2]) {
-        match self.key.split_first() {
-            Some((key, left)) => {
-                self.key = left;
-                self.sum = self.sum.wrapping_add(product(words, *key));
+    /// The sum of products that NH is. `None` when the key is too short for it.
+    fn hash(&self, pieces: &[&[u8]], marks: u64) -> Option<u128> {
+        let (mut key, mut sum) = (&self.key[..], 0u128);
+        for some in pieces.chunks(8) {
+            let mut lengths = 0;
+            for piece in some {
+                // messages are shorter than 64 KiB
+                lengths = lengths << 16 | piece.len() as u128;
+                let blocks = piece.as_chunks::<16>().0;
+                let (keys, left) = key.split_at_checked(blocks.len())?;
+                for (block, key) in blocks.iter().zip(keys) {
+                    sum = sum.wrapping_add(product(words(block), *key));
+                }
+                let (last, left) = left.split_first()?;
+                sum = sum.wrapping_add(product(ends(piece), *last));
+                key = left;
             }
-            None => self.is_whole = false,
+            let (last, left) = key.split_first()?;
+            sum = sum.wrapping_add(product([lengths as u64, (lengths >> 64) as u64], *last));
+            key = left;
         }
+        let last = key.first()?;
+        Some(sum.wrapping_add(product([marks, pieces.len() as u64], *last)))
     }
 }
 
@@ -155,9 +123,12 @@ fn words(block: &[u8; 16]) -> [u64; 2] {
     [whole as u64, (whole >> 64) as u64]
 }
 
-/// Fewer than sixteen bytes as two words, some bytes twice.
+/// The last bytes, as two words; of fewer than sixteen some twice.
+#[inline]
 fn ends(text: &[u8]) -> [u64; 2] {
-    if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
+    if let Some(last) = text.last_chunk() {
+        words(last)
+    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         [u64::from_le_bytes(*first), u64::from_le_bytes(*last)]
     } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
         [u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()]

@@ -118,6 +118,14 @@ pub fn find_byte(byte: u8, text: &[u8]) -> Option<usize> {
     find(text, 0, |block| block.is(byte))
 }
 
+/// Where what a text begins with ends that is made of digits, dots and colons, as IPv4 addresses
+/// with their ports are.
+#[inline]
+#[must_use]
+pub fn numeric_end(text: &[u8]) -> usize {
+    find_or_end(text, 0, |block| !(block.is_within(b'0', b':') | block.is(b'.')))
+}
+
 /// The first byte at or behind `at` that is of a set.
 #[inline]
 pub(crate) fn find(bytes: &[u8], at: usize, set: impl Fn(Block) -> Lanes) -> Option<usize> {
@@ -225,6 +233,19 @@ mod tests {
         check("is_within", |block| block.is_within(b'A', b'Z'), |byte| byte.is_ascii_uppercase());
         check("is_but_for", |block| block.is_but_for(2, b'>'), |b| matches!(b, b'<' | b'>'));
         check("is_high", |block| block.is_high(), |byte| !byte.is_ascii());
+    }
+
+    #[test]
+    fn numeric_texts_end_where_something_else_begins() {
+        for (text, end) in
+            [("", 0), ("192.0.2.1:5060;x", 14), ("198.51.100.7:50601", 18), ("-1", 0)]
+        {
+            assert_eq!(numeric_end(text.as_bytes()), end, "{text}");
+        }
+        for byte in 0..=u8::MAX {
+            let is_numeric = byte.is_ascii_digit() || matches!(byte, b'.' | b':');
+            assert_eq!(numeric_end(&[b'1', byte]) == 2, is_numeric, "{byte}");
+        }
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub mod stream;
 pub mod uri;
 pub mod via;
 
-pub use block::find_byte;
+pub use block::{find_byte, numeric_end};
 pub use digest::{Digest, next_nonce};
 pub use flow::{ConnectionId, Flow, ShardId, Side, Transport};
 pub use limits::Limits;

@@ -271,6 +271,28 @@ fn phones_of_one_kind_are_known_whatever_their_instances() {
     assert_eq!(compare(&signatures, odd), (100, 0));
 }
 
+#[test]
+fn hosts_in_via_are_looked_at_each_time_whatever_they_are() {
+    let signatures = signatures_of_tools();
+    let texts = (1..=100u32).map(|n| {
+        let host = [format!("phone{n}.example.net:{n}"), format!("[2001:db8::{n}]")];
+        INVITE.replace("192.0.2.9:5071;branch", &format!("{};branch", host[n as usize % 2]))
+    });
+    // of neither kind the first two
+    assert_eq!(compare(&signatures, texts.map(String::into_bytes)), (100, 98));
+}
+
+#[test]
+fn a_piece_too_many_is_no_template() {
+    let templates = Templates::new(&[7; 32]);
+    let is_known = |lines: usize| {
+        let text = INVITE.replace("CSeq", &("Authorization: Digest a\r\n".repeat(lines) + "CSeq"));
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        templates.template(&message).is_some()
+    };
+    assert!(is_known(PIECES_MAX / 2) && !is_known(PIECES_MAX));
+}
+
 fn signatures_of_tools() -> Signatures {
     let spec = |when| SignatureSpec {
         id: "tool".into(),

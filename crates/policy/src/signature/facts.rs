@@ -466,11 +466,7 @@ fn is_before<I: Iterator<Item = u8>>(symbols: &[u8], sequence: impl Fn() -> I) -
 
 /// The user of a SIP URI as written, and what begins with its host; both empty for any other.
 pub(super) fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
-    let rest = match uri {
-        [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..] => rest,
-        [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
-        _ => return (b"", b""),
-    };
+    let Some(rest) = behind_scheme(uri) else { return (b"", b"") };
     match find_byte(b'@', rest) {
         Some(at) => {
             let (userinfo, host) = rest.split_at(at);
@@ -479,6 +475,20 @@ pub(super) fn user_and_host(uri: &[u8]) -> (&[u8], &[u8]) {
         }
         None => (b"", rest),
     }
+}
+
+/// What stands behind the scheme of a SIP URI.
+#[inline]
+pub(super) fn behind_scheme(uri: &[u8]) -> Option<&[u8]> {
+    const SIP: u32 = u32::from_le_bytes(*b"sip:");
+    const SIPS: u32 = u32::from_le_bytes(*b"sips");
+    let (first, rest) = uri.split_first_chunk()?;
+    let first = u32::from_le_bytes(*first);
+    // the bit that parts a small letter from a large one is set in a colon, but not of it alone
+    if first | 0x0020_2020 == SIP {
+        return Some(rest);
+    }
+    rest.strip_prefix(b":").filter(|_| first | 0x2020_2020 == SIPS)
 }
 
 /// The URI of the first address in a header's value.

@@ -9,8 +9,8 @@
 //! itself. Where that would not be so, nothing is cut out.
 
 use super::condition::{Condition, TextField};
-use super::facts::{LONG_TAG, first_uri, is_same_host, user_and_host};
-use wire::{HeaderName, Message, find_byte};
+use super::facts::{LONG_TAG, behind_scheme, first_uri, is_same_host, user_and_host};
+use wire::{HeaderName, Message, find_byte, numeric_end};
 
 /// What branches begin with (RFC 3261 §8.1.1.7).
 const COOKIE: &[u8] = b"z9hG4bK";
@@ -32,7 +32,7 @@ pub(super) enum Cut {
     FromUser,
     ToUser,
     ContactUser,
-    /// Addresses that phones have by themselves, with their ports.
+    /// Where phones say that they are, with their ports; in a Contact only addresses.
     ViaHost,
     ContactHost,
     FromName,
@@ -56,13 +56,14 @@ impl<'a> Template<'a> {
     #[inline]
     pub fn of(message: &Message<'a>, on_piece: impl FnMut(&'a [u8])) -> Option<Self> {
         let mut knife = Knife::new(message.bytes(), on_piece);
-        knife.user(Cut::RequestUser, plain_user(message.request_uri()));
+        let target = plain_user_and_host(message.request_uri());
+        knife.user(Cut::RequestUser, target.map(|(user, _)| user));
         let (from, to) = (plain_user(message.from().uri), plain_user(message.to().uri));
         let (mut via, mut contact) = (false, false);
         for header in message.headers() {
             match header.name {
                 HeaderName::Via if !std::mem::replace(&mut via, true) => {
-                    knife.host(Cut::ViaHost, message.via().sent_by());
+                    knife.cut(Cut::ViaHost, message.via().sent_by());
                     knife.branch(message.via().branch);
                 }
                 HeaderName::From => knife.from(message, from),
@@ -81,7 +82,7 @@ impl<'a> Template<'a> {
             }
         }
         knife.body(message.body());
-        knife.template.marks |= relations(message, from, to);
+        knife.template.marks |= relations(message, from, to, target);
         knife.finish().filter(|_| message.is_request())
     }
 
@@ -161,15 +162,11 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
         self.cut(Cut::FromTag, message.from_tag());
     }
 
-    /// The IPv4 address that a text begins with, and its port.
-    fn host(&mut self, cut: Cut, text: &'a [u8]) {
-        self.cut(cut, plain_host(text).unwrap_or_default());
-    }
-
     /// User and host of a Contact's first address, when its brackets are the value's first ones, and
     /// its instance, which each phone has for itself.
     fn contact(&mut self, value: &'a [u8]) {
-        let uri = match (find_byte(b'<', value), find_byte(b'>', value)) {
+        let close = find_byte(b'>', value);
+        let uri = match (find_byte(b'<', value), close) {
             (Some(open), Some(close)) => value.get(open + 1..close),
             (None, None) => Some(first_uri(value)),
             _ => None,
@@ -177,11 +174,11 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
         let is_first =
             |uri: &&[u8]| value.first() != Some(&b'"') || std::ptr::eq(*uri, first_uri(value));
         if let Some(uri) = uri.filter(is_first)
-            && let Some(user) = plain_user(uri)
+            && let Some((user, host)) = plain_user_and_host(uri)
         {
             self.cut(Cut::ContactUser, user);
-            self.host(Cut::ContactHost, user_and_host(uri).1);
-            let behind = find_byte(b'>', value).and_then(|close| value.get(close..));
+            self.cut(Cut::ContactHost, plain_host(host).unwrap_or_default());
+            let behind = close.and_then(|close| value.get(close..));
             self.cut(Cut::Unread, behind.and_then(plain_instance).unwrap_or_default());
         }
     }
@@ -228,20 +225,22 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
 #[inline]
 #[must_use]
 pub fn plain_user(uri: &[u8]) -> Option<&[u8]> {
-    let rest = match uri {
-        [b's' | b'S', b'i' | b'I', b'p' | b'P', b':', rest @ ..]
-        | [b's' | b'S', b'i' | b'I', b'p' | b'P', b's' | b'S', b':', rest @ ..] => rest,
-        _ => return None,
-    };
+    plain_user_and_host(uri).map(|(user, _)| user)
+}
+
+/// The same with what begins with the host.
+#[inline]
+fn plain_user_and_host(uri: &[u8]) -> Option<(&[u8], &[u8])> {
+    let rest = behind_scheme(uri)?;
     let end = rest.iter().position(|byte| !PLAIN[usize::from(*byte)])?;
-    (end > 0 && rest[end] == b'@').then(|| &rest[..end])
+    let (user, host) = rest.split_at(end);
+    host.strip_prefix(b"@").filter(|_| end > 0).map(|host| (user, host))
 }
 
 /// The IPv4 address that a text begins with, and its port: what is made of digits, dots and colons, as
 /// far as hosts of URIs go.
 fn plain_host(text: &[u8]) -> Option<&[u8]> {
-    let end = text.iter().position(|byte| !matches!(byte, b'0'..=b'9' | b'.' | b':'));
-    let (host, rest) = text.split_at(end.unwrap_or(text.len()));
+    let (host, rest) = text.split_at(numeric_end(text));
     matches!(rest.first(), None | Some(b';' | b'?')).then_some(host)
 }
 
@@ -260,7 +259,13 @@ fn plain_instance(mut params: &[u8]) -> Option<&[u8]> {
 }
 
 /// How identifiers and users relate to each other, as marks behind those of the cuts.
-fn relations(message: &Message<'_>, from: Option<&[u8]>, to: Option<&[u8]>) -> u64 {
+fn relations(
+    message: &Message<'_>,
+    from: Option<&[u8]>,
+    to: Option<&[u8]>,
+    target: Option<(&[u8], &[u8])>,
+) -> u64 {
+    let (_, target) = target.unwrap_or_else(|| user_and_host(message.request_uri()));
     let (call_id, tag, branch) = (message.call_id(), message.from_tag(), message.via().branch);
     let branch = branch.strip_prefix(COOKIE).unwrap_or(branch);
     let from_is_to = match (from, to) {
@@ -272,7 +277,7 @@ fn relations(message: &Message<'_>, from: Option<&[u8]>, to: Option<&[u8]>) -> u
         tag == call_id,
         tag.len() > LONG_TAG,
         from_is_to,
-        is_same_host(message.via().sent_by(), user_and_host(message.request_uri()).1),
+        is_same_host(message.via().sent_by(), target),
     ];
     all.iter().zip(16..).fold(0, |marks, (holds, bit)| marks | u64::from(*holds) << bit)
 }

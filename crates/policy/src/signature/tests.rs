@@ -244,3 +244,16 @@ fn patterns_that_are_too_much_together_name_the_first_of_them() {
     assert_eq!((&*error.id, error.condition), (&*error.signature.to_string(), Some(0)));
     assert!(error.problem.contains("together"), "{error}");
 }
+
+#[test]
+fn schemes_are_told_by_all_their_letters() {
+    use super::facts::behind_scheme;
+    for scheme in ["sip:", "sips:", "SIP:", "SiPs:"] {
+        assert_eq!(behind_scheme(format!("{scheme}a").as_bytes()), Some(&b"a"[..]), "{scheme}");
+    }
+    for other in
+        ["", "sip", "tel:1", "sip;a", "sipa:", "sips", "sips;", "sip\x1aa", "\x53IP\x1a", "3ip:a"]
+    {
+        assert_eq!(behind_scheme(other.as_bytes()), None, "{other}");
+    }
+}
