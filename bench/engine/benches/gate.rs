@@ -255,7 +255,7 @@ impl Bench {
             self.answer(&flow, &challenge, &ticket);
             let ack = Acknowledged { flow: &flow, message: &ack, ticket: Some(&ticket) };
             self.gate.on_ack(self.now, &self.branches, &ack);
-            self.gate.on_superseded(self.now, &mut ticket.clone());
+            self.gate.on_superseded(&mut ticket.clone());
             self.settle();
         }
     }

@@ -292,8 +292,7 @@ impl Gate {
     }
 
     /// A CANCEL for that request, or it ended in another way that says nothing of its sender.
-    pub fn on_superseded(&mut self, now: Time, ticket: &mut Ticket) {
-        let _ = now;
+    pub fn on_superseded(&mut self, ticket: &mut Ticket) {
         self.on_ended(ticket);
         if ticket.judged {
             self.supersede(ticket.entry);
@@ -328,12 +327,6 @@ impl Gate {
             let source = self.sources.key_of(ip);
             self.prove_source(now, source, ip, Proof::Handshake);
         }
-    }
-
-    /// Bytes from outside that are no message, on a stream.
-    pub fn on_malformed(&mut self, now: Time, flow: &Flow) {
-        // no number of the specification's weighs it; a stranger's stream ends with it
-        let _ = (now, flow);
     }
 
     /// The name under which the policy's lists have this address, by its network or by what one of

@@ -439,9 +439,6 @@ impl Engine {
         bytes: &[u8],
         malformed: Malformed,
     ) {
-        if side == Side::Outside && flow.transport.is_reliable() {
-            self.gate.on_malformed(now, &flow);
-        }
         let reason = match malformed {
             Malformed::UnsupportedVersion => Reason::UnsupportedVersion,
             Malformed::TooLong | Malformed::BodyTooLong | Malformed::HeadersTooLong => {

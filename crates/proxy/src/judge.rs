@@ -198,17 +198,17 @@ impl Engine {
         if exchange.origin.connection.is_none_or(|id| self.connections.is_open(id)) {
             return self.on_final(now, id, challenge);
         }
-        self.on_superseded(now, id);
+        self.on_superseded(id);
         if let Some(exchange) = self.exchanges.at(id) {
             exchange.told = true;
         }
     }
 
     /// Outcome stage: an exchange ends in a way that says nothing of its sender.
-    pub(crate) fn on_superseded(&mut self, now: Time, id: ExchangeId) {
+    pub(crate) fn on_superseded(&mut self, id: ExchangeId) {
         let Some(exchange) = self.exchanges.at(id) else { return };
         if let Some(ticket) = exchange.ticket.as_mut().filter(|_| !exchange.told) {
-            self.gate.on_superseded(now, ticket);
+            self.gate.on_superseded(ticket);
         }
     }
 

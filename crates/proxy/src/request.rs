@@ -54,7 +54,7 @@ impl Engine {
                 Some(mut ticket) if refusal.reason == Reason::Merged => {
                     self.gate.on_ended(&mut ticket);
                 }
-                Some(mut ticket) => self.gate.on_superseded(now, &mut ticket),
+                Some(mut ticket) => self.gate.on_superseded(&mut ticket),
                 None => {}
             }
             self.refuse(now, arrival, refusal);

@@ -478,7 +478,7 @@ impl Engine {
         self.buffers.replace(&mut exchange.response, self.out.bytes(&range));
         self.try_send(now, id, range);
         if status >= 200 {
-            self.on_superseded(now, id);
+            self.on_superseded(id);
             if let Some(exchange) = self.exchanges.at(id) {
                 exchange.told = true;
             }

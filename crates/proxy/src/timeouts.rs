@@ -121,7 +121,7 @@ impl Engine {
         if exchange.is_invite() || status == 503 {
             self.answer(now, id, status);
         }
-        self.abandon(now, id);
+        self.abandon(id);
     }
 
     /// The connection that the request went to is gone: it goes to another target, or its sender
@@ -157,7 +157,7 @@ impl Engine {
                 // RFC 3261 §16.9; a phone that is gone is no fault of the edge's
                 self.answer(now, id, if inwards || trunk { 503 } else { 480 });
             }
-            self.abandon(now, id);
+            self.abandon(id);
         }
         self.settle(id);
     }
@@ -199,7 +199,7 @@ impl Engine {
         let status = if exchange.cancel.is_some() { 487 } else { 408 };
         exchange.client.on_transport_error(now);
         self.answer(now, id, status);
-        self.abandon(now, id);
+        self.abandon(id);
     }
 
     fn on_server_due(&mut self, now: Time, id: ExchangeId) {
@@ -216,8 +216,8 @@ impl Engine {
         }
     }
 
-    fn abandon(&mut self, now: Time, id: ExchangeId) {
-        self.on_superseded(now, id);
+    fn abandon(&mut self, id: ExchangeId) {
+        self.on_superseded(id);
         self.exchanges.answered(id);
         if let Some(exchange) = self.exchanges.at(id)
             && exchange.response.is_empty()

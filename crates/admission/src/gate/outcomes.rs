@@ -236,7 +236,7 @@ impl Gate {
         asked.ticket.method = INVITE;
         asked.ticket.entry = entry;
         asked.ticket.tagged = false;
-        self.note_looks(now, &mut asked);
+        self.note_looks(&mut asked);
         let mut open = Open::new(now, &asked.ticket, source);
         open.proof = Some(Proof::AckTag);
         self.open(open, asked.ip, asked.aor_text(), asked.dialled);

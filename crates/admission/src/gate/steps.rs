@@ -362,9 +362,9 @@ impl Gate {
     }
 
     /// What an ACK of the edge's own challenge still tells of its INVITE's looks.
-    pub(super) fn note_looks(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
+    pub(super) fn note_looks(&mut self, asked: &mut Asked<'_, '_>) {
         // what they would do to a request is nothing to an ACK
-        let _ = (now, self.check_rules(asked));
+        let _ = self.check_rules(asked);
         asked.hits = self.policy.admission.signatures.matches(asked.request.message);
         let _ = self.check_signatures(asked);
         asked.ticket.candidate = self.is_candidate(asked);

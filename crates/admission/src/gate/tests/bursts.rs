@@ -107,9 +107,8 @@ fn what_ends_otherwise_makes_room_once() {
         panic!("{calls:?}")
     };
     let (mut first, mut second) = (first.ticket, second.ticket);
-    let now = play.now;
-    play.gate.on_superseded(now, &mut first);
-    play.gate.on_superseded(now, &mut first);
+    play.gate.on_superseded(&mut first);
+    play.gate.on_superseded(&mut first);
     play.gate.on_ended(&mut first);
     let client = Client::tcp(UDP, "INVITE", "100", 1);
     assert_eq!(passed(&burst(&mut play, &client, 5)), 1);

@@ -197,7 +197,7 @@ fn what_the_pbx_cannot_do_is_nobodys_fault() {
             // or it is silent: the edge answers 408 by itself, and says so
             play.new_call(&mut call);
             let Got::Pass(pass) = play.ask(&call, "", "") else { panic!() };
-            play.gate.on_superseded(play.now, &mut pass.ticket.clone());
+            play.gate.on_superseded(&mut pass.ticket.clone());
         }
         play.wait(10_000);
     }
