@@ -132,6 +132,38 @@ fn a_balancer_that_does_not_say_for_whom_it_speaks_is_refused() {
 }
 
 #[test]
+fn behind_a_balancer_too_strangers_leave_room_for_who_is_known() {
+    let known: IpAddr = [127, 0, 0, 1].into();
+    assert!(rig::is_known(known) && !rig::is_known([127, 9, 0, 1].into()));
+    let owner = |ip| proxy::Engine::shard_of(ip, SHARDS);
+    // one whose shard is that of who is known, and one whose connections are handed to it
+    for same in [true, false] {
+        let settings = Settings { connections: 6, reserve: 2, ..Settings::default() };
+        let rig = start(&settings, Protocol::Tcp);
+        let mut balancers = (1..=50).map(|n| IpAddr::from([127, 9, 0, n]));
+        let balancer = balancers.find(|it| (owner(*it) == owner(known)) == same).unwrap();
+        let client = |ip: IpAddr| {
+            let mut stream = connect(&SocketAddr::new(balancer, 0).to_string(), edge(&rig));
+            // all at once: who is refused is gone before he could write more
+            stream.write_all(&[&header((ip, 5060).into(), 1), &b"echo"[..]].concat()).unwrap();
+            let heard = stream.read_exact(&mut [0; 6]).is_ok();
+            (stream, heard)
+        };
+        let comes = |ips: &[IpAddr]| ips.iter().map(|ip| client(*ip)).collect::<Vec<_>>();
+        // each shard has places of its own
+        let ips = (1..=255).map(|n| IpAddr::from([198, 51, 100, n]));
+        let ips: Vec<_> = ips.filter(|ip| owner(*ip) == owner(known)).collect();
+        let strangers = comes(&ips[..4]);
+        assert!(strangers.iter().all(|(_, heard)| *heard), "{same}");
+        let more = comes(&ips[4..10]);
+        assert!(more.iter().all(|(_, heard)| !heard), "{same}");
+        let phones = comes(&[known, known]);
+        assert!(phones.iter().all(|(_, heard)| *heard), "{same}");
+        assert!(!client(known).1, "all places are taken");
+    }
+}
+
+#[test]
 fn a_balancer_that_checks_the_edges_health_is_itself() {
     let rig = start(&Settings::default(), Protocol::Tcp);
     for header in [&b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0"[..], b"PROXY UNKNOWN\r\n"] {
