@@ -1,7 +1,7 @@
 //! More connections than there is room for: who goes, and who stays.
 
-use super::edge::{Edge, INSIDE, OUTSIDE, PBX, addr, answer};
-use policy::{Listener, Pbx, Policy};
+use super::edge::{CARRIER, Edge, INSIDE, OUTSIDE, PBX, addr, answer, to};
+use policy::{Listener, Network, Pbx, Policy};
 use std::time::Duration;
 use wire::{ConnectionId, ShardId, Transport};
 
@@ -9,11 +9,15 @@ const PHONE: &str = "192.0.2.9:4000";
 const STRANGER: &str = "192.0.2.66:4000";
 
 /// Room for three connections.
-fn edge() -> Edge {
+fn policy() -> Policy {
     let listener = Listener { transport: Transport::Tcp, address: addr(OUTSIDE), advertise: None };
     let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![Pbx::new(addr(PBX))]);
     policy.capacities.connections = 3;
-    Edge::new(policy)
+    policy
+}
+
+fn edge() -> Edge {
+    Edge::new(policy())
 }
 
 /// A connection comes; which had to go for it.
@@ -64,4 +68,34 @@ fn a_phone_that_has_registered_loses_its_connection_to_nobody() {
         let gone = if stranger < 4 { vec![] } else { vec![number(stranger - 2)] };
         assert_eq!(opens(&mut edge, stranger, STRANGER), gone);
     }
+}
+
+#[test]
+fn a_connection_on_which_the_pbx_calls_is_taken_from_nobody() {
+    let mut edge = edge();
+    assert_eq!(opens(&mut edge, 1, STRANGER), []);
+    // a phone that the PBX knows without a password, and of which the edge knows nothing
+    let contact = format!("Contact: <sip:6001@{STRANGER};transport=tcp>\n");
+    let sent = edge.stream(number(1), &request("REGISTER", 1, STRANGER, &contact));
+    let line = sent[0].text.lines().find(|line| line.starts_with("Contact:")).expect("a Contact");
+    let uri = line.trim_start_matches("Contact: <").trim_end_matches('>').to_owned();
+    edge.inside(PBX, &answer(&sent[0].text, "200 OK", &format!("{line};expires=600\n")));
+    assert!(!edge.engine.knows(addr(STRANGER).ip()));
+    let invite = request("INVITE", 1, PBX, "").replace("sip:h SIP", &format!("{uri} SIP"));
+    let sent = edge.inside(PBX, &invite.replace("SIP/2.0/TCP", "SIP/2.0/UDP"));
+    let ringing = sent.iter().find(|it| it.on == Some(number(1))).expect("it is called").clone();
+    for (stranger, gone) in [(2, vec![]), (3, vec![]), (4, vec![number(2)]), (5, vec![number(3)])] {
+        assert_eq!(opens(&mut edge, stranger, STRANGER), gone);
+    }
+    let sent = edge.stream(number(1), &answer(&ringing.text, "200 OK", ""));
+    assert_eq!(to(&sent, PBX, "SIP/2.0 200").len(), 1, "{sent:?}");
+}
+
+#[test]
+fn who_is_listed_is_known_before_he_has_said_a_word() {
+    let network = Network::new(addr(CARRIER).ip(), 24);
+    let mut policy = policy();
+    policy.admission.trust.networks = vec![(network, "carrier".into())];
+    let edge = Edge::new(policy);
+    assert!(edge.engine.knows(addr(CARRIER).ip()) && !edge.engine.knows(addr(STRANGER).ip()));
 }

@@ -211,3 +211,31 @@ fn what_is_as_large_as_may_be_goes_to_another_pbx() {
     let sent = edge.inside(PBX, &answer(&invite, "503 Service Unavailable", ""));
     assert_eq!(to(&sent, SECOND, "INVITE ").len(), 1, "{}", sent.len());
 }
+
+#[test]
+fn what_the_next_pbx_cannot_take_is_refused_and_not_lost() {
+    const SECOND: &str = "127.0.0.3:5070";
+    let asks = |bytes: usize| {
+        let listener =
+            Listener { transport: Transport::Tcp, address: addr(OUTSIDE), advertise: None };
+        let first = Pbx { transport: Transport::Tcp, ..Pbx::new(addr(PBX)) };
+        let second = Pbx { name: "second".into(), priority: 1, ..Pbx::new(addr(SECOND)) };
+        let mut policy = Policy::new(vec![listener], addr(INSIDE), vec![first, second]);
+        policy.admission.mode = policy::Mode::Off;
+        let mut edge = Edge::new(policy);
+        let connection = connect(&mut edge);
+        let mut sent = edge.stream(connection, &by_tcp(1, bytes));
+        let asked = to(&sent, PBX, "MESSAGE")[0].len();
+        // its connection is lost, and lost again
+        for _ in 0..2 {
+            let lost = edge.dialled.last().and_then(|(flow, _)| flow.connection).expect("opened");
+            sent = edge.input(Input::Closed { connection: lost });
+        }
+        let whom = (to(&sent, SECOND, "MESSAGE").len(), to(&sent, PHONE, "SIP/2.0 503").len());
+        (asked, whom)
+    };
+    let (asked, whom) = asks(60_000);
+    assert_eq!(whom, (1, 0));
+    // what a stream takes with all that the edge writes into it, and no datagram does
+    assert_eq!(asks(65_530 - (asked - 60_000)), (65_530, (0, 1)));
+}

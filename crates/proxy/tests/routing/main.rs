@@ -6,5 +6,6 @@ mod edge;
 mod large;
 mod pbxs;
 mod redirects;
+mod registrations;
 mod trunk_streams;
 mod trunks;

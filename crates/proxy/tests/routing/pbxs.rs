@@ -161,6 +161,28 @@ fn options_that_nobody_answers_take_a_pbx_down() {
 }
 
 #[test]
+fn who_asks_a_pbx_that_is_dead_hears_503_while_he_still_waits() {
+    for method in ["INVITE", "REGISTER", "MESSAGE"] {
+        let mut policy = policy();
+        policy.pbx.truncate(1);
+        let mut edge = Edge::new(policy);
+        // long enough to pay for an answer to whoever it is
+        let more = format!("Subject: {}\n", "x".repeat(300));
+        edge.outside(PHONE, &request(method, "sip:pbx.example.com", "c1", &more));
+        let sent = edge.pass(Duration::from_secs(31));
+        assert_eq!(up(&edge), [false], "{method}");
+        let heard = to(&sent, PHONE, "SIP/2.0 ");
+        let heard: Vec<_> = heard.iter().filter(|it| !it.contains(" 100 ")).collect();
+        // an INVITE's refusal is repeated until it is acknowledged
+        assert!(!heard.is_empty(), "{method}");
+        for text in heard {
+            assert!(text.starts_with("SIP/2.0 503 "), "{method}: {text}");
+            assert!(text.contains("\r\nRetry-After: "), "{method}: {text}");
+        }
+    }
+}
+
+#[test]
 fn strangers_whom_a_pbx_does_not_answer_take_none_down() {
     let mut edge = Edge::new(policy());
     for n in 0..60 {

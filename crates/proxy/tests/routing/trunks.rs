@@ -392,6 +392,59 @@ fn one_that_lives_and_fails_waits_longer_and_after_a_good_while_no_more() {
 }
 
 #[test]
+fn only_its_own_answer_brings_a_target_back() {
+    let call = |edge: &mut Edge, number| {
+        let sent = edge.inside(PBX, &invite(number));
+        let whom = [CARRIER, SECOND].map(|it| to(&sent, it, "INVITE").len());
+        // whoever it is lives
+        let at = sent.iter().find(|it| it.text.starts_with("INVITE")).expect("a call");
+        edge.outside(&at.to.to_string(), &answer(&at.text, "486 Busy Here", ""));
+        whom
+    };
+    type Answers = fn(&str) -> (&'static str, String);
+    let answers: [(&str, Answers, bool); 6] = [
+        ("nothing", |_| (CARRIER, String::new()), false),
+        ("it is overloaded", |it| (CARRIER, answer(it, "503 Service Unavailable", "")), false),
+        ("of another call", |it| (CARRIER, answer(&another_call(it), "200 OK", "")), false),
+        ("from elsewhere", |it| ("192.0.2.66:5060", answer(it, "200 OK", "")), false),
+        ("it is busy", |it| (CARRIER, answer(it, "486 Busy Here", "")), true),
+        ("it serves", |it| (CARRIER, answer(it, "200 OK", "")), true),
+    ];
+    for (what, says, lives) in answers {
+        let mut edge = reaching(&[CARRIER, SECOND]);
+        fail(&mut edge, 1);
+        let sent = edge.pass(Duration::from_secs(11));
+        let asked = to(&sent, CARRIER, "OPTIONS")[0].to_owned();
+        assert!(asked.contains(&format!("Via: SIP/2.0/UDP {OUTSIDE};branch=")), "{asked}");
+        let (from, text) = says(&asked);
+        if !text.is_empty() {
+            let sent = edge.outside(from, &text);
+            assert!(sent.is_empty(), "{what}: it is the edge's own question: {sent:?}");
+        }
+        assert_eq!(call(&mut edge, 2), if lives { [1, 0] } else { [0, 1] }, "{what}");
+    }
+}
+
+fn another_call(request: &str) -> String {
+    request.replace("Call-ID: ", "Call-ID: x")
+}
+
+#[test]
+fn of_a_silent_carrier_the_pbx_hears_for_calls_only() {
+    for (method, status) in [("INVITE", "SIP/2.0 408 "), ("MESSAGE", ""), ("REGISTER", "")] {
+        let mut edge = reaching(&[CARRIER]);
+        let sent = edge.inside(PBX, &from_pbx(method, "sip:+4940@sip.carrier.example", ""));
+        assert_eq!(to(&sent, CARRIER, method).len(), 1);
+        let sent = edge.pass(Duration::from_secs(40));
+        let heard = to(&sent, PBX, "SIP/2.0 ");
+        let heard: Vec<_> = heard.iter().filter(|it| !it.contains(" 100 ")).collect();
+        // RFC 4320 §4.2: no 408; whoever asked knows by his own Timer F
+        assert_eq!(heard.is_empty(), status.is_empty(), "{method}: {heard:?}");
+        assert!(heard.iter().all(|it| it.starts_with(status)), "{method}: {heard:?}");
+    }
+}
+
+#[test]
 fn what_strangers_make_up_fills_no_other_shards_queue() {
     let of = |shard| {
         let mut edge = Edge::of(policy(None), ShardId(shard), 2);
