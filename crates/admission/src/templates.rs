@@ -8,7 +8,6 @@
 
 use crate::Key;
 use crate::shape::{frame, shape_in};
-use arrayvec::ArrayVec;
 use policy::{Hits, Signatures, Template};
 use wire::Message;
 
@@ -16,8 +15,6 @@ use wire::Message;
 const PLACES: usize = 1_024;
 /// Twice eight bytes that a template may have: longer ones are read each time.
 const PAIRS_MAX: usize = 192;
-/// Pieces that a template may have; a phone's call has sixteen.
-const PIECES_MAX: usize = 32;
 
 /// What is known of templates, in a table of fixed size.
 #[derive(Debug)]
@@ -58,8 +55,10 @@ impl Templates {
     }
 
     /// A request's shape, and which signatures it matches.
+    #[inline(never)]
     pub(crate) fn look(&mut self, signatures: &Signatures, message: &Message<'_>) -> (u64, Hits) {
-        let Some((template, hash)) = self.template(message) else {
+        let mut template = Template::default();
+        let Some(hash) = self.take_apart(message, &mut template) else {
             return (shape_in(frame(message), message), signatures.matches(message));
         };
         let place = &mut self.places[hash as usize % PLACES];
@@ -78,18 +77,17 @@ impl Templates {
         (shape_in(frame, message), hits)
     }
 
-    /// A request's template with its hash. `None` when it is too long.
-    fn template<'a>(&self, message: &Message<'a>) -> Option<(Template<'a>, u128)> {
-        let (mut pieces, mut is_whole) = (ArrayVec::<_, PIECES_MAX>::new(), true);
-        let template = Template::of(message, |piece| is_whole &= pieces.try_push(piece).is_ok())?;
-        let hash = self.hash(&pieces, template.marks()).filter(|_| is_whole)?;
-        Some((template, hash))
+    /// A request's template, and its hash. `None` when it is too long.
+    fn take_apart<'a>(&self, message: &Message<'a>, template: &mut Template<'a>) -> Option<u128> {
+        if template.take_apart(message) { self.hash(template) } else { None }
     }
 
-    /// The sum of products that NH is. `None` when the key is too short for it.
-    fn hash(&self, pieces: &[&[u8]], marks: u64) -> Option<u128> {
+    /// The sum of products that NH is. `None` when the key is too short for it. Apart, so that the
+    /// sum stays in registers.
+    #[inline(never)]
+    fn hash(&self, template: &Template<'_>) -> Option<u128> {
         let (mut key, mut sum) = (&self.key[..], 0u128);
-        for some in pieces.chunks(8) {
+        for some in template.pieces().chunks(8) {
             let mut lengths = 0;
             for piece in some {
                 // messages are shorter than 64 KiB
@@ -108,7 +106,7 @@ impl Templates {
             key = left;
         }
         let last = key.first()?;
-        Some(sum.wrapping_add(product([marks, pieces.len() as u64], *last)))
+        Some(sum.wrapping_add(product([template.marks(), template.pieces().len() as u64], *last)))
     }
 }
 

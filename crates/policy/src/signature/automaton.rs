@@ -187,13 +187,22 @@ mod tests {
     }
 
     #[test]
-    fn a_text_is_not_read_that_is_too_long_or_begins_in_another_way() {
+    fn a_text_is_not_read_that_is_too_long_or_begins_or_goes_on_in_another_way() {
         let digits = [(r"(?:(?:\d{1,10}))\z".to_owned(), 0), (r"(?:ab)".to_owned(), 1)];
         let outline = Automaton::new(&digits).unwrap().unwrap().outline;
         for (text, may) in [("1", true), ("12345678901", false), ("abc", true), ("bc", false)] {
             assert_eq!(outline.may_match(text.as_bytes()), may, "{text}");
         }
         assert!(!outline.may_match(b"") && !outline.may_match(&[b'1'; 500]));
-        assert!(outline.may_match(&[b'a'; 500]));
+        assert!(!outline.may_match(&[b'a'; 500]));
+        assert!(outline.may_match("ab".repeat(500).as_bytes()));
+        // the byte that tells most stands behind what all begin with
+        let alike = ["z9hG4bK-a", "z9hG4bK-b", "z9hG4bK"].map(|it| (format!("(?:{it})"), 0));
+        let outline = Automaton::new(&alike[..2]).unwrap().unwrap().outline;
+        for (text, may) in [("z9hG4bK-a1", true), ("z9hG4bKPja", false), ("z9hG4bK-c", false)] {
+            assert_eq!(outline.may_match(text.as_bytes()), may, "{text}");
+        }
+        let outline = Automaton::new(&alike).unwrap().unwrap().outline;
+        assert!(outline.may_match(b"z9hG4bKPja"));
     }
 }

@@ -10,15 +10,19 @@
 
 use super::condition::{Condition, TextField};
 use super::facts::{LONG_TAG, behind_scheme, first_uri, is_same_host, user_and_host};
+use arrayvec::ArrayVec;
 use wire::{HeaderName, Message, find_byte, numeric_end};
 
 /// What branches begin with (RFC 3261 §8.1.1.7).
 const COOKIE: &[u8] = b"z9hG4bK";
+/// Pieces that a template may have; a phone's call has sixteen.
+const PIECES_MAX: usize = 32;
 
 /// A request as what stays and what varies.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Template<'a> {
     marks: u64,
+    pieces: ArrayVec<&'a [u8], PIECES_MAX>,
     cut: [&'a [u8]; Cut::COUNT],
     /// The body, when something was cut out of it.
     pub(super) body: &'a [u8],
@@ -52,10 +56,14 @@ impl Cut {
 }
 
 impl<'a> Template<'a> {
-    /// Takes a request apart, and gives the bytes that stay piece by piece. `None` for a response.
-    #[inline]
-    pub fn of(message: &Message<'a>, on_piece: impl FnMut(&'a [u8])) -> Option<Self> {
-        let mut knife = Knife::new(message.bytes(), on_piece);
+    /// Takes a request apart, once. Whether it is one, and has not too many pieces: nothing is said by
+    /// the rest.
+    #[inline(never)]
+    pub fn take_apart(&mut self, message: &Message<'a>) -> bool {
+        if !message.is_request() {
+            return false;
+        }
+        let mut knife = Knife { bytes: message.bytes(), start: 0, template: self, is_whole: true };
         let target = plain_user_and_host(message.request_uri());
         knife.user(Cut::RequestUser, target.map(|(user, _)| user));
         let (from, to) = (plain_user(message.from().uri), plain_user(message.to().uri));
@@ -83,7 +91,13 @@ impl<'a> Template<'a> {
         }
         knife.body(message.body());
         knife.template.marks |= relations(message, from, to, target);
-        knife.finish().filter(|_| message.is_request())
+        knife.finish()
+    }
+
+    /// The bytes that stay, from the first to the last.
+    #[must_use]
+    pub fn pieces(&self) -> &[&'a [u8]] {
+        &self.pieces
     }
 
     /// What was cut out between which pieces, and how that relates to each other: part of the
@@ -100,22 +114,16 @@ impl<'a> Template<'a> {
 }
 
 /// Cuts from the first byte to the last.
-struct Knife<'a, F> {
+struct Knife<'t, 'a> {
     bytes: &'a [u8],
     /// Behind what was cut out last.
     start: usize,
-    template: Template<'a>,
-    on_piece: F,
+    template: &'t mut Template<'a>,
     /// Whether it went well so far.
     is_whole: bool,
 }
 
-impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
-    fn new(bytes: &'a [u8], on_piece: F) -> Self {
-        let template = Template { marks: 0, cut: [b""; Cut::COUNT], body: b"" };
-        Knife { bytes, start: 0, template, on_piece, is_whole: true }
-    }
-
+impl<'a> Knife<'_, 'a> {
     #[inline]
     fn cut(&mut self, cut: Cut, text: &'a [u8]) {
         self.cut_of(cut, text, text);
@@ -128,13 +136,17 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
             return;
         }
         let at = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
-        match self.bytes.get(self.start..at) {
-            Some(piece) => (self.on_piece)(piece),
-            None => self.is_whole = false,
-        }
+        let piece = self.bytes.get(self.start..at);
+        self.stays(piece);
         self.start = at.wrapping_add(part.len());
         self.template.marks |= 1 << cut as u8;
         self.template.cut[cut as usize] = text;
+    }
+
+    #[inline]
+    fn stays(&mut self, piece: Option<&'a [u8]>) {
+        let pieces = &mut self.template.pieces;
+        self.is_whole &= piece.is_some_and(|piece| pieces.try_push(piece).is_ok());
     }
 
     fn user(&mut self, cut: Cut, plain: Option<&'a [u8]>) {
@@ -186,21 +198,23 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
     /// Of SDP the origin, which is the second line (RFC 4566 §5), and behind it the address and the
     /// port of the first medium.
     fn body(&mut self, body: &'a [u8]) {
-        let mut lines = wire::lines(body).map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let mut lines = wire::lines(body);
         let is_sdp = lines.next().is_some_and(|line| line.starts_with(b"v="));
         let Some(line) = lines.next().filter(|line| is_sdp && line.starts_with(b"o=")) else {
             return;
         };
+        let line = without_cr(line);
         self.cut_of(Cut::Origin, &line[2..], line);
         self.template.body = body;
         let mut connected = false;
         for line in lines {
-            if let Some(address) = line.strip_prefix(b"c=IN IP4 ") {
-                if !std::mem::replace(&mut connected, true) {
-                    self.cut_of(Cut::Connection, plain_host(address).unwrap_or_default(), line);
-                }
-            } else if line.starts_with(b"m=") {
-                return self.media(line);
+            if line.starts_with(b"m=") {
+                return self.media(without_cr(line));
+            }
+            let line = without_cr(line);
+            if let Some(address) = line.strip_prefix(b"c=IN IP4 ").filter(|_| !connected) {
+                connected = true;
+                self.cut_of(Cut::Connection, plain_host(address).unwrap_or_default(), line);
             }
         }
     }
@@ -214,10 +228,14 @@ impl<'a, F: FnMut(&'a [u8])> Knife<'a, F> {
         }
     }
 
-    fn finish(mut self) -> Option<Template<'a>> {
-        (self.on_piece)(self.bytes.get(self.start..)?);
-        self.is_whole.then_some(self.template)
+    fn finish(mut self) -> bool {
+        self.stays(self.bytes.get(self.start..));
+        self.is_whole
     }
+}
+
+fn without_cr(line: &[u8]) -> &[u8] {
+    line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 /// The user of a SIP URI that has one of letters, digits and few marks, which no reader takes for
