@@ -10,7 +10,6 @@ use coming::Coming;
 use held::{Held, Kinds, SOURCE_V4, SOURCE_V6, What, network_bytes};
 
 use crate::index::Index;
-use crate::key::flow_bytes;
 use crate::store::{Rank, Store};
 use crate::trust::{Trust, overlap};
 use crate::{Ban, BanId, BanKey, BanMemory, Key, Lift, Origin, Proof, TableUse};
@@ -562,7 +561,8 @@ impl Bans {
     }
 
     fn flow_key(&self, aor: u64, flow: &Flow) -> u64 {
-        self.key.mix(aor, self.key.hash_one(&flow_bytes(flow)))
+        let source = self.network_key(Network::source(flow.remote.ip()));
+        self.key.mix(aor, self.key.hash_flow(source, flow))
     }
 }
 

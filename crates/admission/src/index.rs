@@ -163,7 +163,8 @@ impl Line {
     }
 
     fn len(&self) -> usize {
-        self.lower.iter().position(|lower| *lower == EMPTY).unwrap_or(BUCKETS)
+        let empty = u32x8::new(self.lower).simd_eq(u32x8::splat(EMPTY)).to_bitmask();
+        (empty | 1 << BUCKETS).trailing_zeros() as usize
     }
 
     /// The buckets with that upper half as bits, empty ones perhaps.

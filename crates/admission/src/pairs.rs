@@ -1,7 +1,6 @@
 //! Pairs (AOR, source) and (AOR, flow): where an AOR is at home, and how often it was refused.
 
 use crate::fade::{Moment, faded, within};
-use crate::key::flow_bytes;
 use crate::memory::is_news;
 use crate::store::{Entry, Portion, Rank, Store};
 use crate::{Key, Memory, PairMemory, TableUse};
@@ -57,9 +56,9 @@ impl Pairs {
         self.hash.mix(aor, source)
     }
 
-    /// Key of an AOR over a flow.
-    pub(crate) fn over_flow(&self, aor: u64, flow: &Flow) -> u64 {
-        self.hash.mix(aor, self.hash.hash_one(&flow_bytes(flow)))
+    /// Key of an AOR over a flow of that source.
+    pub(crate) fn over_flow(&self, aor: u64, source: u64, flow: &Flow) -> u64 {
+        self.hash.mix(aor, self.hash.hash_flow(source, flow))
     }
 
     pub(crate) fn find(&self, key: u64) -> Option<&Pair> {

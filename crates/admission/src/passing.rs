@@ -66,15 +66,10 @@ impl Passing {
     /// One more of that source.
     pub(crate) fn begin(&mut self, now: Time, source: u64, kind: Kind) {
         let rank = if kind.proven { Rank::Proven } else { Rank::Unproven };
-        if let Some(of_source) = self.store.find_mut(source) {
+        let first = || OfSource { key: source, counts: [[0; 2]; 2], last: now };
+        if let Some(of_source) = self.store.enter(source, rank, first) {
             of_source.add(now, kind);
-            let rank = self.store.rank(source).map_or(rank, |old| old.max(rank));
-            self.store.touch(source, rank);
-            return;
         }
-        let mut first = OfSource { key: source, counts: [[0; 2]; 2], last: now };
-        first.add(now, kind);
-        let _ = self.store.insert(rank, first);
     }
 
     /// One of them ended.

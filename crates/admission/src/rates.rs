@@ -143,10 +143,9 @@ impl StateStore for Buckets<'_> {
     {
         let mut store = self.store.borrow_mut();
         // whoever is refused stays young, too: asking again must not be a way to be forgotten
-        let Some(bucket) = store.touch_mut(*key, self.rank) else {
-            let (outcome, next) = measure(None)?;
-            let _ = store.insert(self.rank, Bucket { key: *key, next });
-            return Ok(outcome);
+        let full = || Bucket { key: *key, next: Nanos::default() };
+        let Some(bucket) = store.enter(*key, self.rank, full) else {
+            return measure(None).map(|(outcome, _)| outcome);
         };
         let (outcome, next) = measure(Some(bucket.next))?;
         bucket.next = next;

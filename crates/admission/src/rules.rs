@@ -238,10 +238,11 @@ pub fn is_dialled(numbers: &NumberSet, dialled: &[u8]) -> bool {
 /// Whether a number that is written with this first may be one of the set.
 fn may_begin(numbers: &NumberSet, first: u8) -> bool {
     matches!(first, b'0' | b'9' | b'+' | b'-' | b'.' | b'(' | b')')
-        || numbers.patterns.iter().any(|pattern| match pattern.as_bytes() {
-            [] | [b'*' | b'x' | b'X', ..] => true,
-            [begin, ..] => *begin == first,
-        })
+        || numbers
+            .patterns
+            .iter()
+            .filter_map(|pattern| pattern.as_bytes().first())
+            .any(|begin| *begin == first || matches!(begin, b'*' | b'x' | b'X'))
 }
 
 fn is_in(numbers: &NumberSet, before: &[u8], rest: &[u8]) -> bool {

@@ -94,20 +94,23 @@ impl Sources {
         self.store.find_mut(key)
     }
 
+    /// The same, as the youngest of `rank` or of its own rank where that is higher.
+    fn raise(&mut self, key: u64, ip: IpAddr, rank: Rank) -> Option<&mut Source> {
+        self.store.enter(key, rank, || Source::new(key, pack(ip)))
+    }
+
     /// Its return path was proven.
     pub(crate) fn prove(&mut self, now: Time, key: u64, ip: IpAddr, proof: Proof) {
-        let Some(source) = self.enter(key, ip, Rank::Proven) else { return };
+        let Some(source) = self.raise(key, ip, Rank::Proven) else { return };
         source.proven = Moment::stamp(now);
         source.proof = Some(proof);
-        self.raise(key, Rank::Proven);
     }
 
     /// Somebody authenticated there.
     pub(crate) fn know(&mut self, now: Time, key: u64, ip: IpAddr) {
-        let Some(source) = self.enter(key, ip, Rank::Known) else { return };
+        let Some(source) = self.raise(key, ip, Rank::Known) else { return };
         source.changed |= is_news(source.known.time(), now);
         source.known = Moment::stamp(now);
-        self.raise(key, Rank::Known);
     }
 
     /// Something unproven speaks of it.
@@ -168,10 +171,9 @@ impl Sources {
             return false;
         }
         let rank = if is_known { Rank::Known } else { Rank::Proven };
-        let Some(source) = self.enter(key, memory.network.address(), rank) else { return false };
+        let Some(source) = self.raise(key, memory.network.address(), rank) else { return false };
         (source.long, source.at) = (memory.long, Moment::of(memory.at.min(now)));
         source.known = Moment::of(known);
-        self.raise(key, rank);
         is_known
     }
 
@@ -193,12 +195,6 @@ impl Sources {
 
     pub(crate) fn table(&self) -> TableUse {
         self.store.table()
-    }
-
-    /// Makes it the youngest of `rank`, or of its own when that is higher.
-    fn raise(&mut self, key: u64, rank: Rank) {
-        let rank = self.store.rank(key).map_or(rank, |own| own.max(rank));
-        self.store.touch(key, rank);
     }
 }
 

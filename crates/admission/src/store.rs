@@ -128,19 +128,10 @@ impl<V: Entry> Store<V> {
                 .get_mut(slot as usize)
                 .map(|slot| std::mem::replace(&mut slot.value, value));
         }
-        let mut evicted = None;
-        if self.len() >= self.capacity {
-            evicted = self.evict(rank);
-            if evicted.is_none() {
-                self.evictions += 1;
-                return Some(value);
-            }
+        match self.add(key, rank, value) {
+            Ok((_, evicted)) => evicted,
+            Err(value) => Some(value),
         }
-        let slot = self.slots.len() as u32;
-        self.slots.push(Slot { value, older: NONE, younger: NONE });
-        self.index.insert(key, slot);
-        self.link(slot, rank);
-        evicted
     }
 
     /// Makes an entry the youngest of `rank`; `false` when there is none of that key.
@@ -150,10 +141,22 @@ impl<V: Entry> Store<V> {
         true
     }
 
-    /// The same for one that is to be changed, too (but for its key).
-    pub(crate) fn touch_mut(&mut self, key: u64, rank: Rank) -> Option<&mut V> {
-        let slot = self.slot_of(key)?;
-        self.relink(slot, rank);
+    /// The entry of that key, to be changed (but for its key), as the youngest of `rank` or of its own
+    /// rank where that is higher; `new` if there is none. `None` when the table is full of worthier ones.
+    pub(crate) fn enter(
+        &mut self,
+        key: u64,
+        rank: Rank,
+        new: impl FnOnce() -> V,
+    ) -> Option<&mut V> {
+        let slot = match self.slot_of(key) {
+            Some(slot) => {
+                let own = self.slots.get(slot as usize)?.rank();
+                self.relink(slot, own.max(rank));
+                slot
+            }
+            None => self.add(key, rank, new()).ok()?.0,
+        };
         self.slots.get_mut(slot as usize).map(|slot| &mut slot.value)
     }
 
@@ -242,6 +245,24 @@ impl<V: Entry> Store<V> {
         }
         self.evictions += 1;
         Some(self.take(self.lists[lowest].oldest))
+    }
+
+    /// Takes in an entry of a key that is not there: its slot, and what went for it. `value` comes back
+    /// when all others are of a higher rank.
+    fn add(&mut self, key: u64, rank: Rank, value: V) -> Result<(u32, Option<V>), V> {
+        let mut evicted = None;
+        if self.len() >= self.capacity {
+            evicted = self.evict(rank);
+            if evicted.is_none() {
+                self.evictions += 1;
+                return Err(value);
+            }
+        }
+        let slot = self.slots.len() as u32;
+        self.slots.push(Slot { value, older: NONE, younger: NONE });
+        self.index.insert(key, slot);
+        self.link(slot, rank);
+        Ok((slot, evicted))
     }
 
     fn take(&mut self, slot: u32) -> V {

@@ -312,8 +312,9 @@ impl Gate {
 
     /// Key of a ledger entry.
     pub(super) fn entry_of(&self, source: u64, message: &Message<'_>, method: u8) -> u64 {
-        let call = self.entries.hash(&[message.call_id(), message.from_tag()]);
-        self.entries.mix(source ^ u64::from(method), call)
+        let [call, tag] =
+            [message.call_id(), message.from_tag()].map(|id| self.entries.hash_one(id));
+        self.entries.mix(source ^ u64::from(method), self.entries.mix(call, tag))
     }
 
     /// Hash of an AOR: user and host without parameters, port and the host's letter case. Of hosts
@@ -324,8 +325,17 @@ impl Gate {
 
     fn aor_named(&self, named: &Named<'_>) -> u64 {
         match named {
-            Named::Sip { user, domain } => self.names.hash(&[user, domain]),
+            Named::Sip { user, domain } => self.account(user, domain),
             Named::Other(uri) => self.names.hash(&[uri]),
+        }
+    }
+
+    /// Hash of a user of ours, or of one of that domain.
+    fn account(&self, user: &[u8], domain: &[u8]) -> u64 {
+        let user = self.names.hash_one(user);
+        match domain {
+            [] => user,
+            domain => self.names.mix(user, self.names.hash_one(domain)),
         }
     }
 
@@ -348,7 +358,7 @@ impl Gate {
             Named::Other(_) => b"",
         };
         if !username.contains(&b'\\') {
-            return self.names.hash(&[username, domain]);
+            return self.account(username, domain);
         }
         // some PBXs undo escapes: `\a\b` is nobody but `ab`
         let mut bytes = username.iter();
@@ -357,7 +367,7 @@ impl Gate {
             byte => Some(byte),
         });
         let plain: arrayvec::ArrayVec<u8, 128> = plain.take(128).copied().collect();
-        self.names.hash(&[&plain, domain])
+        self.account(&plain, domain)
     }
 
     fn domain_of(&self, parsed: &Uri<'_>) -> Domain {

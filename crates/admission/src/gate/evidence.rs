@@ -259,7 +259,7 @@ impl Gate {
         let rules = &self.policy.admission;
         let (half_life, levels) = (rules.half_life, rules.levels);
         let (aor, flow) = (answer.ticket.account, *answer.flow);
-        let over_flow = self.pairs.over_flow(aor, &flow);
+        let over_flow = self.pairs.over_flow(aor, evidence.source, &flow);
         let (by_flow, _) = self.pairs.refused(now, over_flow, &half_life);
         let (by_source, slowly) = self.pairs.refused(now, pair, &half_life);
         self.walk.wanted(now);
@@ -448,7 +448,8 @@ impl Gate {
                     self.pairs.forgive(self.pairs.at_source(aor, source), LEFT);
                 }
                 BanKey::AorFlow { aor, flow } => {
-                    self.pairs.forgive(self.pairs.over_flow(aor, &flow), LEFT);
+                    let source = self.sources.key_of(flow.remote.ip());
+                    self.pairs.forgive(self.pairs.over_flow(aor, source, &flow), LEFT);
                 }
                 BanKey::Network(network) => self.networks.forgive(network),
                 BanKey::Campaign(_) => {}

@@ -177,15 +177,7 @@ impl Gate {
                 continue;
             }
             let mode = rule.mode;
-            let key = match per {
-                LimitKey::All => crate::rates::ALL,
-                LimitKey::Network => self
-                    .entries
-                    .hash(&[&crate::key::address_bytes(Network::around(asked.ip).address())]),
-                LimitKey::Source => asked.source,
-                LimitKey::Flow => self.pairs.over_flow(0, asked.request.flow),
-                LimitKey::Aor => asked.ticket.account,
-            };
+            let key = self.limit_key(asked, per);
             if self.rates.allows(now, index as u16, key, rate) {
                 continue;
             }
@@ -200,6 +192,22 @@ impl Gate {
             asked.stop(Stop { verdict, reason: Reason::Rate }, index, mode)?;
         }
         Ok(())
+    }
+
+    /// Whose bucket a rule with a rate asks for. Apart, so that nothing of what one rule asks is worked out
+    /// for another.
+    #[inline(never)]
+    fn limit_key(&self, asked: &Asked<'_, '_>, per: LimitKey) -> u64 {
+        match per {
+            LimitKey::All => crate::rates::ALL,
+            LimitKey::Network => {
+                let network = Network::around(asked.ip);
+                self.entries.hash(&[&crate::key::address_bytes(network.address())])
+            }
+            LimitKey::Source => asked.source,
+            LimitKey::Flow => self.pairs.over_flow(0, asked.source, asked.request.flow),
+            LimitKey::Aor => asked.ticket.account,
+        }
     }
 
     /// Whoever must show first that he can answer.
@@ -309,9 +317,9 @@ impl Gate {
     /// its source.
     fn tried_pair(&self, asked: &Asked<'_, '_>) -> u64 {
         match asked.ticket.at_home {
-            true => *asked
-                .tried
-                .get_or_init(|| self.pairs.over_flow(asked.ticket.account, asked.request.flow)),
+            true => *asked.tried.get_or_init(|| {
+                self.pairs.over_flow(asked.ticket.account, asked.source, asked.request.flow)
+            }),
             false => asked.pair,
         }
     }

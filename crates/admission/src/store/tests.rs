@@ -64,6 +64,15 @@ impl Naive {
         was
     }
 
+    fn enter(&mut self, rank: Rank, new: Thing) -> Option<Thing> {
+        let key = new.key;
+        match (0..).zip(&self.lists).find(|(_, list)| list.iter().any(|it| it.key == key)) {
+            Some((own, _)) => drop(self.touch(key, rank.max(Rank::ALL[own]))),
+            None => drop(self.insert(rank, new)),
+        }
+        self.lists.iter().flatten().find(|thing| thing.key == key).cloned()
+    }
+
     fn configure(&mut self, capacity: usize) {
         self.capacity = capacity;
         while self.len() > capacity {
@@ -76,6 +85,7 @@ impl Naive {
 enum Step {
     Insert(Rank, u64, u32),
     Touch(u64, Rank),
+    Enter(Rank, u64, u32),
     Remove(u64),
     Change(u64, u32),
     Configure(usize),
@@ -87,7 +97,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     let rank = (0..4usize).prop_map(|rank| Rank::ALL[rank]);
     let step = prop_oneof![
         8 => (rank.clone(), key.clone(), any::<u32>()).prop_map(|(r, k, n)| Step::Insert(r, k, n)),
-        3 => (key.clone(), rank).prop_map(|(key, rank)| Step::Touch(key, rank)),
+        3 => (key.clone(), rank.clone()).prop_map(|(key, rank)| Step::Touch(key, rank)),
+        3 => (rank.clone(), key.clone(), any::<u32>()).prop_map(|(r, k, n)| Step::Enter(r, k, n)),
         3 => key.clone().prop_map(Step::Remove),
         2 => (key, any::<u32>()).prop_map(|(key, says)| Step::Change(key, says)),
         1 => (1..24usize).prop_map(Step::Configure),
@@ -108,6 +119,10 @@ proptest! {
                 }
                 Step::Touch(key, rank) => {
                     prop_assert_eq!(store.touch(key, rank), naive.touch(key, rank));
+                }
+                Step::Enter(rank, key, says) => {
+                    let of_store = store.enter(key, rank, || Thing { key, says }).cloned();
+                    prop_assert_eq!(of_store, naive.enter(rank, Thing { key, says }));
                 }
                 Step::Remove(key) => prop_assert_eq!(store.remove(key), naive.remove(key)),
                 Step::Change(key, says) => {
