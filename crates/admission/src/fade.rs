@@ -26,7 +26,7 @@ impl Moment {
     /// Of [`Time::ZERO`] it is never.
     pub(crate) fn of(time: Time) -> Self {
         let steps = time.as_nanos().div_ceil(1 << 16).min((1 << 48) - 1);
-        Moment([(steps >> 32) as u16, (steps >> 16) as u16, steps as u16])
+        Moment([steps as u16, (steps >> 16) as u16, (steps >> 32) as u16])
     }
 
     /// A moment that is not never.
@@ -35,8 +35,8 @@ impl Moment {
     }
 
     pub(crate) fn time(self) -> Time {
-        let [high, middle, low] = self.0.map(u64::from);
-        Time::from_nanos(high << 48 | middle << 32 | low << 16)
+        let [low, middle, high] = self.0.map(u64::from);
+        Time::from_nanos((high << 32 | middle << 16 | low) << 16)
     }
 
     /// Whether it is at most `length` ago.

@@ -114,7 +114,10 @@ impl RelayedNonces {
     }
 
     fn hash(&self, nonce: &[u8], pbx: u32, source: IpAddr) -> u64 {
-        self.key.hash(&[nonce, &address_bytes(source), &pbx.to_be_bytes()])
+        let mut way = [0; 20];
+        way[..16].copy_from_slice(&address_bytes(source));
+        way[16..].copy_from_slice(&pbx.to_be_bytes());
+        self.key.mix(self.key.hash_one(nonce), self.key.hash_one(&way))
     }
 }
 

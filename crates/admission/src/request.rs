@@ -208,12 +208,11 @@ impl<'r, 'a> Final<'r, 'a> {
 
 /// The user of a Request-URI; of a `tel` URI and the like all behind the scheme.
 pub(crate) fn dialled(uri: &[u8]) -> &[u8] {
-    match policy::plain_user(uri) {
-        Some(user) => user,
-        // a registrar's, say; that it can be read the scanner has seen
-        None if uri.starts_with(b"sip:") && find_byte(b'@', uri).is_none() => b"",
-        None => user(uri),
+    // a registrar's has none; that it can be read the scanner has seen
+    if uri.starts_with(b"sip:") && find_byte(b'@', uri).is_none() {
+        return b"";
     }
+    policy::plain_user(uri).unwrap_or_else(|| user(uri))
 }
 
 /// An ACK to a non-2xx (or, for an unchallenged call, to a 2xx) from outside.

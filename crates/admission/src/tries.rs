@@ -41,8 +41,12 @@ impl Tries {
 
     /// One more.
     pub(crate) fn begin(&mut self, now: Time, key: u64) {
-        let count = self.under_way(now, key) + 1;
-        let _ = self.store.insert(Rank::Proven, Tried { key, count, last: now });
+        let none = || Tried { key, count: 0, last: now };
+        let Some(tried) = self.store.enter(key, Rank::Proven, none) else { return };
+        if now.since(tried.last) >= FORGOTTEN {
+            tried.count = 0;
+        }
+        (tried.count, tried.last) = (tried.count + 1, now);
     }
 
     /// One of them ended.

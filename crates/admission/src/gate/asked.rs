@@ -112,13 +112,15 @@ impl Gate {
     ) -> Asked<'r, 'a> {
         let message = request.message;
         let ip = request.flow.remote.ip();
+        let source = self.sources.key_of(ip);
+        // fetched from memory while the rest is hashed
+        self.sources.expect(source);
         let method = policy::method_index(message.method());
         let from = if method == REGISTER { message.to() } else { message.from() };
         let named = self.named(from.uri);
         let aor = self.aor_named(&named);
         let uri = message.request_uri();
         let dialled = dialled(uri);
-        let source = self.sources.key_of(ip);
         let passes = classified.credentials == Credentials::Relayed;
         let account = match classified.username {
             // most phones log in by the name that they register
@@ -131,7 +133,7 @@ impl Gate {
         let entry = self.entry_of(source, message, method);
         // the look-ups stand together, so that memory is waited for once
         let rules = &self.policy.admission;
-        let open = self.ledger.find(entry);
+        let open = if passes { self.ledger.find(entry) } else { None };
         let (who, proof, score, passage) = self.sender(now, request, source);
         let is_home = |pair: u64| {
             let pair = self.pairs.find(pair);
