@@ -12,6 +12,7 @@ use policy::{Time, TimerBase};
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
 use std::net::SocketAddr;
+use std::time::Duration;
 use transaction::{Action, InviteClient, InviteServer, OtherClient, OtherServer, Reliability};
 use wire::{Flow, Side};
 
@@ -31,6 +32,9 @@ pub(crate) enum Client {
 
 /// Keys and answered requests for which room is always kept.
 const ROOM_MIN: usize = 1_024;
+
+/// An answer that comes so soon finds whoever waits for one: phones do for Timer B or F, 32 s.
+const PROMPT: Duration = Duration::from_secs(1);
 
 /// Names an exchange; a stale one names nothing.
 pub(crate) type ExchangeId = SlotId;
@@ -251,6 +255,13 @@ impl Exchange {
 
     pub(crate) fn is_invite(&self) -> bool {
         matches!(self.server, Server::Invite(_))
+    }
+
+    /// Whether the PBX that it went to first has answered so soon that its sender is to blame for
+    /// not being there.
+    pub(crate) fn is_prompt(&self, now: Time) -> bool {
+        let first = self.tried == PbxSet::default() && !self.redialled;
+        first && now.since(self.sent_at) < PROMPT
     }
 
     /// The flow that responses take.

@@ -191,11 +191,12 @@ impl Engine {
         self.gate.on_final(now, &answer);
     }
 
-    /// Outcome stage: a challenge went back. It opened nothing where the connection that it was for
-    /// is gone: nobody is there to answer it.
+    /// Outcome stage: a challenge went back. Where the connection that it was for is gone nobody is
+    /// there to answer it: it opened nothing, but for him who did not even wait for it.
     pub(crate) fn on_challenge_sent(&mut self, now: Time, id: ExchangeId, challenge: &Message<'_>) {
         let Some(exchange) = self.exchanges.at(id) else { return };
-        if exchange.origin.connection.is_none_or(|id| self.connections.is_open(id)) {
+        let is_there = exchange.origin.connection.is_none_or(|id| self.connections.is_open(id));
+        if is_there || exchange.is_prompt(now) {
             return self.on_final(now, id, challenge);
         }
         self.on_superseded(id);

@@ -5,7 +5,7 @@ mod tool;
 pub use tool::Tool;
 
 use crate::digest::Challenge;
-use crate::net::{Arrival, Node, Outbox, Request};
+use crate::net::{Arrival, Conn, Node, Outbox, Request};
 use crate::rng::Rng;
 use crate::sip::{Msg, auth_param};
 use policy::Time;
@@ -91,6 +91,12 @@ pub enum Kind {
         method: &'static str,
         /// The first extension; counted up.
         first: u32,
+    },
+    /// REGISTERs without credentials, each over a connection of its own, which it closes before it
+    /// hears anything.
+    HangUp {
+        /// Accounts, in turn; a `*` becomes a random number.
+        users: Vec<String>,
     },
     /// Guesses passwords by REGISTER.
     Guess {
@@ -181,6 +187,8 @@ pub struct Attacker {
     shots: BTreeMap<String, Shot>,
     /// The challenge that the next guess answers, with its Call-ID.
     held: Option<(String, Challenge)>,
+    /// What it sends over connections that are not open yet.
+    opening: BTreeMap<Conn, Vec<u8>>,
 }
 
 /// One exchange of an attacker.
@@ -202,7 +210,8 @@ impl Attacker {
         let next = (config.shots > 0).then_some(config.start);
         let (counts, shots) = (AttackCounts::default(), BTreeMap::new());
         let (again, forged, held) = (None, None, None);
-        Attacker { config, counts, rng, next, again, forged, shots, held }
+        let opening = BTreeMap::new();
+        Attacker { config, counts, rng, next, again, forged, shots, held, opening }
     }
 
     /// Call-IDs of what it sent.
@@ -226,6 +235,11 @@ impl Attacker {
                 let user = (u64::from(first) + n).to_string();
                 let user = if method == "OPTIONS" { "100".into() } else { user };
                 self.open(now, method, &user, &user, source, false, out);
+            }
+            Kind::HangUp { users } => {
+                let user = users[(n % users.len() as u64) as usize].clone();
+                let user = self.wild(&user);
+                self.open(now, "REGISTER", &user, &user, source, false, out);
             }
             Kind::Guess { form, users, own } => {
                 let form = *form;
@@ -313,6 +327,12 @@ impl Attacker {
         let remote = self.config.server;
         let own = matches!(self.config.sources, Sources::One(own) if own == source);
         out.push(match self.config.kind {
+            Kind::HangUp { .. } => {
+                // a number that nobody else has
+                let conn = 1 << 63 | self.rng.below(1 << 62);
+                self.opening.insert(conn, bytes);
+                Request::Connect { conn, transport: Transport::Tcp, local: source, remote }
+            }
             Kind::Forge { .. } => Request::Forged { source, remote, bytes },
             Kind::ForgeGuess { .. } if !own => Request::Forged { source, remote, bytes },
             _ => Request::Datagram { local: source, remote, bytes },
@@ -413,10 +433,18 @@ impl Attacker {
 
 impl Node for Attacker {
     fn handle(&mut self, now: Time, arrival: Arrival, out: &mut Outbox) {
-        if let Arrival::Datagram { bytes, .. } = arrival
-            && let Some(msg) = Msg::parse(&bytes).filter(|msg| !msg.is_request())
-        {
-            self.on_response(now, &msg, out);
+        match arrival {
+            Arrival::Datagram { bytes, .. } => {
+                if let Some(msg) = Msg::parse(&bytes).filter(|msg| !msg.is_request()) {
+                    self.on_response(now, &msg, out);
+                }
+            }
+            Arrival::Opened { conn, .. } => {
+                let bytes = self.opening.remove(&conn);
+                out.extend(bytes.map(|bytes| Request::Stream { conn, bytes }));
+                out.push(Request::Close { conn });
+            }
+            _ => {}
         }
     }
 

@@ -84,6 +84,8 @@ struct Opened {
     id: ConnectionId,
     flow: Flow,
     buffer: Vec<u8>,
+    /// The edge has closed it; the network does not know yet.
+    closed: bool,
 }
 
 impl Edge {
@@ -316,6 +318,7 @@ impl Edge {
                     let flow = taping.then(|| self.flow_of(connection)).flatten();
                     taken.extend(flow.map(StepOutput::Close));
                     if let Some(conn) = self.conns.get(&connection.to_bits()) {
+                        self.opened.entry(*conn).and_modify(|opened| opened.closed = true);
                         out.push(Request::Close { conn: *conn });
                     }
                 }
@@ -453,7 +456,7 @@ impl Edge {
         let id = ConnectionId::new(shard_id, self.accepted[shard]);
         let flow = Flow { transport, local, remote, connection: Some(id) };
         self.conns.insert(id.to_bits(), conn);
-        self.opened.insert(conn, Opened { id, flow, buffer: Vec::new() });
+        self.opened.insert(conn, Opened { id, flow, buffer: Vec::new(), closed: false });
         self.feed(now, shard, Owned::Opened(flow), out);
     }
 }
@@ -476,7 +479,9 @@ impl Node for Edge {
                 self.on_opened(now, conn, transport, local, remote, out);
             }
             Arrival::Stream { conn, bytes } => {
-                let Some(opened) = self.opened.get_mut(&conn) else { return };
+                let opened = self.opened.get_mut(&conn);
+                // what is closed is not read
+                let Some(opened) = opened.filter(|opened| !opened.closed) else { return };
                 let (id, flow) = (opened.id, opened.flow);
                 opened.buffer.extend_from_slice(&bytes);
                 let mut messages = Some(0);

@@ -200,11 +200,14 @@ impl Reference {
                 self.on_outside(step, Flow::udp(*local, *remote), vec![bytes.clone()]);
             }
             StepInput::Datagram { bytes, .. } => {
-                if let Some(msg) = Msg::parse(bytes) {
-                    self.on_inside(step.now, &msg);
+                let msg = Msg::parse(bytes);
+                if let Some(msg) = &msg {
+                    self.on_inside(step.now, msg);
                 }
                 self.answers(step.now, &step.outputs);
-                self.forget_unsent();
+                if let Some(msg) = &msg {
+                    self.on_unsent(step.now, msg);
+                }
             }
             StepInput::Stream { flow, bytes } => {
                 let buffer = self.buffers.entry(*flow).or_default();

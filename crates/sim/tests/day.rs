@@ -41,13 +41,15 @@ fn days(seeds: &[u64], day: impl Fn(u64) -> Report + Sync) -> (Report, Vec<Strin
 
 /// Attackers of whom each is banned, by what they do alone: with the most requests that one of them
 /// gets to the PBX.
-const BANNED: [(&str, u64); 8] = [
+const BANNED: [(&str, u64); 9] = [
     ("sipcli acking 2/s", 9),
     ("sipcli acking 1/4s", 9),
     ("svwar INVITE", 9),
     ("prefix walker", 9),
     ("caller, all at once", 9),
     ("honeytoken toucher", 9),
+    // as many as a stranger may have open, and as many as he abandons until he is banned
+    ("hangs up", 64 + 6),
     ("svcrack dictionary", 20),
     ("svcrack reusing nonce", 20),
 ];

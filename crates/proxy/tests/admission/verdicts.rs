@@ -249,8 +249,9 @@ fn only_trunks_say_who_calls() {
 }
 
 #[test]
-fn a_challenge_for_a_connection_that_is_gone_opens_nothing() {
-    for gone in [false, true] {
+fn a_challenge_for_a_connection_that_is_gone_is_held_against_him_alone_who_did_not_wait() {
+    let slow = Duration::from_secs(1);
+    for (gone, took) in [(false, slow), (true, slow), (true, slow - Duration::from_millis(1))] {
         let mut edge = Edge::with(|_| {});
         let (flow, connection) = stream();
         edge.input(Input::Opened { flow });
@@ -259,14 +260,15 @@ fn a_challenge_for_a_connection_that_is_gone_opens_nothing() {
         if gone {
             edge.input(Input::Closed { connection });
         }
+        edge.now = edge.now + took;
         edge.pbx_answers(&outcome.inside[0], "401 Unauthorized", "t", CHALLENGE);
         let open = edge.engine.snapshot().gate.ledger.entries;
         edge.now = edge.now + Duration::from_secs(60);
         edge.engine.handle_timeout(edge.now);
         let counts = edge.engine.gate_counts();
         let count = |outcome| counts.outcomes[outcome as usize];
-        let expected = if gone { (0, 0) } else { (1, 1) };
-        assert_eq!((open, count(policy::Outcome::Abandoned)), expected, "gone: {gone}");
+        let expected = if gone && took == slow { (0, 0) } else { (1, 1) };
+        assert_eq!((open, count(policy::Outcome::Abandoned)), expected, "gone: {gone}, {took:?}");
     }
 }
 

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// Kinds of attackers; each day has some.
-pub(super) const KINDS: usize = 27;
+pub(super) const KINDS: usize = 28;
 
 /// What a day offers to its attackers.
 pub(super) struct Prey {
@@ -159,6 +159,10 @@ pub(super) fn attack(kind: usize, start: Time, prey: &Prey, rng: &mut Rng) -> At
             // before the PBX answers the first
             let kind = calls(texts(&["*"]), texts(&["00442037690000"]), true);
             ("caller, all at once", kind, Tool::Plain(12), one, Duration::from_nanos(500), 300)
+        }
+        26 => {
+            let kind = Kind::HangUp { users: texts(&["*"]) };
+            ("hangs up", kind, Tool::Plain(13), one, Duration::from_millis(50), 1_200)
         }
         _ => {
             let kind = calls(texts(&["*"]), texts(&["494012345601"]), true);

@@ -63,6 +63,8 @@ pub(super) struct Passing {
 
 /// "patience stands still ..., at most 10 min"
 const STANDS_STILL: Duration = Duration::from_secs(600);
+/// "hung up within a second of asking"
+const WAITS: Duration = Duration::from_secs(1);
 
 impl Asked {
     pub fn entry_key(&self) -> EntryKey {
@@ -500,10 +502,17 @@ impl Reference {
         self.forget_passing(|passing| passing.unpaid.is_some_and(|until| until <= now));
     }
 
-    /// Nor did what was for a stream that is closed.
-    pub(super) fn forget_unsent(&mut self) {
-        let stream = |passing: &Passing| passing.flow.transport.is_reliable();
-        self.forget_passing(|passing| passing.unpaid.is_some() && stream(passing));
+    /// Nor did what was for a stream that is closed, but for him "who hung up within a second".
+    pub(super) fn on_unsent(&mut self, now: Time, msg: &Msg) {
+        let Some(key) = self.asking.get(&msg.branch()).cloned() else { return };
+        let unsent =
+            |passing: &&Passing| passing.unpaid.is_some() && passing.flow.transport.is_reliable();
+        let Some(passing) = self.passing.get(&key).filter(unsent).cloned() else { return };
+        self.passing.remove(&key);
+        match now.since(passing.sent) < WAITS {
+            true => self.on_final(now, msg, &passing),
+            false => self.end_passage(&passing.asked),
+        }
     }
 
     fn forget_passing(&mut self, is_due: impl Fn(&Passing) -> bool) {

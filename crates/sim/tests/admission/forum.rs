@@ -181,6 +181,21 @@ fn without_signatures_svwar_asks_the_pbx_about_few_accounts() {
 }
 
 #[test]
+fn hanging_up_before_the_answer_hides_nobody() {
+    let mut scene = scene(Setup::default());
+    let phone = at_home(&mut scene, "6001");
+    let kind = Kind::HangUp { users: vec!["*".to_string()] };
+    let one = Sources::One(address("100.64.1.1:5060"));
+    let caller = attack(&mut scene, Tool::Plain(1), kind, one, millis(50), 1_200);
+    until_over(&mut scene, caller);
+    // As many as a proven stranger may have open, and one for each that he abandons before the ban.
+    assert!(leaked(&scene, caller) < 64 + 6, "{}", leaked(&scene, caller));
+    assert_eq!(whole_bans(&scene).len(), 1);
+    works(&mut scene, phone);
+    no_violations(&scene);
+}
+
+#[test]
 fn svcrack_has_five_guesses_a_source() {
     for form in [Form::Dictionary, Form::ReuseNonce, Form::ChallengeEach] {
         let mut scene = scene(Setup::default());
