@@ -13,8 +13,9 @@ use wire::Message;
 
 /// Templates that are known at once.
 const PLACES: usize = 1_024;
-/// Twice eight bytes that a template may have: longer ones are read each time.
-const PAIRS_MAX: usize = 192;
+/// Twice eight bytes that a template may have, with two of each piece and one of all: longer ones are
+/// read each time.
+const PAIRS_MAX: usize = 224;
 
 /// What is known of templates, in a table of fixed size.
 #[derive(Debug)]
@@ -87,26 +88,20 @@ impl Templates {
     #[inline(never)]
     fn hash(&self, template: &Template<'_>) -> Option<u128> {
         let (mut key, mut sum) = (&self.key[..], 0u128);
-        for some in template.pieces().chunks(8) {
-            let mut lengths = 0;
-            for piece in some {
-                // messages are shorter than 64 KiB
-                lengths = lengths << 16 | piece.len() as u128;
-                let blocks = piece.as_chunks::<16>().0;
-                let (keys, left) = key.split_at_checked(blocks.len())?;
-                for (block, key) in blocks.iter().zip(keys) {
-                    sum = sum.wrapping_add(product(words(block), *key));
-                }
-                let (last, left) = left.split_first()?;
-                sum = sum.wrapping_add(product(ends(piece), *last));
-                key = left;
+        let mut count = 0;
+        for piece in template.pieces() {
+            let piece = piece?;
+            let blocks = piece.as_chunks::<16>().0;
+            let (keys, left) = key.split_at_checked(blocks.len() + 2)?;
+            for (block, key) in blocks.iter().zip(keys) {
+                sum = sum.wrapping_add(product(words(block), *key));
             }
-            let (last, left) = key.split_first()?;
-            sum = sum.wrapping_add(product([lengths as u64, (lengths >> 64) as u64], *last));
+            sum = sum.wrapping_add(product(ends(piece), keys[blocks.len()]));
+            sum = sum.wrapping_add(product([piece.len() as u64, 0], keys[blocks.len() + 1]));
+            count += 1;
             key = left;
         }
-        let last = key.first()?;
-        Some(sum.wrapping_add(product([template.marks(), template.pieces().len() as u64], *last)))
+        Some(sum.wrapping_add(product([template.marks(), count], *key.first()?)))
     }
 }
 

@@ -412,7 +412,7 @@ fn other_bytes_or_cuts_have_another_hash() {
         let Ok(message) = Message::parse(other.as_bytes(), &Limits::default()) else { continue };
         let mut template = Template::default();
         assert!(template.take_apart(&message));
-        let stays: usize = template.pieces().iter().map(|piece| piece.len()).sum();
+        let stays: usize = template.pieces().map(|piece| piece.unwrap().len()).sum();
         assert!(INVITE.len() - stays > 40, "{stays} of {}", INVITE.len());
         seen.insert(hash(&other));
     }

@@ -32,6 +32,21 @@ const CONTACT: usize = 12;
 const SDP: usize = 14;
 const BODY: usize = 15;
 
+/// Of what field that is which is cut out of templates; hosts, which are read in another way, apart.
+const CUTS: [(Cut, usize); 11] = [
+    (Cut::RequestUser, REQUEST),
+    (Cut::FromUser, FROM),
+    (Cut::ToUser, TO),
+    (Cut::ContactUser, CONTACT),
+    (Cut::FromName, FROM_NAME),
+    (Cut::FromTag, FROM_TAG),
+    (Cut::Branch, BRANCH),
+    (Cut::CallId, CALL_ID),
+    (Cut::Origin, SDP),
+    (Cut::Connection, SDP),
+    (Cut::Media, SDP),
+];
+
 /// Parts of a request that are each read in one go: a set of them, a bit for each. Fields are such
 /// parts (a user and its host are one), and behind them:
 pub(super) type Parts = u32;
@@ -249,24 +264,12 @@ impl Facts {
                 automaton.scan(text, |_| any = true);
             }
         };
-        for (cut, field) in [
-            (Cut::RequestUser, REQUEST),
-            (Cut::FromUser, FROM),
-            (Cut::ToUser, TO),
-            (Cut::ContactUser, CONTACT),
-            (Cut::FromName, FROM_NAME),
-            (Cut::FromTag, FROM_TAG),
-            (Cut::Branch, BRANCH),
-            (Cut::CallId, CALL_ID),
-            (Cut::Origin, SDP),
-            (Cut::Connection, SDP),
-            (Cut::Media, SDP),
-        ] {
-            scan(field, template.cut(cut));
+        for (cut, field) in &CUTS {
+            scan(*field, template.of(*cut));
         }
         scan(BODY, template.body);
         for (cut, field) in [(Cut::ViaHost, VIA_HOST), (Cut::ContactHost, CONTACT + 1)] {
-            let host = template.cut(cut);
+            let host = template.of(cut);
             if !host.is_empty() {
                 self.on_host(field, host, |_| any = true);
             }

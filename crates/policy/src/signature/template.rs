@@ -11,18 +11,20 @@
 use super::condition::{Condition, TextField};
 use super::facts::{LONG_TAG, behind_scheme, first_uri, is_same_host, user_and_host};
 use arrayvec::ArrayVec;
-use wire::{HeaderName, Message, find_byte, numeric_end};
+use wire::{HeaderName, Message, Span, find_byte, numeric_end};
 
 /// What branches begin with (RFC 3261 §8.1.1.7).
 const COOKIE: &[u8] = b"z9hG4bK";
-/// Pieces that a template may have; a phone's call has sixteen.
+/// Pieces that a template may have and one more; a phone's call has sixteen.
 const PIECES_MAX: usize = 32;
 
 /// A request as what stays and what varies.
 #[derive(Debug, Default)]
 pub struct Template<'a> {
+    bytes: &'a [u8],
     marks: u64,
-    pieces: ArrayVec<&'a [u8], PIECES_MAX>,
+    /// Where something was cut out, from the first byte to the last, and the end.
+    gaps: ArrayVec<Span, PIECES_MAX>,
     cut: [&'a [u8]; Cut::COUNT],
     /// The body, when something was cut out of it.
     pub(super) body: &'a [u8],
@@ -56,48 +58,53 @@ impl Cut {
 }
 
 impl<'a> Template<'a> {
-    /// Takes a request apart, once. Whether it is one, and has not too many pieces: nothing is said by
-    /// the rest.
+    /// Takes a request apart, once. Whether it is one, and has not too many pieces.
+    #[must_use]
     #[inline(never)]
     pub fn take_apart(&mut self, message: &Message<'a>) -> bool {
         if !message.is_request() {
             return false;
         }
-        let mut knife = Knife { bytes: message.bytes(), start: 0, template: self, is_whole: true };
+        self.bytes = message.bytes();
         let target = plain_user_and_host(message.request_uri());
-        knife.user(Cut::RequestUser, target.map(|(user, _)| user));
+        self.cut_user(Cut::RequestUser, target.map(|(user, _)| user));
         let (from, to) = (plain_user(message.from().uri), plain_user(message.to().uri));
         let (mut via, mut contact) = (false, false);
         for header in message.headers() {
             match header.name {
                 HeaderName::Via if !std::mem::replace(&mut via, true) => {
-                    knife.cut(Cut::ViaHost, message.via().sent_by());
-                    knife.branch(message.via().branch);
+                    self.cut(Cut::ViaHost, message.via().sent_by());
+                    self.cut_branch(message.via().branch);
                 }
-                HeaderName::From => knife.from(message, from),
-                HeaderName::To => knife.user(Cut::ToUser, to),
+                HeaderName::From => self.cut_from(message, from),
+                HeaderName::To => self.cut_user(Cut::ToUser, to),
                 HeaderName::Contact if !std::mem::replace(&mut contact, true) => {
-                    knife.contact(message.slice(header.value));
+                    self.cut_contact(message.slice(header.value));
                 }
-                HeaderName::CallId => knife.cut(Cut::CallId, message.call_id()),
+                HeaderName::CallId => self.cut(Cut::CallId, message.call_id()),
                 HeaderName::CSeq
                 | HeaderName::ContentLength
                 | HeaderName::Authorization
                 | HeaderName::ProxyAuthorization => {
-                    knife.cut(Cut::Unread, message.slice(header.value));
+                    self.cut(Cut::Unread, message.slice(header.value));
                 }
                 _ => {}
             }
         }
-        knife.body(message.body());
-        knife.template.marks |= relations(message, from, to, target);
-        knife.finish()
+        self.cut_body(message.body());
+        self.marks |= relations(message, from, to, target);
+        let end = self.bytes.len() as u16;
+        self.gaps.try_push(Span { start: end, end }).is_ok()
     }
 
-    /// The bytes that stay, from the first to the last.
-    #[must_use]
-    pub fn pieces(&self) -> &[&'a [u8]] {
-        &self.pieces
+    /// The bytes that stay, from the first to the last; `None` where one begins behind its end: what
+    /// was cut out stands not in the order in which it was.
+    pub fn pieces(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
+        let (bytes, mut start) = (self.bytes, 0);
+        self.gaps.iter().map(move |gap| {
+            let start = std::mem::replace(&mut start, gap.end.into());
+            bytes.get(start..usize::from(gap.start))
+        })
     }
 
     /// What was cut out between which pieces, and how that relates to each other: part of the
@@ -108,22 +115,10 @@ impl<'a> Template<'a> {
     }
 
     /// What was cut out, and where it is more than that, the text that it is of; empty for nothing.
-    pub(super) fn cut(&self, cut: Cut) -> &'a [u8] {
+    pub(super) fn of(&self, cut: Cut) -> &'a [u8] {
         self.cut[cut as usize]
     }
-}
 
-/// Cuts from the first byte to the last.
-struct Knife<'t, 'a> {
-    bytes: &'a [u8],
-    /// Behind what was cut out last.
-    start: usize,
-    template: &'t mut Template<'a>,
-    /// Whether it went well so far.
-    is_whole: bool,
-}
-
-impl<'a> Knife<'_, 'a> {
     #[inline]
     fn cut(&mut self, cut: Cut, text: &'a [u8]) {
         self.cut_of(cut, text, text);
@@ -135,30 +130,25 @@ impl<'a> Knife<'_, 'a> {
         if part.is_empty() {
             return;
         }
-        let at = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize);
-        let piece = self.bytes.get(self.start..at);
-        self.stays(piece);
-        self.start = at.wrapping_add(part.len());
-        self.template.marks |= 1 << cut as u8;
-        self.template.cut[cut as usize] = text;
+        // messages are shorter than 64 KiB
+        let start = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize) as u16;
+        let gap = Span { start, end: start.wrapping_add(part.len() as u16) };
+        // one that has no room is missed at the end
+        let _ = self.gaps.try_push(gap);
+        self.marks |= 1 << cut as u8;
+        self.cut[cut as usize] = text;
     }
 
-    #[inline]
-    fn stays(&mut self, piece: Option<&'a [u8]>) {
-        let pieces = &mut self.template.pieces;
-        self.is_whole &= piece.is_some_and(|piece| pieces.try_push(piece).is_ok());
-    }
-
-    fn user(&mut self, cut: Cut, plain: Option<&'a [u8]>) {
+    fn cut_user(&mut self, cut: Cut, plain: Option<&'a [u8]>) {
         self.cut(cut, plain.unwrap_or_default());
     }
 
     /// The magic cookie stays.
-    fn branch(&mut self, branch: &'a [u8]) {
+    fn cut_branch(&mut self, branch: &'a [u8]) {
         self.cut_of(Cut::Branch, branch.strip_prefix(COOKIE).unwrap_or(branch), branch);
     }
 
-    fn from(&mut self, message: &Message<'a>, user: Option<&'a [u8]>) {
+    fn cut_from(&mut self, message: &Message<'a>, user: Option<&'a [u8]>) {
         let name = message.from().display_name;
         let inner = match name {
             [b'"', inner @ .., b'"'] => inner,
@@ -169,14 +159,14 @@ impl<'a> Knife<'_, 'a> {
         // an agent that is called as its user is told by both
         let mut agents = message.lines(HeaderName::UserAgent);
         if !agents.any(|(_, line)| Some(message.slice(line.value)) == user) {
-            self.user(Cut::FromUser, user);
+            self.cut_user(Cut::FromUser, user);
         }
         self.cut(Cut::FromTag, message.from_tag());
     }
 
     /// User and host of a Contact's first address, when its brackets are the value's first ones, and
     /// its instance, which each phone has for itself.
-    fn contact(&mut self, value: &'a [u8]) {
+    fn cut_contact(&mut self, value: &'a [u8]) {
         let close = find_byte(b'>', value);
         let uri = match (find_byte(b'<', value), close) {
             (Some(open), Some(close)) => value.get(open + 1..close),
@@ -197,7 +187,7 @@ impl<'a> Knife<'_, 'a> {
 
     /// Of SDP the origin, which is the second line (RFC 4566 §5), and behind it the address and the
     /// port of the first medium.
-    fn body(&mut self, body: &'a [u8]) {
+    fn cut_body(&mut self, body: &'a [u8]) {
         let mut lines = wire::lines(body);
         let is_sdp = lines.next().is_some_and(|line| line.starts_with(b"v="));
         let Some(line) = lines.next().filter(|line| is_sdp && line.starts_with(b"o=")) else {
@@ -205,11 +195,11 @@ impl<'a> Knife<'_, 'a> {
         };
         let line = without_cr(line);
         self.cut_of(Cut::Origin, &line[2..], line);
-        self.template.body = body;
+        self.body = body;
         let mut connected = false;
         for line in lines {
             if line.starts_with(b"m=") {
-                return self.media(without_cr(line));
+                return self.cut_media(without_cr(line));
             }
             let line = without_cr(line);
             if let Some(address) = line.strip_prefix(b"c=IN IP4 ").filter(|_| !connected) {
@@ -220,17 +210,12 @@ impl<'a> Knife<'_, 'a> {
     }
 
     /// The port, which is the second word.
-    fn media(&mut self, line: &'a [u8]) {
+    fn cut_media(&mut self, line: &'a [u8]) {
         let Some(start) = find_byte(b' ', line).map(|space| space + 1) else { return };
         let digits = line[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
         if line.get(start + digits) == Some(&b' ') {
             self.cut_of(Cut::Media, &line[start..start + digits], line);
         }
-    }
-
-    fn finish(mut self) -> bool {
-        self.stays(self.bytes.get(self.start..));
-        self.is_whole
     }
 }
 
