@@ -78,11 +78,6 @@ impl Sources {
         self.hash.hash_one(&pack(ip).to_be_bytes())
     }
 
-    /// [`Sources::find`] will ask for it soon.
-    pub(crate) fn expect(&self, key: u64) {
-        self.store.expect(key);
-    }
-
     pub(crate) fn find(&self, key: u64) -> Option<&Source> {
         self.store.find(key)
     }

@@ -99,11 +99,6 @@ impl<V: Entry> Store<V> {
         self.index.rebuild(self.slots.len());
     }
 
-    /// Asks memory for where a look-up of that key begins, and waits for nothing.
-    pub(crate) fn expect(&self, key: u64) {
-        std::hint::black_box(self.index.touch(key));
-    }
-
     /// The entry of that key.
     pub(crate) fn find(&self, key: u64) -> Option<&V> {
         self.at(self.slot_of(key)?)

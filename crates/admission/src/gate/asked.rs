@@ -113,8 +113,6 @@ impl Gate {
         let message = request.message;
         let ip = request.flow.remote.ip();
         let source = self.sources.key_of(ip);
-        // fetched from memory while the rest is hashed
-        self.sources.expect(source);
         let method = policy::method_index(message.method());
         let from = if method == REGISTER { message.to() } else { message.from() };
         let named = self.named(from.uri);
