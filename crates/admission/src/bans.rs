@@ -23,7 +23,7 @@ use wire::{Flow, ShardId};
 /// What bans an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Standing {
-    /// Label for metrics.
+    /// What decisions on what it keeps out have for their reason.
     pub(crate) reason: Reason,
     /// It slows; it does not drop.
     pub(crate) narrowed: bool,
@@ -45,7 +45,7 @@ pub(crate) struct InForce {
 pub(crate) struct Cause<'a> {
     /// The outcome's or rule's name.
     pub(crate) why: &'a str,
-    /// Label for metrics.
+    /// What decisions on what it keeps out have for their reason.
     pub(crate) reason: Reason,
     /// How the source was proven.
     pub(crate) proof: Option<Proof>,

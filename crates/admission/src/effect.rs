@@ -67,6 +67,13 @@ impl BanKey {
         }
     }
 
+    /// Whether it is a ban that each shard finds out by itself, from what all are told: of a
+    /// network, of a shape.
+    #[must_use]
+    pub fn is_of_all(&self) -> bool {
+        matches!(self, BanKey::Network(_) | BanKey::Campaign(_))
+    }
+
     /// Where it holds; `None` when everywhere.
     #[must_use]
     pub fn place(&self) -> Option<Network> {
@@ -169,7 +176,7 @@ pub struct Ban {
     pub key: BanKey,
     /// Why: the outcome's or rule's name, or the operator's text.
     pub why: Box<str>,
-    /// Label for metrics.
+    /// What decisions on what it keeps out have for their reason.
     pub reason: Reason,
     /// How the source was proven; `None` for an operator's or a feed's ban.
     pub proof: Option<Proof>,
@@ -192,6 +199,17 @@ pub struct Ban {
 impl Ban {
     /// Most records of a chain.
     pub const RECORDS_MAX: usize = 16;
+
+    /// What led to it, for metrics: a rule's or outcome's name, which are the policy's; of what people
+    /// and lists write only whose it is.
+    #[must_use]
+    pub fn cause(&self) -> &str {
+        match self.origin {
+            Origin::Operator => "operator",
+            Origin::Feed => "feed",
+            Origin::Local | Origin::Peer => &self.why,
+        }
+    }
 }
 
 /// One piece of evidence.
@@ -312,6 +330,11 @@ pub enum Learned {
         source: u64,
         /// Success?
         success: bool,
+    },
+    /// A campaign's shape was seen again: it lasts on.
+    Campaign {
+        /// Which.
+        shape: u64,
     },
     /// A source was banned: its network counts it.
     SourceBanned {

@@ -10,6 +10,7 @@ use admission::{Ban, BanId, BanKey, Known, Learned, SourceView};
 use policy::{Network, Time};
 use proxy::{Decision, Engine, Grounds};
 use state::{Fact, Writer};
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -147,13 +148,14 @@ impl Desk {
     }
 
     /// Bans in force that `wanted` picks, with the evidence behind them, those that began last
-    /// first; at most `limit`. And whether there are more.
+    /// first; at most `limit`. And whether there are more. One that all shards have stands once.
     pub(crate) async fn bans(
         &self,
         limit: usize,
         wanted: impl Fn(&Ban) -> bool + Clone + Send + 'static,
     ) -> Result<(Vec<Ban>, bool), Silent> {
         let mut all: Vec<Ban> = Vec::new();
+        let mut of_all = HashSet::new();
         for shard in 0..self.orders.len() {
             let (mut from, mut more) = (0, true);
             while more && all.len() <= limit {
@@ -168,7 +170,8 @@ impl Desk {
                 };
                 let (bans, behind) = self.look(shard, look).await?;
                 let shards = self.orders.len();
-                all.extend(bans.into_iter().filter(|ban| is_from(shard, shards, ban)));
+                let bans = bans.into_iter().filter(|ban| is_from(shard, shards, ban));
+                all.extend(bans.filter(|ban| !ban.key.is_of_all() || of_all.insert(ban.key)));
                 (from, more) = (from + BANS_PER_LOOK, behind);
             }
         }
@@ -293,14 +296,14 @@ pub(crate) fn known_in(known: &[Network], network: Network) -> Option<Network> {
     inside.or(around.filter(|source| source.contains(network.address()))).copied()
 }
 
-/// Whether a ban is taken from this shard's table: one that all have from where its source is at
-/// home, and so is the evidence.
+/// Whether a ban is taken from this shard's table: one that an operator told to all from where its
+/// source is at home, and so is the evidence.
 fn is_from(shard: usize, shards: usize, ban: &Ban) -> bool {
     let home = match ban.key {
-        _ if ban.id.shard() != BanId::SHARED => return true,
+        _ if ban.id.shard() != BanId::SHARED || ban.key.is_of_all() => return true,
         BanKey::Source(source) | BanKey::AorSource { source, .. } => source.address(),
         BanKey::AorFlow { flow, .. } => flow.remote.ip(),
-        BanKey::Network(_) | BanKey::Campaign(_) => return shard == 0,
+        BanKey::Network(_) | BanKey::Campaign(_) => return true,
     };
     let shards = u8::try_from(shards).unwrap_or(u8::MAX);
     usize::from(Engine::shard_of(home, shards).0) == shard

@@ -331,16 +331,25 @@ impl Gate {
             return;
         }
         let key = BanKey::Campaign(shape);
-        if self.ban(now, key, &self.campaign_cause(sources), source).is_some() {
+        let began = self.ban(now, key, &self.campaign_cause(sources), source).is_some();
+        if began && self.shard.0 == 0 {
             self.say(Effect::Alert(Alert::Campaign { shape, sources }));
         }
     }
 
-    /// A campaign lasts on while its shape is seen.
+    /// A campaign lasts on while its shape is seen, in whatever shard.
     pub(super) fn on_campaign_hit(&mut self, now: Time, shape: u64) {
         let lifetime = self.policy.admission.campaign.lifetime;
         let until = self.bans.of_shape(now, shape).map_or(now, |ban| ban.until);
         if until.since(now) < lifetime - lifetime / 16 {
+            self.prolong(now, shape);
+            self.learn_out(Learned::Campaign { shape });
+        }
+    }
+
+    /// A campaign, if it is one here, lasts from now on.
+    pub(super) fn prolong(&mut self, now: Time, shape: u64) {
+        if self.bans.of_shape(now, shape).is_some() {
             let cause = self.campaign_cause(self.policy.admission.campaign.sources);
             drop(self.bans.ban(now, &self.trust, BanKey::Campaign(shape), &cause));
         }
@@ -376,7 +385,7 @@ impl Gate {
         let mut ban = self.bans.ban(now, &self.trust, key, cause)?;
         ban.evidence = self.evidence_of(&key, chain);
         let until = ban.until;
-        if self.tells(ban.id) {
+        if self.tells(ban.id, &key) {
             self.say(Effect::Banned(Box::new(ban)));
         }
         Some(until)
@@ -409,7 +418,8 @@ impl Gate {
             }
             _ => false,
         };
-        if trusted || !self.rates.allows(now, slow::OBSERVED, hash, Rate::new(1, first)) {
+        let told = self.shard.0 == 0 || !key.is_of_all();
+        if !told || trusted || !self.rates.allows(now, slow::OBSERVED, hash, Rate::new(1, first)) {
             return;
         }
         let ban = Ban {
@@ -454,7 +464,7 @@ impl Gate {
                 BanKey::Network(network) => self.networks.forgive(network),
                 BanKey::Campaign(_) => {}
             }
-            if self.tells(lift.id) {
+            if self.tells(lift.id, &lift.key) {
                 self.say(Effect::Lifted(lift));
             }
         }

@@ -189,8 +189,7 @@ impl Gate {
             }
         }
         // what is of one source is told to its shard only
-        let everywhere = matches!(ban.key, BanKey::Network(_) | BanKey::Campaign(_));
-        if self.tells(ban.id) || !everywhere {
+        if self.shard.0 == 0 || !ban.key.is_of_all() {
             self.say(Effect::Recalled(Box::new(Ban { evidence: Vec::new(), ..ban.clone() })));
         }
     }

@@ -19,6 +19,7 @@ impl Gate {
             Learned::Shape { shape, source, success: false } => {
                 self.count_shape(now, *shape, *source);
             }
+            Learned::Campaign { shape } => self.prolong(now, *shape),
             Learned::SourceBanned { source, until } => {
                 self.on_source_banned(now, *source, *until);
             }
@@ -58,7 +59,7 @@ impl Gate {
             {
                 self.say(Effect::Close(network));
             }
-            if self.tells(ban.id) {
+            if self.tells(ban.id, &ban.key) {
                 self.say(Effect::Banned(Box::new(ban.clone())));
             }
         }
@@ -66,8 +67,8 @@ impl Gate {
     }
 
     /// Whether news of this ban are this gate's to tell: of one that all have the first shard's.
-    pub(super) fn tells(&self, id: BanId) -> bool {
-        id.shard() != BanId::SHARED || self.shard.0 == 0
+    pub(super) fn tells(&self, id: BanId, key: &BanKey) -> bool {
+        id.shard() != BanId::SHARED && !key.is_of_all() || self.shard.0 == 0
     }
 
     fn on_lift_order(&mut self, now: Time, network: Network, trust: Option<Time>, forgive: bool) {

@@ -121,6 +121,34 @@ fn a_campaign_is_one_whichever_shards_its_addresses_meet() {
 }
 
 #[test]
+fn a_campaign_that_goes_on_in_one_shard_goes_on_in_all_and_is_said_once() {
+    let mut all = shards(|_| {});
+    for n in 0..5 {
+        let [one, two] = &mut all;
+        abandons(one, caller(n, "X-Tool"));
+        tell(one, two);
+    }
+    for n in 10..16 {
+        let [one, two] = &mut all;
+        two.wait(10 * 3_600_000);
+        assert!(matches!(abandons(two, caller(n, "X-Tool")), Got::Challenge(_)), "{n}");
+        tell(two, one);
+    }
+    let [one, two] = &mut all;
+    assert!(matches!(abandons(one, caller(20, "X-Tool")), Got::Challenge(_)), "60 hours later");
+    // and it ends as one
+    two.wait(25 * 3_600_000);
+    tell(two, one);
+    for (n, play) in all.iter_mut().enumerate() {
+        assert!(matches!(abandons(play, caller(30 + n, "X-Tool")), Got::Pass(_)), "{n}");
+    }
+    let said = |is_it: fn(&Effect) -> bool| all.each_ref().map(|play| count(play, is_it));
+    assert_eq!(said(|it| matches!(it, Effect::Banned(_))), [1, 0]);
+    assert_eq!(said(|it| matches!(it, Effect::Alert(Alert::Campaign { .. }))), [1, 0]);
+    assert_eq!(said(|it| matches!(it, Effect::Lifted(_))), [1, 0]);
+}
+
+#[test]
 fn somebody_known_in_a_network_is_known_there_to_all_shards() {
     let [mut one, mut two] = shards(|_| {});
     one.attempt(&mut Client::new("198.51.100.99:5060", "REGISTER", "alice"), 200).unwrap();
@@ -132,8 +160,9 @@ fn somebody_known_in_a_network_is_known_there_to_all_shards() {
             two.wait(9_000);
         }
     }
-    let network = |ban: &&Ban| matches!(ban.key, BanKey::Network(_));
-    assert!(two.bans().into_iter().find(network).is_some_and(|ban| ban.narrowed));
+    let bans = two.gate.bans(10);
+    let network = bans.iter().find(|ban| matches!(ban.key, BanKey::Network(_)));
+    assert!(network.is_some_and(|ban| ban.narrowed), "{bans:?}");
     assert!(!two.is_banned("198.51.100.200"), "the phone's neighbours may call");
 }
 
