@@ -4,7 +4,7 @@
 #[allow(dead_code)] // each file of tests uses a part of it
 mod common;
 
-use common::{Edge, Socket, answer, request};
+use common::{Edge, Socket, abandon, answer, request, stranger};
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -54,8 +54,9 @@ fn an_operators_ban_holds_is_told_and_is_lifted_with_trust() {
     );
     assert!(!reaches_the_pbx(&edge, &phone, "banned"));
     // One ban is one, however many shards hold it.
-    edge.await_metric("ringfence_bans{kind=\"address\",reason=\"banned\"} 1");
-    edge.await_metric("ringfence_bans_total{kind=\"address\",reason=\"banned\"} 1");
+    let labels = "{kind=\"address\",reason=\"operator\",narrowed=\"no\"}";
+    edge.await_metric(&format!("ringfence_bans{labels} 1"));
+    edge.await_metric(&format!("ringfence_bans_total{labels} 1"));
     for path in ["/api/v1/bans", "/api/v1/bans?key=127.0.0.9", "/api/v1/bans?key=255-1"] {
         assert_eq!(edge.ask("GET", path, "").1, json!([ban]), "{path}");
     }
@@ -115,10 +116,9 @@ fn what_an_operator_says_wrong_is_told_and_changes_nothing() {
     assert_eq!(edge.ask("GET", "/api/v1/bans", "").1, json!([]));
 }
 
-/// Three calls over TCP whose challenges are never answered: enough evidence.
-fn rings_three_times(edge: &Edge) -> std::net::SocketAddr {
-    let socket = std::net::TcpStream::connect((edge.ip, 5060)).unwrap();
-    let mut stream = socket.try_clone().unwrap();
+/// Three calls over TCP whose challenges are never answered: enough evidence, as a rule.
+fn rings_three_times(edge: &Edge) -> (TcpStream, std::net::SocketAddr) {
+    let mut stream = TcpStream::connect((edge.ip, 5060)).unwrap();
     let own = stream.local_addr().unwrap();
     for n in 0..3 {
         let invite = request("INVITE", own, &format!("ring{n}"), "TCP")
@@ -136,7 +136,12 @@ fn rings_three_times(edge: &Edge) -> std::net::SocketAddr {
         // the PBX hears the ACK that the edge makes
         edge.pbx.receive_with("ACK ");
     }
-    // The ban closes it.
+    (stream, own)
+}
+
+/// The same, until the ban closes the connection.
+fn rings_until_banned(edge: &Edge) -> std::net::SocketAddr {
+    let (mut stream, own) = rings_three_times(edge);
     assert_eq!(stream.read(&mut [0; 16]).unwrap_or(0), 0);
     own
 }
@@ -144,7 +149,7 @@ fn rings_three_times(edge: &Edge) -> std::net::SocketAddr {
 #[test]
 fn a_ban_is_explained_by_address_aor_call_and_number() {
     let edge = Edge::start("policy: { patience: { invite: 1s } }");
-    let own = rings_three_times(&edge);
+    let own = rings_until_banned(&edge);
     let (_, bans) = edge.ask("GET", "/api/v1/bans", "");
     let ban = &bans[0];
     let fields: Vec<&String> = ban.as_object().unwrap().keys().collect();
@@ -220,6 +225,54 @@ fn a_ban_is_explained_by_address_aor_call_and_number() {
     assert_eq!(sources[0]["source"], json!(own.ip().to_string()));
     assert!(sources[0]["score"].as_f64().unwrap() > 2.0, "{sources}");
     assert_eq!(edge.ask("GET", "/api/v1/sources/192.0.2.1", "").0, 404);
+}
+
+#[test]
+fn a_stranger_who_calls_one_of_our_numbers_is_explained_as_what_he_may_be() {
+    for (numbers, candidate) in [("4711", json!("4711")), ("4712", Value::Null)] {
+        let policy = format!("policy: {{ patience: {{ invite: 1s }}, dids: [\"{numbers}\"] }}");
+        let edge = Edge::start(&policy);
+        let (_stream, own) = rings_three_times(&edge);
+        edge.await_metric("ringfence_challenges_total{outcome=\"abandoned\"} 3");
+        let explained = edge.ask("GET", &format!("/api/v1/explain/{}", own.ip()), "").1;
+        assert_eq!(explained["candidate"], candidate, "{explained}");
+        let text = explained["text"].as_str().unwrap();
+        let said = text.contains("called 4711, a number of yours: a carrier that moved?");
+        assert_eq!(said, !candidate.is_null(), "{text}");
+        assert_eq!(explained["bans"].as_array().unwrap().is_empty(), said, "{text}");
+    }
+}
+
+#[test]
+fn a_campaign_stands_once_however_many_shards_hold_it() {
+    let edge = Edge::start("policy: { patience: { invite: 1s } }\nshards: 2");
+    let [a, b, c, _] = stranger(&edge).octets();
+    // each in a network of its own
+    let caller = |n: u8| Socket::bind(Ipv4Addr::new(a, b, c.wrapping_add(n), 7), 5060);
+    for n in 0..5 {
+        abandon(&edge, &caller(n), n.into());
+    }
+    let labels = "{kind=\"campaign\",reason=\"campaign\",narrowed=\"no\"}";
+    edge.await_metric(&format!("ringfence_bans_total{labels} 1"));
+    // whichever shard they meet
+    for n in 5..13 {
+        let caller = caller(n);
+        caller.0.set_read_timeout(Some(std::time::Duration::from_millis(500))).unwrap();
+        let invite = request("INVITE", caller.address(), &format!("i{n}"), "UDP");
+        let is_challenged = |_: &i32| {
+            caller.send((edge.ip, 5060), &invite);
+            let mut bytes = [0; 2_048];
+            let length = caller.0.recv(&mut bytes).unwrap_or(0);
+            bytes[..length].starts_with(b"SIP/2.0 401 ")
+        };
+        // the edge may wait for a nonce of the PBX's before the first
+        assert!((0..20).find(is_challenged).is_some(), "{n}");
+    }
+    let bans = edge.ask("GET", "/api/v1/bans", "").1;
+    let bans = bans.as_array().unwrap();
+    assert_eq!(bans.iter().filter(|ban| ban["kind"] == "campaign").count(), 1, "{bans:?}");
+    edge.await_metric(&format!("ringfence_bans{labels} 1"));
+    assert_eq!(edge.log().matches("Campaign found").count(), 1, "{}", edge.log());
 }
 
 #[test]

@@ -4,37 +4,12 @@
 #[allow(dead_code)] // each file of tests takes what it needs of it
 mod common;
 
-use common::{Edge, Socket, answer, request};
-use std::net::Ipv4Addr;
+use common::{Edge, Socket, abandon, answer, request, stranger};
 
 /// Patience short enough to ban within a second, and a realm so that the edge can challenge.
 const POLICY: &str = "policy: { patience: { invite: 1s } }\nshards: 2";
-const BANNED: &str = "ringfence_bans{kind=\"address\",reason=\"banned\"} 1";
-
-/// An address of nobody else's: that of the edge, with another first part.
-fn stranger(edge: &Edge) -> Ipv4Addr {
-    let [_, a, b, c] = edge.ip.octets();
-    Ipv4Addr::new(127, a ^ 0x40 | 0x80, b, c)
-}
-
-/// Calls, hears the challenge, acknowledges it, and never answers.
-fn abandon(edge: &Edge, caller: &Socket, n: usize) {
-    let invite = request("INVITE", caller.address(), &format!("i{n}"), "UDP");
-    caller.send((edge.ip, 5060), &invite);
-    let (got, from) = edge.pbx.receive();
-    let challenge = answer(&got, "401 Unauthorized").replace(
-        "Content-Length",
-        "WWW-Authenticate: Digest realm=\"asterisk\",nonce=\"1/2\",opaque=\"3\",qop=\"auth\"\r\nContent-Length",
-    );
-    edge.pbx.send(from, &challenge);
-    caller.receive_with(" 401 ");
-    edge.pbx.receive_with("ACK ");
-    let ack = invite
-        .replace("INVITE", "ACK")
-        .replace("To: <sip:bob@pbx.example.com>", "To: <sip:bob@pbx.example.com>;tag=pbx");
-    caller.send((edge.ip, 5060), &ack);
-    edge.await_metric(&format!("ringfence_challenges_total{{outcome=\"abandoned\"}} {}", n + 1));
-}
+const BANNED: &str =
+    "ringfence_bans{kind=\"address\",reason=\"abandoned-invite\",narrowed=\"no\"} 1";
 
 /// What the caller sends reaches nobody; what another sends behind it does.
 fn assert_dropped(edge: &Edge, caller: &Socket, branch: &str) {

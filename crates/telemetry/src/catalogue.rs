@@ -53,9 +53,10 @@ catalogue! {
         "Audit lines written, left out because their reason had its share, and lost for want of \
          room; writes that failed and are tried again.";
     AUDIT_UP: Gauge "audit_up" [] "1 while audit lines are wanted and written.";
-    BANS: Gauge "bans" ["kind", "reason"] "Bans in force, by what is banned and why.";
-    BANS_TOTAL: Counter "bans_total" ["kind", "reason"]
-        "Bans that began or were renewed, by what is banned and why.";
+    BANS: Gauge "bans" ["kind", "reason", "narrowed"]
+        "Bans in force, by what is banned, what led to it, and whether it only slows.";
+    BANS_TOTAL: Counter "bans_total" ["kind", "reason", "narrowed"]
+        "Bans that began or were renewed, by what is banned, what led to it, and whether they only slow.";
     BUILD_INFO: Gauge "build_info" ["version"] "Always 1; the version in its label.";
     CHALLENGES: Counter "challenges_total" ["outcome"]
         "Challenges to outside: issued, issued by the edge itself, and how they ended.";

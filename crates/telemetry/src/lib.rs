@@ -11,6 +11,7 @@
 //! It does not serve HTTP, and it does not know the transports' counters by name beforehand: who
 //! assembles the process brings them along ([`Telemetry::watch_transport`]).
 
+mod bans;
 mod catalogue;
 mod family;
 mod feeds;

@@ -1,5 +1,6 @@
 //! From the process' numbers to the text that Prometheus reads.
 
+use crate::bans::{Labels, Numbers};
 use crate::catalogue::{self, CATALOGUE, Definition};
 use crate::family::Family;
 use crate::feeds::{FETCHES, PUSHES};
@@ -9,8 +10,7 @@ use crate::names;
 use crate::process::{AdminAnswer, Telemetry};
 use crate::reports::{LINES, MESSAGES};
 use crate::shard::{
-    CLASSES, Cell, KINDS, LIMITS, REASONS, SIDES, ShardMetrics, TABLES, TARGETS, TRANSPORTS,
-    VERDICTS,
+    CLASSES, Cell, LIMITS, REASONS, SIDES, ShardMetrics, TABLES, TARGETS, TRANSPORTS, VERDICTS,
 };
 use crate::state::WRITES;
 use admission::{FeedHit, Proof};
@@ -196,8 +196,8 @@ impl Telemetry {
                 let attacked = shards.filter(|shard| shard.under_attack.load(Relaxed)).count();
                 family.push(&[], attacked as u64);
             }
-            catalogue::BANS => self.bans(&mut family, |shard| &shard.bans),
-            catalogue::BANS_TOTAL => self.bans(&mut family, |shard| &shard.bans_total),
+            catalogue::BANS => self.bans(&mut family, |bans| bans.standing),
+            catalogue::BANS_TOTAL => self.bans(&mut family, |bans| bans.began),
             catalogue::RULE_HITS => {
                 for (name, hits) in self.rule_hits() {
                     family.push(&[&name], hits);
@@ -237,16 +237,16 @@ impl Telemetry {
     }
 
     /// A `[kind][reason]` array; cells that are 0 are left out.
-    fn bans(&self, family: &mut Family<'_>, cells: fn(&ShardMetrics) -> &[Cell]) {
-        for (kind_index, kind) in KINDS.iter().enumerate() {
-            for (reason_index, reason) in Reason::ALL.iter().enumerate() {
-                let at = kind_index * REASONS + reason_index;
-                let cell = |shard: &Arc<ShardMetrics>| cells(shard).get(at).map(Cell::value);
-                let value: u64 = self.shards.iter().filter_map(cell).sum();
-                if value > 0 {
-                    family.push(&[kind, reason.as_str()], value);
-                }
+    fn bans(&self, family: &mut Family<'_>, value: fn(Numbers) -> u64) {
+        let mut all = BTreeMap::<Labels, u64>::new();
+        for shard in &self.shards {
+            let bans = shard.bans.lock().unwrap_or_else(PoisonError::into_inner);
+            for (labels, numbers) in bans.rows() {
+                *all.entry(labels.clone()).or_default() += value(*numbers);
             }
+        }
+        for (Labels { kind, reason, narrowed }, value) in all {
+            family.push(&[kind, &reason, if narrowed { "yes" } else { "no" }], value);
         }
     }
 

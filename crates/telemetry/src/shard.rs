@@ -1,7 +1,8 @@
 //! The counters of one shard: arrays indexed by closed enums, one writer, any number of readers.
 
+use crate::bans::Bans;
 use crate::histogram::Histogram;
-use admission::{Ban, BanId, BanKey, Counts, Lift, Proof};
+use admission::{Ban, Counts, Lift, Proof};
 use policy::{Outcome, Policy, Reason};
 use proxy::{Event, PbxState, Snapshot, Table, TrunkState, Verdict};
 use std::collections::BTreeMap;
@@ -41,10 +42,6 @@ pub(crate) const TABLES: [&str; 21] = [
 pub(crate) const LIMITS: [&str; 2] = ["calls", "calls_per_second"];
 /// States of a trunk's targets.
 pub(crate) const TARGETS: [&str; 2] = ["serving", "quarantined"];
-/// Bans in force that are told apart; more are not in the gauge.
-const STANDING_MAX: usize = 1 << 20;
-/// Kinds of bans, as [`BanKey::kind`] has them.
-pub(crate) const KINDS: [&str; 5] = ["flow", "aor", "address", "network", "campaign"];
 pub(crate) const REASONS: usize = Reason::ALL.len();
 const METHODS: usize = Event::METHODS.len();
 /// Index of "other" in [`Event::METHODS`].
@@ -105,9 +102,7 @@ pub struct ShardMetrics {
     /// Issued, issued by the edge, then by [`Outcome`].
     pub(crate) challenges: [Cell; 2 + Outcome::ALL.len()],
     pub(crate) proofs: [Cell; Proof::ALL.len()],
-    /// `[kind][reason]`: began, and in force.
-    pub(crate) bans_total: Box<[Cell]>,
-    pub(crate) bans: Box<[Cell]>,
+    pub(crate) bans: Mutex<Bans>,
     /// In, and out.
     pub(crate) unproven_bytes: [Cell; 2],
     pub(crate) under_attack: AtomicBool,
@@ -117,8 +112,6 @@ pub struct ShardMetrics {
     pub(crate) hits: Mutex<Hits>,
     /// By name.
     pub(crate) trunks: Mutex<BTreeMap<Box<str>, TrunkNumbers>>,
-    /// Bans in force, so that each that ends is known by its labels.
-    standing: Mutex<BTreeMap<BanId, usize>>,
 }
 
 /// Hits of rules and signatures, under the names that the policy gave them. What was counted under
@@ -203,14 +196,12 @@ impl Default for ShardMetrics {
             learned: Default::default(),
             challenges: Default::default(),
             proofs: Default::default(),
-            bans_total: cells(KINDS.len() * REASONS),
-            bans: cells(KINDS.len() * REASONS),
+            bans: Mutex::default(),
             unproven_bytes: Default::default(),
             under_attack: AtomicBool::new(false),
             shed: AtomicU8::new(0),
             hits: Mutex::default(),
             trunks: Mutex::default(),
-            standing: Mutex::default(),
         }
     }
 }
@@ -344,26 +335,12 @@ impl ShardMetrics {
 
     /// A ban began, or one in force was renewed.
     pub fn on_ban(&self, ban: &Ban) {
-        let index = ban_index(&ban.key, ban.reason);
-        add(&self.bans_total, index, 1);
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        match standing.insert(ban.id, index) {
-            Some(old) => sub(&self.bans, old),
-            None if standing.len() > STANDING_MAX => {
-                standing.remove(&ban.id);
-                return;
-            }
-            None => {}
-        }
-        add(&self.bans, index, 1);
+        self.bans.lock().unwrap_or_else(PoisonError::into_inner).on_ban(ban);
     }
 
     /// A ban ended.
     pub fn on_lift(&self, lift: &Lift) {
-        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(index) = standing.remove(&lift.id) {
-            sub(&self.bans, index);
-        }
+        self.bans.lock().unwrap_or_else(PoisonError::into_inner).on_lift(lift);
     }
 
     /// Counts a wake-up that gave `inputs` stimuli to the engine.
@@ -439,23 +416,6 @@ impl Hits {
 /// How much was counted since; a smaller count began anew.
 fn since(count: u64, seen: u64) -> u64 {
     count.checked_sub(seen).unwrap_or(count)
-}
-
-fn ban_index(key: &BanKey, reason: Reason) -> usize {
-    let kind = KINDS.iter().position(|kind| *kind == key.kind()).unwrap_or_default();
-    kind * REASONS + reason as usize
-}
-
-fn add(cells: &[Cell], index: usize, n: u64) {
-    if let Some(cell) = cells.get(index) {
-        cell.add(n);
-    }
-}
-
-fn sub(cells: &[Cell], index: usize) {
-    if let Some(cell) = cells.get(index) {
-        cell.set(cell.value().saturating_sub(1));
-    }
 }
 
 fn verdict_index(verdict: Verdict) -> usize {

@@ -3,6 +3,7 @@
 use crate::Telemetry;
 use crate::shard::{Cell, REASONS, TABLES, VERDICTS};
 use policy::{Outcome, Reason};
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Sums over all shards since the start, and what each shard did.
@@ -103,7 +104,10 @@ impl Telemetry {
                 .map(|(index, name)| (name, sum(&|shard| shard.challenges[index].value())))
                 .collect(),
             tables: TABLES.iter().enumerate().map(table).collect(),
-            bans: sum(&|shard| shard.bans.iter().map(Cell::value).sum()),
+            bans: sum(&|shard| {
+                let bans = shard.bans.lock().unwrap_or_else(PoisonError::into_inner);
+                bans.rows().map(|(_, numbers)| numbers.standing).sum()
+            }),
             unanswered: sum(&|shard| shard.unanswered.value()),
             under_attack: sum(&|shard| shard.under_attack.load(Relaxed).into()),
             shards,

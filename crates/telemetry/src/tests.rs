@@ -151,8 +151,8 @@ fn a_summary_tells_what_a_scrape_does() {
 fn shards_are_added_up() {
     let text = busy().render();
     for line in [
-        "ringfence_bans{kind=\"address\",reason=\"rule\"} 2",
-        "ringfence_bans_total{kind=\"address\",reason=\"rule\"} 6",
+        "ringfence_bans{kind=\"address\",reason=\"abandoned\",narrowed=\"no\"} 2",
+        "ringfence_bans_total{kind=\"address\",reason=\"abandoned\",narrowed=\"no\"} 6",
         "ringfence_challenges_total{outcome=\"issued\"} 10",
         "ringfence_challenges_total{outcome=\"abandoned\"} 0",
         "ringfence_proofs_total{kind=\"ack_tag\"} 0",

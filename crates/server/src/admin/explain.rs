@@ -6,12 +6,15 @@ use super::sources::{self, BANS_MAX, Known};
 use super::views::{DecisionView, ExplainedBan, Explanation, ListedView, RecordView, SourceJson};
 use super::{Hall, Refusal};
 use crate::desk::Desk;
+use crate::status::Rules;
 use admission::{Ban, BanKey};
 use axum::Json;
 use axum::extract::{Path, State};
-use policy::Network;
+use policy::{Network, Who};
+use proxy::Decision;
 use std::fmt::Write as _;
 use std::net::IpAddr;
+use wire::Uri;
 
 /// Decisions that one explanation shows, the youngest.
 const DECISIONS: usize = 32;
@@ -55,11 +58,14 @@ async fn of_network(
     };
     let rules = hall.status.rules();
     let version = rules.policy.version;
+    let is_stranger = known.view.as_ref().is_none_or(|it| it.who <= Who::Proven);
+    let candidate = decisions.iter().find_map(|it| own_number(it, &rules));
     let evidence = known.evidence.iter().map(|it| RecordView::new(it, version, &rules));
     Ok(Explanation {
         subject,
         kind: "ip".into(),
         source: known.view.as_ref().map(SourceJson::new),
+        candidate: candidate.filter(|_| is_stranger && known.trusted_by.is_none()),
         trusted_by: known.trusted_by,
         listed: known.listed.iter().map(ListedView::new).collect(),
         evidence: evidence.collect(),
@@ -68,6 +74,19 @@ async fn of_network(
         refusals: None,
         text: String::new(),
     })
+}
+
+/// The number of ours that a stranger called, with nothing about him that looks like a tool: he may be
+/// a carrier that has moved.
+fn own_number(decision: &Decision, rules: &Rules) -> Option<String> {
+    let grounds = decision.event.grounds.as_ref()?;
+    let is_plain = grounds.judged && grounds.who <= Who::Proven && grounds.signature == u16::MAX;
+    let mut words = decision.line.split(|byte| *byte == b' ');
+    let (method, uri) = (words.next()?, words.next()?);
+    let dialled = Uri::parse(uri)?.user;
+    let is_ours = admission::is_dialled(&rules.policy.admission.dids, dialled);
+    (is_plain && method == b"INVITE" && is_ours)
+        .then(|| String::from_utf8_lossy(dialled).into_owned())
 }
 
 async fn of_bans(hall: &Hall, subject: String, wanted: Wanted) -> Result<Explanation, Refusal> {
@@ -170,6 +189,12 @@ fn told_source(it: &Explanation, text: &mut String) -> std::fmt::Result {
         if result == "dropped" {
             writeln!(text, "  undo: ringfence bans lift {subject} --trust 24h, or trust.networks")?;
         }
+    }
+    if let Some(number) = &it.candidate {
+        let (subject, number) = (&it.subject, number.escape_debug());
+        writeln!(text, "{subject} called {number}, a number of yours: a carrier that moved?")?;
+        writeln!(text, "  what it abandons there weighs nothing; if it is yours, name it in")?;
+        writeln!(text, "  trust.networks, or as a host of its trunk")?;
     }
     let Some(source) = &it.source else { return Ok(()) };
     write!(text, "source {} is {}", source.source, source.who)?;

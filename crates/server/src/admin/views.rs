@@ -137,6 +137,9 @@ pub(crate) struct Explanation {
     pub(crate) trusted_by: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) listed: Vec<ListedView>,
+    /// The number of ours that this stranger called lately, if he may be a carrier.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) candidate: Option<String>,
     pub(crate) evidence: Vec<RecordView>,
     pub(crate) bans: Vec<ExplainedBan>,
     pub(crate) decisions: Vec<DecisionView>,

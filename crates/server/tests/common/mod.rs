@@ -313,3 +313,28 @@ pub fn answer(request: &str, status: &str) -> String {
     }
     text + "Content-Length: 0\r\n\r\n"
 }
+
+/// An address of nobody else's: that of the edge, with another first part.
+pub fn stranger(edge: &Edge) -> Ipv4Addr {
+    let [_, a, b, c] = edge.ip.octets();
+    Ipv4Addr::new(127, a ^ 0x40 | 0x80, b, c)
+}
+
+/// Calls, hears the challenge, acknowledges it, and never answers.
+pub fn abandon(edge: &Edge, caller: &Socket, n: usize) {
+    let invite = request("INVITE", caller.address(), &format!("i{n}"), "UDP");
+    caller.send((edge.ip, 5060), &invite);
+    let (got, from) = edge.pbx.receive();
+    let challenge = answer(&got, "401 Unauthorized").replace(
+        "Content-Length",
+        "WWW-Authenticate: Digest realm=\"asterisk\",nonce=\"1/2\",opaque=\"3\",qop=\"auth\"\r\nContent-Length",
+    );
+    edge.pbx.send(from, &challenge);
+    caller.receive_with(" 401 ");
+    edge.pbx.receive_with("ACK ");
+    let ack = invite
+        .replace("INVITE", "ACK")
+        .replace("To: <sip:bob@pbx.example.com>", "To: <sip:bob@pbx.example.com>;tag=pbx");
+    caller.send((edge.ip, 5060), &ack);
+    edge.await_metric(&format!("ringfence_challenges_total{{outcome=\"abandoned\"}} {}", n + 1));
+}
