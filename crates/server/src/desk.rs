@@ -300,7 +300,7 @@ pub(crate) fn known_in(known: &[Network], network: Network) -> Option<Network> {
 /// source is at home, and so is the evidence.
 fn is_from(shard: usize, shards: usize, ban: &Ban) -> bool {
     let home = match ban.key {
-        _ if ban.id.shard() != BanId::SHARED || ban.key.is_of_all() => return true,
+        _ if ban.id.shard() != BanId::SHARED => return true,
         BanKey::Source(source) | BanKey::AorSource { source, .. } => source.address(),
         BanKey::AorFlow { flow, .. } => flow.remote.ip(),
         BanKey::Network(_) | BanKey::Campaign(_) => return true,

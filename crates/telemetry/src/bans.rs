@@ -90,24 +90,10 @@ impl Bans {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use admission::{BanKey, Origin};
-    use policy::{Network, Reason, Time};
+    use admission::Origin;
 
     fn ban(id: u64, why: &str, origin: Origin) -> Ban {
-        Ban {
-            id: BanId(id),
-            key: BanKey::Source(Network::host([192, 0, 2, 1].into())),
-            why: why.into(),
-            reason: Reason::Banned,
-            proof: None,
-            since: Time::ZERO,
-            until: Time::FOREVER,
-            narrowed: false,
-            policy_version: 1,
-            score: 3.0,
-            origin,
-            evidence: Vec::new(),
-        }
+        Ban { why: why.into(), origin, ..crate::tests::ban(id) }
     }
 
     #[test]

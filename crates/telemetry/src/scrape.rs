@@ -236,7 +236,7 @@ impl Telemetry {
         }
     }
 
-    /// A `[kind][reason]` array; cells that are 0 are left out.
+    /// A number of all shards' bans, by their labels.
     fn bans(&self, family: &mut Family<'_>, value: fn(Numbers) -> u64) {
         let mut all = BTreeMap::<Labels, u64>::new();
         for shard in &self.shards {

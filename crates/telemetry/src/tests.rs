@@ -36,7 +36,7 @@ fn policy() -> Policy {
     policy
 }
 
-fn ban(id: u64) -> Ban {
+pub(crate) fn ban(id: u64) -> Ban {
     let source = Network::host("192.0.2.1".parse().unwrap());
     Ban {
         id: BanId(id),
