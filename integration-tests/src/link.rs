@@ -291,12 +291,16 @@ impl Link {
     }
 }
 
+/// Whoever is accepted and reset at once may learn of it before `connect` returns: that is a
+/// connection that has ended, and reads as one. (Nobody listening is refused, not reset.)
 fn connect(host: IpAddr, peer: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(peer), Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::from((host, 0)).into()).unwrap();
-    socket
-        .connect_timeout(&peer.into(), PATIENCE)
-        .unwrap_or_else(|error| panic!("no connection to {peer}: {error}"));
+    match socket.connect_timeout(&peer.into(), PATIENCE) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        Err(error) => panic!("no connection to {peer}: {error}"),
+        Ok(()) => {}
+    }
     socket.set_tcp_nodelay(true).unwrap();
     socket.into()
 }
