@@ -80,6 +80,10 @@ pub fn load_and_list(file: &Path, overrides: Overrides) -> (Result<Loaded, Inval
             std::io::ErrorKind::NotFound => complaint.hint(
                 "`ringfence init` writes one for the Asterisk that is here; --config names another",
             ),
+            std::io::ErrorKind::PermissionDenied => {
+                complaint.hint("the user that runs ringfence must be able to read it")
+            }
+            std::io::ErrorKind::InvalidData => complaint.hint("it must be text in UTF-8"),
             _ => complaint,
         };
         source.error(Place::default(), "", complaint);

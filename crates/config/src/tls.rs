@@ -19,16 +19,25 @@ pub(crate) fn pair(certificate: &Field<'_>, key: &Field<'_>) -> Option<(PathBuf,
     let provider = rustls::crypto::ring::default_provider();
     if let Err(error) = rustls::sign::CertifiedKey::from_der(chain, parsed_key, &provider) {
         let name = certificate_file.display();
-        let complaint = match error {
-            rustls::Error::InconsistentKeys(_) => {
-                Complaint::new(format!("the key does not belong to the certificate in {name}"))
-            }
-            other => Complaint::new(format!("the key cannot serve the certificate: {other}")),
-        };
-        key.error(complaint);
+        match error {
+            rustls::Error::InconsistentKeys(_) => key.error(Complaint::new(format!(
+                "the key does not belong to the certificate in {name}"
+            ))),
+            rustls::Error::InvalidCertificate(error) => certificate.error(unusable(&name, &error)),
+            other => key.error(Complaint::new(format!("the key cannot serve: {other}"))),
+        }
         return None;
     }
     Some((certificate_file, key_file))
+}
+
+fn unusable(name: &dyn std::fmt::Display, error: &rustls::CertificateError) -> Complaint {
+    // what the library says is its own type's name; the fault that people make is this one
+    match format!("{error:?}").contains("UnsupportedCertVersion") {
+        true => Complaint::new(format!("{name} holds a certificate of X.509 version 1"))
+            .hint("make one of version 3, which has a subjectAltName: openssl req -x509 -addext"),
+        false => Complaint::new(format!("the certificate in {name} cannot be shown: {error}")),
+    }
 }
 
 /// The CA certificates that clients' certificates are checked against.
@@ -74,7 +83,11 @@ fn private_key(field: &Field<'_>, file: &Path) -> Option<PrivateKeyDer<'static>>
         Ok(key) => Some(key),
         Err(rustls_pki_types::pem::Error::NoItemsFound) => {
             let complaint = Complaint::new(format!("{} holds no private key", file.display()));
-            field.error(complaint.hint("it must be PEM, with -----BEGIN PRIVATE KEY-----"));
+            let encrypted = std::fs::read_to_string(file).is_ok_and(|it| it.contains("ENCRYPTED"));
+            field.error(complaint.hint(match encrypted {
+                true => "it is encrypted, and nobody is asked for a password: openssl pkey -in FILE -out FILE",
+                false => "it must be PEM, with -----BEGIN PRIVATE KEY-----",
+            }));
             None
         }
         Err(error) => {

@@ -81,9 +81,15 @@ pub(crate) fn parse(source: Source<'_>) -> Option<Node> {
 }
 
 fn syntax_complaint(error: &serde_saphyr::Error) -> Complaint {
-    if let serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } = error.without_snippet()
-    {
-        return Complaint::new(format!("the key \"{key}\" stands twice")).hint("remove one");
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            return Complaint::new(format!("the key \"{key}\" stands twice")).hint("remove one");
+        }
+        serde_saphyr::Error::MultipleDocuments { .. } => {
+            return Complaint::new("a second YAML document begins in the file".to_owned())
+                .hint("all stands in one: remove the line --- and what is there twice");
+        }
+        _ => {}
     }
     let text = error.without_snippet().to_string();
     // The place is told by the problem itself.
@@ -93,10 +99,22 @@ fn syntax_complaint(error: &serde_saphyr::Error) -> Complaint {
         None => text,
     };
     let complaint = Complaint::new(format!("not readable as YAML: {text}"));
-    match text.contains("tabs disallowed") {
-        true => complaint.hint("YAML is indented by spaces: write two for each tab"),
-        false => complaint,
-    }
+    let hint = match text {
+        text if text.contains("tabs disallowed") => {
+            "YAML is indented by spaces: write two for each tab"
+        }
+        text if text.contains("unexpected character") || text.contains("unknown anchor") => {
+            "a text that begins with one of * & @ % ` ! | > needs quotes"
+        }
+        text if text.contains("mapping values are not allowed") => {
+            "a colon is missing in the line above, or a text with a colon and a space lacks its quotes"
+        }
+        text if text.contains("did not find expected key") => {
+            "the keys of one table begin in the same column"
+        }
+        _ => return complaint,
+    };
+    complaint.hint(hint)
 }
 
 impl From<serde_saphyr::Location> for Place {
