@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tracing::warn;
 
-/// How long nothing may happen before a change counts as whole: editors write in steps.
+/// How long the files must stay as they are before a change counts as whole: editors write in steps.
 const QUIET: Duration = Duration::from_millis(300);
 
 /// What tells that a file is another: when it was written, its length, and which it is.
@@ -120,8 +120,10 @@ impl Watch {
                     None => std::future::pending().await,
                 }
             }
+            // Of the files themselves: what else lies beside them, a log say, may stir without end.
+            let now = Seen::of(self.seen.files());
             tokio::time::sleep(QUIET).await;
-            if self.stirred.try_recv().is_ok() {
+            if now.is_past() {
                 continue;
             }
             self.pending = false;
@@ -141,6 +143,7 @@ fn here(directory: &Path) -> PathBuf {
 mod tests {
     use super::*;
     use std::fs;
+    use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
     fn runtime() -> tokio::runtime::Runtime {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
@@ -173,6 +176,30 @@ mod tests {
                 assert!(is_noticed(&mut watch).await);
                 watch.follow(Seen::of(files.clone()));
             }
+        });
+    }
+
+    #[test]
+    fn a_change_is_noticed_beside_a_file_that_changes_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("a");
+        fs::write(&file, "1").unwrap();
+        let noticed = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !noticed.load(Relaxed) {
+                    fs::write(directory.path().join("log"), "another line").unwrap();
+                    std::thread::yield_now();
+                }
+            });
+            let found = runtime().block_on(async {
+                let mut watch = Watch::new();
+                watch.follow(Seen::of(vec![file.clone()]));
+                fs::write(&file, "two").unwrap();
+                is_noticed(&mut watch).await
+            });
+            noticed.store(true, Relaxed);
+            assert!(found);
         });
     }
 

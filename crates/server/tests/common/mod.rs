@@ -1,10 +1,12 @@
 //! A running edge, a PBX of a few lines, and phones of fewer.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -27,14 +29,15 @@ pub struct Edge {
     pub pbx: Socket,
 }
 
-/// A UDP socket that gives up.
-pub struct Socket(pub UdpSocket);
+/// A UDP socket that gives up, and what came to it: what is repeated, because the machine is slow, is
+/// heard once.
+pub struct Socket(pub UdpSocket, Mutex<HashSet<String>>);
 
 impl Socket {
     pub fn bind(ip: Ipv4Addr, port: u16) -> Self {
         let socket = UdpSocket::bind((ip, port)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Socket(socket)
+        Socket(socket, Mutex::default())
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -47,13 +50,18 @@ impl Socket {
 
     pub fn receive(&self) -> (String, SocketAddr) {
         let mut buffer = [0; 65_535];
-        let (length, from) = self.0.recv_from(&mut buffer).expect("nothing came");
-        (String::from_utf8(buffer[..length].to_vec()).unwrap(), from)
+        loop {
+            let (length, from) = self.0.recv_from(&mut buffer).expect("nothing came");
+            let text = String::from_utf8(buffer[..length].to_vec()).unwrap();
+            if self.1.lock().unwrap().insert(text.clone()) {
+                return (text, from);
+            }
+        }
     }
 }
 
 impl Socket {
-    /// Receives until a message holds `text`, past retransmissions of others.
+    /// Receives until a message holds `text`, past others.
     pub fn receive_with(&self, text: &str) -> String {
         loop {
             let (message, _) = self.receive();
@@ -66,7 +74,8 @@ impl Socket {
 
 impl Edge {
     /// The least configuration, with a line for another listener and `extra` lines; `{ip}` in
-    /// them is the edge's address.
+    /// them is the edge's address. It is read again when a test says so, unless `extra` says whether
+    /// it is watched.
     fn yaml(ip: Ipv4Addr, state: &str, listen: &str, extra: &str) -> String {
         format!(
             "version: 1\n\
@@ -75,9 +84,10 @@ impl Edge {
              {listen}\n\
              inside: {{ address: \"{ip}:5080\", pbx: [\"{ip}:5070\"] }}\n\
              {}\n\
-             state_dir: {state}\n{}\n",
+             state_dir: {state}\n{}\n{}\n",
             if extra.contains("admin:") { "" } else { "admin: { listen: \"{ip}:9060\" }" },
-            extra
+            extra,
+            if extra.contains("watch:") { "" } else { "watch: false" }
         )
         .replace("{ip}", &ip.to_string())
     }
@@ -133,6 +143,17 @@ impl Edge {
     /// What the edge logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.directory.path().join("log")).unwrap()
+    }
+
+    /// Waits until the edge has logged that.
+    pub fn await_log(&self, text: &str) {
+        for _ in 0..1_000 {
+            if self.log().contains(text) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        panic!("no {text:?} in\n{}", self.log());
     }
 
     /// Waits until the service manager is told `state`.
