@@ -1,5 +1,6 @@
 //! A real Asterisk in the foreground, every file it writes in the stage's directory.
 
+use std::collections::HashSet;
 use std::fs;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -158,7 +159,8 @@ impl Asterisk {
         let _ = self.cli("pjsip set logger on");
     }
 
-    /// Every request it received since [`Asterisk::listen_in`], up to this moment.
+    /// Every request it received since [`Asterisk::listen_in`], up to this moment; what UDP repeated,
+    /// because the machine was slow, once.
     #[must_use]
     pub fn heard(&self) -> Vec<Message> {
         self.heard_at().into_iter().map(|(_, message)| message).collect()
@@ -181,7 +183,11 @@ impl Asterisk {
                 heard.push((at, message));
             }
         }
-        heard.retain(|(_, message)| message.call_id() != marker);
+        let mut known = HashSet::new();
+        heard.retain(|(_, message)| {
+            let transaction = format!("{} {}", message.method(), message.branch());
+            message.call_id() != marker && known.insert(transaction)
+        });
         heard
     }
 

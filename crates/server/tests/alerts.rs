@@ -13,6 +13,9 @@ use std::time::Duration;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Where nobody listens: the kernel gives such a port to nobody by itself.
+const NOBODY: &str = "127.0.0.1:9";
+
 /// A server that takes whatever is posted.
 struct Hook {
     address: SocketAddr,
@@ -92,7 +95,7 @@ fn ask_for_bob(edge: &Edge) {
 #[test]
 fn what_happens_is_told_and_a_dead_target_is_in_nobodys_way() {
     let hook = Hook::start();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = NOBODY;
     let directory = tempfile::tempdir().unwrap();
     let (certificate, key) = certificate(&directory);
     let secret = directory.path().join("hook.key");
@@ -182,7 +185,7 @@ fn what_gathers_when_the_edge_stops_is_told_and_a_silent_target_does_not_hold_it
 #[test]
 fn a_test_says_what_each_target_answers() {
     let hook = Hook::start();
-    let dead = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = NOBODY;
     let targets = |dead: &str| {
         format!(
             "alerts:\n  targets:\n    - {{ name: hook, url: \"http://{}/\" }}\n{dead}",

@@ -63,24 +63,30 @@ impl Prometheus {
             .spawn()
             .expect("prometheus: integration-tests/install.sh brings it");
         let prometheus = Prometheus { child, port, _directory: directory };
+        // it listens before it can answer
+        let is_ready = || prometheus.ask("/-/ready").is_ok_and(|text| is_ok(&text));
         for _ in 0..TRIES {
-            if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            if is_ready() {
                 return prometheus;
             }
             std::thread::sleep(AGAIN);
         }
-        panic!("prometheus does not listen");
+        panic!("prometheus is not ready");
+    }
+
+    fn ask(&self, path: &str) -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
     }
 
     fn get(&self, path: &str) -> Value {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n").unwrap();
-        let mut text = String::new();
-        stream.read_to_string(&mut text).unwrap();
-        let (head, body) = text.split_once("\r\n\r\n").unwrap();
-        assert!(head.contains(" 200 "), "{path}: {text}");
-        serde_json::from_str(body).unwrap()
+        let text = self.ask(path).unwrap();
+        assert!(is_ok(&text), "{path}: {text}");
+        serde_json::from_str(text.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
     /// Whether an expression has a value that is a number, now.
@@ -90,6 +96,10 @@ impl Prometheus {
         let series = found["data"]["result"].as_array().unwrap();
         series.iter().any(|it| it["value"][1].as_str().is_some_and(|value| value != "NaN"))
     }
+}
+
+fn is_ok(answer: &str) -> bool {
+    answer.lines().next().is_some_and(|status| status.contains(" 200 "))
 }
 
 impl Drop for Prometheus {

@@ -3,7 +3,7 @@
 
 mod rig;
 
-use rig::{Rig, Seen, phone, receive};
+use rig::{NOBODY, Rig, Seen, phone, receive};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,8 +41,8 @@ fn ipv6_answers_on_a_wildcard_and_leaves_ipv4_alone() {
     let (text, from) = receive(&phone);
     assert!(text.ends_with(" echo"), "{text}");
     assert_eq!(from, asked);
-    // IPV6_V6ONLY: the IPv4 port of the same number is free.
-    std::net::UdpSocket::bind(("0.0.0.0", port)).unwrap();
+    // IPV6_V6ONLY: the IPv4 port of the same number is free, at an address where no other test has it.
+    std::net::UdpSocket::bind(("127.66.0.1", port)).unwrap();
 }
 
 #[test]
@@ -73,8 +73,7 @@ fn a_dead_pbx_is_reported_at_once() {
     for inside in ["127.0.0.1:0", "[::1]:0"] {
         let inside: SocketAddr = inside.parse().unwrap();
         let rig = Rig::with_inside(&Settings::default(), &[udp("127.0.0.1:0")], &[inside]);
-        // A port that was free a moment ago and that nobody listens on.
-        let dead = std::net::UdpSocket::bind(inside).unwrap().local_addr().unwrap();
+        let dead = SocketAddr::new(inside.ip(), NOBODY);
         let phone = phone("127.0.0.1:0");
         for _ in 0..3 {
             phone.send_to(format!("to {dead}").as_bytes(), rig.outside[0]).unwrap();
@@ -247,7 +246,7 @@ async fn what_waits_while_more_is_left_has_waited() {
 #[tokio::test]
 async fn one_peers_death_costs_another_no_datagram() {
     let (mut shard, _, inside) = shard(&Settings::default());
-    let dead = phone("127.0.0.1:0").local_addr().unwrap();
+    let dead = SocketAddr::from(([127, 0, 0, 1], NOBODY));
     let alive = phone("127.0.0.1:0");
     let mut send = |remote| {
         let (side, local) = (Side::Inside, inside);
@@ -313,7 +312,7 @@ fn a_source_of_its_own_sends_and_hears() {
     });
     assert_eq!((side, local), (Side::Inside, ours));
     // one that nobody listens on is reported when it is used again
-    let dead = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead = SocketAddr::from(([127, 0, 0, 1], NOBODY));
     for _ in 0..2 {
         phone.send_to(format!("from {source} {dead}").as_bytes(), rig.outside[0]).unwrap();
         phone.send_to(b"echo", rig.outside[0]).unwrap();

@@ -33,7 +33,11 @@ fn has_ended(stream: &mut TcpStream) -> bool {
         match stream.read(&mut byte) {
             Ok(0) => return true,
             Ok(_) => {}
-            Err(error) => return error.kind() == ErrorKind::ConnectionReset,
+            Err(error) => {
+                // the latter of one that was reset before it was read
+                let ends = [ErrorKind::ConnectionReset, ErrorKind::NotConnected];
+                return ends.contains(&error.kind());
+            }
         }
     }
 }

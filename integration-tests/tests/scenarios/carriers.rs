@@ -1,7 +1,6 @@
 //! Carriers that are known by name: their addresses come from a real name server, and change.
 
 use std::net::Ipv4Addr;
-use std::time::Duration;
 
 use integration_tests::{Mode, Nsd, PATIENCE, Plan, Stage, Ua, Way, ZONE, edge, wait_until};
 
@@ -68,7 +67,7 @@ fn a_carrier_that_moves_is_no_stranger_for_longer_than_its_ttl(mode: Mode) {
 
     nsd.change(&records(stage.network.far(2)));
     // its TTL is a second; the rest is for a busy machine
-    wait_until("the carrier's new address passes", Duration::from_secs(4), || passes(&new));
+    wait_until("the carrier's new address passes", PATIENCE / 2, || passes(&new));
     assert_eq!(changes(), 2.0);
     for _ in 0..20 {
         assert!(passes(&new), "no call is refused any more");
@@ -107,11 +106,9 @@ fn a_dead_name_server_changes_nothing(mode: Mode) {
 }
 
 fn a_start_without_name_servers_knows_what_was_known(mode: Mode) {
-    let (mut stage, mut nsd, pbx) = set_up(mode, |stage| stage.network.far(1));
+    let (mut stage, mut nsd, _pbx) = set_up(mode, |stage| stage.network.far(1));
     nsd.stop();
-    drop(pbx);
     stage.restart_edge();
-    let _pbx = stage.scripted_pbx();
     let phone = |n| stage.phone_at("carrier", stage.network.far(n), Way::UDP);
     let (carrier, stranger) = (phone(1), phone(2));
     assert!(passes(&carrier) && !passes(&stranger));
@@ -349,9 +346,10 @@ fn a_trunk_has_its_limit_of_calls(mode: Mode) {
     wait_until("the call is answered", PATIENCE, || is_up(&stage, "carrier"));
     wait_until("it is counted, though it was challenged first", PATIENCE, || calls() == 1.0);
     call();
-    wait_until("the PBX's second call is refused", PATIENCE, || refused() == 1.0);
+    wait_until("the PBX's second call is refused", PATIENCE, || refused() >= 1.0);
+    let before = refused();
     carrier.pbx().call("6003");
-    wait_until("the carrier's call is refused", PATIENCE, || refused() == 2.0);
+    wait_until("the carrier's call is refused", PATIENCE, || refused() > before);
     wait_until("one call is left", PATIENCE, || {
         (stage.pbx().channels().len(), carrier.pbx().channels().len()) == (1, 1)
     });

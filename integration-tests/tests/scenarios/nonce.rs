@@ -40,7 +40,18 @@ fn outlived_nonce_is_stale(mode: Mode) {
     });
     let refused = refused.unwrap();
     assert!(is_stale(&refused), "{refused}");
-    alice.transact(&alice.with_credentials(&request, &refused)).expect_code(200);
+    while_it_is_fresh(&alice, &request, refused);
+}
+
+/// Takes a challenge up, and the next one when a busy machine let its second pass.
+pub(crate) fn while_it_is_fresh(phone: &Ua, request: &Message, mut challenge: Message) {
+    wait_until("a nonce is used in time", PATIENCE, || {
+        let answer = phone.transact(&phone.with_credentials(request, &challenge));
+        let accepted = answer.code() == Some(200);
+        assert!(accepted || is_stale(&answer), "{answer}");
+        challenge = answer;
+        accepted
+    });
 }
 
 /// Behind the edge the PBX sees one source only, and would take it.

@@ -5,6 +5,7 @@
 use proxy::{CloseReason, Input, Output};
 use socket2::{Domain, Socket, Type};
 use std::collections::VecDeque;
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -327,11 +328,18 @@ pub fn is_known(source: IpAddr) -> bool {
     source == IpAddr::from([127, 0, 0, 1])
 }
 
-/// A connection from an address of the caller's choice.
+/// A port below those that the kernel gives out by itself, where nobody listens.
+pub const NOBODY: u16 = 9;
+
+/// A connection from an address of the caller's choice. Whoever is accepted and reset at once may
+/// learn of it here already: that is a connection that has ended, and reads as one.
 pub fn dial(source: IpAddr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
     socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
-    socket.connect(&to.into()).unwrap();
+    match socket.connect(&to.into()) {
+        Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
+        outcome => outcome.unwrap(),
+    }
     let stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream

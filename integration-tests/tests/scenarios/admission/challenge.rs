@@ -22,6 +22,14 @@ fn always(mode: Mode) -> Stage {
     stage
 }
 
+/// The challenges that a phone got, each request's once: what it repeats, because the machine was
+/// slow, is challenged again.
+fn challenges(phone: &Ua) -> Vec<Message> {
+    let mut asked = phone.received(|m| m.code() == Some(401));
+    asked.dedup_by_key(|m| m.branch());
+    asked
+}
+
 /// All that reached the PBX came from somebody who had proved that he is there.
 #[track_caller]
 fn nothing_unproven_arrived(stage: &Stage) {
@@ -73,7 +81,7 @@ fn phones_of_all_algorithms(mode: Mode) {
         let mut phone = stage.phone(user);
         phone.md5_only = md5_only;
         phone.register();
-        let asked = phone.received(|m| m.code() == Some(401));
+        let asked = challenges(&phone);
         assert!(
             asked[1..].iter().all(is_stale),
             "it would ask its user:\n{}",
@@ -91,7 +99,7 @@ fn streams_need_no_challenge(mode: Mode) {
     for way in [Way::TCP, Way::TLS] {
         let phone = stage.phone_over("6001", way);
         phone.register();
-        assert_eq!(phone.received(|m| m.code() == Some(401)).len(), 1, "one challenge, the PBX's");
+        assert_eq!(challenges(&phone).len(), 1, "one challenge, the PBX's");
         phone.call("100").answered().hang_up();
     }
     nothing_unproven_arrived(&stage);
@@ -104,11 +112,7 @@ fn learns_the_realm(mode: Mode) {
     stage.pbx().listen_in();
     let phone = stage.phone("6001");
     phone.register();
-    assert_eq!(
-        phone.received(|m| m.code() == Some(401)).len(),
-        1,
-        "the edge's, in the PBX's words"
-    );
+    assert_eq!(challenges(&phone).len(), 1, "the edge's, in the PBX's words");
     phone.call("100").answered().hang_up();
     nothing_unproven_arrived(&stage);
 }

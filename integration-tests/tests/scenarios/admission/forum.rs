@@ -64,15 +64,15 @@ fn dial(
 /// What it was banned for.
 fn is_banned(stage: &Stage, caller: &Stranger, case: &str) -> usize {
     let host = caller.local().ip();
-    let arrived = stage.pbx().heard_from(host).len();
+    wait_until("its ban is in the log", PATIENCE, || ban_line(stage, host).is_some());
     let evidence = ban_evidence(stage, host);
     let banned = refusals(stage, "banned");
+    let arrived = stage.pbx().heard_from(host).len();
     report(
         "forum",
         &format!("{case:48} {arrived} INVITEs reached the PBX, {evidence} abandoned at the ban"),
     );
     assert!(arrived < 10, "{arrived} INVITEs reached the PBX");
-    assert!(banned > 0.0, "it was not banned");
     let _ = caller.take_all();
     caller.send(&sipcli("6001", "1", caller.local(), "pbx.test"));
     wait_until("its next packet is dropped", PATIENCE, || refusals(stage, "banned") > banned);
@@ -81,12 +81,15 @@ fn is_banned(stage: &Stage, caller: &Stranger, case: &str) -> usize {
     evidence
 }
 
+/// The line of the log about an address's ban.
+fn ban_line(stage: &Stage, host: std::net::IpAddr) -> Option<String> {
+    let key = format!("key=\"{host}\"");
+    stage.ringfence().log().lines().find(|line| line.contains(&key)).map(str::to_owned)
+}
+
 /// How many pieces of evidence the log names for an address's ban.
 fn ban_evidence(stage: &Stage, host: std::net::IpAddr) -> usize {
-    let log = stage.ringfence().log();
-    let key = format!("key=\"{host}\"");
-    let mut lines = log.lines().filter(|line| line.contains(&key));
-    let line = lines.next().unwrap_or_else(|| panic!("no ban of {host} in the log"));
+    let line = ban_line(stage, host).unwrap_or_else(|| panic!("no ban of {host} in the log"));
     let (_, rest) = line.split_once(" evidence=").unwrap();
     rest.split(' ').next().unwrap().parse().unwrap()
 }
@@ -158,11 +161,12 @@ fn calls_all_at_once(mode: Mode) {
     let caller = stage.stranger(0);
     let server = stage.public().to_string();
     let call = |n| sipcli("1000", &format!("555{n}"), caller.local(), &server);
-    let calls: Vec<_> = (0..200).map(call).collect();
+    // as many as a socket holds by itself when nobody reads it for a while
+    let calls: Vec<_> = (0..100).map(call).collect();
     calls.iter().for_each(|call| caller.send(call));
-    wait_until("all but some are stopped", PATIENCE, || refusals(&stage, "narrowed") >= 190.0);
+    wait_until("all but some are stopped", PATIENCE, || refusals(&stage, "narrowed") >= 90.0);
     let arrived = stage.pbx().heard_from(caller.local().ip()).len();
-    report("forum", &format!("{mode:?}, 200 INVITEs at once: {arrived} reached the PBX"));
+    report("forum", &format!("{mode:?}, 100 INVITEs at once: {arrived} reached the PBX"));
     assert!((1..10).contains(&arrived), "{arrived} reached the PBX");
     works(&stage, &alice);
 }
@@ -233,7 +237,9 @@ fn many_addresses_are_one_campaign(mode: Mode) {
     for (n, caller) in first.iter().enumerate() {
         dial(&stage, caller, "1000", &format!("9009725971{n}"), 1, FAST, true);
     }
-    wait_outcomes(&stage, "abandoned", 5);
+    wait_until("the campaign is known", PATIENCE, || {
+        stage.ringfence().metric("ringfence_bans", &["kind=\"campaign\""]) >= 1.0
+    });
     let before = stage.pbx().heard().iter().filter(|m| m.is("INVITE")).count();
     for (n, caller) in later.iter().enumerate() {
         dial(&stage, caller, "1000", &format!("9009725972{n}"), 1, Duration::from_millis(2), true);
