@@ -92,7 +92,7 @@ YAML
     mkdir -p "$run/state"
     "$ringfence" run --config "$run/ringfence.yaml" > >(exec 9>&- && sed 's/^/edge: /') 2>&1 9>&- &
     children=($! "${children[@]}")
-    until_true "the edge did not start" 10 bound "$outside"
+    until_true "the edge did not start" 30 bound "$outside"
 }
 
 # Whether something is bound to this UDP address, or to its port everywhere.

@@ -25,7 +25,19 @@ pub(crate) fn list(file: &Path) -> ExitCode {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Exit::Failed.into(),
             _ => Exit::Ok.into(),
         },
-        Err(error) => fail(Exit::Socket, &format!("{}: {error}", socket.display())),
+        Err(error) => {
+            fail(Exit::Socket, &format!("{}: {error}{}", socket.display(), hint(error.kind())))
+        }
+    }
+}
+
+fn hint(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+            "\n    hint: no helper is there: systemctl status ringfence-enforcer"
+        }
+        io::ErrorKind::PermissionDenied => "\n    hint: root and the edge's user may ask it",
+        _ => "",
     }
 }
 

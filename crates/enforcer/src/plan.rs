@@ -24,7 +24,7 @@ impl Plan {
             config::Overrides { certificates_unread: true, ..config::Overrides::default() };
         let loaded = config::load_with(file, overrides).map_err(|invalid| invalid.to_string())?;
         Plan::new(&loaded.config)
-            .ok_or_else(|| format!("{}: enforce is off: nothing to do", file.display()))
+            .ok_or_else(|| format!("{}: enforce is off: nothing to do\n    hint: enforce: {{}} switches it on, docs/enforce.md", file.display()))
     }
 
     fn new(config: &Config) -> Option<Self> {

@@ -146,7 +146,9 @@ pub(crate) fn bind(config: &Config, tls: &Tls) -> Result<Vec<Sockets>, Failure> 
 fn failed(error: BindError) -> Failure {
     use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, PermissionDenied};
     let look = match error.source.kind() {
-        AddrInUse => "; who has it, `ss -lnptu` says: the PBX itself must not listen there",
+        AddrInUse => {
+            "; who has it, `ss -lnptu` says: an edge that runs already, or the PBX, which must not listen there"
+        }
         AddrNotAvailable => {
             "; `ip addr` shows this machine's: behind a 1:1 NAT listen on the inner one, with advertise"
         }

@@ -1,7 +1,7 @@
 //! `ringfence init`: a configuration for the Asterisk that is there, and the lines to change in it.
 
 use super::advice::{Advice, Wanted, advise};
-use crate::cli::{Exit, print};
+use crate::cli::{DEFAULT_CONFIG, Exit, print};
 use asterisk::{Note, Pjsip, Protocol, Trunk};
 use serde::Serialize;
 use serde_json::json;
@@ -363,8 +363,21 @@ impl Plan {
             out,
             "\nThen: take fail2ban off Asterisk's log (every line names the edge), restart Asterisk, and"
         )?;
-        writeln!(out, "    ringfence check && systemctl start ringfence && ringfence doctor")
+        write_next(output, out)
     }
+}
+
+/// What to do with the file. The service reads one at its own place only.
+fn write_next(output: &Path, out: &mut String) -> std::fmt::Result {
+    if matches!(output.to_str(), Some("-" | DEFAULT_CONFIG)) {
+        return writeln!(
+            out,
+            "    ringfence check && systemctl start ringfence && ringfence doctor"
+        );
+    }
+    let file = output.display();
+    writeln!(out, "    ringfence check {file} && ringfence run {file}")?;
+    writeln!(out, "    ringfence doctor {file}")
 }
 
 /// `1 file`, `2 files`.

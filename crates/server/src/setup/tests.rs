@@ -433,6 +433,24 @@ fn init_writes_a_configuration_that_is_valid() {
 }
 
 #[test]
+fn init_says_how_to_go_on_with_the_file_that_it_wrote() {
+    let pjsip = pjsip(BARE);
+    let told = |output: &str| Plan::new(&pjsip, None).told(&pjsip, &[], Path::new(output));
+    for output in ["-", "/etc/ringfence/ringfence.yaml"] {
+        assert!(
+            told(output)
+                .ends_with("ringfence check && systemctl start ringfence && ringfence doctor\n")
+        );
+    }
+    let elsewhere = told("edge.yaml");
+    assert!(
+        elsewhere.contains("ringfence check edge.yaml && ringfence run edge.yaml\n"),
+        "{elsewhere}"
+    );
+    assert!(elsewhere.ends_with("ringfence doctor edge.yaml\n"), "{elsewhere}");
+}
+
+#[test]
 fn init_trusts_neither_this_machine_nor_everybody() {
     for host in
         ["198.51.100.9", "198.51.100.0/24", "10.0.0.0/8", "2001:db8::/32", "sip.carrier.example"]
