@@ -128,7 +128,7 @@ impl Gate {
             aors: Aors::new(bounds.aors),
             networks: Networks::new(secret, bounds.networks),
             shapes: Shapes::new(secret, bounds.shapes),
-            templates: Templates::new(secret),
+            templates: Templates::new(),
             bans: Bans::new(secret, shard, rules),
             rates: Rates::new(bounds.rates),
             chains: Chains::new(bounds.chains),

@@ -54,6 +54,18 @@ pub(crate) fn shape_in(frame: u64, message: &Message<'_>) -> u64 {
     hash.finish()
 }
 
+/// What of a request's looks is read at a glance: of a template, it is the same for all its requests.
+pub(crate) fn glance(message: &Message<'_>) -> u64 {
+    let mut hash = Hash::new();
+    let uri = message.request_uri();
+    let host = find_byte(b'@', uri).and_then(|at| uri.get(at..)).unwrap_or(uri);
+    hash.word(message.headers().len() as u64);
+    hash.bytes(message.method().as_bytes());
+    hash.bytes(host);
+    hash.bytes(message.value(HeaderName::UserAgent).unwrap_or_default());
+    hash.finish()
+}
+
 /// What of a request's looks is quickly read: the method, which header lines it has in which order,
 /// the whole User-Agent, how long its identifiers are. Two of the same face look alike, but for what
 /// one product varies. Never 0; `turn` makes another face of the same.

@@ -1,132 +1,124 @@
 //! What requests look like whose template was met before.
 //!
-//! A template is known by a keyed hash of 128 bits of the bytes that stay (NH, of UMAC, RFC 4418
-//! §5.2): two templates have the same one with a chance of at most 2⁻⁶³, whoever writes them, as
-//! long as he does not know the key, which is made of the edge's secret and never leaves it. Each
-//! template has one place; who floods with ever other ones takes places of others, and everybody's
-//! requests are read then as if nothing was known.
+//! A template is remembered byte by byte: what is known of one is never said of another. It is looked
+//! for among the few that may be the request's by a glance. Whoever floods with ever other ones takes
+//! places of others, and everybody's requests are read then as if nothing was known.
 
-use crate::Key;
-use crate::shape::{frame, shape_in};
-use policy::{Hits, Signatures, Template};
+use crate::TableUse;
+use crate::shape::{frame, glance, shape_in};
+use policy::{Hits, Signatures, Template, Varying};
 use wire::Message;
 
 /// Templates that are known at once.
 const PLACES: usize = 1_024;
-/// Twice eight bytes that a template may have, with two of each piece and one of all: longer ones are
-/// read each time.
-const PAIRS_MAX: usize = 224;
+/// Places among which a template has one.
+const WAYS: usize = 4;
 
 /// What is known of templates, in a table of fixed size.
 #[derive(Debug)]
 pub(crate) struct Templates {
-    key: Box<[[u64; 2]]>,
-    places: Box<[Option<Met>]>,
+    places: Box<[[Place; WAYS]]>,
+    /// Requests that were looked at.
+    looks: u64,
+    /// Known ones, and those that others took the place of.
+    known: usize,
+    evictions: u64,
 }
 
-/// A template that was met.
-#[derive(Clone, Debug)]
-struct Met {
-    hash: u128,
+/// A place for one template.
+#[derive(Debug, Default)]
+struct Place {
+    /// What a glance says of its requests.
+    glance: u64,
+    /// When it was of use last; 0 when it is free.
+    used: u64,
     /// From the second time on: whoever never repeats himself costs little more than his reading.
     known: Option<Known>,
+    /// Empty until it is known; what it has allocated stays for the next one.
+    template: Template,
 }
 
 #[derive(Clone, Debug)]
 struct Known {
     /// The part of the shape that the template tells.
     frame: u64,
-    /// What all of its requests match that do not differ; `None` when they may each match another.
+    /// What all of its requests match that do not differ; `None` while those that came might each
+    /// have matched another.
     hits: Option<Hits>,
 }
 
 impl Templates {
-    pub(crate) fn new(secret: &[u8; 32]) -> Self {
-        let key = Key::derive(secret, "templates");
-        let word = |at: usize| key.hash_one(&at.to_be_bytes());
-        Templates {
-            key: (0..PAIRS_MAX).map(|at| [word(2 * at), word(2 * at + 1)]).collect(),
-            places: vec![None; PLACES].into(),
-        }
+    pub(crate) fn new() -> Self {
+        let sets = std::iter::repeat_with(Default::default);
+        let places = sets.take(PLACES / WAYS).collect();
+        Templates { places, looks: 0, known: 0, evictions: 0 }
     }
 
     /// Other signatures: what was known means nothing any more.
     pub(crate) fn configure(&mut self) {
-        self.places.fill(None);
+        self.places.fill_with(Default::default);
+        self.known = 0;
+    }
+
+    pub(crate) fn table(&self) -> TableUse {
+        TableUse { entries: self.known, capacity: PLACES, evictions: self.evictions }
     }
 
     /// A request's shape, and which signatures it matches.
     #[inline(never)]
     pub(crate) fn look(&mut self, signatures: &Signatures, message: &Message<'_>) -> (u64, Hits) {
-        let mut template = Template::default();
-        let Some(hash) = self.take_apart(message, &mut template) else {
-            return (shape_in(frame(message), message), signatures.matches(message));
-        };
-        let place = &mut self.places[hash as usize % PLACES];
-        let Some(met) = place.as_mut().filter(|met| met.hash == hash) else {
-            *place = Some(Met { hash, known: None });
-            return (shape_in(frame(message), message), signatures.matches(message));
-        };
-        if let Some(known) = &met.known {
-            let hits = known.hits.as_ref().filter(|_| !signatures.may_differ(&template));
-            let hits = hits.cloned().unwrap_or_else(|| signatures.matches(message));
-            return (shape_in(known.frame, message), hits);
+        self.looks += 1;
+        let glance = glance(message);
+        let places = &mut self.places[glance as usize % (PLACES / WAYS)];
+        let mut met = None;
+        for (way, place) in places.iter_mut().enumerate().filter(|(_, it)| it.glance == glance) {
+            let Some(known) = &mut place.known else {
+                met = Some(way);
+                continue;
+            };
+            if let Some(varying) = place.template.fits(message) {
+                place.used = self.looks;
+                let shape = shape_in(known.frame, message);
+                return (shape, known.hits(signatures, message, &varying));
+            }
         }
         let frame = frame(message);
-        let (hits, always) = signatures.matches_all(message, &template);
-        met.known = Some(Known { frame, hits: always.then(|| hits.clone()) });
-        (shape_in(frame, message), hits)
-    }
-
-    /// A request's template, and its hash. `None` when it is too long.
-    fn take_apart<'a>(&self, message: &Message<'a>, template: &mut Template<'a>) -> Option<u128> {
-        if template.take_apart(message) { self.hash(template) } else { None }
-    }
-
-    /// The sum of products that NH is. `None` when the key is too short for it. Apart, so that the
-    /// sum stays in registers.
-    #[inline(never)]
-    fn hash(&self, template: &Template<'_>) -> Option<u128> {
-        let (mut key, mut sum) = (&self.key[..], 0u128);
-        let mut count = 0;
-        for piece in template.pieces() {
-            let piece = piece?;
-            let blocks = piece.as_chunks::<16>().0;
-            let (keys, left) = key.split_at_checked(blocks.len() + 2)?;
-            for (block, key) in blocks.iter().zip(keys) {
-                sum = sum.wrapping_add(product(words(block), *key));
+        let shape = shape_in(frame, message);
+        if let Some(place) = met.map(|way| &mut places[way]) {
+            place.used = self.looks;
+            if let Some(varying) = place.template.learn(message) {
+                self.known += 1;
+                let known = place.known.insert(Known { frame, hits: None });
+                return (shape, known.hits(signatures, message, &varying));
             }
-            sum = sum.wrapping_add(product(ends(piece), keys[blocks.len()]));
-            sum = sum.wrapping_add(product([piece.len() as u64, 0], keys[blocks.len() + 1]));
-            count += 1;
-            key = left;
+        } else if let Some(place) = places.iter_mut().min_by_key(|place| place.used) {
+            (place.glance, place.used) = (glance, self.looks);
+            if place.known.take().is_some() {
+                self.known -= 1;
+                self.evictions += 1;
+            }
         }
-        Some(sum.wrapping_add(product([template.marks(), count], *key.first()?)))
+        (shape, signatures.matches(message))
     }
 }
 
-#[inline]
-fn product(words: [u64; 2], key: [u64; 2]) -> u128 {
-    let [one, other] = [0, 1].map(|at| words[at].wrapping_add(key[at]));
-    u128::from(one) * u128::from(other)
-}
-
-fn words(block: &[u8; 16]) -> [u64; 2] {
-    let whole = u128::from_le_bytes(*block);
-    [whole as u64, (whole >> 64) as u64]
-}
-
-/// The last bytes, as two words; of fewer than sixteen some twice.
-#[inline]
-fn ends(text: &[u8]) -> [u64; 2] {
-    if let Some(last) = text.last_chunk() {
-        words(last)
-    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        [u64::from_le_bytes(*first), u64::from_le_bytes(*last)]
-    } else if let (Some(first), Some(last)) = (text.first_chunk(), text.last_chunk()) {
-        [u32::from_le_bytes(*first).into(), u32::from_le_bytes(*last).into()]
-    } else {
-        [text.iter().fold(0, |word, byte| word << 8 | u64::from(*byte)), 0]
+impl Known {
+    /// What a request of the template matches in which that varies.
+    fn hits(
+        &mut self,
+        signatures: &Signatures,
+        message: &Message<'_>,
+        varying: &Varying<'_>,
+    ) -> Hits {
+        match &self.hits {
+            Some(hits) if !signatures.may_differ(varying) => hits.clone(),
+            Some(_) => signatures.matches(message),
+            None => {
+                let (hits, always) = signatures.matches_all(message, varying);
+                self.hits = always.then(|| hits.clone());
+                hits
+            }
+        }
     }
 }
 

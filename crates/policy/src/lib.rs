@@ -29,7 +29,7 @@ pub use reason::Reason;
 pub use rules::{Budgets, Capacities, Listener, Overload, Policy, TimerBase};
 pub use signature::{
     Ceiling, Condition, HITS_MAX, Hits, Order, Peculiarity, Signature, SignatureError,
-    SignatureSpec, Signatures, Template, Test, TextField, plain_user,
+    SignatureSpec, Signatures, Template, Test, TextField, Varying, plain_user,
 };
 pub use time::Time;
 pub use trunk::{HeaderRule, Identity, Rank, Trunk, TrunkLimits};

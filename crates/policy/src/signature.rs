@@ -29,7 +29,7 @@ use std::sync::Arc;
 use wire::Message;
 
 pub use condition::{Condition, Order, Peculiarity, SignatureError, Test, TextField};
-pub use template::{Template, plain_user};
+pub use template::{Template, Varying, plain_user};
 
 /// The most that a match may do by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -116,18 +116,18 @@ impl Signatures {
         }
     }
 
-    /// The same for a request of that template; and whether every other request of it matches them
-    /// and no more, as long as it does not [differ](Signatures::may_differ).
+    /// The same for a request in which that varies; and whether every other request of its template
+    /// matches them and no more, as long as it does not [differ](Signatures::may_differ).
     #[must_use]
-    pub fn matches_all(&self, message: &Message<'_>, template: &Template<'_>) -> (Hits, bool) {
+    pub fn matches_all(&self, message: &Message<'_>, varying: &Varying<'_>) -> (Hits, bool) {
         let Some(compiled) = &self.compiled else { return (Hits::new(), true) };
         let (hits, varies) = compiled.matches(message);
-        (hits, !varies && !compiled.may_differ(template))
+        (hits, !varies && !compiled.may_differ(varying))
     }
 
     /// Whether what varies in a request may make it match what others of its template don't.
     #[must_use]
-    pub fn may_differ(&self, template: &Template<'_>) -> bool {
-        self.compiled.as_ref().is_some_and(|compiled| compiled.may_differ(template))
+    pub fn may_differ(&self, varying: &Varying<'_>) -> bool {
+        self.compiled.as_ref().is_some_and(|compiled| compiled.may_differ(varying))
     }
 }

@@ -300,7 +300,7 @@ fn reloaded(reach: &Reach, answer: &Answer) -> ExitCode {
 }
 
 /// Tables that are meant to be full: what is new in them takes the place of what is oldest.
-const RINGS: [&str; 2] = ["decisions", "recorded_bytes"];
+const RINGS: [&str; 3] = ["decisions", "recorded_bytes", "templates"];
 
 fn status(it: &StatusView) -> String {
     let mut text = String::new();
@@ -434,7 +434,7 @@ mod tests {
             capacity: 10,
             ..TableView::default()
         };
-        it.tables = ["decisions", "recorded_bytes"].map(full).into();
+        it.tables = RINGS.map(full).into();
         assert!(!status(&it).contains("full"), "rings are");
         it.tables.push(full("bindings"));
         assert!(status(&it).contains("bindings is nearly full"));

@@ -15,7 +15,7 @@ pub(crate) const TRANSPORTS: [&str; 3] = ["udp", "tcp", "tls"];
 pub(crate) const VERDICTS: [&str; 4] = ["forward", "absorb", "reject", "drop"];
 pub(crate) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "6xx"];
 pub(crate) const SIDES: [&str; 2] = ["outside", "inside"];
-pub(crate) const TABLES: [&str; 21] = [
+pub(crate) const TABLES: [&str; 22] = [
     "exchanges",
     "unproven_exchanges",
     "bindings",
@@ -36,6 +36,7 @@ pub(crate) const TABLES: [&str; 21] = [
     "chains",
     "tries",
     "passing",
+    "templates",
     "trunk_calls",
 ];
 /// Limits of a trunk.
@@ -274,6 +275,7 @@ impl ShardMetrics {
             snapshot.gate.chains.into(),
             snapshot.gate.tries.into(),
             snapshot.gate.passing.into(),
+            snapshot.gate.templates.into(),
             snapshot.trunk_calls,
         ];
         for (cells, table) in self.tables.iter().zip(tables) {

@@ -59,6 +59,8 @@ pub struct GateSnapshot {
     pub tries: TableUse,
     /// Sources with requests in passage.
     pub passing: TableUse,
+    /// Templates of requests that are known.
+    pub templates: TableUse,
     /// Nonces.
     pub nonces: TableUse,
     /// Whether the edge challenges strangers by itself now.
@@ -87,6 +89,7 @@ impl Gate {
             chains: self.chains.table(),
             tries: self.tries.table(),
             passing: self.passing.table(),
+            templates: self.templates.table(),
             nonces: TableUse {
                 entries: self.nonces.len(),
                 capacity: self.policy.capacities.nonces,

@@ -3,7 +3,7 @@
 use super::condition::{Condition, SignatureError};
 use super::facts::{self, Facts, Reading};
 use super::questions::{self, Questions};
-use super::template::{Shows, Template};
+use super::template::{Shows, Varying};
 use super::{HITS_MAX, Hits, SignatureSpec};
 use crate::Mode;
 use wire::Message;
@@ -92,9 +92,9 @@ impl Compiled {
         Ok(Compiled { sieve, facts, signatures, triggers, always, varying, unseen })
     }
 
-    /// Whether something that varies under the template may make a signature match.
-    pub(super) fn may_differ(&self, template: &Template<'_>) -> bool {
-        self.unseen || self.sieve.any_of_cut(template)
+    /// Whether something that varies under a template may make a signature match.
+    pub(super) fn may_differ(&self, varying: &Varying<'_>) -> bool {
+        self.unseen || self.sieve.any_of(varying)
     }
 
     /// Which match, and whether one of those that came into question looks at what varies.

@@ -3,7 +3,7 @@
 
 use super::automaton::Automaton;
 use super::condition::{Order as OrderKind, Peculiarity, TextField};
-use super::template::{Cut, Template};
+use super::template::{Cut, Varying};
 use crate::method_index;
 use arrayvec::ArrayVec;
 use wire::{Header, HeaderName, Message, find_byte};
@@ -257,7 +257,7 @@ impl Facts {
 
     /// Whether something of what varies in a request makes a fact true. Facts of headers' values
     /// are not looked at.
-    pub(super) fn any_of_cut(&self, template: &Template<'_>) -> bool {
+    pub(super) fn any_of(&self, varying: &Varying<'_>) -> bool {
         let mut any = false;
         let mut scan = |field: usize, text: &[u8]| {
             if let (Some(Some(automaton)), false) = (self.fields.get(field), text.is_empty()) {
@@ -265,11 +265,11 @@ impl Facts {
             }
         };
         for (cut, field) in &CUTS {
-            scan(*field, template.of(*cut));
+            scan(*field, varying.of(*cut));
         }
-        scan(BODY, template.body);
+        scan(BODY, varying.body);
         for (cut, field) in [(Cut::ViaHost, VIA_HOST), (Cut::ContactHost, CONTACT + 1)] {
-            let host = template.of(cut);
+            let host = varying.of(cut);
             if !host.is_empty() {
                 self.on_host(field, host, |_| any = true);
             }

@@ -2,7 +2,7 @@
 //!
 //! Senders repeat themselves. A scanner sends one text to all numbers, a phone one text all day; what
 //! they change are identifiers and users. So what the rest of a text says has to be read once, and
-//! then is known by a hash of that rest.
+//! then is known by that rest.
 //!
 //! Whatever is said of a request is a function of its template (the bytes that stay, where they
 //! were cut, and how what was cut out relates to each other) and of what was cut out, each for
@@ -11,21 +11,41 @@
 use super::condition::{Condition, TextField};
 use super::facts::{LONG_TAG, behind_scheme, first_uri, is_same_host, user_and_host};
 use arrayvec::ArrayVec;
-use wire::{HeaderName, Message, Span, find_byte, numeric_end};
+use wire::{HeaderName, Message, find_byte, numeric_end};
 
 /// What branches begin with (RFC 3261 §8.1.1.7).
 const COOKIE: &[u8] = b"z9hG4bK";
-/// Pieces that a template may have and one more; a phone's call has sixteen.
-const PIECES_MAX: usize = 32;
+/// Gaps that a template may have; a phone's call has fifteen.
+const GAPS_MAX: usize = 24;
+/// Bytes that may stay of a request; of a phone's call some 600 do.
+const STAYS_MAX: usize = 2_048;
 
-/// A request as what stays and what varies.
+/// The template of requests: what stays of them, and what was cut out where.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    /// The pieces that stay, one behind the other.
+    stays: Vec<u8>,
+    gaps: ArrayVec<Gap, GAPS_MAX>,
+    relations: u8,
+}
+
+/// Where something was cut out.
+#[derive(Debug, PartialEq, Eq)]
+struct Gap {
+    cut: Cut,
+    /// The header line whose value it is.
+    line: u8,
+    /// So many bytes stay between it and the gap before.
+    piece: u16,
+    /// So many of the bytes before it and behind it belong to the text that it is of.
+    before: u16,
+    behind: u16,
+}
+
+/// What varies in one request of a template.
 #[derive(Debug, Default)]
-pub struct Template<'a> {
-    bytes: &'a [u8],
-    marks: u64,
-    /// Where something was cut out, from the first byte to the last, and the end.
-    gaps: ArrayVec<Span, PIECES_MAX>,
-    cut: [&'a [u8]; Cut::COUNT],
+pub struct Varying<'a> {
+    texts: [&'a [u8]; Cut::COUNT],
     /// The body, when something was cut out of it.
     pub(super) body: &'a [u8],
 }
@@ -49,124 +69,225 @@ pub(super) enum Cut {
     Origin,
     Connection,
     Media,
-    /// What nobody reads: numbers of CSeq and Content-Length, instances, credentials.
-    Unread,
+    /// What nobody reads: an instance, and values of CSeq, Content-Length, credentials.
+    Instance,
+    Value,
 }
 
 impl Cut {
-    const COUNT: usize = Cut::Unread as usize + 1;
+    const COUNT: usize = Cut::Value as usize + 1;
 }
 
-impl<'a> Template<'a> {
-    /// Takes a request apart, once. Whether it is one, and has not too many pieces.
+impl Template {
+    /// Becomes the template of this request. What varies in the request; `None`, and no template, of
+    /// what is none, has too many gaps, or more bytes that stay than are worth being remembered.
+    #[must_use]
+    pub fn learn<'a>(&mut self, message: &Message<'a>) -> Option<Varying<'a>> {
+        self.stays.clear();
+        self.gaps.clear();
+        let mut knife = Knife { template: self, message, varying: Varying::default(), at: 0 };
+        knife.cut_all()?;
+        let Knife { varying, at, .. } = knife;
+        self.keep(message.bytes().get(at..)?)?;
+        self.relations = relations(message, &varying);
+        Some(varying)
+    }
+
+    /// What varies in the request, if it is of this template: the same as [`Template::learn`] would
+    /// say of it.
     #[must_use]
     #[inline(never)]
-    pub fn take_apart(&mut self, message: &Message<'a>) -> bool {
-        if !message.is_request() {
-            return false;
+    pub fn fits<'a>(&self, message: &Message<'a>) -> Option<Varying<'a>> {
+        let (mut stays, mut rest) = (&self.stays[..], message.bytes());
+        let mut varying = Varying::default();
+        for gap in &self.gaps {
+            let (piece, other) = stays.split_at_checked(gap.piece.into())?;
+            rest = rest.strip_prefix(piece)?;
+            let part = gap.cut.part(message, gap.line, rest)?;
+            rest = rest.get(part.len()..)?;
+            stays = other;
+            varying.take(gap, part, message, rest);
         }
-        self.bytes = message.bytes();
-        let target = plain_user_and_host(message.request_uri());
-        self.cut_user(Cut::RequestUser, target.map(|(user, _)| user));
-        let (from, to) = (plain_user(message.from().uri), plain_user(message.to().uri));
+        (rest == stays && relations(message, &varying) == self.relations).then_some(varying)
+    }
+
+    /// One more piece that stays.
+    fn keep(&mut self, piece: &[u8]) -> Option<()> {
+        self.stays.extend_from_slice(piece);
+        (self.stays.len() <= STAYS_MAX).then_some(())
+    }
+}
+
+impl<'a> Varying<'a> {
+    /// What was cut out, and where it is more than that, the text that it is of; empty for nothing.
+    pub(super) fn of(&self, cut: Cut) -> &'a [u8] {
+        self.texts[cut as usize]
+    }
+
+    /// A part was cut out, behind which there is the rest.
+    #[inline]
+    fn take(&mut self, gap: &Gap, part: &'a [u8], message: &Message<'a>, rest: &[u8]) {
+        let mut text = part;
+        if gap.before | gap.behind > 0 {
+            let bytes = message.bytes();
+            let end = bytes.len() - rest.len();
+            let start = (end - part.len()).saturating_sub(gap.before.into());
+            text = bytes.get(start..end + usize::from(gap.behind)).unwrap_or_default();
+        }
+        self.texts[gap.cut as usize] = text;
+        if gap.cut == Cut::Origin {
+            self.body = message.body();
+        }
+    }
+}
+
+impl Cut {
+    /// What is cut out of the text, which is the request's from where something of this kind may
+    /// begin; not empty.
+    #[inline(always)]
+    fn part<'a>(self, message: &Message<'a>, line: u8, rest: &'a [u8]) -> Option<&'a [u8]> {
+        let read = match self {
+            Cut::RequestUser | Cut::FromUser | Cut::ToUser | Cut::ContactUser => {
+                return front(rest, |byte| PLAIN[usize::from(byte)], |next| next == Some(b'@'));
+            }
+            Cut::ContactHost => return address(rest, |next| b">;?".contains(&next)),
+            Cut::Connection => return address(rest, |next| b"\r\n".contains(&next)),
+            Cut::Instance => {
+                let is_plain = |byte: u8| PLAIN[usize::from(byte)] || byte == b':';
+                return front(rest, is_plain, |next| next == Some(b'>'));
+            }
+            Cut::Media => {
+                return front(rest, |byte| byte.is_ascii_digit(), |next| next == Some(b' '));
+            }
+            Cut::Origin => {
+                let line = rest.get(..find_byte(b'\n', rest).unwrap_or(rest.len()))?;
+                return Some(without_cr(line)).filter(|line| !line.is_empty());
+            }
+            // the rest the parser has found
+            Cut::ViaHost => message.via().sent_by(),
+            Cut::Branch => {
+                let branch = message.via().branch;
+                branch.strip_prefix(COOKIE).unwrap_or(branch)
+            }
+            Cut::FromName => match message.from().display_name {
+                [b'"', inner @ .., b'"'] => inner,
+                [b'"', ..] => b"",
+                bare => bare,
+            },
+            Cut::FromTag => message.from_tag(),
+            Cut::CallId => message.call_id(),
+            Cut::Value => message.slice(message.headers().get(usize::from(line))?.value),
+        };
+        (read.as_ptr() == rest.as_ptr() && !read.is_empty()).then_some(read)
+    }
+}
+
+/// The bytes in front that are so, if there are some, and what follows them is so.
+#[inline]
+fn front(text: &[u8], is: impl Fn(u8) -> bool, ends: impl Fn(Option<u8>) -> bool) -> Option<&[u8]> {
+    let end = text.iter().position(|byte| !is(*byte)).unwrap_or(text.len());
+    (end > 0 && ends(text.get(end).copied())).then(|| &text[..end])
+}
+
+/// The IPv4 address in front, and its port: what is made of digits, dots and colons.
+#[inline]
+fn address(text: &[u8], ends: impl Fn(u8) -> bool) -> Option<&[u8]> {
+    let (address, rest) = text.split_at(numeric_end(text));
+    (!address.is_empty() && rest.first().is_none_or(|next| ends(*next))).then_some(address)
+}
+
+/// Cuts a request, from the first byte to the last.
+struct Knife<'t, 'm, 'a> {
+    template: &'t mut Template,
+    message: &'m Message<'a>,
+    varying: Varying<'a>,
+    /// Where what was cut out last ends.
+    at: usize,
+}
+
+impl<'a> Knife<'_, '_, 'a> {
+    fn cut_all(&mut self) -> Option<()> {
+        let message = self.message;
+        // which of two agents is called as the user no relation says
+        if !message.is_request() || message.lines(HeaderName::UserAgent).nth(1).is_some() {
+            return None;
+        }
+        self.cut(Cut::RequestUser, behind_scheme(message.request_uri()))?;
         let (mut via, mut contact) = (false, false);
-        for header in message.headers() {
+        for (line, header) in message.headers().iter().enumerate() {
             match header.name {
                 HeaderName::Via if !std::mem::replace(&mut via, true) => {
-                    self.cut(Cut::ViaHost, message.via().sent_by());
-                    self.cut_branch(message.via().branch);
+                    self.cut(Cut::ViaHost, Some(message.via().sent_by()))?;
+                    let branch = message.via().branch;
+                    let own = branch.strip_prefix(COOKIE).unwrap_or(branch);
+                    self.cut_of(Cut::Branch, own, branch)?;
                 }
-                HeaderName::From => self.cut_from(message, from),
-                HeaderName::To => self.cut_user(Cut::ToUser, to),
+                HeaderName::From => self.cut_from()?,
+                HeaderName::To => self.cut(Cut::ToUser, behind_scheme(message.to().uri))?,
                 HeaderName::Contact if !std::mem::replace(&mut contact, true) => {
-                    self.cut_contact(message.slice(header.value));
+                    self.cut_contact(message.slice(header.value))?;
                 }
-                HeaderName::CallId => self.cut(Cut::CallId, message.call_id()),
+                HeaderName::CallId => self.cut(Cut::CallId, Some(message.call_id()))?,
                 HeaderName::CSeq
                 | HeaderName::ContentLength
                 | HeaderName::Authorization
                 | HeaderName::ProxyAuthorization => {
-                    self.cut(Cut::Unread, message.slice(header.value));
+                    let value = message.slice(header.value);
+                    self.cut_line(Cut::Value, u8::try_from(line).ok()?, value, value)?;
                 }
                 _ => {}
             }
         }
-        self.cut_body(message.body());
-        self.marks |= relations(message, from, to, target);
-        let end = self.bytes.len() as u16;
-        self.gaps.try_push(Span { start: end, end }).is_ok()
+        self.cut_body(message.body())
     }
 
-    /// The bytes that stay, from the first to the last; `None` where one begins behind its end: what
-    /// was cut out stands not in the order in which it was.
-    pub fn pieces(&self) -> impl Iterator<Item = Option<&'a [u8]>> {
-        let (bytes, mut start) = (self.bytes, 0);
-        self.gaps.iter().map(move |gap| {
-            let start = std::mem::replace(&mut start, gap.end.into());
-            bytes.get(start..usize::from(gap.start))
-        })
+    /// Cuts out what stands where this text, of the request, begins.
+    fn cut(&mut self, cut: Cut, from: Option<&'a [u8]>) -> Option<()> {
+        from.map_or(Some(()), |from| self.cut_of(cut, from, b""))
     }
 
-    /// What was cut out between which pieces, and how that relates to each other: part of the
-    /// template.
-    #[must_use]
-    pub fn marks(&self) -> u64 {
-        self.marks
+    /// The same of a text that is to be read with it.
+    fn cut_of(&mut self, cut: Cut, from: &'a [u8], text: &'a [u8]) -> Option<()> {
+        self.cut_line(cut, 0, from, text)
     }
 
-    /// What was cut out, and where it is more than that, the text that it is of; empty for nothing.
-    pub(super) fn of(&self, cut: Cut) -> &'a [u8] {
-        self.cut[cut as usize]
-    }
-
-    #[inline]
-    fn cut(&mut self, cut: Cut, text: &'a [u8]) {
-        self.cut_of(cut, text, text);
-    }
-
-    /// Cuts `part` of a text out, a part of the message behind all that was cut out before.
-    #[inline]
-    fn cut_of(&mut self, cut: Cut, part: &'a [u8], text: &'a [u8]) {
-        if part.is_empty() {
-            return;
-        }
-        // messages are shorter than 64 KiB
-        let start = (part.as_ptr() as usize).wrapping_sub(self.bytes.as_ptr() as usize) as u16;
-        let gap = Span { start, end: start.wrapping_add(part.len() as u16) };
-        // one that has no room is missed at the end
-        let _ = self.gaps.try_push(gap);
-        self.marks |= 1 << cut as u8;
-        self.cut[cut as usize] = text;
-    }
-
-    fn cut_user(&mut self, cut: Cut, plain: Option<&'a [u8]>) {
-        self.cut(cut, plain.unwrap_or_default());
-    }
-
-    /// The magic cookie stays.
-    fn cut_branch(&mut self, branch: &'a [u8]) {
-        self.cut_of(Cut::Branch, branch.strip_prefix(COOKIE).unwrap_or(branch), branch);
-    }
-
-    fn cut_from(&mut self, message: &Message<'a>, user: Option<&'a [u8]>) {
-        let name = message.from().display_name;
-        let inner = match name {
-            [b'"', inner @ .., b'"'] => inner,
-            [b'"', ..] => b"",
-            bare => bare,
+    /// `None` when that stands before what was cut out last, or is a gap too many.
+    fn cut_line(&mut self, cut: Cut, line: u8, from: &'a [u8], text: &'a [u8]) -> Option<()> {
+        let bytes = self.message.bytes();
+        let offset = |text: &[u8]| (text.as_ptr() as usize).wrapping_sub(bytes.as_ptr() as usize);
+        let start = offset(from);
+        let Some(part) = bytes.get(start..).and_then(|rest| cut.part(self.message, line, rest))
+        else {
+            return Some(());
         };
-        self.cut_of(Cut::FromName, inner, name);
-        // an agent that is called as its user is told by both
-        let mut agents = message.lines(HeaderName::UserAgent);
-        if !agents.any(|(_, line)| Some(message.slice(line.value)) == user) {
-            self.cut_user(Cut::FromUser, user);
-        }
-        self.cut(Cut::FromTag, message.from_tag());
+        let piece = bytes.get(self.at..start)?;
+        let end = start + part.len();
+        let text = if text.is_empty() { part } else { text };
+        let short = |length: usize| u16::try_from(length).ok();
+        let gap = Gap {
+            cut,
+            line,
+            piece: short(piece.len())?,
+            before: short(start.checked_sub(offset(text))?)?,
+            behind: short((offset(text) + text.len()).checked_sub(end)?)?,
+        };
+        self.varying.take(&gap, part, self.message, bytes.get(end..)?);
+        self.at = end;
+        self.template.gaps.try_push(gap).ok()?;
+        self.template.keep(piece)
+    }
+
+    fn cut_from(&mut self) -> Option<()> {
+        let from = self.message.from();
+        let name = from.display_name;
+        self.cut_of(Cut::FromName, name.strip_prefix(b"\"").unwrap_or(name), name)?;
+        self.cut(Cut::FromUser, behind_scheme(from.uri))?;
+        self.cut(Cut::FromTag, Some(self.message.from_tag()))
     }
 
     /// User and host of a Contact's first address, when its brackets are the value's first ones, and
     /// its instance, which each phone has for itself.
-    fn cut_contact(&mut self, value: &'a [u8]) {
+    fn cut_contact(&mut self, value: &'a [u8]) -> Option<()> {
         let close = find_byte(b'>', value);
         let uri = match (find_byte(b'<', value), close) {
             (Some(open), Some(close)) => value.get(open + 1..close),
@@ -175,47 +296,37 @@ impl<'a> Template<'a> {
         };
         let is_first =
             |uri: &&[u8]| value.first() != Some(&b'"') || std::ptr::eq(*uri, first_uri(value));
-        if let Some(uri) = uri.filter(is_first)
-            && let Some((user, host)) = plain_user_and_host(uri)
-        {
-            self.cut(Cut::ContactUser, user);
-            self.cut(Cut::ContactHost, plain_host(host).unwrap_or_default());
-            let behind = close.and_then(|close| value.get(close..));
-            self.cut(Cut::Unread, behind.and_then(plain_instance).unwrap_or_default());
-        }
+        let Some((user, host)) = uri.filter(is_first).and_then(plain_user_and_host) else {
+            return Some(());
+        };
+        self.cut(Cut::ContactUser, Some(user))?;
+        self.cut(Cut::ContactHost, Some(host))?;
+        let behind = close.and_then(|close| value.get(close..));
+        self.cut(Cut::Instance, behind.and_then(instance))
     }
 
     /// Of SDP the origin, which is the second line (RFC 4566 §5), and behind it the address and the
     /// port of the first medium.
-    fn cut_body(&mut self, body: &'a [u8]) {
-        let mut lines = wire::lines(body);
+    fn cut_body(&mut self, body: &'a [u8]) -> Option<()> {
+        let mut lines = wire::lines(body).map(without_cr);
         let is_sdp = lines.next().is_some_and(|line| line.starts_with(b"v="));
         let Some(line) = lines.next().filter(|line| is_sdp && line.starts_with(b"o=")) else {
-            return;
+            return Some(());
         };
-        let line = without_cr(line);
-        self.cut_of(Cut::Origin, &line[2..], line);
-        self.body = body;
-        let mut connected = false;
+        self.cut_of(Cut::Origin, line.get(2..)?, line)?;
+        let mut connected = self.varying.body.is_empty();
         for line in lines {
             if line.starts_with(b"m=") {
-                return self.cut_media(without_cr(line));
+                // the port, which is the second word
+                let port = find_byte(b' ', line).and_then(|space| line.get(space + 1..));
+                return port.map_or(Some(()), |port| self.cut_of(Cut::Media, port, line));
             }
-            let line = without_cr(line);
             if let Some(address) = line.strip_prefix(b"c=IN IP4 ").filter(|_| !connected) {
                 connected = true;
-                self.cut_of(Cut::Connection, plain_host(address).unwrap_or_default(), line);
+                self.cut_of(Cut::Connection, address, line)?;
             }
         }
-    }
-
-    /// The port, which is the second word.
-    fn cut_media(&mut self, line: &'a [u8]) {
-        let Some(start) = find_byte(b' ', line).map(|space| space + 1) else { return };
-        let digits = line[start..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-        if line.get(start + digits) == Some(&b' ') {
-            self.cut_of(Cut::Media, &line[start..start + digits], line);
-        }
+        Some(())
     }
 }
 
@@ -240,49 +351,46 @@ fn plain_user_and_host(uri: &[u8]) -> Option<(&[u8], &[u8])> {
     host.strip_prefix(b"@").filter(|_| end > 0).map(|host| (user, host))
 }
 
-/// The IPv4 address that a text begins with, and its port: what is made of digits, dots and colons, as
-/// far as hosts of URIs go.
-fn plain_host(text: &[u8]) -> Option<&[u8]> {
-    let (host, rest) = text.split_at(numeric_end(text));
-    matches!(rest.first(), None | Some(b';' | b'?')).then_some(host)
-}
-
-/// The instance among a Contact's parameters (RFC 5626 §4.1), without its quotes and brackets: of
-/// characters that part nothing.
-fn plain_instance(mut params: &[u8]) -> Option<&[u8]> {
+/// Where the instance among a Contact's parameters begins (RFC 5626 §4.1), behind its quote and
+/// bracket.
+fn instance(mut params: &[u8]) -> Option<&[u8]> {
     while let Some(plus) = find_byte(b'+', params) {
         params = &params[plus + 1..];
         if let Some(instance) = params.strip_prefix(b"sip.instance=\"<") {
-            let is_plain = |byte: &u8| PLAIN[usize::from(*byte)] || *byte == b':';
-            let end = instance.iter().position(|byte| !is_plain(byte))?;
-            return (instance[end] == b'>').then(|| &instance[..end]);
+            return Some(instance);
         }
     }
     None
 }
 
-/// How identifiers and users relate to each other, as marks behind those of the cuts.
-fn relations(
-    message: &Message<'_>,
-    from: Option<&[u8]>,
-    to: Option<&[u8]>,
-    target: Option<(&[u8], &[u8])>,
-) -> u64 {
-    let (_, target) = target.unwrap_or_else(|| user_and_host(message.request_uri()));
+/// How identifiers, users and hosts relate to each other: a bit each.
+fn relations(message: &Message<'_>, varying: &Varying<'_>) -> u8 {
+    let target = match varying.of(Cut::RequestUser) {
+        [] => user_and_host(message.request_uri()).1,
+        user => {
+            let target = behind_scheme(message.request_uri());
+            target.and_then(|target| target.get(user.len() + 1..)).unwrap_or_default()
+        }
+    };
     let (call_id, tag, branch) = (message.call_id(), message.from_tag(), message.via().branch);
     let branch = branch.strip_prefix(COOKIE).unwrap_or(branch);
+    let (from, to) = (varying.of(Cut::FromUser), varying.of(Cut::ToUser));
     let from_is_to = match (from, to) {
-        (Some(from), Some(to)) => from == to,
-        _ => user_and_host(message.from().uri).0 == user_and_host(message.to().uri).0,
+        ([], _) | (_, []) => {
+            user_and_host(message.from().uri).0 == user_and_host(message.to().uri).0
+        }
+        _ => from == to,
     };
+    let agent = message.value(HeaderName::UserAgent);
     let all = [
         branch == call_id || branch.strip_prefix(b"-") == Some(call_id),
         tag == call_id,
         tag.len() > LONG_TAG,
         from_is_to,
         is_same_host(message.via().sent_by(), target),
+        !from.is_empty() && agent == Some(from),
     ];
-    all.iter().zip(16..).fold(0, |marks, (holds, bit)| marks | u64::from(*holds) << bit)
+    all.iter().rev().fold(0, |bits, holds| bits << 1 | u8::from(*holds))
 }
 
 /// Where the truth of a condition shows.

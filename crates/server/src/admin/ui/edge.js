@@ -69,7 +69,7 @@ function showTables(tables) {
   const fill = (it) => (it.capacity ? it.entries / it.capacity : 0);
   const names = tables.map((it) => it.table);
   if (order.length === 0 || Date.now() - settled > 15_000) {
-    // `decisions` and the recorder are rings: full is how they are meant to be
+    // rings, and a memory of what was met last: full is how they are meant to be
     const sorted = [...tables].sort((a, b) => fill(b) - fill(a) || b.entries - a.entries);
     order = sorted.map((it) => it.table);
     settled = Date.now();
@@ -77,7 +77,7 @@ function showTables(tables) {
   const found = new Map(tables.map((it) => [it.table, it]));
   const rows = order.filter((name) => names.includes(name)).slice(0, TABLES_SHOWN).map((name) => {
     const it = found.get(name);
-    const ring = name === "decisions" || name === "recorded_bytes";
+    const ring = ["decisions", "recorded_bytes", "templates"].includes(name);
     const tone = ring || fill(it) < 0.75 ? "accent" : fill(it) < 0.95 ? "warn" : "bad";
     return { name: name.replaceAll("_", " "), tone, count: it.entries, of: it.capacity, share: percent(it.entries, it.capacity) };
   });
