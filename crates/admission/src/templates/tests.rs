@@ -100,11 +100,12 @@ fn catalogues() -> Vec<Signatures> {
     let denied =
         denied.map(|(a, b)| Condition::All(vec![a.clone(), Condition::Not(Box::new(b.clone()))]));
     let few = leaves.iter().step_by(9).cloned();
-    // of a body, and of a line of which something is cut out
+    // of a body, and, in another catalogue, of a line of which something is cut out: there no template
+    // says all
     let rare = || Test::Contains(words(&["97"]));
-    let more =
-        [Condition::Text(TextField::Body, rare()), Condition::Header("Call-ID".into(), rare())];
-    let all: Vec<Condition> = few.chain(pairs).chain(denied).chain(more).collect();
+    let body = [Condition::Text(TextField::Body, rare())];
+    let line = [Condition::Header("Call-ID".into(), rare())];
+    let all: Vec<_> = body.into_iter().chain(few).chain(pairs).chain(denied).chain(line).collect();
     let catalogue = |some: &[Condition]| {
         let specs = some.iter().map(|when| SignatureSpec {
             id: "it".into(),
@@ -237,6 +238,9 @@ fn what_is_remembered_is_what_would_be_read() {
         let some: Vec<_> = (0..8).map(|_| varied(&message, &mut draw)).collect();
         texts.extend(some.iter().cycle().take(3 * some.len()).cloned());
     }
+    // of this one the body stays, all of it
+    let bare = INVITE.replace("o=- 1 1 IN IP4 192.0.2.9", "o=");
+    texts.extend([&bare, &bare, &bare.replace("4000", "4970")].map(|it| it.clone().into_bytes()));
     let (mut seen, mut known) = (0, 0);
     for signatures in catalogues() {
         let (s, k) = compare(&signatures, texts.iter().cloned());

@@ -305,8 +305,8 @@ impl<'a> Knife<'_, '_, 'a> {
         self.cut(Cut::Instance, behind.and_then(instance))
     }
 
-    /// Of SDP the origin, which is the second line (RFC 4566 §5), and behind it the address and the
-    /// port of the first medium.
+    /// Of SDP the origin, which is the second line (RFC 4566 §5), and when there is one, behind it the
+    /// address and the port of the first medium.
     fn cut_body(&mut self, body: &'a [u8]) -> Option<()> {
         let mut lines = wire::lines(body).map(without_cr);
         let is_sdp = lines.next().is_some_and(|line| line.starts_with(b"v="));
@@ -314,7 +314,10 @@ impl<'a> Knife<'_, '_, 'a> {
             return Some(());
         };
         self.cut_of(Cut::Origin, line.get(2..)?, line)?;
-        let mut connected = self.varying.body.is_empty();
+        if self.varying.body.is_empty() {
+            return Some(());
+        }
+        let mut connected = false;
         for line in lines {
             if line.starts_with(b"m=") {
                 // the port, which is the second word
