@@ -42,15 +42,14 @@ impl<'a> Digest<'a> {
         let bytes = message.slice(header.value);
         let scheme_end = bytes.iter().position(|b| is_lws(*b)).unwrap_or(bytes.len());
         let scheme = unquoted(cut(bytes, 0, scheme_end));
-        let none = Digest { end: header.value.end, ..Digest::default() };
-        let mut digest = none;
+        let mut digest = Digest { end: header.value.end, ..Digest::default() };
         let start = skip_lws(bytes, scheme_end);
         let offset = offset_at(header.value.start, start);
         let (mut seen, mut stale) = (0u16, &b""[..]);
         for param in QuotedParams::new(cut(bytes, start, bytes.len())) {
             // length and first letter leave one name to compare with
-            let first = param.name().first().map_or(0, |letter| letter | 0x20);
-            let (bit, field): (u16, _) = match (param.name().len(), first) {
+            let first = param.name.first().map_or(0, |letter| letter | 0x20);
+            let (bit, field): (u16, _) = match (param.name.len(), first) {
                 (9, b'a') if param.is(b"algorithm") => (ALGORITHM, &mut digest.algorithm),
                 (5, b'n') if param.is(b"nonce") => (NONCE, &mut digest.nonce),
                 (6, b'o') if param.is(b"opaque") => (OPAQUE, &mut digest.opaque),
@@ -62,14 +61,14 @@ impl<'a> Digest<'a> {
                 _ => continue,
             };
             if seen & bit != 0 {
-                digest.is_ambiguous |= bit & (NONCE | USERNAME) != 0 && *field != param.value();
+                digest.is_ambiguous |= bit & (NONCE | USERNAME) != 0 && *field != param.value;
                 continue;
             }
             seen |= bit;
-            *field = param.value();
+            *field = param.value;
             let span = || {
-                let (start, end) = param.value_range();
-                Span { start: offset_at(offset, start), end: offset_at(offset, end) }
+                let start = offset_at(offset, param.value_start);
+                Span { start, end: offset_at(start, param.value.len()) }
             };
             match bit {
                 ALGORITHM => digest.algorithm_span = Some(span()),
@@ -79,7 +78,10 @@ impl<'a> Digest<'a> {
             }
         }
         digest.is_digest = scheme.eq_ignore_ascii_case(b"digest") || !digest.nonce.is_empty();
-        if digest.is_digest { digest } else { none }
+        if !digest.is_digest {
+            digest = Digest { end: header.value.end, ..Digest::default() };
+        }
+        digest
     }
 }
 
@@ -88,7 +90,7 @@ impl<'a> Digest<'a> {
 #[must_use]
 pub fn next_nonce(value: &[u8]) -> Option<&[u8]> {
     let mut params = QuotedParams::new(value).filter(|param| param.is(b"nextnonce"));
-    params.next().map(|param| param.value()).filter(|nonce| !nonce.is_empty())
+    params.next().map(|param| param.value).filter(|nonce| !nonce.is_empty())
 }
 
 /// Bits of the parameters that are more than a value.
