@@ -74,12 +74,19 @@ impl Key {
     /// else tells its flows apart needs no more than to be mixed.
     #[must_use]
     pub(crate) fn hash_flow(&self, source: u64, flow: &Flow) -> u64 {
-        let (remote, local) = (address_number(flow.remote.ip()), address_number(flow.local.ip()));
+        let remote = address_number(flow.remote.ip());
         let connection = flow.connection.map_or(u64::MAX, ConnectionId::to_bits);
         let ports = u64::from(flow.remote.port()) << 16 | u64::from(flow.local.port());
         let hash = self.mix(source ^ remote as u64, connection);
-        let hash = self.mix(hash ^ (local >> 64) as u64, local as u64);
+        let hash = self.mix_address(hash, flow.local.ip());
         self.mix(hash, ports << 8 | flow.transport as u64)
+    }
+
+    /// A keyed hash that nobody outside knows, with an address mixed in.
+    #[must_use]
+    pub(crate) fn mix_address(&self, hash: u64, address: IpAddr) -> u64 {
+        let number = address_number(address);
+        self.mix(hash ^ (number >> 64) as u64, number as u64)
     }
 
     /// A message authentication code over `parts`.

@@ -7,7 +7,7 @@
 //! wrong one.
 
 use crate::digests::Digests;
-use crate::key::{Key, address_bytes};
+use crate::key::Key;
 use policy::Time;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -114,10 +114,8 @@ impl RelayedNonces {
     }
 
     fn hash(&self, nonce: &[u8], pbx: u32, source: IpAddr) -> u64 {
-        let mut way = [0; 20];
-        way[..16].copy_from_slice(&address_bytes(source));
-        way[16..].copy_from_slice(&pbx.to_be_bytes());
-        self.key.mix(self.key.hash_one(nonce), self.key.hash_one(&way))
+        let nonce = self.key.hash_one(nonce);
+        self.key.mix(self.key.mix_address(nonce, source), pbx.into())
     }
 }
 
