@@ -212,7 +212,7 @@ pub(crate) fn dialled(uri: &[u8]) -> &[u8] {
     if uri.starts_with(b"sip:") && find_byte(b'@', uri).is_none() {
         return b"";
     }
-    policy::plain_user(uri).unwrap_or_else(|| user(uri))
+    user(uri)
 }
 
 /// An ACK to a non-2xx (or, for an unchallenged call, to a 2xx) from outside.

@@ -1,7 +1,6 @@
 //! Evaluation of the policy's rules: what `when` says, of a request or of an outcome.
 
 use policy::{BAD_USER, METHODS, Mode, NumberSet, Outcome, Rule, Then, When, Who};
-use std::cell::OnceCell;
 use wire::{Message, Uri};
 
 /// What a rule may ask of a request, or of a challenge that ended.
@@ -16,7 +15,6 @@ pub(crate) struct Facts<'r, 'a> {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) repeated: bool,
     pub(crate) dialled: &'r [u8],
-    pub(crate) bad_user: OnceCell<bool>,
 }
 
 /// The rules that requests can meet, by method and sender: most rules are for others.
@@ -39,12 +37,30 @@ pub(crate) struct Concerned {
     pub(crate) rule: u16,
     /// Whether it asks for more than method and sender.
     asks: bool,
+    /// What a dialled number may begin with that it asks for.
+    begins: Option<Begins>,
 }
 
 impl Concerned {
     /// Whether all parts of its `when` hold, of a request with that method and sender.
     pub(crate) fn holds(self, when: &When, facts: &Facts<'_, '_>) -> bool {
-        !self.asks || holds(when, facts)
+        !self.asks || self.begins.is_none_or(|it| it.has(facts.dialled)) && holds(when, facts)
+    }
+}
+
+/// The characters, as bits, with which a number is written that may be one of a set: most that are dialled
+/// begin otherwise.
+#[derive(Clone, Copy, Debug)]
+struct Begins(u128);
+
+impl Begins {
+    fn of(numbers: &NumberSet) -> Self {
+        let may = |first: &u8| may_begin(numbers, *first);
+        Begins((0..128).filter(may).fold(0, |all, first| all | 1 << first))
+    }
+
+    fn has(self, dialled: &[u8]) -> bool {
+        dialled.first().is_some_and(|first| !first.is_ascii() || self.0 >> first & 1 == 1)
     }
 }
 
@@ -62,7 +78,8 @@ impl Concerns {
             {
                 if when.methods.has(method) && when.who.has(who) {
                     let concern = &mut all[place(method, who)];
-                    let concerned = Concerned { rule: index, asks: asks_more(when) };
+                    let begins = when.dialled.as_ref().map(Begins::of);
+                    let concerned = Concerned { rule: index, asks: asks_more(when), begins };
                     match rule.then {
                         Then::Limit { .. } => concern.limits.push(concerned),
                         _ => concern.plain.push(concerned),
@@ -103,17 +120,18 @@ pub(crate) fn holds(when: &When, facts: &Facts<'_, '_>) -> bool {
 
 fn has_bad_user(facts: &Facts<'_, '_>) -> bool {
     let Some(message) = facts.message else { return false };
-    *facts.bad_user.get_or_init(|| {
-        let [from, to] = [message.from().uri, message.to().uri];
-        // what is nowhere in a URI is not in its user part
-        is_bad_user(facts.dialled)
-            || is_bad_user(from) && is_bad_user(user(from))
-            || is_bad_user(to) && is_bad_user(user(to))
-    })
+    [facts.dialled, user(message.from().uri), user(message.to().uri)].into_iter().any(is_bad_user)
 }
 
 /// User of a URI; of a `tel` and the like all behind the scheme.
+#[inline]
 pub(crate) fn user(uri: &[u8]) -> &[u8] {
+    policy::plain_user(uri).unwrap_or_else(|| parsed_user(uri))
+}
+
+/// The same of any URI. Apart, so that what most ask for stays small.
+#[inline(never)]
+fn parsed_user(uri: &[u8]) -> &[u8] {
     match Uri::parse(uri) {
         Some(parsed) if parsed.is_sip() => parsed.user,
         Some(parsed) => uri.get(parsed.scheme.len() + 1..).unwrap_or_default(),
@@ -122,7 +140,7 @@ pub(crate) fn user(uri: &[u8]) -> &[u8] {
 }
 
 fn is_bad_user(mut text: &[u8]) -> bool {
-    if !has_mark(text) || is_name(text) {
+    if !text.iter().any(|byte| MARKS[usize::from(*byte)]) || is_name(text) {
         return false;
     }
     while let [first, rest @ ..] = text {
@@ -150,14 +168,6 @@ fn is_name(text: &[u8]) -> bool {
         && before.iter().chain(behind).all(plain)
 }
 
-/// Whether one of [`MARKS`] is in it.
-fn has_mark(text: &[u8]) -> bool {
-    let any = |any, byte: &u8| any | MARKS[usize::from(*byte)];
-    let (chunks, rest) = text.as_chunks::<8>();
-    let whole = chunks.iter().fold(0, |all, eight| all | eight.iter().fold(0, any));
-    rest.iter().fold(whole, any) != 0
-}
-
 /// Whether the text begins so, letter case ignored.
 fn begins(text: &[u8], with: &str) -> bool {
     let mut pairs = text.iter().zip(with.as_bytes());
@@ -177,13 +187,13 @@ const BEGINS_BAD: [bool; 256] = {
 };
 
 /// Bytes of [`BAD_USER`] but for letters and digits: nothing of it is without one.
-const MARKS: [u8; 256] = {
-    let (mut table, mut at) = ([0; 256], 0);
+const MARKS: [bool; 256] = {
+    let (mut table, mut at) = ([false; 256], 0);
     while at < BAD_USER.len() {
         let (bad, mut place, mut marks) = (BAD_USER[at].as_bytes(), 0, 0);
         while place < bad.len() {
             if !bad[place].is_ascii_alphanumeric() {
-                table[bad[place] as usize] = 1;
+                table[bad[place] as usize] = true;
                 marks += 1;
             }
             place += 1;

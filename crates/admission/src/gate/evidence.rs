@@ -9,7 +9,6 @@ use crate::{
     Alert, Ban, BanId, BanKey, Effect, Final, Learned, Origin, Proof, Record, Ticket, Verdict,
 };
 use policy::{Mode, Network, Outcome, Rate, Reason, Then, Time, Who};
-use std::cell::OnceCell;
 use std::net::IpAddr;
 
 /// Rates of the machine's own, behind all of the policy's rules.
@@ -146,7 +145,6 @@ impl Gate {
             outcome: Some(evidence.outcome),
             repeated: evidence.repeated,
             dialled: evidence.dialled,
-            bad_user: OnceCell::new(),
         };
         for (index, rule) in rules.rules.iter().enumerate() {
             let Then::Weigh(weight) = rule.then else { continue };

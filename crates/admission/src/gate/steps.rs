@@ -10,7 +10,6 @@ use crate::{Credentials, Ticket, Verdict};
 use policy::{
     Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Then, Time, Who,
 };
-use std::cell::OnceCell;
 
 /// Why a request does not go on.
 #[derive(Clone, Copy, Debug)]
@@ -415,7 +414,6 @@ impl<'r, 'a: 'r> Asked<'r, 'a> {
             outcome: None,
             repeated: false,
             dialled: self.dialled,
-            bad_user: OnceCell::new(),
         }
     }
 }
