@@ -216,19 +216,27 @@ impl Gate {
 
     /// What the credentials are, and what they prove. `Relayed` when all of them are.
     pub(super) fn classify<'a>(&mut self, now: Time, request: &Request<'_, 'a>) -> Classified<'a> {
-        let ip = request.flow.remote.ip();
         let stream = request.flow.transport.is_reliable();
         let proof = stream.then_some(Proof::Handshake);
-        let mut all = Classified { proof, ..Classified::NONE };
-        let lines = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
-        if lines.iter().all(|name| request.message.value(*name).is_none()) {
-            return all;
+        let none = Classified { proof, ..Classified::NONE };
+        let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
+        if names.iter().all(|name| request.message.value(*name).is_none()) {
+            return none;
         }
+        names.iter().fold(none, |all, name| self.classify_lines(now, request, *name, all))
+    }
+
+    /// The same with what the lines of that name say.
+    fn classify_lines<'a>(
+        &mut self,
+        now: Time,
+        request: &Request<'_, 'a>,
+        name: HeaderName,
+        mut all: Classified<'a>,
+    ) -> Classified<'a> {
+        let ip = request.flow.remote.ip();
         let lifetime = self.policy.admission.proof.lifetime;
-        for header in request.message.headers() {
-            if !matches!(header.name, HeaderName::Authorization | HeaderName::ProxyAuthorization) {
-                continue;
-            }
+        for (_, header) in request.message.lines(name) {
             let digest = request.message.digest(header);
             if !digest.is_digest {
                 continue;
