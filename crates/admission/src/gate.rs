@@ -38,7 +38,7 @@ use crate::tries::Tries;
 use crate::trust::Trust;
 use crate::{
     Acknowledged, Alert, BranchKey, Credentials, Effect, Final, Judgement, Key, Learned, Memory,
-    Pass, Proof, RelayedNonces, Request, Ticket, Verdict,
+    Pass, Proof, Refusal, RelayedNonces, Request, Ticket, Verdict,
 };
 pub use again::Known;
 use asked::Asked;
@@ -233,11 +233,11 @@ impl Gate {
         }
         self.look(now, &mut asked);
         let decided = self.decide(now, &mut asked);
-        let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
+        let observed = decided.err().and_then(|stop| self.observed(stop.refusal));
         if decided.is_ok() || observed.is_some() {
             self.begin_passage(now, &mut asked);
             self.on_credentials(now, &mut asked, classified.expired);
-        } else if decided.is_err_and(|stop| stop.verdict == Verdict::Challenge) {
+        } else if decided.is_err_and(|stop| stop.refusal == Refusal::Challenge) {
             self.on_own_challenge(now, &asked);
         }
         asked.judged(decided, observed)
@@ -455,17 +455,21 @@ impl Gate {
 
 impl Asked<'_, '_> {
     /// The verdict with what explains it.
-    fn judged(&self, decided: Result<(), Stop>, observed: Option<Verdict>) -> Judgement {
-        let pass = Verdict::Accept(Pass { credentials: self.credentials, ticket: self.ticket });
-        let (verdict, reason) = match decided {
-            Ok(()) if self.credentials == Credentials::Foreign => (pass, Reason::ForeignNonce),
-            Ok(()) => (pass, Reason::Clean),
-            Err(stop) if observed.is_some() => (pass, stop.reason),
-            Err(stop) => (stop.verdict, stop.reason),
+    fn judged(&self, decided: Result<(), Stop>, observed: Option<Refusal>) -> Judgement {
+        let (refusal, reason) = match decided {
+            Ok(()) if self.credentials == Credentials::Foreign => (None, Reason::ForeignNonce),
+            Ok(()) => (None, Reason::Clean),
+            Err(stop) if observed.is_some() => (None, stop.reason),
+            Err(stop) => (Some(stop.refusal), stop.reason),
         };
         let by_rule = matches!(reason, Reason::Rule | Reason::Rate) || self.would.is_some();
         Judgement {
-            verdict,
+            verdict: match refusal {
+                Some(refusal) => Verdict::Refuse(refusal),
+                None => {
+                    Verdict::Accept(Pass { credentials: self.credentials, ticket: self.ticket })
+                }
+            },
             reason,
             rule: if by_rule { self.rule } else { u16::MAX },
             signature: self.ticket.signature,

@@ -58,7 +58,7 @@ pub use memory::{BanMemory, Counted, HitsMemory, Memory, MemoryKey, PairMemory, 
 pub use nonces::RelayedNonces;
 pub use rates::Rates;
 pub use request::{
-    Acknowledged, Credentials, Final, Judgement, Pass, Proof, Request, Ticket, Verdict,
+    Acknowledged, Credentials, Final, Judgement, Pass, Proof, Refusal, Request, Ticket, Verdict,
 };
 pub use rules::is_dialled;
 pub use shape::shape;

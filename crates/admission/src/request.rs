@@ -56,6 +56,13 @@ impl Proof {
 pub enum Verdict {
     /// It goes on.
     Accept(Pass),
+    /// It goes no further.
+    Refuse(Refusal),
+}
+
+/// How a request is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
     /// The edge challenges it: [`crate::Gate::write_challenge`] writes the header lines.
     Challenge,
     /// It is dropped in silence.
@@ -177,7 +184,7 @@ pub struct Judgement {
     /// Evidence on its source.
     pub score: f32,
     /// What would have been decided, when the rule or all is in `mode: observe`.
-    pub would: Option<Verdict>,
+    pub would: Option<Refusal>,
 }
 
 /// A final response on its way out, with the request's ticket.

@@ -46,10 +46,9 @@ pub struct Grounds {
 impl Grounds {
     pub(crate) fn new(judgement: &Judgement) -> Self {
         let would = judgement.would.map(|would| match would {
-            admission::Verdict::Accept(_) => Verdict::Forward,
-            admission::Verdict::Challenge => Verdict::Reject(401),
-            admission::Verdict::Drop => Verdict::Drop,
-            admission::Verdict::Reject(status) => Verdict::Reject(status),
+            admission::Refusal::Challenge => Verdict::Reject(401),
+            admission::Refusal::Drop => Verdict::Drop,
+            admission::Refusal::Reject(status) => Verdict::Reject(status),
         });
         let Judgement { rule, signature, who, proof, score, .. } = *judgement;
         let Judgement { judged, at_home, credentials, shape, ban, .. } = *judgement;

@@ -60,15 +60,15 @@ impl Engine {
             admission::Verdict::Accept(Pass { credentials, ticket }) => {
                 Some(Passage { credentials, ticket: Some(ticket), who, proof, ..Passage::INSIDE })
             }
-            admission::Verdict::Challenge => {
+            admission::Verdict::Refuse(admission::Refusal::Challenge) => {
                 self.challenge(now, arrival, &request, pbx, judgement.reason);
                 None
             }
-            admission::Verdict::Drop => {
+            admission::Verdict::Refuse(admission::Refusal::Drop) => {
                 self.note(arrival, Verdict::Drop, judgement.reason);
                 None
             }
-            admission::Verdict::Reject(status) => {
+            admission::Verdict::Refuse(admission::Refusal::Reject(status)) => {
                 self.refuse(now, arrival, Refusal { status, reason: judgement.reason });
                 None
             }
@@ -93,8 +93,8 @@ impl Engine {
         let request = Request { flow: &arrival.flow, message: arrival.message, dialog, pbx: 0 };
         let judgement = self.gate.on_unfit(now, &request);
         self.on_judged(now, arrival, &judgement);
-        let silent =
-            matches!(judgement.verdict, admission::Verdict::Drop | admission::Verdict::Challenge);
+        use admission::Refusal::{Challenge, Drop};
+        let silent = matches!(judgement.verdict, admission::Verdict::Refuse(Drop | Challenge));
         silent.then_some(judgement.reason)
     }
 

@@ -2,7 +2,7 @@
 //! judged again by both, by their rules and signatures. Evidence, bans and rates are not asked: what
 //! came before the recording is not known.
 
-use admission::{Gate, Judgement, Known, Request, Verdict};
+use admission::{Gate, Judgement, Known, Refusal, Request, Verdict};
 use policy::{Policy, Reason, Time, Who};
 use serde::{Deserialize, Serialize};
 use std::fmt::Write as _;
@@ -70,7 +70,7 @@ pub(crate) fn judge(recorded: &[Recorded], old: &Arc<Policy>, new: &Arc<Policy>)
         view.judged += 1;
         if outcome(&was) != outcome(&is) {
             view.differ += 1;
-            let by = if stops(&is) { by(&is, new) } else { by(&was, old) };
+            let by = if refusal(&is).is_some() { by(&is, new) } else { by(&was, old) };
             view.count(it, [word(&was), word(&is), by]);
         }
     }
@@ -119,25 +119,27 @@ impl AgainView {
 }
 
 /// What becomes of it, or would if the rule did more than observe.
-fn outcome(judgement: &Judgement) -> (Option<Verdict>, Option<Verdict>) {
-    let stopped = stops(judgement).then_some(judgement.verdict);
-    (stopped, judgement.would)
+fn outcome(judgement: &Judgement) -> (Option<Refusal>, Option<Refusal>) {
+    (refusal(judgement), judgement.would)
 }
 
-fn stops(judgement: &Judgement) -> bool {
-    !matches!(judgement.verdict, Verdict::Accept(_))
+fn refusal(judgement: &Judgement) -> Option<Refusal> {
+    match judgement.verdict {
+        Verdict::Accept(_) => None,
+        Verdict::Refuse(refusal) => Some(refusal),
+    }
 }
 
 fn word(judgement: &Judgement) -> String {
-    let said = |verdict: Verdict| match verdict {
-        Verdict::Accept(_) => "accept".to_owned(),
-        Verdict::Challenge => "challenge".to_owned(),
-        Verdict::Drop => "drop".to_owned(),
-        Verdict::Reject(status) => format!("reject {status}"),
+    let said = |refusal: Refusal| match refusal {
+        Refusal::Challenge => "challenge".to_owned(),
+        Refusal::Drop => "drop".to_owned(),
+        Refusal::Reject(status) => format!("reject {status}"),
     };
-    match judgement.would {
-        Some(would) => format!("accept (observed: {})", said(would)),
-        None => said(judgement.verdict),
+    match outcome(judgement) {
+        (_, Some(would)) => format!("accept (observed: {})", said(would)),
+        (Some(refusal), None) => said(refusal),
+        (None, None) => "accept".to_owned(),
     }
 }
 

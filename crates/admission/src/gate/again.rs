@@ -35,7 +35,7 @@ impl Gate {
             return asked.judged(Ok(()), None);
         }
         let decided = self.check_rules(&mut asked).and_then(|()| self.check_signatures(&mut asked));
-        let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
+        let observed = decided.err().and_then(|stop| self.observed(stop.refusal));
         asked.judged(decided, observed)
     }
 }

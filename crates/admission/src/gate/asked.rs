@@ -8,7 +8,7 @@ use crate::proof::{Echo, is_own_nonce};
 use crate::request::{REGISTER, dialled};
 use crate::rules::user;
 use crate::sources::{Passage, Score};
-use crate::{BanId, Credentials, Proof, Request, Ticket, Verdict};
+use crate::{BanId, Credentials, Proof, Refusal, Request, Ticket};
 use policy::{Hits, Outcome, Reason, Time, Who};
 use std::cell::OnceCell;
 use std::net::IpAddr;
@@ -33,7 +33,7 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) proof: Option<Proof>,
     pub(super) score: Score,
     pub(super) passage: Passage,
-    pub(super) would: Option<Verdict>,
+    pub(super) would: Option<Refusal>,
     /// The ban that spoke.
     pub(super) ban: Option<BanId>,
     /// Index of the rule that spoke last, and of the signature.

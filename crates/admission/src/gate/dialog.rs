@@ -5,7 +5,7 @@ use super::Gate;
 use super::asked::{Asked, Classified};
 use super::evidence::slow;
 use super::steps::Stop;
-use crate::{Judgement, Request, Verdict};
+use crate::{Judgement, Refusal, Request};
 use policy::{Mode, Reason, Time, Who};
 
 impl Gate {
@@ -41,7 +41,7 @@ impl Gate {
             return asked.judged(Ok(()), None);
         }
         let decided = self.check_stray(now, &mut asked);
-        let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
+        let observed = decided.err().and_then(|stop| self.observed(stop.refusal));
         asked.judged(decided, observed)
     }
 
@@ -56,7 +56,7 @@ impl Gate {
         }
         self.look(now, &mut asked);
         let decided = self.check_unfit(now, &mut asked);
-        let observed = decided.err().and_then(|stop| self.observed(stop.verdict));
+        let observed = decided.err().and_then(|stop| self.observed(stop.refusal));
         asked.judged(decided, observed)
     }
 
@@ -67,7 +67,7 @@ impl Gate {
 
     fn check_stray(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         if asked.ticket.who == Who::Unproven {
-            return Err(Stop { verdict: Verdict::Drop, reason: Reason::Unproven });
+            return Err(Stop { refusal: Refusal::Drop, reason: Reason::Unproven });
         }
         self.check_rules(asked)?;
         self.check_rates(now, asked)

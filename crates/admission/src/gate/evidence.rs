@@ -6,7 +6,7 @@ use crate::bans::Cause;
 use crate::ledger::{Flags, Open};
 use crate::rules::{Facts, holds};
 use crate::{
-    Alert, Ban, BanId, BanKey, Effect, Final, Learned, Origin, Proof, Record, Ticket, Verdict,
+    Alert, Ban, BanId, BanKey, Effect, Final, Learned, Origin, Proof, Record, Refusal, Ticket,
 };
 use policy::{Mode, Network, Outcome, Rate, Reason, Then, Time, Who};
 use std::net::IpAddr;
@@ -480,7 +480,7 @@ impl Gate {
     }
 
     /// Whether the mode is to act.
-    pub(super) fn observed(&self, verdict: Verdict) -> Option<Verdict> {
-        (self.policy.admission.mode == Mode::Observe).then_some(verdict)
+    pub(super) fn observed(&self, refusal: Refusal) -> Option<Refusal> {
+        (self.policy.admission.mode == Mode::Observe).then_some(refusal)
     }
 }

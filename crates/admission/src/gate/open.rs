@@ -37,14 +37,14 @@ impl Gate {
         // the PBX will have said what it thinks of the calls before when this one comes again
         let waits = if proves { proven < most } else { open < of_pbx };
         if invite && waits {
-            return Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed });
+            return Err(Stop { refusal: asked.refusal(), reason: Reason::Narrowed });
         }
         if asked.ticket.who == Who::Unproven || !own_doing {
             let otherwise = if invite { Else::Drop } else { Else::Pass };
             let reason = if all >= most { Reason::Narrowed } else { Reason::Unproven };
             return self.challenge(asked, reason, otherwise);
         }
-        Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed })
+        Err(Stop { refusal: asked.refusal(), reason: Reason::Narrowed })
     }
 
     /// A stranger's request goes to the PBX. What answers a challenge counts as that.

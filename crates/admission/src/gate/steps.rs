@@ -6,7 +6,7 @@ use super::evidence::slow;
 use crate::request::REGISTER;
 use crate::rules::Facts;
 use crate::storm::PACE;
-use crate::{Credentials, Ticket, Verdict};
+use crate::{Credentials, Refusal, Ticket};
 use policy::{
     Ceiling, ChallengeMode, LimitAnswer, LimitKey, Mode, Network, Reason, Then, Time, Who,
 };
@@ -14,7 +14,7 @@ use policy::{
 /// Why a request does not go on.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stop {
-    pub(super) verdict: Verdict,
+    pub(super) refusal: Refusal,
     pub(super) reason: Reason,
 }
 
@@ -47,7 +47,7 @@ impl Gate {
     pub(super) fn check_method_and_looks(&mut self, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let ruled = self.check_rules(asked);
         match ruled {
-            Err(Stop { verdict: Verdict::Drop, .. }) => ruled,
+            Err(Stop { refusal: Refusal::Drop, .. }) => ruled,
             _ => self.check_signatures(asked).and(ruled),
         }
     }
@@ -66,9 +66,9 @@ impl Gate {
             let (then, mode) = (rule.then, rule.mode);
             self.count_rule(index);
             let stop = match then {
-                Then::Drop => Stop { verdict: Verdict::Drop, reason: Reason::Rule },
+                Then::Drop => Stop { refusal: Refusal::Drop, reason: Reason::Rule },
                 Then::Reject(status) => {
-                    Stop { verdict: Verdict::Reject(status), reason: Reason::Rule }
+                    Stop { refusal: Refusal::Reject(status), reason: Reason::Rule }
                 }
                 _ if mode == Mode::Observe => continue,
                 Then::Accept => {
@@ -112,7 +112,7 @@ impl Gate {
                 (heaviest, asked.ticket.signature) = (ceiling, *hit);
             }
             if mode == Mode::Observe && most == Ceiling::Drop {
-                asked.would = asked.would.or(Some(Verdict::Drop));
+                asked.would = asked.would.or(Some(Refusal::Drop));
             }
         }
         match heaviest {
@@ -122,7 +122,7 @@ impl Gate {
             Ceiling::Score => asked.raise(2, u16::MAX),
             Ceiling::Fast => asked.raise(3, u16::MAX),
             Ceiling::Drop => {
-                return Err(Stop { verdict: Verdict::Drop, reason: Reason::Signature });
+                return Err(Stop { refusal: Refusal::Drop, reason: Reason::Signature });
             }
         }
         Ok(())
@@ -136,7 +136,7 @@ impl Gate {
             return Ok(());
         }
         self.on_honeytoken_request(now, asked);
-        Err(Stop { verdict: asked.refusal(), reason: Reason::Honeytoken })
+        Err(Stop { refusal: asked.refusal(), reason: Reason::Honeytoken })
     }
 
     /// Pairs that are banned.
@@ -145,7 +145,7 @@ impl Gate {
         if let Some(ban) = self.bans.of_pair(now, asked.ticket.account, flow) {
             asked.ban = Some(ban.id);
             self.on_banned_try(now, asked);
-            return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
+            return Err(Stop { refusal: asked.refusal(), reason: Reason::PairBanned });
         }
         Ok(())
     }
@@ -181,14 +181,14 @@ impl Gate {
                 continue;
             }
             self.count_rule(index);
-            let verdict = match answer {
-                LimitAnswer::Drop => Verdict::Drop,
-                LimitAnswer::Retry => Verdict::Reject(503),
+            let refusal = match answer {
+                LimitAnswer::Drop => Refusal::Drop,
+                LimitAnswer::Retry => Refusal::Reject(503),
                 LimitAnswer::Pace => asked.refusal(),
-                LimitAnswer::Challenge if self.can_challenge(asked) => Verdict::Challenge,
+                LimitAnswer::Challenge if self.can_challenge(asked) => Refusal::Challenge,
                 LimitAnswer::Challenge => asked.refusal(),
             };
-            asked.stop(Stop { verdict, reason: Reason::Rate }, index, mode)?;
+            asked.stop(Stop { refusal, reason: Reason::Rate }, index, mode)?;
         }
         Ok(())
     }
@@ -258,7 +258,7 @@ impl Gate {
             let rate = rules.narrow.home_aor;
             if slow && !self.rates.allows(now, slow::HOME, asked.pair, rate) {
                 self.on_banned_try(now, asked);
-                return Err(Stop { verdict: asked.refusal(), reason: Reason::PairBanned });
+                return Err(Stop { refusal: asked.refusal(), reason: Reason::PairBanned });
             }
             return Ok(());
         }
@@ -266,7 +266,7 @@ impl Gate {
             let rate = rules.narrow.strange_aor;
             if !self.rates.allows(now, slow::NARROWED, asked.source, rate) {
                 self.on_banned_try(now, asked);
-                return Err(Stop { verdict: asked.refusal(), reason: Reason::Narrowed });
+                return Err(Stop { refusal: asked.refusal(), reason: Reason::Narrowed });
             }
         }
         Ok(())
@@ -290,7 +290,7 @@ impl Gate {
             asked.ticket.guarded = true;
             return Ok(());
         }
-        Err(Stop { verdict: asked.refusal(), reason: Reason::Guarded })
+        Err(Stop { refusal: asked.refusal(), reason: Reason::Guarded })
     }
 
     /// Guesses that are made all at once: those that the PBX has not answered count as refused.
@@ -308,7 +308,7 @@ impl Gate {
         match self.tries.under_way(now, pair) + doubts {
             0 => Ok(()),
             tries if refusals + (tries as f32) < rules.levels.pair => Ok(()),
-            _ => Err(Stop { verdict: asked.refusal(), reason: Reason::TriesUnderWay }),
+            _ => Err(Stop { refusal: asked.refusal(), reason: Reason::TriesUnderWay }),
         }
     }
 
@@ -348,9 +348,12 @@ impl Gate {
     /// Whether strangers were refused so often on this AOR that the next must be proven: unproven
     /// ones, who may be forged; or proven ones, so that no forger takes the tries that are left.
     fn is_doubted(&self, now: Time, asked: &Asked<'_, '_>) -> bool {
+        if asked.ticket.at_home {
+            return false;
+        }
         let rules = &self.policy.admission;
         let (refusals, doubts) = self.aors.refusals(now, asked.ticket.aor, rules.half_life.short);
-        !asked.ticket.at_home && refusals.max(doubts) >= rules.guard.refusals
+        refusals.max(doubts) >= rules.guard.refusals
     }
 
     pub(super) fn challenge(
@@ -361,10 +364,10 @@ impl Gate {
     ) -> Result<(), Stop> {
         match otherwise {
             _ if self.can_challenge(asked) || self.may_learn(asked) => {
-                Err(Stop { verdict: Verdict::Challenge, reason })
+                Err(Stop { refusal: Refusal::Challenge, reason })
             }
             Else::Pass => Ok(()),
-            Else::Drop => Err(Stop { verdict: asked.refusal(), reason }),
+            Else::Drop => Err(Stop { refusal: asked.refusal(), reason }),
         }
     }
 
@@ -381,9 +384,9 @@ impl Gate {
 
 impl<'r, 'a: 'r> Asked<'r, 'a> {
     /// How one is refused without a word of why.
-    pub(super) fn refusal(&self) -> Verdict {
+    pub(super) fn refusal(&self) -> Refusal {
         let stream = self.request.flow.transport.is_reliable();
-        if stream { Verdict::Reject(503) } else { Verdict::Drop }
+        if stream { Refusal::Reject(503) } else { Refusal::Drop }
     }
 
     /// Its outcome weighs so many times as much, by that rule.
@@ -396,7 +399,7 @@ impl<'r, 'a: 'r> Asked<'r, 'a> {
     fn stop(&mut self, stop: Stop, rule: usize, mode: Mode) -> Result<(), Stop> {
         self.rule = rule as u16;
         if mode == Mode::Observe {
-            self.would = self.would.or(Some(stop.verdict));
+            self.would = self.would.or(Some(stop.refusal));
             return Ok(());
         }
         Err(stop)

@@ -339,7 +339,7 @@ fn an_observer_lets_pass_and_says_what_he_would_do() {
     let message = wire::Message::parse(text.as_bytes(), &wire::Limits::default()).unwrap();
     let request = Request { flow: &bad.flow, message: &message, dialog: false, pbx: 0 };
     let judgement = play.gate.on_request(play.now, &request);
-    assert_eq!((judgement.would, judgement.reason), (Some(Verdict::Drop), Reason::Rule));
+    assert_eq!((judgement.would, judgement.reason), (Some(Refusal::Drop), Reason::Rule));
     assert!(matches!(judgement.verdict, Verdict::Accept(_)));
 }
 

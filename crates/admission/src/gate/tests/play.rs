@@ -166,12 +166,12 @@ impl Play {
                 self.leaked += 1;
                 Got::Pass(Box::new(pass))
             }
-            Verdict::Challenge => {
+            Verdict::Refuse(Refusal::Challenge) => {
                 assert!(self.gate.write_challenge(self.now, &request, &mut lines));
                 Got::Challenge(String::from_utf8(lines).unwrap())
             }
-            Verdict::Drop => Got::Drop(judgement.reason),
-            Verdict::Reject(status) => Got::Reject(status),
+            Verdict::Refuse(Refusal::Drop) => Got::Drop(judgement.reason),
+            Verdict::Refuse(Refusal::Reject(status)) => Got::Reject(status),
         };
         self.drain();
         got
