@@ -203,7 +203,7 @@ impl<'a> QuotedParams<'a> {
 
     /// The parameter that `rest` begins with, if it is written as all write it, and what is behind its
     /// comma.
-    #[inline]
+    #[inline(always)]
     fn plain(&self, rest: &'a [u8]) -> Option<(QuotedParam<'a>, Option<&'a [u8]>)> {
         let text = rest.strip_prefix(b" ").unwrap_or(rest);
         let name_end = Block::first(stops::<b','>(Block::at(text, 0))).filter(|end| *end > 0)?;
