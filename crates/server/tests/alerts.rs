@@ -92,6 +92,22 @@ fn ask_for_bob(edge: &Edge) {
     edge.await_metric("ringfence_alerts_total{alert=\"honeytoken\"} 1");
 }
 
+/// Waits until an alert of that kind has its line in the audit file, which another thread writes.
+fn await_audited(edge: &Edge, kind: &str) {
+    let is_of = |line: &str| {
+        let line: Option<Value> = serde_json::from_str(line).ok();
+        line.is_some_and(|line| line["event"] == "alert" && line["alert"] == kind)
+    };
+    let file = edge.file().with_file_name("audit.log");
+    for _ in 0..1_000 {
+        if std::fs::read_to_string(&file).unwrap().lines().any(is_of) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("{kind}: {}", std::fs::read_to_string(file).unwrap());
+}
+
 #[test]
 fn what_happens_is_told_and_a_dead_target_is_in_nobodys_way() {
     let hook = Hook::start();
@@ -136,13 +152,8 @@ fn what_happens_is_told_and_a_dead_target_is_in_nobodys_way() {
     }
     hook.await_alert("pbx_down", true);
 
-    let audit = std::fs::read_to_string(edge.file().with_file_name("audit.log")).unwrap();
     for kind in ["certificate", "honeytoken", "pbx_down"] {
-        let is_of = |line: &str| {
-            let line: Value = serde_json::from_str(line).unwrap();
-            line["event"] == "alert" && line["alert"] == kind
-        };
-        assert!(audit.lines().any(is_of), "{kind}: {audit}");
+        await_audited(&edge, kind);
     }
     edge.await_metric("ringfence_alert_up{target=\"hook\"} 1");
     edge.await_metric("ringfence_alert_up{target=\"dead\"} 0");
