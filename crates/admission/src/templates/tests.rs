@@ -343,8 +343,8 @@ fn a_template_fits_those_requests_from_which_it_would_be_learned() {
     assert!(fitting > 1_000 && other > 1_000, "{fitting}, {other}");
 }
 
-fn signatures_of_tools() -> Signatures {
-    let spec = |when| SignatureSpec {
+fn spec(when: Condition) -> SignatureSpec {
+    SignatureSpec {
         id: "tool".into(),
         ceiling: Ceiling::Drop,
         mode: Mode::Enforce,
@@ -352,7 +352,10 @@ fn signatures_of_tools() -> Signatures {
         source: "".into(),
         false_positives: "".into(),
         when,
-    };
+    }
+}
+
+fn signatures_of_tools() -> Signatures {
     let is = |field, word: &str| Condition::Text(field, Test::Is(words(&[word])));
     Signatures::compile(vec![
         spec(is(TextField::UserAgent, "friendly-scanner")),
@@ -422,6 +425,75 @@ fn what_varies_under_a_known_template_is_looked_at() {
         }
         assert_eq!(hits(&other), expected, "{to}");
     }
+}
+
+#[test]
+fn what_varies_in_odd_places_is_looked_at() {
+    use Peculiarity as P;
+    let is = |field, word: &str| Condition::Text(field, Test::Is(words(&[word])));
+    let user = |name: &str| INVITE.replace("<sip:100@pbx", &format!("<sip:{name}@pbx"));
+    let agent = |name: &str| user(name).replace("Desk Phone 7", "phone-100");
+    let contact = |host: &str| INVITE.replace("sip:100@192.0.2.9:5071", &format!("sip:100@{host}"));
+    let to = |name: &str| user(name).replace("<sip:900972@pbx", "<sip:alice:x@pbx");
+    let tag = |tag: &str| INVITE.replace("tag=2fd7b751", &format!("tag={tag}"));
+    let line = |host: &str| format!("c=IN IP4 {host}\r\n");
+    let twice = |host: &str| {
+        INVITE.replace("t=0 0\r\n", &(line("192.0.2.9") + "t=0 0\r\n")).replacen(
+            &line("192.0.2.9"),
+            &line(host),
+            1,
+        )
+    };
+    for (condition, usual, other) in [
+        (Condition::Peculiar(P::UserAgentIsFromUser), agent("100"), agent("phone-100")),
+        (Condition::Peculiar(P::FromIsTo), to("bob"), to("alice")),
+        (Condition::Peculiar(P::TagIsCallId), tag("2fd7b751"), tag("897b2a55")),
+        (Condition::Peculiar(P::LongTag), tag("1"), tag(&"1".repeat(193))),
+        (is(TextField::ContactHost, "192.0.2.9,x"), contact("192.0.2.8,x"), contact("192.0.2.9,x")),
+        (is(TextField::Sdp, "c=IN IP4 192.0.2.7"), twice("192.0.2.8"), twice("192.0.2.7")),
+        (
+            is(TextField::Sdp, "m=audio 4002/2 RTP/AVP 8 0"),
+            INVITE.replace("4000", "4000/2"),
+            INVITE.replace("4000", "4002/2"),
+        ),
+    ] {
+        let signatures = Signatures::compile(vec![spec(condition.clone())]).unwrap();
+        let mut templates = Templates::new();
+        for text in [&usual, &usual, &usual, &other, &usual, &other, &other] {
+            let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+            let hits = templates.look(&signatures, &message).1;
+            assert_eq!(hits.len(), usize::from(*text == other), "{condition:?} {text}");
+        }
+    }
+}
+
+#[test]
+fn of_those_that_look_alike_at_a_glance_goes_what_was_not_met_for_longest() {
+    let signatures = signatures_of_tools();
+    let mut templates = Templates::new();
+    let mut is_known = |name: &str| {
+        let text = INVITE.replace("\"100\" <", name);
+        let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+        let known = templates.is_known(&signatures, &message);
+        templates.look(&signatures, &message);
+        known
+    };
+    let names = ["\"1\" <", "<", "1 <", "\"1\"<", "1  <", "\"1\"  <"];
+    for name in &names[..WAYS] {
+        assert_eq!([is_known(name), is_known(name), is_known(name)], [false, false, true]);
+    }
+    assert!(is_known(names[0]) && !is_known(names[4]) && is_known(names[0]));
+    assert!(!is_known(names[1]), "its place was taken");
+    templates.configure();
+    let message = Message::parse(INVITE.as_bytes(), &Limits::default()).unwrap();
+    assert!(!templates.is_known(&signatures, &message) && templates.table().entries == 0);
+}
+
+#[test]
+fn domains_do_not_take_each_others_places() {
+    let signatures = signatures_of_tools();
+    let texts = (0..20 * 10).map(|n| INVITE.replace("pbx.ex", &format!("pbx{}.ex", n % 20)));
+    assert_eq!(compare(&signatures, texts.map(String::into_bytes)), (200, 160));
 }
 
 #[test]

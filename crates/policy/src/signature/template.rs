@@ -148,17 +148,15 @@ impl Cut {
     fn part<'a>(self, message: &Message<'a>, line: u8, rest: &'a [u8]) -> Option<&'a [u8]> {
         let read = match self {
             Cut::RequestUser | Cut::FromUser | Cut::ToUser | Cut::ContactUser => {
-                return front(rest, |byte| PLAIN[usize::from(byte)], |next| next == Some(b'@'));
+                return front(rest, |byte| PLAIN[usize::from(byte)]).filter(before(rest, b"@"));
             }
-            Cut::ContactHost => return address(rest, |next| b">;?".contains(&next)),
-            Cut::Connection => return address(rest, |next| b"\r\n".contains(&next)),
             Cut::Instance => {
                 let is_plain = |byte: u8| PLAIN[usize::from(byte)] || byte == b':';
-                return front(rest, is_plain, |next| next == Some(b'>'));
+                return front(rest, is_plain).filter(before(rest, b">"));
             }
-            Cut::Media => {
-                return front(rest, |byte| byte.is_ascii_digit(), |next| next == Some(b' '));
-            }
+            Cut::ContactHost => return address(rest).filter(before(rest, b">;?")),
+            Cut::Connection => return address(rest),
+            Cut::Media => return front(rest, |byte| byte.is_ascii_digit()),
             Cut::Origin => {
                 let line = rest.get(..find_byte(b'\n', rest).unwrap_or(rest.len()))?;
                 return Some(without_cr(line)).filter(|line| !line.is_empty());
@@ -182,18 +180,23 @@ impl Cut {
     }
 }
 
-/// The bytes in front that are so, if there are some, and what follows them is so.
+/// The bytes in front that are so, if there are some.
 #[inline]
-fn front(text: &[u8], is: impl Fn(u8) -> bool, ends: impl Fn(Option<u8>) -> bool) -> Option<&[u8]> {
+fn front(text: &[u8], is: impl Fn(u8) -> bool) -> Option<&[u8]> {
     let end = text.iter().position(|byte| !is(*byte)).unwrap_or(text.len());
-    (end > 0 && ends(text.get(end).copied())).then(|| &text[..end])
+    text.get(..end).filter(|front| !front.is_empty())
 }
 
 /// The IPv4 address in front, and its port: what is made of digits, dots and colons.
 #[inline]
-fn address(text: &[u8], ends: impl Fn(u8) -> bool) -> Option<&[u8]> {
-    let (address, rest) = text.split_at(numeric_end(text));
-    (!address.is_empty() && rest.first().is_none_or(|next| ends(*next))).then_some(address)
+fn address(text: &[u8]) -> Option<&[u8]> {
+    text.get(..numeric_end(text)).filter(|address| !address.is_empty())
+}
+
+/// Whether one of these bytes follows what stands in front.
+#[inline]
+fn before(text: &[u8], one_of: &'static [u8]) -> impl Fn(&&[u8]) -> bool {
+    move |front| text.get(front.len()).is_some_and(|next| one_of.contains(next))
 }
 
 /// Cuts a request, from the first byte to the last.
@@ -285,8 +288,8 @@ impl<'a> Knife<'_, '_, 'a> {
         self.cut(Cut::FromTag, Some(self.message.from_tag()))
     }
 
-    /// User and host of a Contact's first address, when its brackets are the value's first ones, and
-    /// its instance, which each phone has for itself.
+    /// User and host of what is in a Contact's first brackets, and the instance behind them, which
+    /// each phone has for itself.
     fn cut_contact(&mut self, value: &'a [u8]) -> Option<()> {
         let close = find_byte(b'>', value);
         let uri = match (find_byte(b'<', value), close) {
@@ -294,9 +297,7 @@ impl<'a> Knife<'_, '_, 'a> {
             (None, None) => Some(first_uri(value)),
             _ => None,
         };
-        let is_first =
-            |uri: &&[u8]| value.first() != Some(&b'"') || std::ptr::eq(*uri, first_uri(value));
-        let Some((user, host)) = uri.filter(is_first).and_then(plain_user_and_host) else {
+        let Some((user, host)) = uri.and_then(plain_user_and_host) else {
             return Some(());
         };
         self.cut(Cut::ContactUser, Some(user))?;
