@@ -79,7 +79,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         rule(
             "proven-rate",
             When { who: WhoSet::of(&[Who::Proven]), ..any.clone() },
-            limit(LimitKey::Flow, 50, LimitAnswer::Pace),
+            limit(LimitKey::Source, 200, LimitAnswer::Pace),
         ),
         rule(
             "source-rate",

@@ -28,7 +28,7 @@ impl Gate {
         known: &Known,
     ) -> Judgement {
         let passes = if known.credentials { Credentials::Relayed } else { Credentials::Absent };
-        let classified = Classified { credentials: passes, ..Classified::NONE };
+        let classified = Classified { credentials: passes, ..Classified::bare(request.flow) };
         let mut asked = self.ask(now, request, classified);
         (asked.ticket.who, asked.ticket.at_home) = (known.who, known.at_home);
         if self.policy.admission.mode == Mode::Off {

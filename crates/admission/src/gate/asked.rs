@@ -12,7 +12,7 @@ use crate::{BanId, Credentials, Proof, Refusal, Request, Ticket};
 use policy::{Hits, Outcome, Reason, Time, Who};
 use std::cell::OnceCell;
 use std::net::IpAddr;
-use wire::{Digest, HeaderName, Host, Message, Uri};
+use wire::{Digest, Flow, HeaderName, Host, Message, Uri};
 
 /// A request with what is known of it.
 pub(super) struct Asked<'r, 'a> {
@@ -78,13 +78,16 @@ impl Named<'_> {
 }
 
 impl Classified<'_> {
-    pub(super) const NONE: Classified<'static> = Classified {
-        credentials: Credentials::Absent,
-        proof: None,
-        expired: false,
-        username: b"",
-        offered: 0,
-    };
+    /// Of a request without credentials over that flow.
+    pub(super) fn bare(flow: &Flow) -> Self {
+        Classified {
+            credentials: Credentials::Absent,
+            proof: flow.transport.is_reliable().then_some(Proof::Handshake),
+            expired: false,
+            username: b"",
+            offered: 0,
+        }
+    }
 }
 
 impl<'a> Asked<'_, 'a> {
@@ -216,9 +219,7 @@ impl Gate {
 
     /// What the credentials are, and what they prove. `Relayed` when all of them are.
     pub(super) fn classify<'a>(&mut self, now: Time, request: &Request<'_, 'a>) -> Classified<'a> {
-        let stream = request.flow.transport.is_reliable();
-        let proof = stream.then_some(Proof::Handshake);
-        let none = Classified { proof, ..Classified::NONE };
+        let none = Classified::bare(request.flow);
         let names = [HeaderName::Authorization, HeaderName::ProxyAuthorization];
         if names.iter().all(|name| request.message.value(*name).is_none()) {
             return none;

@@ -36,7 +36,7 @@ impl Gate {
     /// answers an ACK, so every verdict but to accept it drops it.
     pub fn on_stray_ack(&mut self, now: Time, ack: &Request<'_, '_>) -> Judgement {
         self.clock = now;
-        let mut asked = self.ask(now, ack, Classified::NONE);
+        let mut asked = self.ask(now, ack, Classified::bare(ack.flow));
         if self.excuses(now, &mut asked) {
             return asked.judged(Ok(()), None);
         }
@@ -50,7 +50,7 @@ impl Gate {
     /// does; it opens nothing and ends nothing.
     pub fn on_unfit(&mut self, now: Time, request: &Request<'_, '_>) -> Judgement {
         self.clock = now;
-        let mut asked = self.ask(now, request, Classified::NONE);
+        let mut asked = self.ask(now, request, Classified::bare(request.flow));
         if self.excuses(now, &mut asked) {
             return asked.judged(Ok(()), None);
         }

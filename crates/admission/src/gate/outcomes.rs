@@ -231,7 +231,7 @@ impl Gate {
         entry: u64,
     ) {
         let request = Request { flow: ack.flow, message: ack.message, dialog: false, pbx: 0 };
-        let classified = super::asked::Classified::NONE;
+        let classified = super::asked::Classified::bare(ack.flow);
         let mut asked = self.ask(now, &request, classified);
         asked.ticket.method = INVITE;
         asked.ticket.entry = entry;

@@ -203,7 +203,8 @@ impl Gate {
                 let network = Network::around(asked.ip);
                 self.entries.hash(&[&crate::key::address_bytes(network.address())])
             }
-            LimitKey::Source => asked.source,
+            // whoever borrows an address spends nothing of what proves itself
+            LimitKey::Source => asked.source ^ u64::from(asked.ticket.proof.is_some()),
             LimitKey::Flow => self.pairs.over_flow(0, asked.source, asked.request.flow),
             LimitKey::Aor => asked.ticket.account,
         }

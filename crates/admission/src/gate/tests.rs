@@ -7,6 +7,7 @@ mod bursts;
 mod endings;
 mod evidence;
 mod feeds;
+mod floods;
 mod guessers;
 mod honest;
 mod play;

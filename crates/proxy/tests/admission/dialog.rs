@@ -125,23 +125,25 @@ fn a_carriers_ack_passes_whatever_it_carries() {
 #[test]
 fn a_proven_strangers_acks_have_the_rate_of_his_requests() {
     let mut edge = Edge::with(|_| {});
-    let flow = Flow {
-        transport: Transport::Tcp,
-        connection: Some(ConnectionId::new(ShardId(0), 9)),
-        ..Flow::udp(addr(OUTSIDE), addr(PHONE))
-    };
-    let _ = edge.input(Input::Opened { flow });
+    let connections = [8, 9].map(|number| ConnectionId::new(ShardId(0), number));
+    for connection in connections {
+        let flow = Flow {
+            transport: Transport::Tcp,
+            connection: Some(connection),
+            ..Flow::udp(addr(OUTSIDE), addr(PHONE))
+        };
+        let _ = edge.input(Input::Opened { flow });
+    }
     let ack = tagged("ACK", "z9hG4bKx", "z", "").replace("/UDP", "/TCP").replace('\n', "\r\n");
     let bytes = ack.as_bytes();
     let mut reasons = Vec::new();
-    for _ in 0..300 {
-        let connection = ConnectionId::new(ShardId(0), 9);
+    for connection in connections.into_iter().cycle().take(900) {
         let outcome = edge.input(Input::Stream { connection, bytes });
         assert!(outcome.outside.is_empty(), "nothing answers an ACK: {outcome:?}");
         reasons.extend(outcome.events.iter().map(|event| (event.verdict, event.reason)));
     }
     let count = |wanted| reasons.iter().filter(|it| **it == wanted).count();
-    assert_eq!(count((Verdict::Forward, Reason::Clean)), 200, "a burst of proven-rate");
+    assert_eq!(count((Verdict::Forward, Reason::Clean)), 800, "a burst of proven-rate");
     assert_eq!(count((Verdict::Drop, Reason::Rate)), 100);
 }
 

@@ -187,7 +187,8 @@ impl Reference {
             let of = match per {
                 LimitKey::All => String::new(),
                 LimitKey::Network => Network::around(flow.remote.ip()).to_string(),
-                LimitKey::Source => asked.source.to_string(),
+                // "what proves itself has a budget of its own"
+                LimitKey::Source => format!("{} {}", asked.source, asked.proof),
                 LimitKey::Flow => format!("{flow:?}"),
                 LimitKey::Aor => asked.account.clone(),
             };
