@@ -34,6 +34,8 @@ impl Flags {
     pub(crate) const TAGGED: Flags = Flags(128);
     /// It took one of the tries that strangers have at its account.
     pub(crate) const GUARDED: Flags = Flags(256);
+    /// It took one of the tries of its narrowed source, or slowed home.
+    pub(crate) const SLOWED: Flags = Flags(512);
 
     pub(crate) fn has(self, flag: Flags) -> bool {
         self.0 & flag.0 != 0
@@ -41,6 +43,13 @@ impl Flags {
 
     pub(crate) fn set(&mut self, flag: Flags, on: bool) {
         self.0 = if on { self.0 | flag.0 } else { self.0 & !flag.0 };
+    }
+
+    /// What a request of its took, the entry has.
+    pub(crate) fn take(&mut self, ticket: &crate::Ticket) {
+        for (flag, taken) in [(Flags::GUARDED, ticket.guarded), (Flags::SLOWED, ticket.slowed)] {
+            self.set(flag, self.has(flag) || taken);
+        }
     }
 }
 
@@ -78,7 +87,7 @@ impl Open {
         flags.set(Flags::HONEYTOKEN, ticket.honeytoken);
         flags.set(Flags::CANDIDATE, ticket.candidate);
         flags.set(Flags::TAGGED, ticket.tagged);
-        flags.set(Flags::GUARDED, ticket.guarded);
+        flags.take(ticket);
         Open {
             key: ticket.entry,
             source,

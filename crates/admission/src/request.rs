@@ -147,8 +147,12 @@ pub struct Ticket {
     pub proof: Option<Proof>,
     /// It took one of the tries that strangers have at its account when the guard was up.
     pub guarded: bool,
+    /// It took one of the tries that its narrowed source, or slowed home, has.
+    pub slowed: bool,
     /// Key of the pair at which its credentials are a try under way; 0 when they are none.
     pub tried: u64,
+    /// Key of all its source's tries at accounts not at home there, or of all at its home.
+    pub tried_over_all: u64,
     /// Key of the source at which it counts until the PBX says something to it; 0 when it does not.
     pub passing: u64,
     /// Hash of realm and algorithm of credentials that answer the edge's own challenge with a nonce

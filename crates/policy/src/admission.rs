@@ -181,6 +181,9 @@ pub struct NarrowRules {
     pub others_unproven: u32,
     /// Open challenges of a narrowed one.
     pub narrowed: u32,
+    /// Logins whose credentials the PBX has not judged: of all accounts that are not at home at one
+    /// source, and of one that is over all its flows.
+    pub tries: u32,
     /// Tries that a narrowed known source has for AORs that are not at home there.
     pub strange_aor: Rate,
     /// Tries at a home whose pair would be banned.
@@ -560,6 +563,7 @@ impl Default for Admission {
                 others: 64,
                 others_unproven: 8,
                 narrowed: 1,
+                tries: 16,
                 strange_aor: Rate::new(1, minutes(1)),
                 home_aor: Rate::new(1, Duration::from_secs(30)),
             },

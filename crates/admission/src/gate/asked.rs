@@ -25,10 +25,12 @@ pub(super) struct Asked<'r, 'a> {
     pub(super) aor_uri: &'a [u8],
     pub(super) dialled: &'a [u8],
     pub(super) credentials: Credentials,
-    /// It goes on with a challenge that is open: nothing slows it.
+    /// It goes on with a challenge that is open.
     pub(super) answers: bool,
     /// It took a try at its account when that challenge was asked for.
     pub(super) counted: bool,
+    /// It took one of those that are slowed here.
+    pub(super) slowed: bool,
     pub(super) ticket: Ticket,
     pub(super) proof: Option<Proof>,
     pub(super) score: Score,
@@ -149,7 +151,8 @@ impl Gate {
         let unanswered =
             |open: &Open| !open.flags.has(Flags::FOLLOWS) && !open.flags.has(Flags::ANSWERED);
         let answers = passes && classified.offered == 0 && open.is_some_and(unanswered);
-        let guarded = answers && open.is_some_and(|open| open.flags.has(Flags::GUARDED));
+        let took = |flag| answers && open.is_some_and(|open| open.flags.has(flag));
+        let (guarded, slowed) = (took(Flags::GUARDED), took(Flags::SLOWED));
         Asked {
             request,
             ip,
@@ -160,6 +163,7 @@ impl Gate {
             credentials: classified.credentials,
             answers,
             counted: guarded && account == aor && !other,
+            slowed,
             proof,
             score,
             passage,
@@ -191,7 +195,9 @@ impl Gate {
                 tagged,
                 proof: classified.proof,
                 guarded: false,
+                slowed: false,
                 tried: 0,
+                tried_over_all: 0,
                 passing: 0,
                 offered: if passes { classified.offered } else { 0 },
             },
@@ -424,9 +430,7 @@ impl Gate {
                 self.begin_try(now, asked);
                 if let Some(open) = self.ledger.find_mut(entry) {
                     open.flags.set(Flags::ANSWERED, true);
-                    if asked.ticket.guarded {
-                        open.flags.set(Flags::GUARDED, true);
-                    }
+                    open.flags.take(&asked.ticket);
                 }
             }
             Credentials::Echo => self.ledger.restart(now, entry),

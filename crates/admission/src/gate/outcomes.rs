@@ -59,9 +59,7 @@ impl Gate {
         };
         let again = open.since != now && open.challenges < u8::MAX;
         open.flags.set(Flags::ANSWERED, false);
-        if ticket.guarded {
-            open.flags.set(Flags::GUARDED, true);
-        }
+        open.flags.take(ticket);
         if again {
             open.challenges += 1;
             let opened = open.clone();

@@ -244,10 +244,11 @@ impl Gate {
     }
 
     /// Pairs that are slowed, sources and networks that are narrowed. Behind the challenge, so that
-    /// one login is one try.
+    /// one login is one try: whose challenge took it has it, and whoever fetched his before there was
+    /// anything to take takes it now.
     fn check_slow(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
         let rules = &self.policy.admission;
-        if asked.answers {
+        if asked.slowed {
             return Ok(());
         }
         if asked.ticket.at_home {
@@ -261,6 +262,7 @@ impl Gate {
                 self.on_banned_try(now, asked);
                 return Err(Stop { refusal: asked.refusal(), reason: Reason::PairBanned });
             }
+            asked.ticket.slowed = slow;
             return Ok(());
         }
         if self.bans.of_source(now, asked.ip).is_some_and(|ban| ban.narrowed) {
@@ -269,6 +271,7 @@ impl Gate {
                 self.on_banned_try(now, asked);
                 return Err(Stop { refusal: asked.refusal(), reason: Reason::Narrowed });
             }
+            asked.ticket.slowed = true;
         }
         Ok(())
     }
@@ -300,6 +303,10 @@ impl Gate {
             return Ok(());
         }
         let rules = &self.policy.admission;
+        let busy = Stop { refusal: asked.refusal(), reason: Reason::TriesUnderWay };
+        if self.tries.under_way(now, tried_over_all(asked)) >= rules.narrow.tries {
+            return Err(busy);
+        }
         let pair = self.tried_pair(asked);
         let refusals = self.pairs.find(pair);
         let refusals = refusals.map_or(0.0, |pair| pair.refusals(now, rules.half_life.pair));
@@ -309,7 +316,7 @@ impl Gate {
         match self.tries.under_way(now, pair) + doubts {
             0 => Ok(()),
             tries if refusals + (tries as f32) < rules.levels.pair => Ok(()),
-            _ => Err(Stop { refusal: asked.refusal(), reason: Reason::TriesUnderWay }),
+            _ => Err(busy),
         }
     }
 
@@ -326,9 +333,10 @@ impl Gate {
 
     /// Credentials go to the PBX.
     pub(super) fn begin_try(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
-        let pair = self.tried_pair(asked);
-        asked.ticket.tried = pair;
+        let (pair, over_all) = (self.tried_pair(asked), tried_over_all(asked));
+        (asked.ticket.tried, asked.ticket.tried_over_all) = (pair, over_all);
         self.tries.begin(now, pair);
+        self.tries.begin(now, over_all);
         if !asked.ticket.at_home {
             self.tries.begin(now, asked.ticket.account);
         }
@@ -341,6 +349,7 @@ impl Gate {
             return;
         }
         self.tries.end(tried);
+        self.tries.end(ticket.tried_over_all);
         if !ticket.at_home {
             self.tries.end(ticket.account);
         }
@@ -381,6 +390,11 @@ impl Gate {
         asked.ticket.candidate = self.is_candidate(asked);
         asked.ticket.honeytoken = self.asks_for_honeytoken(asked);
     }
+}
+
+/// Where tries at different accounts, or at a home over different flows, are one address's.
+fn tried_over_all(asked: &Asked<'_, '_>) -> u64 {
+    if asked.ticket.at_home { asked.pair } else { asked.source }
 }
 
 impl<'r, 'a: 'r> Asked<'r, 'a> {

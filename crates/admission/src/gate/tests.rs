@@ -14,6 +14,7 @@ mod play;
 mod reload;
 mod restart;
 mod shards;
+mod stores;
 
 use super::*;
 use play::*;

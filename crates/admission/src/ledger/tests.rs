@@ -32,7 +32,9 @@ fn open(now: Time, key: u64, method: u8) -> Open {
         tagged: false,
         proof: None,
         guarded: false,
+        slowed: false,
         tried: 0,
+        tried_over_all: 0,
         passing: 0,
         offered: 0,
     };

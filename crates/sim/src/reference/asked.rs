@@ -33,6 +33,8 @@ pub(super) struct Asked {
     pub offered: bool,
     /// It took one of the tries that strangers have at its account.
     pub guarded: bool,
+    /// It took one that a narrowed source, or slowed home, has.
+    pub slowed: bool,
     /// It proves its return path by itself.
     pub proof: bool,
     /// It does so by a nonce of the edge's own.
@@ -198,6 +200,7 @@ impl Reference {
             held,
             offered,
             guarded: false,
+            slowed: false,
             proof: stream || credentials.echo || credentials.nonce,
             nonce: credentials.nonce,
             // "nor has one of a home before it succeeds"

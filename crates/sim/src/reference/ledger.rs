@@ -33,6 +33,8 @@ pub(super) struct Entry {
     pub answered: bool,
     /// It took one of the tries that strangers have at its account.
     pub guarded: bool,
+    /// One that a narrowed source, or slowed home, has.
+    pub slowed: bool,
     asked: Asked,
 }
 
@@ -289,6 +291,7 @@ impl Reference {
             follows,
             answered: false,
             guarded: asked.guarded,
+            slowed: asked.slowed,
             asked: asked.clone(),
         };
         self.sources.entry(asked.source).or_default();
@@ -307,6 +310,7 @@ impl Reference {
             Some(entry) => {
                 entry.answered = false;
                 entry.guarded |= passing.asked.guarded;
+                entry.slowed |= passing.asked.slowed;
                 entry.challenges += u32::from(entry.since != now);
             }
             None => {

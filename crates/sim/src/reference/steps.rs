@@ -29,6 +29,10 @@ const HAIR: f64 = 1e-5;
 pub(super) enum Tried {
     Pair(Key),
     Account(String),
+    /// "of one source's accounts that are not at home there"
+    Strange(Network),
+    /// "of one home over all its flows"
+    Home(Key),
     /// INVITEs of a source's, or others, proven ones or all: what is no try yet.
     Passing {
         source: Network,
@@ -51,6 +55,13 @@ fn tried_pair(flow: &Flow, asked: &Asked) -> Key {
     }
 }
 
+fn tried_over_all(asked: &Asked) -> Tried {
+    match asked.at_home {
+        true => Tried::Home(Key::Pair(asked.account.clone(), asked.source)),
+        false => Tried::Strange(asked.source),
+    }
+}
+
 /// "Of a request that proves itself only proven ones count": it counts among all, and among those.
 fn passing(asked: &Asked) -> Vec<Tried> {
     let (source, invite) = (asked.source, asked.is_invite());
@@ -59,7 +70,7 @@ fn passing(asked: &Asked) -> Vec<Tried> {
 }
 
 fn tried(flow: &Flow, asked: &Asked) -> Vec<Tried> {
-    let mut all = vec![Tried::Pair(tried_pair(flow, asked))];
+    let mut all = vec![Tried::Pair(tried_pair(flow, asked)), tried_over_all(asked)];
     all.extend((!asked.at_home).then(|| Tried::Account(asked.account.clone())));
     all
 }
@@ -337,9 +348,11 @@ impl Reference {
         }
     }
 
-    /// 9. "slowed home, narrowed source or network"
+    /// 9. "slowed home, narrowed source or network"; "a try is taken when its challenge is asked for",
+    ///    or "with the answer".
     fn slowed(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
-        if self.goes_on(asked) {
+        let entry = self.ledger.get(&asked.entry_key());
+        if self.goes_on(asked) && entry.is_some_and(|entry| entry.slowed) {
             return None;
         }
         let narrow = self.rules().narrow;
@@ -365,7 +378,8 @@ impl Reference {
             }
             (format!("narrowed {}", asked.source), narrow.strange_aor, Reason::Narrowed)
         };
-        if self.spend(now, of, rate) {
+        asked.slowed = self.spend(now, of, rate);
+        if asked.slowed {
             return None;
         }
         self.tried(now, asked);
@@ -397,6 +411,11 @@ impl Reference {
     /// level". "A refusal that nobody proved counts as one under way, but where the AOR is at home".
     fn busy(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let (half_life, level) = (self.rules().half_life.pair, self.rules().levels.pair);
+        // "At most 16 are under way"
+        let over_all = self.under_way(now, &tried_over_all(asked));
+        if asked.tries() && over_all >= self.rules().narrow.tries {
+            return Some((Class::Stop, Reason::TriesUnderWay));
+        }
         let pair = tried_pair(flow, asked);
         let refusals = self.pairs.get(&pair).map_or(0.0, |it| it.short.value(now, half_life));
         let doubts = u32::from(!asked.at_home && self.is_suspect(now, asked));
@@ -476,6 +495,7 @@ impl Reference {
                 if let Some(entry) = self.ledger.get_mut(&key) {
                     entry.answered = true;
                     entry.guarded |= asked.guarded;
+                    entry.slowed |= asked.slowed;
                 }
             }
             Held::Echo => self.go_on(now, &key),
