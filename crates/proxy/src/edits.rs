@@ -67,7 +67,7 @@ impl Engine {
         }
         let written = self.out.write(|out| splice.write(out));
         self.text = text;
-        let range = written.map_err(|_| Reason::Overload)?;
+        let range = written.map_err(|_| Reason::TooLarge)?;
         if fits(&hop.flow, range.len()) { Ok(range) } else { Err(Reason::TooLarge) }
     }
 

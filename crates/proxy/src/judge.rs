@@ -199,8 +199,9 @@ impl Engine {
         if is_there || exchange.is_prompt(now) {
             return self.on_final(now, id, challenge);
         }
-        self.on_superseded(id);
         if let Some(exchange) = self.exchanges.at(id) {
+            // nor does it end one that the same login has open over another connection
+            exchange.ticket.iter_mut().for_each(|ticket| self.gate.on_ended(ticket));
             exchange.told = true;
         }
     }

@@ -50,19 +50,20 @@ impl Engine {
         let Some(passage) = self.judge(now, arrival, place) else { return };
         let passage = Passage { pbx, ..passage };
         if let Err(refusal) = self.pass_on(now, arrival, &passage, key, credentials) {
-            match passage.ticket {
-                Some(mut ticket) if refusal.reason == Reason::Merged => {
+            match (passage.ticket, refusal.reason) {
+                // whoever could end his challenges by what he sends would
+                (Some(mut ticket), Reason::Merged | Reason::TooLarge) => {
                     self.gate.on_ended(&mut ticket);
                 }
-                Some(mut ticket) => self.gate.on_superseded(&mut ticket),
-                None => {}
+                (Some(mut ticket), _) => self.gate.on_superseded(&mut ticket),
+                (None, _) => {}
             }
             self.refuse(now, arrival, refusal);
         }
     }
 
     /// A request that may pass: where it goes, and whether there is room. What is refused from
-    /// here on is not its sender's fault.
+    /// here on is not its sender's fault, but for one that is too large or comes twice.
     fn pass_on(
         &mut self,
         now: Time,

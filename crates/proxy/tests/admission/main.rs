@@ -3,5 +3,6 @@
 
 mod dialog;
 mod edge;
+mod evasion;
 mod silence;
 mod verdicts;
