@@ -10,19 +10,27 @@ use crate::passing::Kind;
 use policy::{Reason, Time, Who};
 
 impl Gate {
-    /// How many challenges a stranger has not ended, or may be about to fetch.
+    /// How many challenges a source has not ended, or may be about to fetch, for accounts that are not at
+    /// home there.
     pub(super) fn check_open(&mut self, now: Time, asked: &Asked<'_, '_>) -> Result<(), Stop> {
         let rules = &self.policy.admission;
         let narrowed = asked.score.short >= rules.levels.narrow;
         let invite = asked.ticket.method == INVITE;
-        let has = asked.passage;
-        let (open, proven, most) = match invite {
-            true if narrowed => (has.invites, has.proven_invites, rules.narrow.narrowed),
-            true => (has.invites, has.proven_invites, rules.narrow.invites),
-            false => (has.others, has.proven_others, rules.narrow.others),
+        let (has, known) = (asked.passage, asked.ticket.who > Who::Proven);
+        let (open, proven) = match invite {
+            true => (has.invites, has.proven_invites),
+            false => (has.others, has.proven_others),
+        };
+        let most = match invite {
+            // somebody whom the PBX knows calls from there: in whatever name, as a PBX behind it does
+            true if known => rules.narrow.others,
+            true if narrowed => rules.narrow.narrowed,
+            true => rules.narrow.invites,
+            false => rules.narrow.others,
         };
         let proves = asked.ticket.proof.is_some();
-        let of_pbx = if invite || proves { most } else { most.min(rules.narrow.others_unproven) };
+        let all_of_pbx = invite || proves || known;
+        let of_pbx = if all_of_pbx { most } else { most.min(rules.narrow.others_unproven) };
         // the challenge that is answered here is none that stays open
         let is_own = |own: &Open| own.challenges == 1 && own.is_invite() == invite;
         let own = asked.is_echo() && self.ledger.find(asked.ticket.entry).is_some_and(is_own);
@@ -47,9 +55,9 @@ impl Gate {
         Err(Stop { refusal: asked.refusal(), reason: Reason::Narrowed })
     }
 
-    /// A stranger's request goes to the PBX. What answers a challenge counts as that.
+    /// A request goes to the PBX that may bring one of those. What answers a challenge counts as that.
     pub(super) fn begin_passage(&mut self, now: Time, asked: &mut Asked<'_, '_>) {
-        if asked.ticket.who > Who::Proven || asked.answers {
+        if asked.ticket.at_home || asked.answers {
             return;
         }
         asked.ticket.passing = asked.source;

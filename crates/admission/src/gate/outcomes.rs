@@ -57,7 +57,7 @@ impl Gate {
             let open = Open::new(now, ticket, source);
             return self.open(open, answer.flow.remote.ip(), answer.aor(), answer.dialled());
         };
-        let again = open.since != now && open.challenges < u8::MAX;
+        let again = open.challenges < u8::MAX;
         open.flags.set(Flags::ANSWERED, false);
         open.flags.take(ticket);
         if again {
@@ -354,6 +354,10 @@ impl Gate {
     }
 
     fn count_open(&mut self, open: &Open, by: i32) {
+        // a home may have as many as it likes
+        if open.flags.has(Flags::AT_HOME) {
+            return;
+        }
         let Some(source) = self.sources.find_mut(open.source) else { return };
         let count = if open.is_invite() { &mut source.invites } else { &mut source.others };
         let by = by.clamp(i32::from(i16::MIN), i32::from(i16::MAX)) as i16;
@@ -367,6 +371,7 @@ impl Gate {
     pub(super) fn prove_entry(&mut self, now: Time, entry: u64, proof: Proof) {
         if self.ledger.prove(entry, proof) {
             if let Some(open) = self.ledger.find(entry)
+                && !open.flags.has(Flags::AT_HOME)
                 && let Some(source) = self.sources.find_mut(open.source)
             {
                 count_proven(source, open.is_invite(), open.challenges.into());

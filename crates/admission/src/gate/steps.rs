@@ -212,11 +212,11 @@ impl Gate {
 
     /// Whoever must show first that he can answer.
     fn check_challenge(&mut self, now: Time, asked: &mut Asked<'_, '_>) -> Result<(), Stop> {
-        let stranger = asked.ticket.who <= Who::Proven;
+        let (stranger, counts) = (asked.ticket.who <= Who::Proven, !asked.ticket.at_home);
         match () {
             () if asked.answers => return Ok(()),
             // he has answered; but what he opens by it counts
-            () if asked.is_echo() && stranger => return self.check_open(now, asked),
+            () if asked.is_echo() && counts => return self.check_open(now, asked),
             () if asked.is_echo() => return Ok(()),
             () => {}
         }
@@ -239,8 +239,8 @@ impl Gate {
         if suspected || attacked {
             self.challenge(asked, Reason::Unproven, Else::Pass)?;
         }
-        // where nobody can be challenged, a stranger has no more open challenges for all that
-        if stranger { self.check_open(now, asked) } else { Ok(()) }
+        // where nobody can be challenged, nobody has more open challenges for all that
+        if counts { self.check_open(now, asked) } else { Ok(()) }
     }
 
     /// Pairs that are slowed, sources and networks that are narrowed. Behind the challenge, so that

@@ -53,7 +53,7 @@ fn a_request_too_large_for_the_pbx_ends_no_challenge() {
         .replace("Content-Length: 0", &format!("Content-Length: {body}"))
         + &"x".repeat(body);
     let outcome = sends(&mut edge, 1, &large);
-    let fate = outcome.events.iter().map(|event| (event.verdict, event.reason)).last();
+    let fate = outcome.events.iter().map(|event| (event.verdict, event.reason)).next_back();
     assert_eq!(fate, Some((Verdict::Reject(513), Reason::TooLarge)), "{:?}", outcome.events);
     assert_eq!((open(&edge), abandoned(&mut edge)), (1, 1));
 }

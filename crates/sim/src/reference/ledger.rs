@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub guarded: bool,
     /// One that a narrowed source, or slowed home, has.
     pub slowed: bool,
-    asked: Asked,
+    pub asked: Asked,
 }
 
 /// For what an entry waits.
@@ -311,7 +311,7 @@ impl Reference {
                 entry.answered = false;
                 entry.guarded |= passing.asked.guarded;
                 entry.slowed |= passing.asked.slowed;
-                entry.challenges += u32::from(entry.since != now);
+                entry.challenges += 1;
             }
             None => {
                 self.open(now, &passing.asked, passing.asked.proof, false, Waits::Credentials);

@@ -237,7 +237,7 @@ impl Reference {
         }
         // "Whoever answered the edge's challenge still has no more open ones than others."
         if asked.is_echo() {
-            return if asked.is_strange() { self.open_stop(now, flow, asked) } else { None };
+            return if asked.at_home { None } else { self.open_stop(now, flow, asked) };
         }
         let can = self.can_challenge(now, flow);
         let campaign = Key::Campaign(asked.shape);
@@ -254,7 +254,7 @@ impl Reference {
         if can && (suspected || attacked) {
             return Some((Class::Challenge, Reason::Unproven));
         }
-        if asked.is_strange() { self.open_stop(now, flow, asked) } else { None }
+        if asked.at_home { None } else { self.open_stop(now, flow, asked) }
     }
 
     /// "A try is a whole login: its challenge, echo and credentials are one": what answers an open
@@ -305,6 +305,8 @@ impl Reference {
             key.source == asked.source && (key.method == "INVITE") == invite
         };
         let open = self.ledger.iter().filter(|(key, _)| of_source(key));
+        // "of accounts that are not at home"
+        let open = open.filter(|(_, entry)| !entry.asked.at_home);
         let count = |proven: bool| -> u32 {
             let open = open.clone().filter(|(_, entry)| entry.proven || !proven);
             open.map(|(_, entry)| entry.challenges).sum()
@@ -318,7 +320,9 @@ impl Reference {
             .get(&asked.source)
             .map_or(0.0, |source| source.short.value(now, rules.half_life.short));
         let narrow = &rules.narrow;
+        let known = !asked.is_strange();
         let most = match invite {
+            true if known => narrow.others,
             true if short >= f64::from(rules.levels.narrow) => narrow.narrowed,
             true => narrow.invites,
             false => narrow.others,
@@ -326,7 +330,7 @@ impl Reference {
         // The challenge that is answered here is none that stays open.
         let own = self.ledger.get(&asked.entry_key());
         let answers = asked.is_echo() && own.is_some_and(|own| own.challenges == 1);
-        let asks_pbx = match invite || asked.proof {
+        let asks_pbx = match invite || asked.proof || known {
             true => most,
             false => most.min(narrow.others_unproven),
         };
@@ -451,7 +455,7 @@ impl Reference {
     /// "A stranger's request that is with the PBX counts as open until the PBX says something"; "what
     /// answers an open challenge counts as that".
     fn begin_passage(&mut self, now: Time, asked: &mut Asked) {
-        asked.passes = asked.is_strange() && !self.goes_on(asked);
+        asked.passes = !asked.at_home && !self.goes_on(asked);
         if !asked.passes {
             return;
         }

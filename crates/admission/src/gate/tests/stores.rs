@@ -57,8 +57,8 @@ fn ports(many: usize) -> Vec<Client> {
 #[test]
 fn a_known_address_lays_in_no_store_of_guesses_at_others() {
     // the fifth refusal narrows it, and one more has the try of that minute
-    assert_eq!(guess(&mut known(), accounts(1_000), false), (1_000, 6));
-    assert_eq!(guess(&mut known(), accounts(1_000), true), (1_000, 16));
+    assert_eq!(guess(&mut known(), accounts(1_000), false), (64, 6));
+    assert_eq!(guess(&mut known(), accounts(1_000), true), (64, 16));
 }
 
 #[test]
@@ -116,5 +116,49 @@ fn whose_challenge_took_the_try_goes_on_with_it() {
         assert_eq!(play.attempt(&mut client, 200), Ok(()));
         let mut next = Client::new(&format!("{IP}:5060"), "REGISTER", &format!("next{n}"));
         assert_eq!(play.attempt(&mut next, 200), Err(Got::Drop(Reason::Narrowed)));
+    }
+}
+
+/// Asks for other accounts, a thousand a second for so long, and answers nothing.
+fn scan(play: &mut Play, method: &'static str, acks: bool, ms: u64) -> usize {
+    let before = play.leaked;
+    for n in 0..ms {
+        play.wait(1);
+        let mut client = Client::new(&format!("{IP}:5060"), method, &format!("u{n}"));
+        play.abandon(&mut client, acks);
+    }
+    play.leaked - before
+}
+
+#[test]
+fn nor_does_it_scan_them() {
+    let mut play = known();
+    // eight seconds' patience; it is narrowed when that has ended for the third
+    assert_eq!(scan(&mut play, "INVITE", true, 20_000), 67);
+    let mut play = known();
+    assert_eq!(scan(&mut play, "REGISTER", false, 20_000), 64);
+    // who is at home has no such limit
+    let home: Vec<_> = ports(500);
+    for mut phone in home {
+        assert!(matches!(play.abandon(&mut phone, false), Got::Pass(_)));
+    }
+}
+
+#[test]
+fn each_challenge_counts_however_soon_the_pbx_asks() {
+    for (method, most) in [("INVITE", 3), ("REGISTER", 64)] {
+        let mut play = known();
+        let mut client = Client::tcp("192.0.2.66:5060", method, "u", 1);
+        play.new_call(&mut client);
+        // all that came at once is challenged at once
+        for _ in 0..10 {
+            let all = (0..100).map(|_| play.ask(&client, "", "")).collect::<Vec<_>>();
+            for got in &all {
+                if let Got::Pass(pass) = got {
+                    play.challenge(&client, pass, false);
+                }
+            }
+        }
+        assert_eq!(play.leaked - 2, most, "{method}");
     }
 }
