@@ -8,6 +8,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 use wire::Transport;
 
+/// The ports of SIP (RFC 3261 §19.1.2) and DNS (RFC 1035 §4.2).
+const SIP: u16 = 5060;
+const DNS: u16 = 53;
+
 /// Units of durations, largest first, in nanoseconds.
 const DURATION_UNITS: [(&str, u64); 6] = [
     ("d", 86_400_000_000_000),
@@ -119,28 +123,34 @@ pub(crate) fn count(text: &str) -> Result<u64, Complaint> {
 /// An IP address with a port. Names are refused: what we listen on and who the PBX is must not
 /// hang on a resolver's answer.
 pub(crate) fn address(text: &str) -> Result<SocketAddr, Complaint> {
+    address_of(text, SIP)
+}
+
+/// An IP address with a port, such as `usual`.
+fn address_of(text: &str, usual: u16) -> Result<SocketAddr, Complaint> {
     let text = text.trim();
     if let Ok(address) = text.parse::<SocketAddr>() {
         if address.port() == 0 {
             let complaint = Complaint::new(format!("\"{text}\" has port 0"));
-            return Err(complaint.hint("give the port that the other side will use, e.g. 5060"));
+            let hint = format!("give the port that the other side will use, e.g. {usual}");
+            return Err(complaint.hint(hint));
         }
         return Ok(address);
     }
     let bad = Complaint::new(format!("\"{text}\" is no address with a port"));
-    Err(bad.hint(address_hint(text)))
+    Err(bad.hint(address_hint(text, usual)))
 }
 
-fn address_hint(text: &str) -> String {
+fn address_hint(text: &str, usual: u16) -> String {
     let bare = text.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {
-        let example = SocketAddr::new(ip, 5060);
+        let example = SocketAddr::new(ip, usual);
         return match ip {
             IpAddr::V6(_) if text.starts_with('[') || !ends_like_port(bare) => {
                 format!("it needs a port, e.g. \"{example}\"")
             }
             IpAddr::V6(_) => {
-                let (host, port) = bare.rsplit_once(':').unwrap_or((bare, "5060"));
+                let (host, port) = bare.rsplit_once(':').unwrap_or((bare, ""));
                 format!(
                     "an IPv6 address stands in brackets before the port: \"[{host}]:{port}\", \
                      or \"{example}\" if all of it is the address"
@@ -160,8 +170,9 @@ fn address_hint(text: &str) -> String {
         Some((host, _)) if is_host(host) => {
             format!("\"{host}\" is a name; write its IP address")
         }
-        _ => "write an IP address and a port, e.g. \"203.0.113.1:5060\" or \"[2001:db8::1]:5060\""
-            .to_owned(),
+        _ => format!(
+            "write an IP address and a port, e.g. \"203.0.113.1:{usual}\" or \"[2001:db8::1]:{usual}\""
+        ),
     }
 }
 
@@ -183,8 +194,8 @@ pub(crate) fn address_any_port(text: &str) -> Result<SocketAddr, Complaint> {
 pub(crate) fn name_server(text: &str) -> Result<SocketAddr, Complaint> {
     let bare = text.trim().trim_start_matches('[').trim_end_matches(']');
     match bare.parse::<IpAddr>() {
-        Ok(ip) => Ok(SocketAddr::new(ip, 53)),
-        Err(_) => address(text),
+        Ok(ip) => Ok(SocketAddr::new(ip, DNS)),
+        Err(_) => address_of(text, DNS),
     }
 }
 
@@ -425,6 +436,9 @@ mod tests {
         assert!(hint("203.0.113.1:99999").contains("is no port"));
         assert!(hint("203.0.113.1:0").contains("5060"));
         assert_eq!(address("[::1]:5060").unwrap(), "[::1]:5060".parse().unwrap());
+        let hint = |text: &str| name_server(text).unwrap_err().hint.unwrap();
+        assert!(hint("203.0.113.1/24").contains("\"203.0.113.1:53\""));
+        assert!(hint("203.0.113.1:0").ends_with("53"));
     }
 
     #[test]
