@@ -63,7 +63,9 @@ pub(crate) enum Running {
     ///
     /// Keys: q ends; Tab goes between sources and bans; up and down choose; Enter explains what is
     /// chosen, Escape goes back; space stops and goes on.
+    // it is for people: who asks for JSON is told where that is
     #[command(
+        mut_arg("json", |json| json.hide(true)),
         after_help = "Exit codes: 0 ended by a key; 2 usage; 4 no terminal; 5 no edge was reached"
     )]
     Top {
