@@ -236,18 +236,20 @@ impl ShardMetrics {
         }
     }
 
-    /// Publishes how the PBXs do; of several each that falls or rises is told.
+    /// Publishes how the PBXs do; each that falls or rises is told.
     pub fn on_pbxs(&self, policy: &Policy, states: impl Iterator<Item = PbxState>) {
         let mut known = self.pbxs.lock().unwrap_or_else(PoisonError::into_inner);
         let old = std::mem::replace(&mut *known, states.collect());
-        for state in known.iter().filter(|_| policy.pbx.len() > 1) {
+        for state in known.iter() {
             let was = old.iter().find(|old| old.id == state.id).is_none_or(|old| old.up);
-            let pbx = policy.pbx.iter().find(|pbx| pbx.id() == state.id);
-            let pbx = pbx.map(|pbx| &*pbx.name).unwrap_or_default();
-            match (was, state.up) {
-                (true, false) => tracing::warn!(pbx, "A PBX does not serve"),
-                (false, true) => tracing::info!(pbx, "A PBX serves again"),
-                _ => {}
+            if was == state.up {
+                continue;
+            }
+            let Some(pbx) = policy.pbx.iter().find(|pbx| pbx.id() == state.id) else { continue };
+            let (pbx, address) = (&*pbx.name, pbx.address);
+            match state.up {
+                false => tracing::warn!(pbx, %address, "A PBX does not serve"),
+                true => tracing::info!(pbx, %address, "A PBX serves again"),
             }
         }
     }
@@ -289,9 +291,7 @@ impl ShardMetrics {
         self.unanswered.set(snapshot.unanswered as u64);
         self.awaited.set(snapshot.awaited as u64);
         self.timers.set(snapshot.timers as u64);
-        if self.pbx_up.swap(snapshot.pbx_up, Relaxed) && !snapshot.pbx_up {
-            tracing::warn!("The PBX does not answer");
-        }
+        self.pbx_up.store(snapshot.pbx_up, Relaxed);
     }
 
     /// Rules and signatures have these names from now on. Call [`ShardMetrics::on_counts`] before

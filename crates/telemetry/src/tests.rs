@@ -10,6 +10,7 @@ use policy::{
 use proxy::{Event, Snapshot, Table, TrunkState, Verdict};
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use wire::{Flow, Side, Transport};
 
@@ -219,6 +220,44 @@ fn one_shard_without_its_pbx_is_told() {
     assert!(!telemetry.is_pbx_up());
     let text = telemetry.render();
     assert!(text.contains("ringfence_pbx_up{pbx=\"127.0.0.1:5070\"} 0\n"), "{text}");
+}
+
+#[test]
+fn a_pbx_alone_that_falls_and_is_back_is_named_in_the_log() {
+    let (telemetry, policy) = (busy(), policy());
+    let shard = &telemetry.shards()[0];
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let kept = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(move || Kept(kept.clone())).finish();
+    tracing::subscriber::with_default(subscriber, || {
+        for up in [true, false, false, true] {
+            let id = policy.pbx[0].id();
+            shard.on_pbxs(
+                &policy,
+                std::iter::once(proxy::PbxState { id, up, ..Default::default() }),
+            );
+        }
+    });
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let lines: Vec<_> = log.lines().collect();
+    let [fell, rose] = &lines[..] else { panic!("{log}") };
+    assert!(fell.contains("WARN") && fell.contains("A PBX does not serve"), "{fell}");
+    assert!(rose.contains("INFO") && rose.contains("A PBX serves again"), "{rose}");
+    assert!(lines.iter().all(|line| line.ends_with("address=127.0.0.1:5070")), "{log}");
+}
+
+/// What is logged, kept.
+struct Kept(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Kept {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Names, types and labels are what dashboards and alerts are made of. `BLESS=1` rewrites.
