@@ -125,7 +125,8 @@ pub(crate) enum Command {
     /// Read the configuration and say everything that is wrong with it
     ///
     /// Every error and warning is printed with file, line, column, the path of the key, and a hint.
-    /// Files that the configuration names (certificates, keys, the policy) are read, too.
+    /// Files that the configuration names (certificates, keys, the policy) are read, too, and a
+    /// certificate that has ended or soon does is a warning.
     #[command(after_help = CHECK_EXAMPLES)]
     Check {
         #[command(flatten)]

@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::{Duration, SystemTime};
 
 const GOOD: &str = "version: 1\n\
     listen: [{ transport: udp, address: \"127.0.0.1:5060\" }]\n\
@@ -117,6 +118,42 @@ fn json_is_one_object_with_all_problems() {
 }
 
 #[test]
+fn a_certificate_that_has_ended_or_soon_does_is_a_warning() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let key = rcgen::KeyPair::generate().unwrap();
+    std::fs::write(path("key.pem"), key.serialize_pem()).unwrap();
+    let listen = format!(
+        "listen: [{{ transport: tls, address: \"127.0.0.1:5061\", certificate: {}, key: {} }}]",
+        path("cert.pem"),
+        path("key.pem")
+    );
+    let good = GOOD.replace("listen: [{ transport: udp, address: \"127.0.0.1:5060\" }]", &listen);
+    let said = |end: SystemTime, more: &str| {
+        let mut wanted = rcgen::CertificateParams::new(vec!["pbx.example.com".to_owned()]).unwrap();
+        wanted.not_after = end.into();
+        std::fs::write(path("cert.pem"), wanted.self_signed(&key).unwrap().pem()).unwrap();
+        let file = write(directory.path(), &format!("{good}{more}\n"));
+        let output = ringfence(&["check", &file]);
+        assert_eq!(output.status.code(), Some(0), "{output:?}");
+        assert!(stdout(&output).ends_with("ok\n"), "{output:?}");
+        stderr(&output).to_owned()
+    };
+    let day = Duration::from_secs(86_400);
+    #[allow(clippy::disallowed_methods)] // what is tested reads it, too
+    let now = SystemTime::now();
+    let ended = said(now - day, "");
+    assert!(ended.contains("ringfence.yaml: warning: listen[0]: The certificate "), "{ended}");
+    assert!(ended.contains("cert.pem ended ") && ended.contains("hint: Renew it"), "{ended}");
+    let ends = said(now + 20 * day + day / 2, "");
+    assert!(ends.contains("cert.pem ends in 20 days"), "{ends}");
+    assert_eq!(said(now + 25 * day, ""), "");
+    let alerts = "alerts: { certificate: 30d, targets: [{ name: a, to: ntfy, url: \"https://ntfy.example.com/a\" }] }";
+    let ends = said(now + 25 * day + day / 2, alerts);
+    assert!(ends.contains("cert.pem ends in 25 days"), "as early as the edge tells it: {ends}");
+}
+
+#[test]
 fn help_teaches_and_completions_and_the_manual_are_there() {
     let output = ringfence(&["--help"]);
     for word in ["First steps", "Exit codes", "pjsip.conf", "could not be bound"] {
@@ -124,6 +161,8 @@ fn help_teaches_and_completions_and_the_manual_are_there() {
         assert!(stdout(&output).contains(&word), "{word}: {output:?}");
     }
     assert!(stdout(&ringfence(&["run", "--help"])).contains("Examples:"));
+    assert!(stdout(&ringfence(&["status", "--help"])).contains("--json"));
+    assert!(!stdout(&ringfence(&["top", "--help"])).contains("--json"), "it is for people");
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = ringfence(&["completions", shell]);
         assert!(stdout(&script).contains("print-effective"), "{shell}");
