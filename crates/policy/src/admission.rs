@@ -563,7 +563,7 @@ impl Default for Admission {
                 others: 64,
                 others_unproven: 8,
                 narrowed: 1,
-                tries: 16,
+                tries: 64,
                 strange_aor: Rate::new(1, minutes(1)),
                 home_aor: Rate::new(1, Duration::from_secs(30)),
             },

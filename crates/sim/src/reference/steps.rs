@@ -415,7 +415,7 @@ impl Reference {
     /// level". "A refusal that nobody proved counts as one under way, but where the AOR is at home".
     fn busy(&mut self, now: Time, flow: &Flow, asked: &mut Asked) -> Option<Verdict> {
         let (half_life, level) = (self.rules().half_life.pair, self.rules().levels.pair);
-        // "At most 16 are under way"
+        // "At most 64 are under way"
         let over_all = self.under_way(now, &tried_over_all(asked));
         if asked.tries() && over_all >= self.rules().narrow.tries {
             return Some((Class::Stop, Reason::TriesUnderWay));
