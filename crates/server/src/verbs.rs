@@ -97,18 +97,21 @@ fn pbx(command: PbxCommand) -> Result<ExitCode, Unreached> {
 }
 
 fn pbx_line(pbx: &PbxView) -> String {
-    let state = match (pbx.up, pbx.draining) {
-        (true, false) => "up".into(),
-        (true, true) => "up, draining".into(),
-        (false, false) => format!("{LOUD}down{LOUD:#}"),
-        (false, true) => format!("{LOUD}down{LOUD:#}, draining"),
+    let state = match (pbx.up, pbx.requests) {
+        // one that stands alone is not asked before something was sent to it
+        (true, 0) => "counts as up".into(),
+        (true, _) => "is up".into(),
+        (false, _) => format!("is {LOUD}down{LOUD:#}"),
     };
+    let drained = if pbx.draining { ", draining" } else { "" };
     let place = match pbx.name == pbx.address {
         true => format!("{}/{}", pbx.transport, pbx.address),
         false => format!("{} ({}/{})", pbx.name, pbx.transport, pbx.address),
     };
     let PbxView { group, requests, failed, .. } = pbx;
-    format!("PBX        {place} of {group} is {state}; requests {requests}, failed {failed}\n")
+    format!(
+        "PBX        {place} of {group} {state}{drained}; requests {requests}, failed {failed}\n"
+    )
 }
 
 fn bans(command: BansCommand) -> Result<ExitCode, Unreached> {
@@ -418,6 +421,19 @@ mod tests {
              255-10  address  198.51.100.7  2026-11-22T20:50:08Z  local   a\\nb\\u{1b}[2J\n"
         );
         assert_eq!(table(&[]), "nothing is banned\n");
+    }
+
+    #[test]
+    fn a_pbx_is_up_only_when_something_was_sent_to_it() {
+        let line = |up, draining, requests| {
+            let (name, group) = ("east".into(), "default".into());
+            let pbx = PbxView { name, group, up, draining, requests, ..PbxView::default() };
+            let line = anstream::adapter::strip_str(&pbx_line(&pbx)).to_string();
+            line.split_once("default ").unwrap().1.to_owned()
+        };
+        assert_eq!(line(true, false, 0), "counts as up; requests 0, failed 0\n");
+        assert_eq!(line(true, true, 2), "is up, draining; requests 2, failed 0\n");
+        assert_eq!(line(false, true, 2), "is down, draining; requests 2, failed 0\n");
     }
 
     #[test]
