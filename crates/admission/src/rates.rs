@@ -260,6 +260,27 @@ mod tests {
     }
 
     #[test]
+    fn no_flood_refills_what_all_share() {
+        let mut rates = Rates::new(1_000);
+        let (pool, own) = (rate(1, 3_600, 1), rate(1, 1, 1));
+        assert!(rates.allows(at(0), 0, ALL, pool));
+        for n in 1..=10_000u64 {
+            rates.allows(at(0), 1, n.wrapping_mul(0x9e37_79b9_7f4a_7c15), own);
+        }
+        assert!(!rates.allows(at(0), 0, ALL, pool));
+    }
+
+    #[test]
+    fn another_policy_begins_with_full_buckets() {
+        let mut rates = Rates::new(10);
+        let slow = rate(1, 60, 1);
+        assert_eq!(passed(&mut rates, at(0), 7, slow, 3), 1);
+        rates.configure(10);
+        assert_eq!(rates.table().entries, 0);
+        assert_eq!(passed(&mut rates, at(0), 7, slow, 3), 1);
+    }
+
+    #[test]
     fn whoever_is_pushed_out_gets_a_burst_and_not_more() {
         let mut rates = Rates::new(2);
         let limit = rate(1, 60, 3);

@@ -70,7 +70,7 @@ impl Concerns {
             (0..METHODS.len() * Who::ALL.len()).map(|_| Concern::default()).collect();
         for (index, rule) in (0..).zip(rules) {
             let (when, off) = (&rule.when, rule.mode == Mode::Off);
-            if off || when.outcome.is_some() || matches!(rule.then, Then::Weigh(_)) {
+            if off || matches!(rule.then, Then::Weigh(_)) {
                 continue;
             }
             for (method, who) in
@@ -326,6 +326,8 @@ mod tests {
             ("+4930123a", false),
             ("030123911", true),
             ("00301239", false),
+            ("+49301235;phone-context=+1", true),
+            (";+49301235", false),
         ] {
             assert_eq!(is_dialled(&dids, number.as_bytes()), met, "{number}");
         }
@@ -336,6 +338,83 @@ mod tests {
         let numbers = set(&["00972*"]);
         for byte in [b'0', b'9', b'+', b'-', b'x'] {
             assert!(!is_dialled(&numbers, &[byte; 4_000]));
+        }
+    }
+
+    fn facts<'r, 'a>(message: Option<&'r Message<'a>>, dialled: &'r [u8]) -> Facts<'r, 'a> {
+        Facts {
+            message,
+            method: 0,
+            who: Who::Proven,
+            at_home: false,
+            credentials: false,
+            dialog: false,
+            outcome: None,
+            repeated: false,
+            dialled,
+        }
+    }
+
+    #[test]
+    fn all_parts_of_when_must_hold() {
+        let is = facts(None, b"100");
+        let any = When::default();
+        assert!(holds(&any, &is));
+        for at in [false, true] {
+            let parts = [
+                When { at_home: Some(at), ..any.clone() },
+                When { credentials: Some(at), ..any.clone() },
+                When { dialog: Some(at), ..any.clone() },
+                When { repeated: Some(at), ..any.clone() },
+                When { dialled: Some(set(&[["100", "200"][usize::from(at)]])), ..any.clone() },
+                When { outcome: [None, Some(Outcome::Refused)][usize::from(at)], ..any.clone() },
+            ];
+            for when in parts {
+                assert_eq!(holds(&when, &is), !at, "{when:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bad_user_is_seen_wherever_it_stands() {
+        let cases = [("sip:a", "sip:b", "c", false), ("sip:'x@h", "sip:b", "c", true)];
+        let others = [("sip:a", "tel:'x", "c", true), ("sip:a", "sip:b", "'x", true)];
+        for (from, to, dialled, bad) in cases.into_iter().chain(others) {
+            let text = format!(
+                "INVITE sip:c SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\nFrom: <{from}>;tag=f\r\n\
+                 To: <{to}>\r\nCall-ID: c\r\nCSeq: 1 INVITE\r\nContent-Length: 0\r\n\r\n"
+            );
+            let message = Message::parse(text.as_bytes(), &wire::Limits::default()).unwrap();
+            assert_eq!(has_bad_user(&facts(Some(&message), dialled.as_bytes())), bad, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_rule_that_is_off_or_weighs_concerns_no_request() {
+        let rule = |mode, outcome, then| Rule {
+            name: "it".into(),
+            when: When { outcome, ..When::default() },
+            then,
+            mode,
+        };
+        for (rule, concerned) in [
+            (rule(Mode::Enforce, None, Then::Note), true),
+            (rule(Mode::Observe, None, Then::Drop), true),
+            (rule(Mode::Off, None, Then::Drop), false),
+            (rule(Mode::Enforce, Some(Outcome::Refused), Then::Weigh(1.0)), false),
+        ] {
+            let all = Concerns::of_rules(std::slice::from_ref(&rule));
+            let plain = &all.of(0, Who::Proven).plain;
+            let holds = plain.iter().any(|it| it.holds(&rule.when, &facts(None, b"")));
+            assert_eq!(holds, concerned, "{rule:?}");
+        }
+    }
+
+    #[test]
+    fn the_user_of_another_scheme_is_all_behind_it() {
+        for (uri, is) in [("sip:a@h", "a"), ("tel:+4930", "+4930"), ("TEL:112", "112"), ("x", "x")]
+        {
+            assert_eq!(user(uri.as_bytes()), is.as_bytes(), "{uri}");
         }
     }
 

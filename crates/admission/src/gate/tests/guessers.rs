@@ -395,6 +395,26 @@ fn a_guess_at_a_home_from_its_own_address_is_one_in_half_a_minute() {
     assert_eq!(play.bans(), Vec::<&crate::Ban>::new(), "the phone has its account there");
 }
 
+#[test]
+fn who_took_a_slowed_homes_try_with_his_question_has_it() {
+    let mut play = Play::new();
+    let at = |port: u16| Client::new(&format!("198.51.100.7:{port}"), "REGISTER", "alice");
+    play.attempt(&mut at(5060), 200).unwrap();
+    // his challenge is from before there was anything to take
+    let mut caller = at(6060);
+    play.new_call(&mut caller);
+    let Got::Pass(pass) = play.ask(&caller, "", "") else { panic!("nobody is slowed yet") };
+    play.challenge(&caller, &pass, false);
+    assert_eq!(guesses(&mut play, |n| at(10_000 + n as u16), 5), 5);
+    // he asks again, and takes the only try
+    let Got::Pass(pass) = play.ask(&caller, "", "") else { panic!("there is a try") };
+    assert!(pass.ticket.slowed);
+    let (_, line) = play.challenge(&caller, &pass, false);
+    assert_eq!(play.attempt(&mut at(7_070), 401), Err(Got::Drop(Reason::PairBanned)));
+    let got = play.ask(&caller, "", &Play::credentials(&caller, &line));
+    assert!(matches!(got, Got::Pass(_)), "{got:?}");
+}
+
 /// An AOR of which strangers were refused often: by who proves himself, or by who does not.
 fn doubted(proven: bool) -> Play {
     let mut play = Play::new();
