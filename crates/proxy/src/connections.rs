@@ -421,3 +421,38 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use policy::Policy;
+    use std::sync::Arc;
+    use wire::ShardId;
+
+    #[test]
+    fn of_strangers_that_are_gone_few_are_remembered() {
+        let mut connections = Connections::new(2);
+        for n in 0..10_000 {
+            connections.on_stranger(ConnectionId::new(ShardId(0), n));
+            assert!(connections.strangers.len() <= LOOKED_AT, "{n}");
+        }
+    }
+
+    #[test]
+    fn it_opens_so_many_connections_and_no_more() {
+        let inside = "127.0.0.1:5080".parse().unwrap();
+        let policy = Arc::new(Policy::new(Vec::new(), inside, Vec::new()));
+        let mut engine = Engine::new(policy, ShardId(0), 1, [7; 32], [1; 32]);
+        let mut connect = |n: usize| {
+            let remote = SocketAddr::from(([198, 18, (n >> 8) as u8, n as u8], 5061));
+            let local = "203.0.113.1:5061".parse().unwrap();
+            let (side, transport, name) = (Side::Outside, Transport::Tls, "carrier.example".into());
+            let peer = Peer { side, transport, local, remote, name };
+            engine.connect(Time::ZERO, &peer)
+        };
+        assert!((0..OPENED_MAX).all(|n| connect(n).is_some()));
+        assert_eq!(connect(OPENED_MAX), None);
+        assert!(connect(0).is_some(), "one that is open serves on");
+        assert_eq!(engine.connections.table().evictions, 1);
+    }
+}

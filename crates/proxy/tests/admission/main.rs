@@ -4,5 +4,6 @@
 mod dialog;
 mod edge;
 mod evasion;
+mod overload;
 mod silence;
 mod verdicts;

@@ -3,11 +3,13 @@
 use crate::edge::{CHALLENGE, Edge, OUTSIDE, Outcome, PHONE, addr, always, param, request};
 use admission::{Ban, BanId, BanKey, Origin};
 use policy::{
-    Ceiling, Condition, Mode, Network, Reason, SignatureSpec, Signatures, Test, TextField, Who,
+    Ceiling, Condition, Feed, FeedAction, Feeds, Mode, Network, Reason, SignatureSpec, Signatures,
+    Test, TextField, Who,
 };
-use proxy::{CloseReason, Input, Learned, Stage, Verdict};
+use proxy::{CloseReason, Input, Learned, Verdict};
+use std::sync::Arc;
 use std::time::Duration;
-use wire::{ConnectionId, Flow, ShardId, Side, Transport};
+use wire::{ConnectionId, Flow, ShardId, Transport};
 
 #[test]
 fn nothing_of_an_unproven_source_reaches_the_pbx_when_the_edge_always_challenges() {
@@ -379,63 +381,6 @@ fn a_registration_is_in_no_dialog_and_a_refusal_opens_none() {
 }
 
 #[test]
-fn overload_sheds_strangers_then_the_unproven_then_calls_and_no_more() {
-    let mut edge = Edge::with(|_| {});
-    let wrong =
-        "Authorization: Digest username=\"6001\",realm=\"asterisk\",nonce=\"n1\",response=\"0\"\n";
-    // the phone registers: from now on somebody is known there
-    let first = edge.phone_sends(&request("REGISTER", "z9hG4bKr", 500, ""));
-    edge.pbx_answers(&first.inside[0], "401 Unauthorized", "t", CHALLENGE);
-    let second = edge.phone_sends(&request("REGISTER", "z9hG4bKs", 500, wrong));
-    edge.pbx_answers(&second.inside[0], "200 OK", "t", "");
-    let call = edge.phone_sends(&request("INVITE", "z9hG4bKc", 500, ""));
-    let routes: Vec<_> =
-        call.inside[0].lines().filter(|line| line.starts_with("Record-Route: ")).collect();
-    let route = routes.join("\n").replace("Record-Route", "Route") + "\n";
-
-    let behind = |edge: &mut Edge, milliseconds: u64| {
-        for _ in 0..=milliseconds {
-            edge.input(Input::Round { waited: Duration::from_millis(21) });
-            edge.now = edge.now + Duration::from_millis(1);
-        }
-        edge.engine.snapshot().shed
-    };
-    let stranger = |edge: &mut Edge, branch: &str, more: &str| {
-        let text = request("INVITE", branch, 500, more).replace("c1", branch);
-        let bytes = text.replace('\n', "\r\n").into_bytes();
-        let (local, remote) = (addr(OUTSIDE), addr("192.0.2.66:5060"));
-        edge.input(Input::Datagram { side: Side::Outside, local, remote, bytes: &bytes })
-    };
-    let fate = |outcome: &Outcome| (outcome.events[0].verdict, outcome.events[0].reason);
-    let shed = (Verdict::Drop, Reason::Overload);
-
-    assert_eq!(behind(&mut edge, 19), Stage::None);
-    assert_eq!(fate(&stranger(&mut edge, "z9hG4bK1", "")), (Verdict::Forward, Reason::Clean));
-    assert_eq!(behind(&mut edge, 0), Stage::Strangers);
-    assert_eq!(behind(&mut edge, 59), Stage::Strangers);
-    assert_eq!(fate(&stranger(&mut edge, "z9hG4bK2", "")), shed);
-    assert_ne!(fate(&stranger(&mut edge, "z9hG4bK3", wrong)), shed);
-    assert_eq!(behind(&mut edge, 79), Stage::Unproven);
-    assert_eq!(fate(&stranger(&mut edge, "z9hG4bK4", wrong)), shed);
-    let known = edge.phone_sends(&request("INVITE", "z9hG4bKd", 500, "").replace("c1", "c2"));
-    assert_eq!(fate(&known), (Verdict::Forward, Reason::Clean));
-    assert_eq!(behind(&mut edge, 79), Stage::Calls);
-
-    let told = edge.phone_sends(&request("INVITE", "z9hG4bKe", 500, "").replace("c1", "c3"));
-    assert_eq!(fate(&told), (Verdict::Reject(503), Reason::Overload));
-    assert!(told.outside[0].contains("\r\nRetry-After: "), "{}", told.outside[0]);
-    let inside = request("INVITE", "z9hG4bKf", 500, &route)
-        .replace("<sip:100@pbx>\nCall", "<sip:100@pbx>;tag=t\nCall");
-    assert_eq!(fate(&edge.phone_sends(&inside)).0, Verdict::Forward);
-    let again = request("REGISTER", "z9hG4bKg", 500, "").replace("CSeq: 1", "CSeq: 3");
-    assert_eq!(fate(&edge.phone_sends(&again)).0, Verdict::Forward);
-
-    edge.now = edge.now + Duration::from_secs(3);
-    edge.input(Input::Round { waited: Duration::ZERO });
-    assert_eq!(edge.engine.snapshot().shed, Stage::None);
-}
-
-#[test]
 fn a_scanner_is_not_told_what_is_wrong_with_its_request() {
     let tool = SignatureSpec {
         id: "tool".into(),
@@ -502,4 +447,60 @@ fn an_invalid_request_ends_no_challenge_and_a_flood_of_them_is_not_answered() {
         !edge.phone_sends(&again).outside.is_empty()
     });
     assert!(answered.count() < 250);
+}
+
+#[test]
+fn all_that_a_stranger_sends_pays_once_and_all_that_he_is_told_costs() {
+    let mut edge = Edge::with(|_| {});
+    let hopeless = |n: u32| {
+        format!(
+            "OPTIONS sip:a SIP/2.0\nv: SIP/2.0/UDP a;branch=z9hG4bK{n};rport\nf: <sip:a>;tag=a\n\
+             t: <sip:b>\ni: {n}\nCSeq: 1 OPTIONS\nMax-Forwards: 0\n\n"
+        )
+    };
+    // what is judged, what only a transaction answers, and what goes nowhere
+    let call = [request("INVITE", "z9hG4bKa", 500, ""), request("CANCEL", "z9hG4bKa", 0, "")];
+    let (mut came, mut went, mut told) = (0, 0, 0);
+    for text in call.into_iter().chain((0..300).map(hopeless)) {
+        came += text.replace('\n', "\r\n").len() as u64;
+        let outcome = edge.phone_sends(&text);
+        went += outcome.outside.iter().map(|text| text.len() as u64).sum::<u64>();
+        told += outcome.outside.len();
+        assert_eq!(edge.snapshot_bytes(), [came, went], "{text}");
+        assert!(went <= came, "{went} for {came}");
+    }
+    assert!((100..290).contains(&told), "{told} answers, each longer than what asked for it");
+}
+
+#[test]
+fn what_is_listed_after_its_connection_came_is_closed_with_its_next_word() {
+    let mut edge = Edge::with(|_| {});
+    let (flow, connection) = stream();
+    edge.input(Input::Opened { flow });
+    let until = edge.now + Duration::from_secs(86_400);
+    let feed = Feed { name: "list".into(), action: FeedAction::Ban, mode: Mode::Enforce, until };
+    let networks = [Network::host(flow.remote.ip())];
+    let feeds = Arc::new(Feeds::new([(feed, &networks[..])]));
+    let outcome = edge.input(Input::Learned(Learned::Gate(admission::Learned::Feeds(feeds))));
+    assert_eq!(outcome.closed, []);
+    let register = request("REGISTER", "z9hG4bKa", 0, "").replace('\n', "\r\n");
+    let outcome = edge.input(Input::Stream { connection, bytes: register.as_bytes() });
+    assert_eq!((outcome.closed, outcome.inside.len()), (vec![CloseReason::Banned], 0));
+    assert_eq!(outcome.events[0].verdict, Verdict::Drop);
+}
+
+#[test]
+fn while_it_drains_calls_go_on_and_none_begins() {
+    let mut edge = Edge::with(|_| {});
+    let call = edge.phone_sends(&request("INVITE", "z9hG4bKa", 500, ""));
+    let lines = call.inside[0].lines().filter(|line| line.starts_with("Record-Route: "));
+    let route = lines.collect::<Vec<_>>().join("\n").replace("Record-Route", "Route") + "\n";
+    edge.input(Input::Drain);
+    let new = edge.phone_sends(&request("INVITE", "z9hG4bKb", 500, "").replace("c1", "c2"));
+    let event = &new.events[0];
+    assert_eq!((event.verdict, event.reason), (Verdict::Reject(503), Reason::Draining));
+    let again = request("INVITE", "z9hG4bKc", 500, &route)
+        .replace("<sip:100@pbx>\nCall", "<sip:100@pbx>;tag=t\nCall");
+    let outcome = edge.phone_sends(&again);
+    assert_eq!((outcome.events[0].verdict, outcome.inside.len()), (Verdict::Forward, 1));
 }
