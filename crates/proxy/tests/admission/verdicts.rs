@@ -504,3 +504,33 @@ fn while_it_drains_calls_go_on_and_none_begins() {
     let outcome = edge.phone_sends(&again);
     assert_eq!((outcome.events[0].verdict, outcome.inside.len()), (Verdict::Forward, 1));
 }
+
+#[test]
+fn an_ack_to_a_terse_answer_is_known_by_its_tag() {
+    let ack = |answer: &str| {
+        let to = format!("<sip:100@pbx>;tag={}\nCall", param(answer, "100@pbx>;tag="));
+        request("ACK", "z9hG4bKa", 0, "").replace("<sip:100@pbx>\nCall", &to)
+    };
+    let told = |edge: &mut Edge, text: &str, start: &str| {
+        let outcome = edge.phone_sends(text);
+        let [answer] = &outcome.outside[..] else { panic!("{outcome:?}") };
+        assert!(answer.starts_with(start) && !answer.contains("Allow"), "{answer}");
+        answer.clone()
+    };
+    let mut edge = Edge::with(|_| {});
+    edge.phone_sends(&request("OPTIONS", "z9hG4bKp", 2_000, ""));
+    told(&mut edge, &request("NOTIFY", "z9hG4bKn", 0, ""), "SIP/2.0 405 No\r\n");
+    let hopeless = request("INVITE", "z9hG4bKa", 0, "").replace("Forwards: 70", "Forwards: 0");
+    let refused = told(&mut edge, &hopeless, "SIP/2.0 483 No\r\n");
+    let outcome = edge.phone_sends(&ack(&refused));
+    assert_eq!((outcome.inside.len(), outcome.events[0].verdict), (0, Verdict::Absorb));
+    // that to the edge's own challenge is a proof as well
+    let mut edge = Edge::with(always);
+    edge.is_told_nothing();
+    edge.phone_sends(&request("OPTIONS", "z9hG4bKp", 2_000, ""));
+    let challenge = told(&mut edge, &request("INVITE", "z9hG4bKa", 0, ""), "SIP/2.0 401 No\r\n");
+    let outcome = edge.phone_sends(&ack(&challenge));
+    assert_eq!((outcome.inside.len(), outcome.events[0].verdict), (0, Verdict::Absorb));
+    let next = edge.phone_sends(&request("OPTIONS", "z9hG4bKb", 0, ""));
+    assert_eq!(next.events[0].grounds.map(|grounds| grounds.who), Some(Who::Proven));
+}
