@@ -255,6 +255,22 @@ fn what_is_cancelled_or_in_a_dialog_stays_where_it_is() {
     assert_eq!(to(&sent, PBX, "SIP/2.0 503").len(), 1, "{sent:?}");
 }
 
+#[test]
+fn a_cancelled_call_that_its_target_does_not_end_ends_after_64_t1() {
+    let mut edge = reaching(&[CARRIER]);
+    let call = invite(1);
+    let first = edge.inside(PBX, &call);
+    edge.outside(CARRIER, &answer(&first[0].text, "180 Ringing", ""));
+    edge.pass(Duration::from_secs(20));
+    let cancel = call.replace("INVITE ", "CANCEL ").replace("CSeq: 1 INVITE", "CSeq: 1 CANCEL");
+    let sent = edge.inside(PBX, &cancel);
+    let asked = to(&sent, CARRIER, "CANCEL")[0].to_owned();
+    edge.outside(CARRIER, &answer(&asked, "200 OK", ""));
+    let ended = |sent: &[Sent]| to(sent, PBX, "SIP/2.0 4").len();
+    assert_eq!(ended(&edge.pass(Duration::from_secs(31))), 0);
+    assert!(ended(&edge.pass(Duration::from_secs(2))) > 0);
+}
+
 /// A call of the carrier's to the PBX.
 fn from_carrier(method: &str, call: &str, more: &str) -> String {
     format!(
