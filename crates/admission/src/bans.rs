@@ -359,7 +359,7 @@ impl Bans {
         let BanMemory { ban, times, evidence, .. } = memory;
         let what = What::from(ban.key);
         let key = self.key_of(&what);
-        let mut held = Held {
+        let held = Held {
             key,
             until: ban.until,
             id: ban.id,
@@ -386,7 +386,6 @@ impl Bans {
         if held.in_force {
             return self.hold(held).is_some();
         }
-        held.times = held.times_at(now, self.rules.forgive);
         let deadline = held.deadline(self.rules.forgive);
         let _ = self.store.insert(Rank::Unproven, held);
         self.schedule(deadline, key);

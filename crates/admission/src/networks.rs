@@ -150,6 +150,7 @@ mod tests {
         assert!(networks.is_known(at(25), network, WINDOW));
         assert!(!networks.is_known(at(26), network, WINDOW));
         networks.recall(at(0), network);
+        networks.know(at(0), network, WINDOW);
         assert!(networks.is_known(at(25), network, WINDOW), "nothing older takes its place");
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use std::collections::HashMap;
 
 const A: &str = "198.51.100.7";
+const DAY: u64 = 24 * 3_600;
 
 fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
@@ -49,6 +50,10 @@ fn begin(bans: &mut Bans, now: Time, what: BanKey) -> Ban {
 
 fn lifts(bans: &mut Bans) -> Vec<(BanKey, bool)> {
     std::iter::from_fn(|| bans.poll_lift()).map(|lift| (lift.key, lift.expired)).collect()
+}
+
+fn changes(bans: &mut Bans) -> Vec<BanKey> {
+    std::iter::from_fn(|| bans.poll_changed()).collect()
 }
 
 /// Lets everything run that is due until then, each at its time.
@@ -130,7 +135,6 @@ fn pairs_are_banned_for_less() {
 
 #[test]
 fn a_day_without_evidence_forgives_a_level() {
-    let day = 24 * 3_600;
     let mut bans = bans();
     begin(&mut bans, at(0), source(A));
     run(&mut bans, at(600));
@@ -139,13 +143,84 @@ fn a_day_without_evidence_forgives_a_level() {
     // two levels, one of them forgiven a day after the last evidence
     run(&mut bans, at(10_000));
     bans.evidence(at(10_000), &source(A));
-    run(&mut bans, at(10_000 + day));
-    let third = begin(&mut bans, at(10_000 + day), source(A));
+    run(&mut bans, at(10_000 + DAY));
+    let third = begin(&mut bans, at(10_000 + DAY), source(A));
     assert_eq!(third.until.since(third.since), Duration::from_secs(40 * 60));
     // and all after enough of them: nothing is left of it
-    run(&mut bans, at(10_000 + 4 * day));
+    changes(&mut bans);
+    run(&mut bans, at(10_000 + 4 * DAY));
     assert_eq!(bans.table().entries, 0);
+    assert_eq!(changes(&mut bans), [source(A), source(A)], "its end, and that it is forgotten");
     assert_eq!(bans.poll_timeout(), None);
+}
+
+#[test]
+fn what_was_forgiven_before_evidence_came_stays_forgiven() {
+    let mut bans = bans();
+    begin(&mut bans, at(0), source(A));
+    run(&mut bans, at(600));
+    begin(&mut bans, at(600), source(A));
+    run(&mut bans, at(DAY));
+    bans.evidence(at(600 + DAY), &source(A));
+    let third = begin(&mut bans, at(601 + DAY), source(A));
+    assert_eq!(third.until.since(third.since), Duration::from_secs(40 * 60));
+}
+
+#[test]
+fn evidence_puts_off_when_a_ban_is_forgotten() {
+    let mut bans = bans();
+    begin(&mut bans, at(0), source(A));
+    run(&mut bans, at(600));
+    bans.evidence(at(700), &source(A));
+    run(&mut bans, at(699 + DAY));
+    assert_eq!(bans.table().entries, 1);
+    run(&mut bans, at(700 + DAY));
+    assert_eq!((bans.table().entries, bans.poll_timeout()), (0, None));
+}
+
+#[test]
+fn evidence_that_comes_again_and_again_is_told_once() {
+    let mut bans = bans();
+    begin(&mut bans, at(0), source(A));
+    changes(&mut bans);
+    for second in 1..10 {
+        bans.evidence(at(second), &source(A));
+    }
+    bans.tell_late(1);
+    assert_eq!((changes(&mut bans), bans.is_late()), (vec![source(A)], false));
+}
+
+#[test]
+fn a_ban_is_forgiven_over_a_restart_as_without_one() {
+    let mut before = bans();
+    for _ in 0..3 {
+        let ban = begin(&mut before, at(0), source(A));
+        before.lift_key(at(0), &ban.key, false);
+    }
+    let memory = before.memory(&source(A)).unwrap();
+    assert_eq!((memory.times, memory.ban.until), (3, at(0)), "it ended when it was lifted");
+    // one of three levels is forgiven, before the restart or after it
+    let mut after = bans();
+    assert!(after.recall(at(DAY), &Trust::default(), &memory));
+    assert_eq!(after.of_source(at(DAY), ip(A)), None);
+    for bans in [&mut before, &mut after] {
+        run(bans, at(3 * DAY - 1));
+        assert_eq!(bans.table().entries, 1);
+        let ban = begin(bans, at(3 * DAY - 1), source(A));
+        assert_eq!(ban.until.since(ban.since), Duration::from_secs(40 * 60));
+    }
+}
+
+#[test]
+fn evidence_from_a_clock_that_was_ahead_counts_as_of_now() {
+    let mut before = bans();
+    begin(&mut before, at(9 * DAY), source(A));
+    before.lift_key(at(9 * DAY), &source(A), false);
+    let mut memory = before.memory(&source(A)).unwrap();
+    memory.ban.until = at(0);
+    let mut after = bans();
+    assert!(after.recall(at(0), &Trust::default(), &memory));
+    assert_eq!(after.poll_timeout(), Some(at(DAY)));
 }
 
 #[test]
@@ -174,6 +249,10 @@ fn pairs_are_found_by_flow_and_by_source() {
     assert!(bans.of_pair(at(1), 1, &other).is_some_and(|ban| ban.narrowed));
     assert!(bans.of_pair(at(1), 1, &one).is_some_and(|ban| !ban.narrowed), "what drops goes first");
     assert_eq!(bans.of_source(at(1), ip(A)), None, "the source is not banned");
+    // by whichever of the two
+    begin(&mut bans, at(2), what);
+    bans.ban(at(2), &Trust::default(), BanKey::AorFlow { aor: 1, flow: one }, &slowed);
+    assert!(bans.of_pair(at(3), 1, &one).is_some_and(|ban| !ban.narrowed));
 }
 
 #[test]
@@ -235,6 +314,7 @@ fn nobody_trusted_is_banned_by_anything() {
     bans.configure(at(1), &Admission::default(), &trust);
     assert_eq!(lifts(&mut bans).len(), everything.len());
     assert_eq!(bans.iter(at(2)).map(|ban| ban.key).collect::<Vec<_>>(), [source("203.0.113.1")]);
+    assert_eq!(bans.table().entries, 1, "and forgiven");
 }
 
 #[test]
@@ -254,6 +334,9 @@ fn an_operator_lifts_what_meets_the_addresses() {
     bans.lift(at(4), Network::host(ip(A)), true);
     let third = begin(&mut bans, at(5), source(A));
     assert_eq!(third.until, at(5 + 600), "forgiven");
+    bans.lift_key(at(6), &source(A), true);
+    let fourth = begin(&mut bans, at(7), source(A));
+    assert_eq!(fourth.until, at(7 + 600), "forgiven by its key");
 }
 
 #[test]
@@ -270,6 +353,19 @@ fn an_operators_ban_keeps_its_number_and_end() {
 }
 
 #[test]
+fn an_operators_ban_forgives_nothing() {
+    let mut bans = bans();
+    begin(&mut bans, at(0), source(A));
+    run(&mut bans, at(600));
+    let second = begin(&mut bans, at(600), source(A));
+    let order = Ban { id: BanId(9), origin: Origin::Operator, until: at(660), ..second };
+    assert!(bans.impose(at(601), &Trust::default(), &order));
+    run(&mut bans, at(660));
+    let third = begin(&mut bans, at(660), source(A));
+    assert_eq!(third.until.since(third.since), Duration::from_secs(160 * 60));
+}
+
+#[test]
 fn bans_and_timers_are_bounded() {
     let (mut bans, _) = bounded(100);
     for n in 0..10_000u32 {
@@ -282,8 +378,23 @@ fn bans_and_timers_are_bounded() {
         lifts(&mut bans);
     }
     assert_eq!(bans.kinds.v4[32], 100);
+    changes(&mut bans);
     begin(&mut bans, at(0), network("192.0.2.0", 24));
-    assert_eq!(lifts(&mut bans).len(), 1, "who is pushed out is told");
+    let pushed_out = lifts(&mut bans);
+    assert_eq!(pushed_out.len(), 1, "who is pushed out is told");
+    assert_eq!(changes(&mut bans), [network("192.0.2.0", 24), pushed_out[0].0]);
+}
+
+#[test]
+fn a_ban_that_ended_makes_room_before_one_in_force() {
+    let (mut bans, _) = bounded(2);
+    let [old, ended, new] = [A, "198.51.100.8", "198.51.100.9"].map(source);
+    begin(&mut bans, at(0), old);
+    begin(&mut bans, at(1), ended);
+    bans.lift_key(at(2), &ended, false);
+    begin(&mut bans, at(3), new);
+    assert!([old, new].iter().all(|what| bans.memory(what).is_some()));
+    assert!(bans.memory(&ended).is_none());
 }
 
 #[test]
@@ -329,7 +440,8 @@ fn who_comes_slowly_is_banned_for_as_long_as_bans_last() {
     let mut bans = bans();
     let slow = Cause { slow: true, ..CAUSE };
     let ban = bans.ban(at(0), &Trust::default(), source(A), &slow).expect("a ban");
-    assert_eq!(ban.until, at(24 * 3_600));
+    assert_eq!(ban.until, at(DAY));
+    assert_eq!(begin(&mut bans, at(1), source(A)).until, at(DAY), "no evidence shortens it");
 }
 
 #[test]
@@ -389,6 +501,10 @@ fn what_is_expected_or_not_is_dropped_for_the_same_reason() {
         bans.expect(&[lost, came]);
         assert_eq!(bans.drops(came).is_some(), came == banned);
     }
+    // a full batch of which nobody came leaves the next its room
+    bans.expect(&many);
+    bans.expect(&[banned]);
+    assert_eq!(bans.coming.keys().count(), 1);
     // and what changes in between counts
     bans.expect(&all);
     bans.lift(at(1), Network::host(ip(A)), true);
