@@ -149,7 +149,7 @@ impl Ledger {
 
     pub(crate) fn configure(&mut self, capacity: usize, patience: Patience) {
         if capacity != self.store.table().capacity {
-            self.texts = Texts::new(capacity.saturating_mul(TEXT_SHARE));
+            self.texts.clear(capacity.saturating_mul(TEXT_SHARE));
         }
         self.store.configure(capacity);
         self.patience = patience;
@@ -301,6 +301,14 @@ impl Texts {
     fn new(bound: usize) -> Self {
         // all at once: pages that nobody wrote to cost nothing, and no message waits for more
         Texts { ring: vec![0; bound.clamp(4 * TEXT_MAX, 1 << 28)], head: 0 }
+    }
+
+    /// Another bound, and nothing of what was kept.
+    fn clear(&mut self, bound: usize) {
+        let texts = Texts::new(bound);
+        // as if what was kept were overwritten
+        let head = self.head.wrapping_add(texts.ring.len() as u32);
+        *self = Texts { head, ..texts };
     }
 
     fn keep(&mut self, a: &[u8], b: &[u8]) -> (u32, [u8; 2]) {
