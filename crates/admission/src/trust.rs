@@ -174,14 +174,12 @@ impl Trust {
     /// The name under which the policy's lists have this address: whoever it is of says more than
     /// others may. An operator's trust for a time is none of them, nor is an address of our own.
     pub(crate) fn listed(&self, now: Time, ip: IpAddr) -> Option<&str> {
-        let ip = ip.to_canonical();
         let listed = self.listed.iter().find(|trusted| trusted.network.contains(ip));
         listed.map(|trusted| &*trusted.name).or_else(|| self.host_in(now, Network::host(ip)))
     }
 
     /// The name of the trunk that sends from this address.
     pub(crate) fn trunk(&self, now: Time, ip: IpAddr) -> Option<&str> {
-        let ip = ip.to_canonical();
         let mut listed = self.listed.iter();
         let listed = listed.find(|trusted| trusted.trunk && trusted.network.contains(ip));
         let host = || self.hosts_in(now, Network::host(ip)).find(|host| host.trunk);
@@ -296,6 +294,50 @@ mod tests {
     }
 
     #[test]
+    fn a_network_may_be_wider_than_its_first_byte() {
+        let mut policy = policy();
+        policy.admission.trust.networks =
+            vec![(network("198.0.0.0", 7), "a".into()), (network("2000::", 3), "b".into())];
+        let trust = Trust::new(&policy);
+        for (address, name) in [
+            ("197.255.255.255", None),
+            ("198.0.0.1", Some("a")),
+            ("199.255.255.255", Some("a")),
+            ("200.0.0.0", None),
+            ("2abc::1", Some("b")),
+            ("3fff::1", Some("b")),
+            ("4000::1", None),
+        ] {
+            assert_eq!(trust.of(Time::ZERO, ip(address)), name, "{address}");
+        }
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_however_it_is_written() {
+        let mut policy = policy();
+        // nothing that shares its first byte with mapped addresses
+        policy.admission.trust.networks.truncate(1);
+        policy.trunks = vec![policy::Trunk::new("carrier", Vec::new())];
+        let trust = Trust::new(&policy);
+        let mapped = ip("::ffff:203.0.113.15");
+        assert_eq!(trust.of(Time::ZERO, mapped), Some("carrier"));
+        assert_eq!(trust.listed(Time::ZERO, mapped), Some("carrier"));
+        assert_eq!(trust.trunk(Time::ZERO, mapped), Some("carrier"));
+    }
+
+    #[test]
+    fn a_name_has_so_many_addresses_and_no_more() {
+        let mut policy = policy();
+        policy.admission.trust.hosts = vec![("many.example".into(), "many".into())];
+        let mut trust = Trust::new(&policy);
+        let address = |n: usize| IpAddr::from((0xc612_0000 + n as u32).to_be_bytes());
+        let said: Vec<_> = (0..=ADDRESSES_MAX).map(|n| (address(n), Time::FOREVER)).collect();
+        trust.resolve("many.example", &said);
+        assert_eq!(trust.of(Time::ZERO, address(ADDRESSES_MAX - 1)), Some("many"));
+        assert_eq!(trust.of(Time::ZERO, address(ADDRESSES_MAX)), None);
+    }
+
+    #[test]
     fn own_addresses_may_be_left_out() {
         let mut policy = policy();
         policy.admission.trust.own_addresses = false;
@@ -370,5 +412,9 @@ mod tests {
         }
         assert_eq!(trust.given.len(), GIVEN_MAX);
         assert_eq!(trust.of(at(1), IpAddr::from(999u32.to_be_bytes())), Some("operator"));
+        let first = trust.given(at(1)).map(|(_, until)| until).min();
+        assert_eq!(first, Some(at(2_000 - GIVEN_MAX as u64)), "what ends first gave way");
+        trust.give(at(1), network("198.51.100.0", 24), at(1));
+        assert_eq!(trust.given(at(1)).count(), GIVEN_MAX, "nothing gives way for what is over");
     }
 }

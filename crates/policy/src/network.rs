@@ -131,4 +131,20 @@ mod tests {
             assert_eq!(wrong.parse::<Network>(), Err(NotANetwork), "{wrong}");
         }
     }
+
+    #[test]
+    fn a_mapped_address_is_the_ipv4_address_that_it_maps() {
+        let [plain, mapped] = ["198.51.100.7", "::ffff:198.51.100.7"].map(|it| it.parse().unwrap());
+        for (of, network) in [
+            (Network::host as fn(IpAddr) -> Network, "198.51.100.7/32"),
+            (Network::source, "198.51.100.7/32"),
+            (Network::around, "198.51.100.0/24"),
+        ] {
+            assert_eq!(of(mapped), network.parse().unwrap());
+            assert_eq!(of(mapped), of(plain));
+            assert!(of(plain).contains(mapped));
+        }
+        let all: Network = "::/0".parse().unwrap();
+        assert!(!all.contains(mapped), "of IPv6 alone");
+    }
 }

@@ -260,3 +260,75 @@ impl Policy {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy() -> Policy {
+        let listener = |address: &str| Listener {
+            transport: Transport::Udp,
+            address: address.parse().unwrap(),
+            advertise: None,
+        };
+        let listeners = ["0.0.0.0:5060", "192.0.2.1:5060", "[::]:5070", "192.0.2.2:5080"];
+        let pbx = |address: &str| Pbx::new(address.parse().unwrap());
+        let pbxs = vec![
+            Pbx { transport: Transport::Tcp, ..pbx("10.0.0.2:5060") },
+            pbx("10.0.0.3:5060"),
+            Pbx { group: 1, ..pbx("10.0.0.4:5060") },
+        ];
+        Policy::new(listeners.map(listener).into(), "10.0.0.1:5070".parse().unwrap(), pbxs)
+    }
+
+    #[test]
+    fn a_listener_serves_its_address_before_a_wildcard_does() {
+        let policy = policy();
+        for (local, listener) in [
+            ("192.0.2.1:5060", Some("192.0.2.1:5060")),
+            ("192.0.2.9:5060", Some("0.0.0.0:5060")),
+            ("192.0.2.1:5061", None),
+            ("[2001:db8::1]:5060", None),
+            ("[2001:db8::1]:5070", Some("[::]:5070")),
+            ("192.0.2.9:5070", None),
+            ("192.0.2.9:5080", None),
+        ] {
+            let found = policy.listener_of(Transport::Udp, local.parse().unwrap());
+            let expected = listener.map(|it| (Transport::Udp, it.parse().unwrap()));
+            assert_eq!(found, expected, "{local}");
+            assert_eq!(policy.listener_of(Transport::Tcp, local.parse().unwrap()), None);
+        }
+    }
+
+    #[test]
+    fn a_wildcard_listens_on_every_address() {
+        let policy = policy();
+        for (local, ours) in [
+            ("192.0.2.9:5060", true),
+            ("192.0.2.2:5080", true),
+            ("192.0.2.9:5080", false),
+            ("192.0.2.9:5081", false),
+        ] {
+            let local: SocketAddr = local.parse().unwrap();
+            assert_eq!(policy.is_listener(local.ip(), local.port()), ours, "{local}");
+        }
+    }
+
+    #[test]
+    fn streams_come_from_a_pbx_that_is_reached_by_them() {
+        let hosts = ["10.0.0.2", "10.0.0.3", "10.0.0.9"].map(|it| it.parse().unwrap());
+        assert_eq!(hosts.map(|host| policy().is_pbx_host(host)), [true, false, false]);
+    }
+
+    #[test]
+    fn a_group_has_its_own_pbxs() {
+        assert_eq!([0, 1, 2].map(|group| policy().group_size(group)), [2, 1, 0]);
+    }
+
+    #[test]
+    fn a_domain_is_ours_in_any_letter_case() {
+        let policy = Policy { domains: vec!["pbx.example.com".into()], ..policy() };
+        assert!(policy.is_domain(b"PBX.example.COM"));
+        assert!(!policy.is_domain(b"example.com"));
+    }
+}
