@@ -92,7 +92,8 @@ impl fmt::Display for Network {
 impl FromStr for Network {
     type Err = NotANetwork;
 
-    /// Reads what [`fmt::Display`] and [`Network::cidr`] write; bits behind the prefix are cleared.
+    /// Reads what [`fmt::Display`] and [`Network::cidr`] write; bits behind the prefix are cleared. What
+    /// lies within the IPv4-mapped addresses is a network of IPv4.
     fn from_str(text: &str) -> Result<Self, NotANetwork> {
         let Some((address, prefix)) = text.split_once('/') else {
             return text.parse().map(Network::host).map_err(|_| NotANetwork);
@@ -100,7 +101,11 @@ impl FromStr for Network {
         let address: IpAddr = address.parse().map_err(|_| NotANetwork)?;
         let prefix: u8 = prefix.parse().map_err(|_| NotANetwork)?;
         let longest = if address.is_ipv4() { 32 } else { 128 };
-        if prefix > longest { Err(NotANetwork) } else { Ok(Network::new(address, prefix)) }
+        match (address.to_canonical(), prefix) {
+            _ if prefix > longest => Err(NotANetwork),
+            (mapped, 96..) if mapped != address => Ok(Network::new(mapped, prefix - 96)),
+            _ => Ok(Network::new(address, prefix)),
+        }
     }
 }
 
@@ -144,6 +149,7 @@ mod tests {
             assert_eq!(of(mapped), of(plain));
             assert!(of(plain).contains(mapped));
         }
+        assert_eq!("::ffff:198.51.100.0/120".parse(), "198.51.100.0/24".parse::<Network>());
         let all: Network = "::/0".parse().unwrap();
         assert!(!all.contains(mapped), "of IPv6 alone");
     }
