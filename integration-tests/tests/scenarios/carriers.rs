@@ -360,8 +360,9 @@ fn a_trunk_has_its_limit_of_calls(mode: Mode) {
     wait_until("the carrier's call is answered by the PBX", PATIENCE, || is_up(&stage, "carrier"));
     carrier.pbx().hang_up_all();
     stage.pbx().wait_idle();
-    let serving = edge.metric("ringfence_trunk_targets", &["state=\"serving\""]);
-    assert_eq!(serving, 1.0);
+    wait_until("the carrier serves", PATIENCE, || {
+        edge.metric("ringfence_trunk_targets", &["state=\"serving\""]) == 1.0
+    });
 }
 
 fn headers_change_on_their_way_to_a_carrier_and_from_it(mode: Mode) {

@@ -157,9 +157,9 @@ fn is_counted(mode: Mode) {
     earn_a_ban(&stage, &phone);
     wait_banned(&stage, host);
     let edge = stage.ringfence();
-    assert!(edge.metric("ringfence_challenges_total", &["outcome=\"authenticated\""]) >= 1.0);
-    assert!(edge.metric("ringfence_challenges_total", &["outcome=\"abandoned\""]) >= 3.0);
-    assert!(edge.metric("ringfence_bans_total", &[]) >= 1.0);
+    wait_outcomes(&stage, "authenticated", 1);
+    wait_outcomes(&stage, "abandoned", 3);
+    wait_counted(&stage, "ringfence_bans_total", "", 1);
     let page = edge.fetch("/metrics");
     for private in ["6002", &host.to_string(), &alice.local().ip().to_string()] {
         assert!(!page.contains(&format!("\"{private}")), "{private} in {page}");

@@ -90,7 +90,7 @@ fn phones_of_all_algorithms(mode: Mode) {
         phone.call("100").answered().hang_up();
     }
     nothing_unproven_arrived(&stage);
-    assert!(stage.ringfence().metric("ringfence_proofs_total", &["kind=\"opaque\""]) >= 1.0);
+    wait_counted(&stage, "ringfence_proofs_total", "kind=\"opaque\"", 1);
 }
 
 /// A handshake proves as much.

@@ -40,9 +40,13 @@ fn sipcli(from: &str, number: &str, source: std::net::SocketAddr, server: &str) 
 
 /// Waits until the edge has counted so many challenges that ended like this.
 fn wait_outcomes(stage: &Stage, outcome: &str, count: usize) {
-    let label = format!("outcome=\"{outcome}\"");
-    wait_until(&format!("{count} challenges are {outcome}"), PATIENCE, || {
-        stage.ringfence().metric("ringfence_challenges_total", &[&label]) >= count as f64
+    wait_counted(stage, "ringfence_challenges_total", &format!("outcome=\"{outcome}\""), count);
+}
+
+/// Waits until the edge has counted so many: its shards tell their numbers now and then.
+fn wait_counted(stage: &Stage, metric: &str, label: &str, least: usize) {
+    wait_until(&format!("{metric} of {label} is at least {least}"), PATIENCE, || {
+        stage.ringfence().metric(metric, &[label]) >= least as f64
     });
 }
 
