@@ -17,7 +17,7 @@ use wire::{HeaderName, Message, find_byte, numeric_end};
 const COOKIE: &[u8] = b"z9hG4bK";
 /// Gaps that a template may have; a phone's call has fifteen.
 const GAPS_MAX: usize = 24;
-/// Bytes that may stay of a request; of a phone's call some 600 do.
+/// Bytes that may stay of a request, and that are ever allocated for a template.
 const STAYS_MAX: usize = 2_048;
 
 /// The template of requests: what stays of them, and what was cut out where.
@@ -84,6 +84,7 @@ impl Template {
     #[must_use]
     pub fn learn<'a>(&mut self, message: &Message<'a>) -> Option<Varying<'a>> {
         self.stays.clear();
+        self.stays.reserve_exact(message.bytes().len().min(STAYS_MAX));
         self.gaps.clear();
         let mut knife = Knife { template: self, message, varying: Varying::default(), at: 0 };
         knife.cut_all()?;
@@ -111,10 +112,13 @@ impl Template {
         (rest == stays && relations(message, &varying) == self.relations).then_some(varying)
     }
 
-    /// One more piece that stays.
+    /// One more piece that stays; `None`, and nothing is kept of it, when that is too much.
     fn keep(&mut self, piece: &[u8]) -> Option<()> {
+        if self.stays.len() + piece.len() > STAYS_MAX {
+            return None;
+        }
         self.stays.extend_from_slice(piece);
-        (self.stays.len() <= STAYS_MAX).then_some(())
+        Some(())
     }
 }
 
@@ -446,3 +450,24 @@ const PLAIN: [bool; 256] = {
     }
     table
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wire::Limits;
+
+    #[test]
+    fn no_request_makes_a_template_allocate_more_than_its_bound() {
+        let mut template = Template::default();
+        for (length, learned) in [(100, true), (60_000, false), (1_500, true), (3_000, false)] {
+            let text = format!(
+                "OPTIONS sip:a@h SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKa\r\nFrom: <sip:b@h>;tag=f\r\n\
+                 To: <sip:a@h>\r\nCall-ID: c\r\nCSeq: 1 OPTIONS\r\nContent-Length: {length}\r\n\r\n{}",
+                "x".repeat(length)
+            );
+            let message = Message::parse(text.as_bytes(), &Limits::default()).unwrap();
+            assert_eq!(template.learn(&message).is_some(), learned, "{length}");
+            assert!(template.stays.capacity() <= STAYS_MAX, "{length}");
+        }
+    }
+}
